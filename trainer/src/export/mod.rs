@@ -1,0 +1,1 @@
+//! From a trained checkpoint to a model file: BN folding, factorisation, f16, program, self-check.

@@ -1,0 +1,1 @@
+//! Training: parameters, optimiser, schedules, the loop, checkpoints.
