@@ -1,2 +1,13 @@
-//! What every board runs: self-check and bench, on embedded-hal and embedded-io traits.
+//! What every board runs: the self-check of a model and its bench, reported as JSON lines.
+//!
+//! Nothing here knows a chip. A board brings a [`counter::Counter`], a console (`embedded_io::Write`), optionally a
+//! pin (`embedded_hal::digital::OutputPin`) that is high during inference, and static memory of the sizes that its
+//! build script computed; [`run::run`] does the rest and says whether everything passed.
 #![no_std]
+
+pub mod bench;
+pub mod check;
+pub mod counter;
+pub mod pin;
+pub mod report;
+pub mod run;

@@ -1,5 +1,7 @@
 //! The one entry to every chore: `cargo xtask --help`.
 
+mod board;
+mod elf;
 mod process;
 mod setup;
 mod toolchain;
@@ -26,12 +28,15 @@ struct Cli {
 enum Chore {
     /// Install what is missing: compilers for the boards, emulators, data, Python; says what and why
     Setup(setup::Arguments),
+    /// Build firmware with a model in flash, run it on an emulated board, show what it measured
+    Board(board::Arguments),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.chore {
         Chore::Setup(arguments) => setup::main(arguments, cli.toolchain),
+        Chore::Board(arguments) => board::main(arguments, cli.toolchain),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,9 @@
+//! What boards with a Cortex-M core share.
+#![no_std]
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+#[cfg(feature = "semihosting")]
+pub mod semihosting;
+pub mod stack;
+pub mod systick;

@@ -1,0 +1,143 @@
+//! The bench: whole inferences, and each layer through the runtime's hook.
+
+use embedded_hal::digital::OutputPin;
+use lrpet_runtime::session::{Hook, RunError, Session};
+
+use crate::counter::{Counter, Stopwatch};
+
+/// Most iterations: their totals are kept for the median.
+pub const MAX_ITERATIONS: usize = 64;
+
+/// What one layer took, over the iterations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerCount {
+    /// Fewest.
+    pub min: u64,
+    /// Most.
+    pub max: u64,
+    /// Sum over the iterations.
+    pub sum: u64,
+}
+
+impl LayerCount {
+    /// Of no iteration.
+    pub const EMPTY: Self = Self { min: u64::MAX, max: 0, sum: 0 };
+
+    fn add(&mut self, count: u64) {
+        self.min = self.min.min(count);
+        self.max = self.max.max(count);
+        self.sum = self.sum.saturating_add(count);
+    }
+}
+
+/// Counts of whole inferences, sorted.
+pub struct Totals {
+    sorted: [u64; MAX_ITERATIONS],
+    length: usize,
+}
+
+impl Totals {
+    fn new() -> Self {
+        Self { sorted: [u64::MAX; MAX_ITERATIONS], length: 0 }
+    }
+
+    /// Inserts in order; what exceeds [`MAX_ITERATIONS`] pushes the largest out.
+    fn insert(&mut self, mut count: u64) {
+        for slot in &mut self.sorted {
+            if count < *slot {
+                core::mem::swap(slot, &mut count);
+            }
+        }
+        self.length = (self.length + 1).min(MAX_ITERATIONS);
+    }
+
+    /// Fewest, median (the lower one of an even number), most; zeros where nothing was counted.
+    pub fn min_median_max(&self) -> [u64; 3] {
+        let last = self.length.saturating_sub(1);
+        [0, last / 2, last].map(|index| match self.sorted.get(index) {
+            Some(count) if self.length > 0 => *count,
+            _ => 0,
+        })
+    }
+}
+
+/// Why a bench stopped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BenchError {
+    /// An inference failed.
+    Run(RunError),
+    /// The pin cannot be set.
+    Pin,
+}
+
+/// Counts `iterations` (at most [`MAX_ITERATIONS`]) inferences of one image after `warm_up` uncounted ones, with
+/// `pin` high during each, and then as many again layer by layer.
+///
+/// `layers` holds one entry a layer; entries that are [`LayerCount::EMPTY`] afterwards were never reached.
+#[allow(clippy::too_many_arguments)]
+pub fn measure(
+    session: &mut Session<'_>,
+    image: &[u8],
+    logits: &mut [f32],
+    layers: &mut [LayerCount],
+    counter: &mut impl Counter,
+    pin: &mut impl OutputPin,
+    warm_up: usize,
+    iterations: usize,
+) -> Result<Totals, BenchError> {
+    for _ in 0..warm_up {
+        session.run_image(image, logits, &mut ()).map_err(BenchError::Run)?;
+    }
+    let mut watch = Stopwatch::new(counter);
+    let mut totals = Totals::new();
+    for _ in 0..iterations.min(MAX_ITERATIONS) {
+        pin.set_high().map_err(|_| BenchError::Pin)?;
+        watch.start();
+        let done = session.run_image(image, logits, &mut ());
+        totals.insert(watch.stop());
+        pin.set_low().map_err(|_| BenchError::Pin)?;
+        done.map_err(BenchError::Run)?;
+    }
+    layers.fill(LayerCount::EMPTY);
+    let mut hook = LayerHook { watch, layers };
+    for _ in 0..iterations.min(MAX_ITERATIONS) {
+        session.run_image(image, logits, &mut hook).map_err(BenchError::Run)?;
+    }
+    Ok(totals)
+}
+
+/// Counts each layer.
+struct LayerHook<'a, C> {
+    watch: Stopwatch<'a, C>,
+    layers: &'a mut [LayerCount],
+}
+
+impl<C: Counter> Hook for LayerHook<'_, C> {
+    fn before(&mut self, _layer: usize) {
+        self.watch.start();
+    }
+
+    fn after(&mut self, layer: usize) {
+        let count = self.watch.stop();
+        if let Some(slot) = self.layers.get_mut(layer) {
+            slot.add(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_sorted_whatever_their_order() {
+        let mut totals = Totals::new();
+        assert_eq!(totals.min_median_max(), [0, 0, 0]);
+        for count in [7, 3, 9, 5] {
+            totals.insert(count);
+        }
+        assert_eq!(totals.min_median_max(), [3, 5, 9]);
+        totals.insert(1);
+        assert_eq!(totals.min_median_max(), [1, 5, 9]);
+    }
+}

@@ -1,0 +1,40 @@
+//! Sizes of a firmware image, from its ELF file.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use object::elf::{SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
+use object::read::elf::{ElfFile32, FileHeader, SectionHeader};
+
+/// What an image takes on the board, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSizes {
+    /// Flash: code, constants (the model is one) and the initial values of variables.
+    pub flash: u64,
+    /// RAM: variables, without the stack.
+    pub ram: u64,
+}
+
+/// Reads the sizes of a 32-bit image. Padding between sections is not counted.
+pub fn sizes(file: &Path) -> Result<ImageSizes> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read the firmware {}", file.display()))?;
+    let unreadable = || format!("{} is no 32-bit ELF file", file.display());
+    let elf: ElfFile32<'_> = ElfFile32::parse(&*bytes).with_context(unreadable)?;
+    let endian = elf.endian();
+    let header = elf.elf_header();
+    let mut sizes = ImageSizes { flash: 0, ram: 0 };
+    for section in header.section_headers(endian, &*bytes).with_context(unreadable)? {
+        let flags = section.sh_flags(endian);
+        let size = u64::from(section.sh_size(endian));
+        if !flags.contains(SHF_ALLOC) {
+            continue;
+        }
+        if section.sh_type(endian) != SHT_NOBITS {
+            sizes.flash += size;
+        }
+        if flags.contains(SHF_WRITE) {
+            sizes.ram += size;
+        }
+    }
+    Ok(sizes)
+}
