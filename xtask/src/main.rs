@@ -1,2 +1,48 @@
 //! The one entry to every chore: `cargo xtask --help`.
-fn main() {}
+
+mod process;
+mod setup;
+mod toolchain;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use toolchain::Source;
+
+/// Every chore of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    /// Where the compilers for other targets come from
+    #[arg(long, global = true, env = "LRPET_TOOLCHAIN", default_value = "auto", value_enum)]
+    toolchain: Source,
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what is missing: compilers for the boards, emulators, data, Python; says what and why
+    Setup(setup::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.chore {
+        Chore::Setup(arguments) => setup::main(arguments, cli.toolchain),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Root of the repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}

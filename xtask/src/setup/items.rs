@@ -1,0 +1,187 @@
+//! What the chores need, why, and what provides it.
+
+use clap::ValueEnum;
+
+use crate::toolchain::{self, Source};
+
+/// What items serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Group {
+    /// Formatting and lints
+    Checks,
+    /// Firmware for microcontrollers and their emulator
+    Boards,
+    /// Programs for 64-bit Arm Linux and their emulator
+    Pi,
+    /// Data sets
+    Data,
+    /// The second reader of the model format
+    Python,
+    /// Reports looked at in a browser
+    Browser,
+}
+
+impl Group {
+    /// Every group.
+    pub const ALL: &'static [Group] =
+        &[Group::Checks, Group::Boards, Group::Pi, Group::Data, Group::Python, Group::Browser];
+}
+
+/// How an item is recognised, and what provides it.
+pub enum Need {
+    /// A compiler for a target.
+    Target {
+        /// Rust's name of the target.
+        target: &'static str,
+        /// Which provider counts.
+        source: Source,
+        /// Debian's packages where rustup does not serve.
+        debian: &'static [&'static str],
+    },
+    /// A component of rustup's toolchain that is a subcommand of cargo.
+    Component {
+        /// Rustup's name.
+        component: &'static str,
+        /// Cargo's name.
+        subcommand: &'static str,
+    },
+    /// A program in `PATH`.
+    Program {
+        /// Names of which one is enough.
+        any_of: &'static [&'static str],
+        /// Debian's packages.
+        debian: &'static [&'static str],
+    },
+    /// A file or folder, absolute or relative to the repository's root.
+    File {
+        /// Paths of which one is enough.
+        any_of: &'static [&'static str],
+        /// Debian's packages.
+        debian: &'static [&'static str],
+    },
+    /// A Python that can make virtual environments.
+    Python {
+        /// Debian's packages.
+        debian: &'static [&'static str],
+    },
+    /// The virtual environment of the tests.
+    Venv,
+}
+
+/// One thing to install.
+pub struct Item {
+    /// What it is.
+    pub name: &'static str,
+    /// What fails without it.
+    pub why: &'static str,
+    /// What a user of another system does.
+    pub by_hand: &'static str,
+    /// How it is recognised and installed.
+    pub need: Need,
+}
+
+/// The items of `groups`, in the order of installation.
+pub fn of(groups: &[Group], source: Source) -> Vec<Item> {
+    groups.iter().flat_map(|group| of_group(*group, source)).collect()
+}
+
+fn of_group(group: Group, source: Source) -> Vec<Item> {
+    match group {
+        Group::Checks => vec![
+            Item {
+                name: "rustfmt",
+                why: "the format of the code is checked",
+                by_hand: "rustup component add rustfmt",
+                need: Need::Component { component: "rustfmt", subcommand: "fmt" },
+            },
+            Item {
+                name: "clippy",
+                why: "the lints are checked",
+                by_hand: "rustup component add clippy",
+                need: Need::Component { component: "clippy", subcommand: "clippy" },
+            },
+        ],
+        Group::Boards => vec![
+            bare_metal(toolchain::THUMBV7EM, "firmware for Cortex-M4F and M7", source),
+            bare_metal(toolchain::THUMBV8M, "firmware for Cortex-M33 and M55", source),
+            Item {
+                name: "qemu-system-arm",
+                why: "runs firmware on emulated boards and counts its instructions",
+                by_hand: "install QEMU 7.2 or newer with the system emulator for Arm",
+                need: Need::Program { any_of: &["qemu-system-arm"], debian: &["qemu-system-arm"] },
+            },
+        ],
+        Group::Pi => vec![
+            Item {
+                name: toolchain::AARCH64_LINUX,
+                why: "programs for a Raspberry Pi (64-bit)",
+                by_hand: "rustup target add aarch64-unknown-linux-gnu",
+                need: Need::Target {
+                    target: toolchain::AARCH64_LINUX,
+                    source,
+                    debian: toolchain::DEBIAN_AARCH64,
+                },
+            },
+            Item {
+                name: toolchain::AARCH64_GCC,
+                why: "links programs for a Raspberry Pi",
+                by_hand: "install GCC and the C library for aarch64-linux-gnu",
+                need: Need::Program {
+                    any_of: &[toolchain::AARCH64_GCC],
+                    debian: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+                },
+            },
+            Item {
+                name: "qemu-aarch64",
+                why: "runs programs for a Raspberry Pi here",
+                by_hand: "install QEMU 7.2 or newer with the user-mode emulators",
+                need: Need::Program { any_of: &["qemu-aarch64"], debian: &["qemu-user"] },
+            },
+        ],
+        Group::Data => vec![Item {
+            name: "Fashion-MNIST",
+            why: "the data set of the demo and of the tests (28×28×1, 60 000 + 10 000 images)",
+            by_hand: "put the four IDX files of Fashion-MNIST (gzip or plain) into data/fashion-mnist",
+            need: Need::File {
+                any_of: &[
+                    "/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz",
+                    "data/fashion-mnist/train-images-idx3-ubyte.gz",
+                    "data/fashion-mnist/train-images-idx3-ubyte",
+                ],
+                debian: &["dataset-fashion-mnist"],
+            },
+        }],
+        Group::Python => vec![
+            Item {
+                name: "python3 with venv",
+                why: "a second reader of the model format checks the written specification",
+                by_hand: "install Python 3.10 or newer with the modules venv and ensurepip",
+                need: Need::Python { debian: &["python3", "python3-venv"] },
+            },
+            Item {
+                name: "target/venv (numpy, safetensors)",
+                why: "what that reader is written with, in a virtual environment of its own",
+                by_hand: "see target/setup.log",
+                need: Need::Venv,
+            },
+        ],
+        Group::Browser => vec![Item {
+            name: "chromium",
+            why: "tests open the report in a headless browser",
+            by_hand: "install Chromium or Google Chrome",
+            need: Need::Program {
+                any_of: &["chromium", "chromium-browser", "google-chrome"],
+                debian: &["chromium", "fonts-dejavu-core"],
+            },
+        }],
+    }
+}
+
+fn bare_metal(target: &'static str, why: &'static str, source: Source) -> Item {
+    Item {
+        name: target,
+        why,
+        by_hand: "rustup target add thumbv7em-none-eabihf thumbv8m.main-none-eabihf",
+        need: Need::Target { target, source, debian: toolchain::DEBIAN_BARE_METAL },
+    }
+}

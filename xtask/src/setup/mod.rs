@@ -1,0 +1,149 @@
+//! `cargo xtask setup`: installs what the chores need, says what and why, and does nothing where all is there.
+
+mod apt;
+mod items;
+mod python;
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process;
+use crate::toolchain::{self, Source};
+pub use items::Group;
+use items::{Item, Need};
+
+/// Options of `cargo xtask setup`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only report what is missing; exit status 1 where something is
+    #[arg(long)]
+    check: bool,
+    /// Only what these need (default: everything)
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Group>,
+}
+
+/// Runs `cargo xtask setup`.
+pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
+    let groups = if arguments.only.is_empty() { Group::ALL } else { &arguments.only };
+    let items = items::of(groups, source);
+    let missing = missing(&items)?;
+    for (item, missing) in items.iter().zip(&missing) {
+        let state = if *missing { "missing" } else { "present" };
+        println!("{state:8} {} — {}", item.name, item.why);
+    }
+    if !missing.contains(&true) {
+        return Ok(());
+    }
+    if arguments.check {
+        bail!("{} of {} items are missing; run `cargo xtask setup`", count(&missing), items.len());
+    }
+    install(&items, missing, source)
+}
+
+/// Installs what `groups` need and is missing; says nothing where nothing is.
+pub fn ensure(groups: &[Group], source: Source) -> Result<()> {
+    let items = items::of(groups, source);
+    let missing = missing(&items)?;
+    if !missing.contains(&true) {
+        return Ok(());
+    }
+    install(&items, missing, source)
+}
+
+fn count(missing: &[bool]) -> usize {
+    missing.iter().filter(|missing| **missing).count()
+}
+
+/// Which items are missing.
+fn missing(items: &[Item]) -> Result<Vec<bool>> {
+    items.iter().map(|item| item.need.present().map(|present| !present)).collect()
+}
+
+fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
+    let wanted = || items.iter().zip(&missing).filter(|(_, missing)| **missing).map(|(item, _)| item);
+    for item in wanted() {
+        println!("installing {} — {}", item.name, item.why);
+        if let Need::Component { component, .. } = item.need {
+            let hint = "install it by hand (rustup component add, or your system's packages)";
+            run(Command::new("rustup").args(["component", "add", component]), &format!("rustup: {component}"), hint)?;
+        }
+    }
+
+    let mut packages: Vec<&str> = Vec::new();
+    for item in wanted() {
+        match item.need {
+            Need::Target { target, debian, .. } if source == Source::Debian || !add_target(target, source)? => {
+                packages.extend(debian);
+            }
+            Need::Program { debian, .. } | Need::File { debian, .. } | Need::Python { debian } => {
+                packages.extend(debian);
+            }
+            _ => {}
+        }
+    }
+    packages.sort_unstable();
+    packages.dedup();
+    if !packages.is_empty() {
+        if !apt::usable() {
+            let list: Vec<String> = wanted().map(|item| format!("  {} — {}", item.name, item.by_hand)).collect();
+            bail!("there is no apt-get here; install by hand, then run this again:\n{}", list.join("\n"));
+        }
+        apt::install(&packages)?;
+    }
+    if wanted().any(|item| matches!(item.need, Need::Venv)) {
+        python::make_venv()?;
+    }
+
+    for (item, was_missing) in items.iter().zip(&missing) {
+        if *was_missing && !item.need.present()? {
+            bail!("{} is still missing after the installation; {}", item.name, item.by_hand);
+        }
+    }
+    println!("installed {} of {} items, the others were present", count(&missing), items.len());
+    Ok(())
+}
+
+/// Asks rustup for a target. False where it cannot and Debian's packages may serve.
+fn add_target(target: &str, source: Source) -> Result<bool> {
+    let mut command = Command::new("rustup");
+    command.args(["target", "add", target]);
+    match run(&mut command, &format!("rustup: {target}"), "see the log") {
+        Ok(()) => Ok(true),
+        Err(error) if source == Source::Rustup => Err(error),
+        Err(_) => {
+            println!("rustup cannot add {target}: using Debian's Rust for it");
+            Ok(false)
+        }
+    }
+}
+
+fn run(command: &mut Command, label: &str, hint: &str) -> Result<()> {
+    process::run_logged(command, label, &log(), hint)
+}
+
+/// Where the output of package managers goes.
+fn log() -> std::path::PathBuf {
+    crate::root().join("target/setup.log")
+}
+
+impl Need {
+    fn present(&self) -> Result<bool> {
+        Ok(match self {
+            Need::Target { target, source, .. } => match source {
+                Source::Rustup => toolchain::rustup_targets(&[target])?[0],
+                Source::Debian => toolchain::debian_has(target),
+                Source::Auto => toolchain::rustup_targets(&[target])?[0] || toolchain::debian_has(target),
+            },
+            Need::Component { subcommand, .. } => {
+                let mut command = Command::new(toolchain::cargo());
+                process::capture(command.args([subcommand, "--version"]), "").is_ok()
+            }
+            Need::Program { any_of, .. } => any_of.iter().any(|program| process::find(program).is_some()),
+            Need::File { any_of, .. } => any_of.iter().any(|file| crate::root().join(file).exists()),
+            Need::Python { .. } => python::usable(),
+            Need::Venv => python::venv_is_current(),
+        })
+    }
+}
