@@ -1,1 +1,20 @@
-//! Data sets: reading, splitting, batching, augmentation.
+//! Data: labelled images as bytes, from files to shuffled, augmented, normalised batches.
+//!
+//! [`registry`] knows the data sets by name, [`source`] finds their files, one file per kind of source reads them
+//! ([`idx`]), [`Dataset`] holds them, [`loader`] makes batches beside the training with [`augment`].
+
+pub mod augment;
+pub mod dataset;
+mod error;
+pub mod get;
+pub mod idx;
+pub mod loader;
+pub mod registry;
+pub mod source;
+
+pub use augment::{Augmentation, Normalization};
+pub use dataset::Dataset;
+pub use error::DataError;
+pub use loader::{Batch, Batches, Loader, LoaderOptions};
+pub use registry::Entry;
+pub use source::{Loaded, load};
