@@ -1,1 +1,3 @@
-//! Whole-path tests: see `tests/`.
+//! What tests of several crates share. The whole-path tests are in `tests/`.
+
+pub mod random_model;
