@@ -151,7 +151,9 @@ pub enum LineError {
 impl Display for LineError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            LineError::TooLong => write!(f, "a line of the report exceeds {LINE_BYTES} bytes: shorten the layer names"),
+            LineError::TooLong => {
+                write!(f, "a line of the report exceeds {LINE_BYTES} bytes: shorten the layer names")
+            }
             LineError::Console => f.write_str("the console refuses output"),
         }
     }

@@ -149,12 +149,11 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
 
     let Options { warm_up, iterations } = options;
     let totals =
-        bench::measure(&mut session, samples.image(0), logits, layers, counter, pin, warm_up, iterations).map_err(
-            |error| match error {
+        bench::measure(&mut session, samples.image(0), logits, layers, counter, pin, warm_up, iterations)
+            .map_err(|error| match error {
                 BenchError::Run(error) => Failure::Run(error),
                 BenchError::Pin => Failure::Pin,
-            },
-        )?;
+            })?;
     let mut macs = 0;
     for (info, count) in model.program().layers().zip(layers.iter()) {
         let cost = cost::stored(&info.op, info.input);
@@ -173,9 +172,7 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
             .map_err(Failure::Line)?;
     }
     let [min, median, max] = totals.min_median_max();
-    reporter
-        .event(&report::Total { warm_up, iterations, macs, min, median, max })
-        .map_err(Failure::Line)?;
+    reporter.event(&report::Total { warm_up, iterations, macs, min, median, max }).map_err(Failure::Line)?;
 
     let pass = passed == samples.samples();
     reporter
@@ -217,7 +214,9 @@ impl fmt::Display for Failure<'_> {
             Failure::Model(error) => write!(f, "model: {error}"),
             Failure::Session(error) => write!(f, "model: {error}"),
             Failure::Run(error) => write!(f, "inference: {error}"),
-            Failure::NoSamples => f.write_str("the model has no self-check samples: export it again with lrpet"),
+            Failure::NoSamples => {
+                f.write_str("the model has no self-check samples: export it again with lrpet")
+            }
             Failure::Pin => f.write_str("the pin that marks inference cannot be set"),
             Failure::Iterations { given } => {
                 write!(f, "{given} iterations: the bench runs 1 to {}", bench::MAX_ITERATIONS)

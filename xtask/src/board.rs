@@ -165,14 +165,21 @@ pub fn run(board: &str, model: &Path, options: &Options) -> Result<BoardReport> 
     run_with(board, model, options, &mut |_| {})
 }
 
-fn run_with(board: &str, model: &Path, options: &Options, relay: &mut dyn FnMut(&str)) -> Result<BoardReport> {
+fn run_with(
+    board: &str,
+    model: &Path,
+    options: &Options,
+    relay: &mut dyn FnMut(&str),
+) -> Result<BoardReport> {
     let Some(board) = BOARDS.iter().find(|known| known.name == board) else {
         let names: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
         bail!("there is no board `{board}`; known: {}", names.join(", "));
     };
     let model = std::path::absolute(model)?;
     let model_bytes = std::fs::metadata(&model)
-        .and_then(|file| if file.is_file() { Ok(file.len()) } else { Err(std::io::ErrorKind::IsADirectory.into()) })
+        .and_then(
+            |file| if file.is_file() { Ok(file.len()) } else { Err(std::io::ErrorKind::IsADirectory.into()) },
+        )
         .with_context(|| format!("cannot read the model {}", model.display()))?;
     if process::find(board.emulator).is_none() {
         bail!("{} is not installed; run `cargo xtask setup`", board.emulator);
@@ -188,13 +195,11 @@ fn run_with(board: &str, model: &Path, options: &Options, relay: &mut dyn FnMut(
     let started = Instant::now();
     let lines = image.run(relay)?;
     let run_seconds = started.elapsed().as_secs_f64();
-    let number = |event: &Value, key: &str| event[key].as_u64().with_context(|| format!("the board reported no {key}"));
-    let memory = memory(
-        sizes,
-        model_bytes,
-        number(&lines.start, "arena_bytes")?,
-        number(&lines.end, "stack_bytes")?,
-    );
+    let number = |event: &Value, key: &str| {
+        event[key].as_u64().with_context(|| format!("the board reported no {key}"))
+    };
+    let memory =
+        memory(sizes, model_bytes, number(&lines.start, "arena_bytes")?, number(&lines.end, "stack_bytes")?);
     Ok(BoardReport {
         pass: lines.end["pass"] == Value::Bool(true),
         compiler: toolchain.version()?,
@@ -278,7 +283,12 @@ impl Image<'_> {
     fn build(&self) -> Result<()> {
         let label = format!("building {} with {}", self.board.name, self.model.display());
         let log = self.target_folder().join(format!("{}.log", self.board.name));
-        let built = process::run_logged(&mut self.cargo("build"), &label, &log, "run `cargo xtask setup`, or see above");
+        let built = process::run_logged(
+            &mut self.cargo("build"),
+            &label,
+            &log,
+            "run `cargo xtask setup`, or see above",
+        );
         built.map_err(|error| match error.downcast_ref::<Failure>() {
             Some(failure) => self.explain(&failure.output).unwrap_or(error),
             None => error,
@@ -303,7 +313,10 @@ impl Image<'_> {
             return None;
         }
         let (model, board) = (self.model.display(), self.board.name);
-        Some(anyhow::anyhow!("{model} does not fit {board}: {} (a lower rank takes less)", overflows.join("; ")))
+        Some(anyhow::anyhow!(
+            "{model} does not fit {board}: {} (a lower rank takes less)",
+            overflows.join("; ")
+        ))
     }
 
     fn run(&self, relay: &mut dyn FnMut(&str)) -> Result<Lines> {
@@ -314,10 +327,13 @@ impl Image<'_> {
             "give it more time with --timeout, or fewer iterations",
             &mut |line| {
                 relay(line);
-                events.push(serde_json::from_str::<Value>(line).unwrap_or_else(|_| Value::String(line.to_owned())));
+                events.push(
+                    serde_json::from_str::<Value>(line).unwrap_or_else(|_| Value::String(line.to_owned())),
+                );
             },
         )?;
-        let lines = read_lines(&events).with_context(|| format!("{} with {}", self.board.name, self.model.display()))?;
+        let lines = read_lines(&events)
+            .with_context(|| format!("{} with {}", self.board.name, self.model.display()))?;
         let passes = lines.end["pass"] == Value::Bool(true);
         if passes != ended_well {
             bail!("{} reports pass = {passes}, but its exit status says otherwise", self.board.name);
@@ -328,11 +344,13 @@ impl Image<'_> {
 
 /// Sorts a board's events; an error where the board reported one or stopped early.
 fn read_lines(events: &[Value]) -> Result<Lines> {
-    let named = |name: &str| events.iter().filter(move |event| event["event"] == name).cloned().collect::<Vec<_>>();
+    let named =
+        |name: &str| events.iter().filter(move |event| event["event"] == name).cloned().collect::<Vec<_>>();
     if let Some(failed) = named("error").first() {
         bail!("{}", failed["message"].as_str().unwrap_or("the board failed and did not say why"));
     }
-    let one = |name: &str| named(name).pop().with_context(|| format!("the board stopped before its `{name}` line"));
+    let one =
+        |name: &str| named(name).pop().with_context(|| format!("the board stopped before its `{name}` line"));
     Ok(Lines {
         start: one("start")?,
         samples: named("sample"),
@@ -351,7 +369,8 @@ fn overflow(output: &str, region: &str) -> Option<u64> {
         .max()
 }
 
-fn git_revision() -> Option<String> {
+/// Revision of the sources, `-dirty` where they were changed since; none outside a git checkout.
+pub fn git_revision() -> Option<String> {
     let mut command = Command::new("git");
     command.current_dir(crate::root()).args(["describe", "--always", "--dirty", "--abbrev=12"]);
     process::capture(&mut command, "").ok().map(|line| line.trim().to_owned())
@@ -371,8 +390,10 @@ mod tests {
 
     #[test]
     fn an_incomplete_or_failed_report_is_an_error() {
-        let events = |text: &str| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
-        let complete = "{\"event\":\"start\"}\n{\"event\":\"sample\"}\n{\"event\":\"total\"}\n{\"event\":\"end\"}";
+        let events =
+            |text: &str| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
+        let complete =
+            "{\"event\":\"start\"}\n{\"event\":\"sample\"}\n{\"event\":\"total\"}\n{\"event\":\"end\"}";
         assert_eq!(read_lines(&events(complete)).unwrap().samples.len(), 1);
         let message = |text: &str| read_lines(&events(text)).err().unwrap().to_string();
         assert!(message("{\"event\":\"start\"}").contains("`total`"));

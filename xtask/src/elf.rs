@@ -17,7 +17,8 @@ pub struct ImageSizes {
 
 /// Reads the sizes of a 32-bit image. Padding between sections is not counted.
 pub fn sizes(file: &Path) -> Result<ImageSizes> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read the firmware {}", file.display()))?;
+    let bytes =
+        std::fs::read(file).with_context(|| format!("cannot read the firmware {}", file.display()))?;
     let unreadable = || format!("{} is no 32-bit ELF file", file.display());
     let elf: ElfFile32<'_> = ElfFile32::parse(&*bytes).with_context(unreadable)?;
     let endian = elf.endian();

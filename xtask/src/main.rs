@@ -1,9 +1,11 @@
 //! The one entry to every chore: `cargo xtask --help`.
 
 mod board;
+mod demo;
 mod elf;
 mod process;
 mod setup;
+mod test;
 mod toolchain;
 
 use std::path::Path;
@@ -30,6 +32,10 @@ enum Chore {
     Setup(setup::Arguments),
     /// Build firmware with a model in flash, run it on an emulated board, show what it measured
     Board(board::Arguments),
+    /// From images to a measured board: train, export and measure a dense and a low-rank network
+    Demo(demo::Arguments),
+    /// Run every check; the last line counts them
+    Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +43,8 @@ fn main() -> ExitCode {
     let done = match &cli.chore {
         Chore::Setup(arguments) => setup::main(arguments, cli.toolchain),
         Chore::Board(arguments) => board::main(arguments, cli.toolchain),
+        Chore::Demo(arguments) => demo::main(arguments, cli.toolchain),
+        Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -111,7 +111,12 @@ fn spinner(label: &str) -> ProgressBar {
 
 /// Runs a command and hands each line of its standard output to `line` as it comes; standard error passes through.
 /// Ends it after `limit`. Returns whether it exited with status 0.
-pub fn run_lines(command: &mut Command, limit: Duration, hint: &str, line: &mut dyn FnMut(&str)) -> Result<bool> {
+pub fn run_lines(
+    command: &mut Command,
+    limit: Duration,
+    hint: &str,
+    line: &mut dyn FnMut(&str),
+) -> Result<bool> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -124,7 +129,10 @@ pub fn run_lines(command: &mut Command, limit: Duration, hint: &str, line: &mut 
             Ok(text) => line(&text),
             Err(RecvTimeoutError::Disconnected) => return Ok(child.wait()?.success()),
             Err(RecvTimeoutError::Timeout) => {
-                child.kill().and_then(|()| child.wait()).context("cannot end a command that takes too long")?;
+                child
+                    .kill()
+                    .and_then(|()| child.wait())
+                    .context("cannot end a command that takes too long")?;
                 bail!("`{}` was ended after {} s; {hint}", spell(command), limit.as_secs());
             }
         }

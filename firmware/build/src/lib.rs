@@ -66,7 +66,8 @@ fn model_source(bytes: &[u8], isa: Isa, warm_up: usize, iterations: usize) -> Re
 }
 
 fn link_memory_map() -> Result<()> {
-    let folder = std::env::var("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR is not set: no build script")?;
+    let folder =
+        std::env::var("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR is not set: no build script")?;
     println!("cargo::rerun-if-changed=memory.x");
     println!("cargo::rustc-link-search={folder}");
     println!("cargo::rustc-link-arg-bins=-Tlink.x");

@@ -1,1 +1,20 @@
-//! Low-rank projection with energy transfer (Guo et al., arXiv 2204.05566).
+//! LRPET: low-rank projection with energy transfer (Guo, Lin, Chen, Xing, Liu, Xu, "Compact model training by low-rank projection with
+//! energy transfer", arXiv 2204.05566, IEEE TNNLS 2024).
+//!
+//! Pure mathematics on slices: a layer's weight is its matrix M, n rows (output channels) by c·kh·kw columns, row-major, which is
+//! the order of a weight `[n, c, kh, kw]`. [`rank`] says which layers become pairs and of what rank, [`projection`] is the step of the
+//! training, [`factors`] makes the two thin convolutions.
+
+mod error;
+pub mod factors;
+pub mod list;
+pub mod projection;
+pub mod rank;
+pub mod spectrum;
+
+pub use error::LrpetError;
+pub use factors::Factors;
+pub use list::RankList;
+pub use projection::{LayerWeight, Options, Projection, project, project_all};
+pub use rank::{RankPlan, uniform_rank};
+pub use spectrum::{Spectrum, bn_scale};

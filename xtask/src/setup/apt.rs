@@ -19,7 +19,9 @@ pub fn install(packages: &[&str]) -> Result<()> {
     for package in packages {
         let name = package.split(':').next().unwrap_or(package);
         if !has_candidate(name)? {
-            bail!("this system's package sources have no `{name}` (Debian 12 and newer do); install it by hand");
+            bail!(
+                "this system's package sources have no `{name}` (Debian 12 and newer do); install it by hand"
+            );
         }
     }
     if packages.iter().any(|package| package.ends_with(":arm64")) && !has_architecture("arm64")? {

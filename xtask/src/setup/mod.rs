@@ -67,14 +67,20 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
         println!("installing {} — {}", item.name, item.why);
         if let Need::Component { component, .. } = item.need {
             let hint = "install it by hand (rustup component add, or your system's packages)";
-            run(Command::new("rustup").args(["component", "add", component]), &format!("rustup: {component}"), hint)?;
+            run(
+                Command::new("rustup").args(["component", "add", component]),
+                &format!("rustup: {component}"),
+                hint,
+            )?;
         }
     }
 
     let mut packages: Vec<&str> = Vec::new();
     for item in wanted() {
         match item.need {
-            Need::Target { target, debian, .. } if source == Source::Debian || !add_target(target, source)? => {
+            Need::Target { target, debian, .. }
+                if source == Source::Debian || !add_target(target, source)? =>
+            {
                 packages.extend(debian);
             }
             Need::Program { debian, .. } | Need::FashionMnist { debian } | Need::Python { debian } => {
@@ -87,7 +93,8 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
     packages.dedup();
     if !packages.is_empty() {
         if !apt::usable() {
-            let list: Vec<String> = wanted().map(|item| format!("  {} — {}", item.name, item.by_hand)).collect();
+            let list: Vec<String> =
+                wanted().map(|item| format!("  {} — {}", item.name, item.by_hand)).collect();
             bail!("there is no apt-get here; install by hand, then run this again:\n{}", list.join("\n"));
         }
         apt::install(&packages)?;

@@ -1,0 +1,272 @@
+//! `cargo xtask demo`: from images to a measured board, dense against low-rank, in one command.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::board::{self, BoardReport};
+use crate::process;
+use crate::setup::{self, Group};
+use crate::toolchain::{self, Source};
+
+/// Network of the demo.
+const NETWORK: &str = "resnet8";
+/// Data set of the demo.
+const DATA: &str = "fashion-mnist";
+/// Pruning ratio of the low-rank model.
+const PRUNE: f64 = 0.6;
+/// Emulated board of the demo.
+const BOARD: &str = "qemu-mps2-an386";
+/// Largest difference between a logit of the board and the host's.
+const LOGIT_TOLERANCE: f64 = 1e-2;
+
+/// Options of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Epochs of each of the two trainings
+    #[arg(long, default_value_t = 6)]
+    epochs: u32,
+    /// Seed of the trainings
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Train again where a finished training of the same settings lies in the output folder
+    #[arg(long)]
+    fresh: bool,
+    /// Output folder
+    #[arg(long, default_value = "target/demo")]
+    out: PathBuf,
+}
+
+/// Runs `cargo xtask demo`.
+pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
+    let start = Instant::now();
+    let out = crate::root().join(&arguments.out);
+    if arguments.fresh && out.join("runs").exists() {
+        std::fs::remove_dir_all(out.join("runs"))
+            .with_context(|| format!("cannot empty {}", out.display()))?;
+    }
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    let mut steps = Steps { start, done: Vec::new() };
+
+    steps.run("set up what is missing", || setup::ensure(&[Group::Boards, Group::Data], toolchain))?;
+    steps.run("build the trainer", || {
+        let mut build = Command::new(toolchain::cargo());
+        build.args(["build", "--release", "--package", "lrpet-trainer"]).current_dir(crate::root());
+        pass_through(&mut build)
+    })?;
+    let lrpet = Lrpet { program: crate::root().join("target/release/lrpet") };
+    let dataset = steps.run("find the data", || lrpet.json(&["data", "get", DATA]))?;
+
+    let mut models = Vec::new();
+    for (name, prune) in [("dense", 0.0), ("lowrank", PRUNE)] {
+        models.push(model(&lrpet, &mut steps, arguments, &out, name, prune, toolchain)?);
+    }
+
+    let report = json!({
+        "title": format!("{NETWORK} on {DATA}: dense against low-rank"),
+        "created": capture("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
+        "command": "cargo xtask demo",
+        "version": env!("CARGO_PKG_VERSION"),
+        "revision": board::git_revision(),
+        "host": {
+            "cpu": cpu_name(),
+            "threads": std::thread::available_parallelism().map_or(1, usize::from),
+            "rustc": capture("rustc", &["--version"]),
+        },
+        "dataset": {
+            "name": DATA,
+            "train_images": dataset["train"],
+            "test_images": dataset["test"],
+            "classes": dataset["classes"].as_array().map(Vec::len),
+            "shape": dataset["shape"],
+        },
+        "models": models,
+        "steps": steps.done,
+    });
+    let file = out.join("report.json");
+    std::fs::write(&file, serde_json::to_vec_pretty(&report)?)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let table = lrpet.text(&["report", &path(&out)])?;
+    println!("{table}");
+    println!(
+        "done in {} s; models, report.json and report.html are in {}",
+        start.elapsed().as_secs(),
+        out.display()
+    );
+    Ok(())
+}
+
+/// Trains, exports and measures one model; its entry of the report.
+fn model(
+    lrpet: &Lrpet,
+    steps: &mut Steps,
+    arguments: &Arguments,
+    out: &Path,
+    name: &str,
+    prune: f64,
+    toolchain: Source,
+) -> Result<Value> {
+    let run = out.join("runs").join(name);
+    let file = out.join(format!("{name}.safetensors"));
+    let ratio = prune.to_string();
+    let (epochs, seed) = (arguments.epochs.to_string(), arguments.seed.to_string());
+    let training = steps.run(&format!("train {NETWORK}, {name}"), || {
+        lrpet.json(&[
+            "train",
+            "--net",
+            NETWORK,
+            "--data",
+            DATA,
+            "--prune",
+            &ratio,
+            "--epochs",
+            &epochs,
+            "--seed",
+            &seed,
+            "--resume",
+            "--out",
+            &path(&run),
+        ])
+    })?;
+    let checkpoint = run.join("final.safetensors");
+    steps.run(&format!("export {name}"), || {
+        lrpet.json(&[
+            "factorize",
+            &path(&checkpoint),
+            "--net",
+            NETWORK,
+            "--data",
+            DATA,
+            "--prune",
+            &ratio,
+            "--out",
+            &path(&file),
+        ])
+    })?;
+    let model = path(&file);
+    let (inspect, eval, bench) = steps.run(&format!("measure {name} on the host"), || {
+        let eval = |engine| lrpet.json(&["eval", &model, "--data", DATA, "--engine", engine]);
+        let eval = json!({ "runtime": eval("runtime")?, "candle": eval("candle")? });
+        Ok((lrpet.json(&["inspect", &model])?, eval, lrpet.json(&["bench", &model])?))
+    })?;
+    let measured = steps.run(&format!("measure {name} on {BOARD}"), || {
+        let options =
+            board::Options { warm_up: 1, iterations: 2, timeout: Duration::from_secs(600), toolchain };
+        board::run(BOARD, &file, &options)
+    })?;
+    check_board(&measured)?;
+    Ok(json!({
+        "name": name,
+        "file": format!("{name}.safetensors"),
+        "sha256": inspect["sha256"],
+        "prune": prune,
+        "inspect": inspect,
+        "eval": eval,
+        "bench": bench,
+        "boards": [board_entry(&measured)],
+        "training": training,
+    }))
+}
+
+/// The board must compute what the host computed when the model was exported.
+fn check_board(report: &BoardReport) -> Result<()> {
+    ensure!(report.pass, "the self-check of {} fails on {BOARD}", report.model.display());
+    for sample in &report.samples {
+        let difference = sample["max_abs_diff"].as_f64().unwrap_or(f64::INFINITY);
+        if difference > LOGIT_TOLERANCE {
+            bail!("a logit of {} on {BOARD} is {difference} away from the host's", report.model.display());
+        }
+    }
+    Ok(())
+}
+
+fn board_entry(report: &BoardReport) -> Value {
+    let layers: Vec<Value> =
+        report.layers.iter().map(|layer| json!({ "name": layer["name"], "ticks": layer["mean"] })).collect();
+    let memory = &report.memory;
+    json!({
+        "board": report.start["board"],
+        "core": report.start["core"],
+        "counter": report.start["counter"],
+        "total": report.median(),
+        "layers": layers,
+        "flash_bytes": memory.flash_bytes,
+        "text_bytes": memory.text_bytes,
+        "model_bytes": memory.model_bytes,
+        "arena_bytes": memory.arena_bytes,
+        "static_bytes": memory.static_bytes,
+        "stack_bytes": memory.stack_bytes,
+        "ram_bytes": memory.ram_bytes,
+        "crc": report.end["outputs_crc32"],
+        "self_check": report.pass,
+    })
+}
+
+/// The steps that were done, with their time.
+struct Steps {
+    start: Instant,
+    done: Vec<Value>,
+}
+
+impl Steps {
+    fn run<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        eprintln!("[{:>5.0} s] {name}", self.start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        let result = step().with_context(|| format!("cannot {name}"))?;
+        self.done.push(json!({ "name": name, "seconds": start.elapsed().as_secs_f64() }));
+        Ok(result)
+    }
+}
+
+/// The command line of the trainer.
+struct Lrpet {
+    program: PathBuf,
+}
+
+impl Lrpet {
+    /// Runs a subcommand with `--json` and reads its document; progress goes to standard error.
+    fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.text(&[arguments, &["--json"]].concat())?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`lrpet {}` printed no JSON", arguments.join(" ")))
+    }
+
+    /// Standard output of a subcommand.
+    fn text(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).current_dir(crate::root());
+        let mut output = String::new();
+        let hour = Duration::from_secs(3600);
+        let done = process::run_lines(&mut command, hour, "see above", &mut |line| {
+            output.push_str(line);
+            output.push('\n');
+        })?;
+        ensure!(done, "`{}` failed; see above", process::spell(&command));
+        Ok(output)
+    }
+}
+
+/// Runs a command whose output is for the user's eyes, on standard error.
+fn pass_through(command: &mut Command) -> Result<()> {
+    let status = command.stdout(std::io::stderr()).status();
+    let status = status.with_context(|| format!("cannot start `{}`", process::spell(command)))?;
+    ensure!(status.success(), "`{}` failed; see above", process::spell(command));
+    Ok(())
+}
+
+fn capture(program: &str, arguments: &[&str]) -> Option<String> {
+    process::capture(Command::new(program).args(arguments), "").ok().map(|line| line.trim().to_owned())
+}
+
+fn cpu_name() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

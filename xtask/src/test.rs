@@ -1,0 +1,202 @@
+//! `cargo xtask test`: every check of the project, and one line at the end that counts them.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::process;
+use crate::setup::{self, Group};
+use crate::toolchain::{self, Source, Toolchain};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only the steps whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+/// No single step takes longer than this, even on two slow cores from an empty target folder.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// The targets for which the runtime and the firmware must build without `std`.
+const BARE_METAL: [&str; 2] = [toolchain::THUMBV7EM, toolchain::THUMBV8M];
+
+/// Runs `cargo xtask test`.
+pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
+    let start = Instant::now();
+    setup::ensure(Group::ALL, source)?;
+    let mut tally = Tally { only: arguments.only.clone(), ..Tally::default() };
+
+    tally.check("format of the code", cargo(&["fmt", "--all", "--check"]))?;
+    tally.check(
+        "lints",
+        cargo(&[
+            "clippy",
+            "--release",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    for manifest in board_manifests()? {
+        let manifest = manifest.to_string_lossy();
+        tally.check(
+            &format!("format of {manifest}"),
+            cargo(&["fmt", "--check", "--manifest-path", &manifest]),
+        )?;
+    }
+    for target in BARE_METAL {
+        for package in ["lrpet-runtime", "lrpet-firmware"] {
+            let mut build = Toolchain::for_target(target, source)?.cargo("build", target);
+            build.args(["--release", "--package", package]);
+            tally.check(&format!("{package} for {target}"), build)?;
+        }
+    }
+    let mut build =
+        Toolchain::for_target(toolchain::AARCH64_LINUX, source)?.cargo("build", toolchain::AARCH64_LINUX);
+    build.args(["--release", "--package", "lrpet-runtime", "--features", "cli"]);
+    tally.check(&format!("lrpet-run for {}", toolchain::AARCH64_LINUX), build)?;
+
+    // Debug assertions and overflow checks stay on where the code meets untrusted bytes.
+    tally.tests(
+        "tests of runtime, firmware and xtask",
+        cargo(&[
+            "test",
+            "-p",
+            "lrpet-runtime",
+            "-p",
+            "lrpet-firmware",
+            "-p",
+            "xtask",
+            "--features",
+            "lrpet-runtime/cli",
+        ]),
+    )?;
+    // Candle without optimisation is too slow to train even a little.
+    tally.check(
+        "programs for the whole-path tests",
+        cargo(&[
+            "build",
+            "--release",
+            "-p",
+            "lrpet-trainer",
+            "-p",
+            "lrpet-runtime",
+            "--features",
+            "lrpet-runtime/cli",
+        ]),
+    )?;
+    tally.tests("tests of the trainer", cargo(&["test", "--release", "-p", "lrpet-trainer"]))?;
+    tally.tests("whole-path tests", cargo(&["test", "--release", "-p", "lrpet-tests"]))?;
+
+    for failure in &tally.failures {
+        println!("failed: {failure}");
+    }
+    println!("all checks took {} s", start.elapsed().as_secs());
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("{} of {} checks failed", tally.failed, tally.passed + tally.failed);
+    }
+    Ok(())
+}
+
+/// What passed and what failed so far.
+#[derive(Default)]
+struct Tally {
+    only: Option<String>,
+    passed: u64,
+    failed: u64,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn wants(&self, name: &str) -> bool {
+        let wanted = self.only.as_ref().is_none_or(|text| name.contains(text.as_str()));
+        if wanted {
+            println!("── {name}");
+        }
+        wanted
+    }
+
+    /// A command that passes or fails as a whole.
+    fn check(&mut self, name: &str, mut command: Command) -> Result<()> {
+        if !self.wants(name) {
+            return Ok(());
+        }
+        let passed = process::run_lines(&mut command, LIMIT, "see above", &mut |line| println!("{line}"))?;
+        self.count(name, u64::from(passed), u64::from(!passed));
+        Ok(())
+    }
+
+    /// A run of `cargo test`, whose closing lines are added up. A run that counts nothing has failed.
+    fn tests(&mut self, name: &str, mut command: Command) -> Result<()> {
+        if !self.wants(name) {
+            return Ok(());
+        }
+        let (mut passed, mut failed) = (0, 0);
+        let done = process::run_lines(&mut command, LIMIT, "see above", &mut |line| {
+            println!("{line}");
+            if let Some((p, f)) = closing_line(line) {
+                passed += p;
+                failed += f;
+            }
+        })?;
+        if !done || passed == 0 {
+            failed = failed.max(1);
+        }
+        self.count(name, passed, failed);
+        Ok(())
+    }
+
+    fn count(&mut self, name: &str, passed: u64, failed: u64) {
+        self.passed += passed;
+        self.failed += failed;
+        if failed > 0 {
+            self.failures.push(name.to_owned());
+        }
+    }
+}
+
+/// Passed and failed of a line such as `test result: ok. 3 passed; 0 failed; 0 ignored; …`.
+fn closing_line(line: &str) -> Option<(u64, u64)> {
+    let counts = line.strip_prefix("test result:")?;
+    let number = |word: &str| {
+        let before = counts.split(word).next()?;
+        before.split([' ', ';']).rfind(|part| !part.is_empty())?.parse().ok()
+    };
+    Some((number(" passed")?, number(" failed")?))
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(toolchain::cargo());
+    command.args(arguments).current_dir(crate::root());
+    command
+}
+
+/// The manifests of the boards, which are no members of the workspace.
+fn board_manifests() -> Result<Vec<std::path::PathBuf>> {
+    let mut manifests: Vec<_> = std::fs::read_dir(crate::root().join("firmware/boards"))?
+        .filter_map(|entry| Some(entry.ok()?.path().join("Cargo.toml")))
+        .filter(|manifest| manifest.is_file())
+        .collect();
+    manifests.sort();
+    Ok(manifests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closing_line;
+
+    #[test]
+    fn closing_lines_are_read() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 5 filtered out";
+        assert_eq!(closing_line(line), Some((12, 3)));
+        assert_eq!(closing_line("running 3 tests"), None);
+        assert_eq!(closing_line("test result: nothing"), None);
+    }
+}
