@@ -28,6 +28,8 @@ pub struct Start<'a, N: Display> {
     pub calibration: Option<Calibration>,
     /// The library that computes, with its version.
     pub engine: &'a str,
+    /// Instruction set of its kernels.
+    pub kernels: &'a str,
     /// Storage type of weights and activations.
     pub dtype: &'a str,
     /// Shape of the input, channels × height × width.

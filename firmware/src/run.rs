@@ -4,7 +4,7 @@ use core::fmt;
 
 use embedded_hal::digital::OutputPin;
 use embedded_io::Write;
-use lrpet_runtime::model::{Model, ModelError, cost};
+use lrpet_runtime::model::{Model, ModelError, Op, cost};
 use lrpet_runtime::session::{Arena, RunError, Session, SessionError};
 
 use crate::bench::{self, BenchError, LayerCount};
@@ -110,7 +110,10 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
         return Err(Failure::Counter(calibration));
     }
     let model = Model::new_checked(bytes).map_err(Failure::Model)?;
+    let samples = model.self_check().filter(|samples| samples.samples() > 0).ok_or(Failure::NoSamples)?;
     let header = *model.program().header();
+    let Memory { arena, logits, layers } = memory;
+    let mut session = Session::new(&model, &mut arena.0).map_err(Failure::Session)?;
     reporter
         .event(&report::Start {
             board: board.name,
@@ -120,6 +123,7 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
             counter_resolution: counter.resolution(),
             calibration: counter.calibration(),
             engine: concat!("lrpet-runtime ", env!("CARGO_PKG_VERSION")),
+            kernels: session.isa().name(),
             dtype: "f16",
             input: header.input,
             classes: header.classes,
@@ -128,9 +132,6 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
             arena_bytes: A,
         })
         .map_err(Failure::Line)?;
-    let samples = model.self_check().filter(|samples| samples.samples() > 0).ok_or(Failure::NoSamples)?;
-    let Memory { arena, logits, layers } = memory;
-    let mut session = Session::new(&model, &mut arena.0).map_err(Failure::Session)?;
 
     let mut passed = 0;
     let mut outputs = OutputCrc::new();
@@ -161,7 +162,7 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
             .event(&report::Layer {
                 index: info.index,
                 name: info.op.name(),
-                rank: cost::rank(&info.op),
+                rank: rank(&info.op),
                 output: info.output,
                 macs: cost.macs,
                 min: count.min,
@@ -186,10 +187,19 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
     Ok(pass)
 }
 
+/// Rank of a pair, 0 otherwise.
+fn rank(op: &Op<&str>) -> u64 {
+    match op {
+        Op::Conv(conv) => cost::rank_of(conv.weights),
+        Op::Linear(linear) => cost::rank_of(linear.weights),
+        _ => 0,
+    }
+}
+
 /// Why a run ended early.
 enum Failure<'a> {
     Model(ModelError<'a>),
-    Session(SessionError),
+    Session(SessionError<'a>),
     Run(RunError),
     NoSamples,
     Pin,

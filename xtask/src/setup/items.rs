@@ -52,10 +52,8 @@ pub enum Need {
         /// Debian's packages.
         debian: &'static [&'static str],
     },
-    /// A file or folder, absolute or relative to the repository's root.
-    File {
-        /// Paths of which one is enough.
-        any_of: &'static [&'static str],
+    /// The files of Fashion-MNIST, where `lrpet` looks for them.
+    FashionMnist {
         /// Debian's packages.
         debian: &'static [&'static str],
     },
@@ -141,15 +139,8 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
         Group::Data => vec![Item {
             name: "Fashion-MNIST",
             why: "the data set of the demo and of the tests (28×28×1, 60 000 + 10 000 images)",
-            by_hand: "put the four IDX files of Fashion-MNIST (gzip or plain) into data/fashion-mnist",
-            need: Need::File {
-                any_of: &[
-                    "/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz",
-                    "data/fashion-mnist/train-images-idx3-ubyte.gz",
-                    "data/fashion-mnist/train-images-idx3-ubyte",
-                ],
-                debian: &["dataset-fashion-mnist"],
-            },
+            by_hand: "put its four IDX files (gzip or plain) into fashion-mnist in the folder that LRPET_DATA names",
+            need: Need::FashionMnist { debian: &["dataset-fashion-mnist"] },
         }],
         Group::Python => vec![
             Item {

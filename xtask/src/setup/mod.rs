@@ -83,7 +83,7 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
             {
                 packages.extend(debian);
             }
-            Need::Program { debian, .. } | Need::File { debian, .. } | Need::Python { debian } => {
+            Need::Program { debian, .. } | Need::FashionMnist { debian } | Need::Python { debian } => {
                 packages.extend(debian);
             }
             _ => {}
@@ -148,9 +148,20 @@ impl Need {
                 process::capture(command.args([subcommand, "--version"]), "").is_ok()
             }
             Need::Program { any_of, .. } => any_of.iter().any(|program| process::find(program).is_some()),
-            Need::File { any_of, .. } => any_of.iter().any(|file| crate::root().join(file).exists()),
+            Need::FashionMnist { .. } => fashion_mnist_present(),
             Need::Python { .. } => python::usable(),
             Need::Venv => python::venv_is_current(),
         })
     }
+}
+
+/// True where `lrpet` finds the files: Debian's folder, `LRPET_DATA`, or the user's cache.
+fn fashion_mnist_present() -> bool {
+    let variable = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+    let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    let stores = [variable("LRPET_DATA"), cache.map(|folder| folder.join("lrpet/data"))];
+    let folders = stores.into_iter().flatten().map(|folder| folder.join("fashion-mnist"));
+    folders.chain(["/usr/share/datasets/fashion-mnist".into()]).any(|folder| {
+        ["train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"].iter().any(|file| folder.join(file).is_file())
+    })
 }

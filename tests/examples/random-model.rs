@@ -1,0 +1,37 @@
+//! Writes a model file of a known network with random weights:
+//! `cargo run --release -p lrpet-tests --example random-model -- resnet8 1x28x28 0.6 model.safetensors`.
+
+use anyhow::{Context, Result, bail};
+use lrpet_runtime::model::{Op, Shape, Weights};
+use lrpet_tests::random_model::random_model;
+use lrpet_trainer::lrpet::RankPlan;
+use lrpet_trainer::network::Network;
+
+const CLASSES: u32 = 10;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [name, shape, ratio, file] = arguments.as_slice() else {
+        bail!("usage: random-model NETWORK CxHxW PRUNING-RATIO FILE");
+    };
+    let sizes = shape.split('x').map(str::parse).collect::<Result<Vec<u32>, _>>().context("CxHxW takes numbers")?;
+    let [channels, height, width] = sizes[..] else { bail!("the shape is CxHxW, not {shape}") };
+    let input = Shape::new(channels, height, width);
+    let network = Network::by_name(name, input, CLASSES).with_context(|| format!("no network {name} for {input}"))?;
+    let plan = RankPlan::uniform(&network, ratio.parse().context("the pruning ratio is a number")?)?;
+    let ops: Vec<Op<String>> = network
+        .layers
+        .into_iter()
+        .map(|layer| {
+            let mut op = layer.op;
+            let rank = plan.rank(op.name());
+            if let (Some(rank), Op::Conv(conv)) = (rank, &mut op) {
+                conv.weights = Weights::Pair { rank: rank as u32 };
+            } else if let (Some(rank), Op::Linear(linear)) = (rank, &mut op) {
+                linear.weights = Weights::Pair { rank: rank as u32 };
+            }
+            op
+        })
+        .collect();
+    std::fs::write(file, random_model(input, CLASSES, &ops, 1)?).with_context(|| format!("cannot write {file}"))
+}

@@ -1,0 +1,138 @@
+//! Model files of any network with random weights, for what does not depend on training: memory, speed, errors.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, anyhow, bail};
+use half::f16;
+use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
+use lrpet_runtime::model::{FORMAT_VERSION, Header, Model, Op, Shape, Weights};
+use lrpet_runtime::plan::Plan;
+use lrpet_runtime::session::Session;
+use postcard::to_allocvec;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use safetensors::tensor::{Dtype, TensorView};
+
+/// Images of the self-check.
+const SAMPLES: usize = 3;
+
+/// A tensor in memory.
+struct Tensor {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Vec<u8>,
+}
+
+/// A model file of `ops` with random weights of a size that keeps activations near 1. The self-check holds random
+/// images and the logits that this crate's runtime computes from them here.
+///
+/// # Errors
+/// Where the operations do not chain.
+pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -> Result<Vec<u8>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let header = Header {
+        version: FORMAT_VERSION,
+        input,
+        mean: [0.5; 4],
+        std: [0.25; 4],
+        classes,
+        ops: u16::try_from(ops.len()).context("too many operations")?,
+    };
+    let mut program = to_allocvec(&header)?;
+    let mut shapes = vec![input];
+    let mut tensors = Vec::new();
+    for op in ops {
+        program.extend(to_allocvec(op)?);
+        let from = *shapes.get(usize::from(op.inputs().0)).context("a value is read before it is made")?;
+        shapes.push(op.output_shape(from).with_context(|| format!("{} does not take {from}", op.name()))?);
+        tensors.extend(weights(op, from, &mut rng)?);
+    }
+    tensors.push(Tensor::bytes(PROGRAM_TENSOR, vec![program.len()], program));
+
+    let images: Vec<u8> = (0..SAMPLES * input.len()).map(|_| rng.random()).collect();
+    let logits = logits(&serialize(&tensors)?, &images, input, classes)?;
+    let [channels, height, width] = [input.channels, input.height, input.width].map(|size| size as usize);
+    tensors.push(Tensor::bytes(SELF_CHECK_IMAGES, vec![SAMPLES, height, width, channels], images));
+    tensors.push(Tensor::f32(SELF_CHECK_LOGITS, vec![SAMPLES, classes as usize], &logits));
+    serialize(&tensors)
+}
+
+impl Tensor {
+    fn bytes(name: &str, shape: Vec<usize>, data: Vec<u8>) -> Self {
+        Self { name: name.to_owned(), dtype: Dtype::U8, shape, data }
+    }
+
+    fn f32(name: &str, shape: Vec<usize>, values: &[f32]) -> Self {
+        let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { name: name.to_owned(), dtype: Dtype::F32, shape, data }
+    }
+
+    /// f16 weights, uniform with variance 2 / `fan_in` (He et al. 2015, equation 10).
+    fn weight(name: String, shape: Vec<usize>, fan_in: usize, rng: &mut ChaCha8Rng) -> Self {
+        let bound = (6.0 / fan_in as f32).sqrt();
+        let values = (0..shape.iter().product()).map(|_| f16::from_f32(rng.random_range(-bound..bound)));
+        let data = values.flat_map(|value: f16| value.to_le_bytes()).collect();
+        Self { name, dtype: Dtype::F16, shape, data }
+    }
+}
+
+/// The tensors of an operation: none, weight and bias, or thin and expand weight and bias.
+fn weights(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
+    let (name, weights, n, kernel) = match op {
+        Op::Conv(conv) => (&conv.name, conv.weights, conv.out_channels, Some(conv.window.kernel.map(usize::from))),
+        Op::Linear(linear) => (&linear.name, linear.weights, linear.out_features, None),
+        _ => return Ok(Vec::new()),
+    };
+    let (n, c) = (n as usize, input.channels as usize);
+    let taps: usize = kernel.unwrap_or([1, 1]).iter().product();
+    let shape = |rows: usize, columns: usize, kernel: Option<[usize; 2]>| {
+        [rows, columns].into_iter().chain(kernel.into_iter().flatten()).collect::<Vec<_>>()
+    };
+    let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-0.1..0.1)).collect();
+    let mut weight = |suffix: &str, shape, fan_in| Tensor::weight(format!("{name}{suffix}"), shape, fan_in, rng);
+    Ok(match weights {
+        Weights::Dense => vec![
+            weight(".weight", shape(n, c, kernel), c * taps),
+            Tensor::f32(&format!("{name}.bias"), vec![n], &bias),
+        ],
+        Weights::Depthwise => vec![
+            weight(".weight", shape(n, 1, kernel), taps),
+            Tensor::f32(&format!("{name}.bias"), vec![n], &bias),
+        ],
+        Weights::Pair { rank: 0 } => bail!("{name}: rank 0"),
+        Weights::Pair { rank } => vec![
+            weight(".thin.weight", shape(rank as usize, c, kernel), c * taps),
+            weight(".expand.weight", shape(n, rank as usize, kernel.map(|_| [1, 1])), rank as usize),
+            Tensor::f32(&format!("{name}.expand.bias"), vec![n], &bias),
+        ],
+    })
+}
+
+fn serialize(tensors: &[Tensor]) -> Result<Vec<u8>> {
+    let views = tensors
+        .iter()
+        .map(|tensor| Ok((&tensor.name, TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.data)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let card = HashMap::from([("network".to_owned(), "random weights".to_owned())]);
+    Ok(safetensors::serialize(views, Some(card))?)
+}
+
+/// Logits of the portable kernels for each image.
+fn logits(file: &[u8], images: &[u8], input: Shape, classes: u32) -> Result<Vec<f32>> {
+    let owned = |error: &dyn std::fmt::Display| anyhow!("{error}");
+    let mut copy = AlignedBytes::zeroed(file.len());
+    copy.bytes_mut().copy_from_slice(file);
+    let model = Model::new_checked(copy.bytes()).map_err(|error| owned(&error))?;
+    let plan = Plan::new(model.program(), Isa::Portable).map_err(|error| owned(&error))?;
+    let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
+    let mut session = Session::with_isa(&model, arena.bytes_mut(), Isa::Portable).map_err(|error| owned(&error))?;
+    let mut all = Vec::new();
+    let mut logits = vec![0.0; classes as usize];
+    for image in images.chunks(input.len()) {
+        session.run_image(image, &mut logits, &mut ()).map_err(|error| owned(&error))?;
+        all.extend_from_slice(&logits);
+    }
+    Ok(all)
+}
