@@ -34,7 +34,8 @@ fn main() {
         let conv = Conv::new(Shape::new(c, size, size), n, &window).expect("the window fits");
         let macs = (BATCH * conv.output_len() * (conv.weight_len() / n as usize)) as f64;
         let op = ConvNorm::new(conv, Activation::Relu, Isa::best());
-        let fill = |len: usize| (0..len).map(|i| ((i * 7919 % 1009) as f32) / 500.0 - 1.0).collect::<Vec<_>>();
+        let fill =
+            |len: usize| (0..len).map(|i| ((i * 7919 % 1009) as f32) / 500.0 - 1.0).collect::<Vec<_>>();
         let (x, w) = (fill(BATCH * op.conv().input_len()), fill(op.conv().weight_len()));
         let (gamma, beta) = (vec![1.0; n as usize], vec![0.0; n as usize]);
         let mut y = fill(BATCH * op.conv().output_len());
