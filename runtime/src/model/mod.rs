@@ -1,10 +1,20 @@
 //! A model: layers and their shapes as a typed, validated program.
 
 pub mod cost;
+mod error;
+mod file;
 pub mod program;
 pub mod shape;
+mod view;
+mod walk;
 
+pub use error::{ModelError, ProgramError};
+pub(crate) use file::TensorOffsets;
+pub use file::{Model, SelfCheck};
 pub use program::{
     Activation, Conv, FORMAT_VERSION, Header, Linear, Op, PadShortcut, Pool, PoolKind, Value, Weights,
 };
 pub use shape::{Shape, Window};
+pub use view::{MAX_OPS, Program};
+pub use walk::{LayerInfo, MAX_LIVE};
+pub(crate) use walk::{Walk, op_name};

@@ -1,0 +1,197 @@
+//! The operations on feature maps: f16 storage, f32 accumulation, one rounding for each stored value.
+//!
+//! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
+//! slices. `portable` holds the algorithms, generic over a few primitives ([`Primitives`]) and over the number of
+//! lanes; the other files bind them to an instruction set or replace them. All scratch comes from the caller, `tile`
+//! says how much.
+
+pub mod f16;
+mod portable;
+pub mod tile;
+
+#[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+mod cortex_m;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod x86;
+
+use crate::model::{Activation, PoolKind, Shape, Window};
+
+/// An instruction set that has kernels. The geometry of scratch depends on it, and is known for all of them
+/// everywhere, so that a desktop can plan for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust.
+    Portable,
+    /// Cortex-M with a single-precision FPU (M4F, M7, M33).
+    CortexM,
+    /// x86-64 with AVX2, FMA and F16C.
+    Avx2,
+    /// x86-64 with AVX-512F and F16C.
+    Avx512,
+}
+
+impl Isa {
+    /// What a binary for this target uses without asking the processor.
+    pub const NATIVE: Isa =
+        if cfg!(all(target_arch = "arm", target_abi = "eabihf")) { Isa::CortexM } else { Isa::Portable };
+
+    /// The best instruction set of this machine; asks the processor where the standard library is there.
+    pub fn detect() -> Isa {
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        return x86::detect();
+        #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+        Isa::NATIVE
+    }
+
+    /// True where this machine can execute it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            Isa::CortexM => Isa::NATIVE == Isa::CortexM,
+            Isa::Avx2 => matches!(Isa::detect(), Isa::Avx2 | Isa::Avx512),
+            Isa::Avx512 => Isa::detect() == Isa::Avx512,
+        }
+    }
+
+    /// Name for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::CortexM => "cortex-m",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+}
+
+/// Weights of a convolution or linear layer, f16 bits in row-major order.
+#[derive(Clone, Copy, Debug)]
+pub enum LayerWeights<'a> {
+    /// `[n, c·kh·kw]`.
+    Dense(&'a [u16]),
+    /// thin `[r, c·kh·kw]`, expand `[n, r]`.
+    #[allow(missing_docs)]
+    Pair { thin: &'a [u16], expand: &'a [u16], rank: usize },
+    /// `[n, kh·kw]`.
+    Depthwise(&'a [u16]),
+}
+
+/// What a layer computes. Shapes, slices and each other fit; a kernel given some that do not computes nonsense but
+/// stays in its buffers.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub enum Layer<'a> {
+    Conv {
+        input: Shape,
+        output: Shape,
+        window: Window,
+        weights: LayerWeights<'a>,
+        bias: &'a [f32],
+        activation: Activation,
+    },
+    Linear {
+        weights: LayerWeights<'a>,
+        bias: &'a [f32],
+        activation: Activation,
+    },
+    Pool {
+        input: Shape,
+        output: Shape,
+        window: Window,
+        kind: PoolKind,
+    },
+    GlobalAverage {
+        input: Shape,
+    },
+    PadShortcut {
+        input: Shape,
+        output: Shape,
+        stride: u16,
+    },
+    Add {
+        activation: Activation,
+    },
+}
+
+/// The value added to a convolution's result, or the second summand of an addition.
+#[derive(Clone, Copy, Debug)]
+pub enum Second<'a> {
+    /// Nothing is added.
+    None,
+    /// It lies in the output buffer and is overwritten.
+    InPlace,
+    /// A value of its own.
+    Other(&'a [u16]),
+}
+
+/// Where a layer's result goes.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// An activation: rounded to f16, saturated at ±65504.
+    Half(&'a mut [u16]),
+    /// Logits: not rounded.
+    Full(&'a mut [f32]),
+}
+
+/// Buffers of one step.
+#[derive(Debug)]
+pub struct Buffers<'a> {
+    /// First input.
+    pub input: &'a [u16],
+    /// Residual or second summand.
+    pub second: Second<'a>,
+    /// Result.
+    pub output: Output<'a>,
+    /// At least what [`tile::scratch`] asks for.
+    pub scratch: &'a mut [f32],
+}
+
+/// The operations on one instruction set.
+pub trait Kernel {
+    /// The instruction set, which this machine must have.
+    const ISA: Isa;
+
+    /// Executes one layer.
+    fn run(layer: &Layer<'_>, buffers: Buffers<'_>);
+}
+
+/// Executes one layer on `isa`, or on plain code where this machine lacks it.
+pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
+    match isa {
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        Isa::Avx2 if isa.is_available() => x86::Avx2::run(layer, buffers),
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        Isa::Avx512 if isa.is_available() => x86::Avx512::run(layer, buffers),
+        #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+        _ => cortex_m::CortexM::run(layer, buffers),
+        #[cfg(not(all(target_arch = "arm", target_abi = "eabihf")))]
+        _ => portable::Portable::run(layer, buffers),
+    }
+}
+
+/// What the portable algorithms need from an instruction set.
+trait Primitives {
+    /// f16 bits → f32, element by element; the slices have one length.
+    fn widen(from: &[u16], to: &mut [f32]);
+    /// f16 bits → f32, into every `stride`-th element of `to`.
+    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize);
+    /// f32 → f16 bits, nearest even, saturating at ±65504; the slices have one length.
+    fn narrow(from: &[f32], to: &mut [u16]);
+    /// a·b + c, rounded once or twice.
+    fn mul_add(a: f32, b: f32, c: f32) -> f32;
+}
+
+/// What comes after a layer's sums.
+#[inline(always)]
+fn activate(activation: Activation, values: &mut [f32]) {
+    // Comparisons, not f32::max: one select each on every core.
+    match activation {
+        Activation::None => {}
+        Activation::Relu => values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 }),
+        Activation::Relu6 => values.iter_mut().for_each(|x| {
+            let positive = if *x > 0.0 { *x } else { 0.0 };
+            *x = if positive < 6.0 { positive } else { 6.0 };
+        }),
+    }
+}

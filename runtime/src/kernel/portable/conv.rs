@@ -1,0 +1,341 @@
+//! Convolutions: dense, fused thin pair, depthwise.
+//!
+//! One routine, [`Conv::accumulate`], sums a block of input channels into the sums of a tile; a dense layer stores
+//! those, a pair expands them (they are its r intermediate values, in f32, never rounded) and stores the expansion.
+
+use super::super::tile::{self, ConvTile, Form, Lanes};
+use super::{Buffers, Epilogue, Isa, LayerWeights, Primitives, finish};
+use crate::model::{Shape, Window};
+
+/// A convolution's shape.
+type Geometry<'a> = (Shape, Shape, &'a Window);
+
+#[inline(always)]
+pub(super) fn run<P: Primitives, const N: usize, const L: usize>(
+    isa: Isa,
+    (input, output, window): Geometry<'_>,
+    weights: &LayerWeights<'_>,
+    epilogue: Epilogue<'_>,
+    buffers: &mut Buffers<'_>,
+) {
+    let form = match weights {
+        LayerWeights::Dense(_) => Form::Dense,
+        LayerWeights::Pair { rank, .. } => Form::Pair { rank: *rank },
+        LayerWeights::Depthwise(_) => Form::Depthwise,
+    };
+    let tile = tile::conv(isa, input, output, window, form);
+    let conv = Conv { input, output, window, tile };
+    let (height, width) = (output.height as usize, output.width as usize);
+    for y in (0..height).step_by(tile.rows.max(1)) {
+        for x in (0..width).step_by(tile.columns.max(1)) {
+            let (rows, columns) = (tile.rows.min(height - y), tile.columns.min(width - x));
+            let area = Area { y, x, rows, columns, lanes: tile.lanes(rows, columns) };
+            match weights {
+                LayerWeights::Dense(weights) => conv.dense::<P, N, L>(&area, weights, epilogue, buffers),
+                LayerWeights::Pair { thin, expand, rank } => {
+                    conv.pair::<P, N, L>(&area, (thin, expand, *rank), epilogue, buffers);
+                }
+                LayerWeights::Depthwise(weights) => conv.depthwise::<P, L>(&area, weights, epilogue, buffers),
+            }
+        }
+    }
+}
+
+struct Conv<'a> {
+    input: Shape,
+    output: Shape,
+    window: &'a Window,
+    tile: ConvTile,
+}
+
+/// The output pixels of one tile.
+struct Area {
+    y: usize,
+    x: usize,
+    rows: usize,
+    columns: usize,
+    lanes: Lanes,
+}
+
+/// Scratch of one tile.
+struct Scratch<'a> {
+    sums: &'a mut [f32],
+    patch: &'a mut [f32],
+    /// Widened weights of a block, tap by tap.
+    panel: &'a mut [f32],
+    /// Where in the patch each tap of a block begins.
+    offsets: &'a mut [u32],
+}
+
+/// What a run over the lanes starts its sums from.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    Zero,
+    Bias(&'a [f32]),
+    Resume,
+}
+
+impl Conv<'_> {
+    /// Splits the caller's scratch; `None` where it is too small, which a plan rules out.
+    fn scratch<'s>(&self, scratch: &'s mut [f32], sums: usize, outs: usize) -> Option<Scratch<'s>> {
+        let taps = self.tile.panel_taps();
+        let (sums, rest) = scratch.split_at_mut_checked(sums)?;
+        let (patch, rest) = rest.split_at_mut_checked(self.tile.patch())?;
+        let (panel, rest) = rest.split_at_mut_checked(taps * outs)?;
+        let offsets = bytemuck::try_cast_slice_mut(rest.get_mut(..taps)?).ok()?;
+        // The last run of lanes may read this far beyond the patch: whatever it finds is not stored.
+        let beyond = patch.len() - patch.len().min(self.tile.lanes_count());
+        patch.get_mut(beyond..)?.fill(0.0);
+        Some(Scratch { sums, patch, panel, offsets })
+    }
+
+    #[inline(always)]
+    fn dense<P: Primitives, const N: usize, const L: usize>(
+        &self,
+        area: &Area,
+        weights: &[u16],
+        epilogue: Epilogue<'_>,
+        buffers: &mut Buffers<'_>,
+    ) {
+        let n = self.output.channels as usize;
+        let (group, pitch) = (self.tile.group, area.lanes.sums);
+        let Some(mut scratch) = self.scratch(buffers.scratch, group * pitch, N) else { return };
+        for first in (0..n).step_by(group) {
+            let channels = first..n.min(first + group);
+            let columns = weights.len() / n;
+            let Some(weights) = weights.get(channels.start * columns..channels.end * columns) else { return };
+            let Some(bias) = epilogue.bias.get(channels.clone()) else { return };
+            self.accumulate::<P, N, L>(area, weights, Start::Bias(bias), buffers.input, &mut scratch);
+            for (channel, sums) in channels.zip(scratch.sums.chunks_exact_mut(pitch)) {
+                self.store::<P>(area, sums, channel, epilogue, &mut buffers.output, buffers.second);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn pair<P: Primitives, const N: usize, const L: usize>(
+        &self,
+        area: &Area,
+        (thin, expand, rank): (&[u16], &[u16], usize),
+        epilogue: Epilogue<'_>,
+        buffers: &mut Buffers<'_>,
+    ) {
+        let (n, pitch) = (self.output.channels as usize, area.lanes.sums);
+        let Some(mut scratch) = self.scratch(buffers.scratch, (rank + N) * pitch, N) else { return };
+        self.accumulate::<P, N, L>(area, thin, Start::Zero, buffers.input, &mut scratch);
+        let Some((middle, sums)) = scratch.sums.split_at_mut_checked(rank * pitch) else { return };
+        let block = self.tile.rank_block.max(1);
+        for first in (0..n).step_by(N) {
+            let outs = N.min(n - first);
+            let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
+            let Some(rows) = expand.get(first * rank..(first + outs) * rank) else { return };
+            for from in (0..rank).step_by(block) {
+                let ranks = block.min(rank - from);
+                let Some(offsets) = scratch.offsets.get_mut(..ranks) else { return };
+                offsets.iter_mut().enumerate().for_each(|(k, offset)| *offset = ((from + k) * pitch) as u32);
+                let start = if from == 0 { Start::Bias(bias) } else { Start::Resume };
+                let rows = rows.chunks_exact(rank).filter_map(|row| row.get(from..from + ranks));
+                panel::<P, N, L>(outs, rows, scratch.panel, offsets, middle, sums, pitch, start);
+            }
+            for (channel, sums) in (first..first + outs).zip(sums.chunks_exact_mut(pitch)) {
+                self.store::<P>(area, sums, channel, epilogue, &mut buffers.output, buffers.second);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn depthwise<P: Primitives, const L: usize>(
+        &self,
+        area: &Area,
+        weights: &[u16],
+        epilogue: Epilogue<'_>,
+        buffers: &mut Buffers<'_>,
+    ) {
+        let Some(mut scratch) = self.scratch(buffers.scratch, area.lanes.sums, 1) else { return };
+        let taps = self.window.taps() as usize;
+        let planes = buffers.input.chunks_exact(self.input.pixels());
+        for (channel, (plane, weights)) in planes.zip(weights.chunks_exact(taps)).enumerate() {
+            let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
+            self.accumulate::<P, 1, L>(area, weights, Start::Bias(bias), plane, &mut scratch);
+            self.store::<P>(area, scratch.sums, channel, epilogue, &mut buffers.output, buffers.second);
+        }
+    }
+
+    /// Sums of a tile: one row of `weights` (channels of `input` × taps) for each output channel.
+    #[inline(always)]
+    fn accumulate<P: Primitives, const N: usize, const L: usize>(
+        &self,
+        area: &Area,
+        weights: &[u16],
+        start: Start<'_>,
+        input: &[u16],
+        scratch: &mut Scratch<'_>,
+    ) {
+        let taps = self.window.taps() as usize;
+        let plane = self.input.pixels();
+        let columns = (input.len() / plane) * taps;
+        let lanes = &area.lanes;
+        let block = self.tile.block;
+        for (i, planes) in input.chunks(block * plane).enumerate() {
+            let channels = planes.len() / plane;
+            for (plane, patch) in
+                planes.chunks_exact(plane).zip(scratch.patch.chunks_exact_mut(lanes.channel))
+            {
+                self.fill::<P>(area, plane, patch);
+            }
+            let Some(offsets) = scratch.offsets.get_mut(..channels * taps) else { return };
+            self.offsets(lanes, offsets);
+            let from = i * block * taps;
+            let rows = weights.chunks(columns * N);
+            for (outs, (rows, sums)) in rows.zip(scratch.sums.chunks_mut(lanes.sums * N)).enumerate() {
+                let start = match start {
+                    _ if i > 0 => Start::Resume,
+                    Start::Bias(bias) => Start::Bias(bias.get(outs * N..).unwrap_or_default()),
+                    start => start,
+                };
+                let count = rows.len() / columns;
+                let rows = rows.chunks_exact(columns).filter_map(|row| row.get(from..from + channels * taps));
+                panel::<P, N, L>(count, rows, scratch.panel, offsets, scratch.patch, sums, lanes.sums, start);
+            }
+        }
+    }
+
+    fn offsets(&self, lanes: &Lanes, offsets: &mut [u32]) {
+        let [kernel_height, kernel_width] = self.window.kernel.map(usize::from);
+        let mut offsets = offsets.iter_mut();
+        let mut channel = 0;
+        while offsets.len() > 0 {
+            for ky in 0..kernel_height {
+                for kx in 0..kernel_width {
+                    let Some(offset) = offsets.next() else { return };
+                    *offset = (channel + self.tile.tap_offset(lanes, ky, kx)) as u32;
+                }
+            }
+            channel += lanes.channel;
+        }
+    }
+
+    /// Widens the part of one input plane under a tile into the patch, phase by phase, with zeros for the padding.
+    #[inline(always)]
+    fn fill<P: Primitives>(&self, area: &Area, plane: &[u16], patch: &mut [f32]) {
+        let (height, width) = (self.input.height as usize, self.input.width as usize);
+        let [sy, sx] = self.window.stride.map(usize::from);
+        let [top, left, _, _] = self.window.padding.map(usize::from);
+        let [phases_y, phases_x] = tile::phases(self.window);
+        let Lanes { pitch, rows, .. } = area.lanes;
+        let mut lines = patch.chunks_exact_mut(pitch);
+        for phase_y in 0..phases_y {
+            for phase_x in 0..phases_x {
+                // Input column of element i: (x + i)·sx + phase_x − left.
+                let column = area.x * sx + phase_x;
+                let before = left.saturating_sub(column).div_ceil(sx).min(pitch);
+                let end = (width + left).saturating_sub(column).div_ceil(sx).clamp(before, pitch);
+                for row in 0..rows {
+                    let Some(line) = lines.next() else { return };
+                    let y = ((area.y + row) * sy + phase_y).checked_sub(top).filter(|y| *y < height);
+                    let from = y.map(|y| y * width + column + before * sx - left.min(column + before * sx));
+                    let source = from.and_then(|from| plane.get(from..)).filter(|_| before < end);
+                    let Some(source) = source else {
+                        line.fill(0.0);
+                        continue;
+                    };
+                    let (padding, line) = line.split_at_mut(before);
+                    let (line, behind) = line.split_at_mut(end - before);
+                    padding.fill(0.0);
+                    behind.fill(0.0);
+                    if sx == 1 {
+                        source.get(..line.len()).into_iter().for_each(|source| P::widen(source, line));
+                    } else {
+                        let source = source.iter().step_by(sx);
+                        line.iter_mut()
+                            .zip(source)
+                            .for_each(|(to, from)| P::widen(&[*from], core::slice::from_mut(to)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finishes and stores the sums of one output channel of a tile.
+    #[inline(always)]
+    fn store<P: Primitives>(
+        &self,
+        area: &Area,
+        sums: &mut [f32],
+        channel: usize,
+        epilogue: Epilogue<'_>,
+        output: &mut super::Output<'_>,
+        second: super::Second<'_>,
+    ) {
+        let width = self.output.width as usize;
+        let first = channel * self.output.pixels() + area.y * width + area.x;
+        for (row, sums) in sums.chunks_mut(area.lanes.pitch).take(area.rows).enumerate() {
+            let Some(sums) = sums.get_mut(..area.columns) else { return };
+            finish::<P>(sums, first + row * width, epilogue.activation, second, output);
+        }
+    }
+}
+
+/// Adds to the sums of `count` ≤ `N` output channels: for each tap, weight · run of lanes from its offset in `x`.
+/// `rows` are the weights of each channel, one a tap; `sums` has `pitch` sums for each channel.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn panel<'w, P: Primitives, const N: usize, const L: usize>(
+    count: usize,
+    rows: impl Iterator<Item = &'w [u16]>,
+    panel: &mut [f32],
+    offsets: &[u32],
+    x: &[f32],
+    sums: &mut [f32],
+    pitch: usize,
+    start: Start<'_>,
+) {
+    for (out, row) in rows.enumerate() {
+        panel.get_mut(out..).into_iter().for_each(|panel| P::widen_strided(row, panel, count));
+    }
+    let Some(weights) = panel.get(..offsets.len() * count) else { return };
+    match count {
+        1 => lanes::<P, 1, L>(weights, offsets, x, sums, pitch, start),
+        2 if N > 2 => lanes::<P, 2, L>(weights, offsets, x, sums, pitch, start),
+        3 if N > 3 => lanes::<P, 3, L>(weights, offsets, x, sums, pitch, start),
+        _ if count == N => lanes::<P, N, L>(weights, offsets, x, sums, pitch, start),
+        _ => {}
+    }
+}
+
+/// The inner loops: sums of `N` channels for `L` pixels in registers over all taps.
+#[inline(always)]
+fn lanes<P: Primitives, const N: usize, const L: usize>(
+    weights: &[f32],
+    offsets: &[u32],
+    x: &[f32],
+    sums: &mut [f32],
+    pitch: usize,
+    start: Start<'_>,
+) {
+    for at in (0..pitch).step_by(L) {
+        let mut block = [[0.0; L]; N];
+        match start {
+            Start::Zero => {}
+            Start::Bias(bias) => block.iter_mut().zip(bias).for_each(|(block, bias)| *block = [*bias; L]),
+            Start::Resume => block.iter_mut().enumerate().for_each(|(n, block)| {
+                let from = sums.get(n * pitch + at..).and_then(|sums| sums.first_chunk());
+                from.into_iter().for_each(|sums| *block = *sums);
+            }),
+        }
+        let Some(x) = x.get(at..) else { return };
+        for (weights, offset) in weights.chunks_exact(N).zip(offsets) {
+            let offset = *offset as usize;
+            let Some(x) = x.get(offset..offset + L).and_then(|x| x.first_chunk::<L>()) else { return };
+            for (block, weight) in block.iter_mut().zip(weights) {
+                for (sum, x) in block.iter_mut().zip(x) {
+                    *sum = P::mul_add(*weight, *x, *sum);
+                }
+            }
+        }
+        for (n, block) in block.iter().enumerate() {
+            let to = sums.get_mut(n * pitch + at..).and_then(|sums| sums.first_chunk_mut());
+            to.into_iter().for_each(|to| *to = *block);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The algorithms in plain Rust, generic over [`Primitives`], output channels (`N`) and lanes (`L`) computed together.
+//!
+//! Everything here is `#[inline(always)]`, so that it takes on the instruction set of the function it is called from.
+
+mod conv;
+mod elementwise;
+mod linear;
+mod pool;
+
+use super::{Buffers, Isa, Kernel, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
+use crate::model::Activation;
+
+/// Plain Rust.
+pub(super) struct Portable;
+
+impl Primitives for Portable {
+    #[inline(always)]
+    fn widen(from: &[u16], to: &mut [f32]) {
+        from.iter().zip(to).for_each(|(&from, to)| *to = f16::widen(from));
+    }
+
+    #[inline(always)]
+    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
+        from.iter().zip(to.iter_mut().step_by(stride)).for_each(|(&from, to)| *to = f16::widen(from));
+    }
+
+    #[inline(always)]
+    fn narrow(from: &[f32], to: &mut [u16]) {
+        from.iter().zip(to).for_each(|(&from, to)| *to = f16::narrow(from));
+    }
+
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+impl Kernel for Portable {
+    const ISA: Isa = Isa::Portable;
+
+    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
+        run::<Portable, 4, 4>(Self::ISA, layer, buffers);
+    }
+}
+
+/// Executes one layer; `N` and `L` are those of the instruction set's geometry.
+#[inline(always)]
+pub(super) fn run<P: Primitives, const N: usize, const L: usize>(
+    isa: Isa,
+    layer: &Layer<'_>,
+    mut buffers: Buffers<'_>,
+) {
+    match layer {
+        Layer::Conv { input, output, window, weights, bias, activation } => {
+            let epilogue = Epilogue { bias, activation: *activation };
+            conv::run::<P, N, L>(isa, (*input, *output, window), weights, epilogue, &mut buffers);
+        }
+        Layer::Linear { weights, bias, activation } => {
+            linear::run::<P, N, L>(weights, Epilogue { bias, activation: *activation }, &mut buffers);
+        }
+        Layer::Pool { input, output, window, kind } => {
+            pool::window(*input, *output, window, *kind, &mut buffers);
+        }
+        Layer::GlobalAverage { input } => pool::global_average::<P>(*input, &mut buffers),
+        Layer::PadShortcut { input, output, stride } => {
+            elementwise::pad_shortcut(*input, *output, usize::from(*stride), &mut buffers);
+        }
+        Layer::Add { activation } => elementwise::add::<P>(*activation, &mut buffers),
+    }
+}
+
+/// What follows a layer's sums.
+#[derive(Clone, Copy)]
+struct Epilogue<'a> {
+    bias: &'a [f32],
+    activation: Activation,
+}
+
+/// Values finished together; small enough for the stack of a microcontroller.
+const FINISH: usize = 16;
+
+/// Adds the residual, activates and stores `sums` as the output values from `start` on.
+#[inline(always)]
+fn finish<P: Primitives>(
+    sums: &mut [f32],
+    start: usize,
+    activation: Activation,
+    second: Second<'_>,
+    output: &mut Output<'_>,
+) {
+    let mut addend = [0.0; FINISH];
+    let mut at = start;
+    for sums in sums.chunks_mut(FINISH) {
+        let range = at..at + sums.len();
+        at = range.end;
+        let residual = match (second, &output) {
+            (Second::Other(values), _) => values.get(range.clone()),
+            (Second::InPlace, Output::Half(values)) => values.get(range.clone()),
+            _ => None,
+        };
+        if let (Some(residual), Some(addend)) = (residual, addend.get_mut(..sums.len())) {
+            P::widen(residual, addend);
+            sums.iter_mut().zip(addend).for_each(|(sum, addend)| *sum += *addend);
+        }
+        activate(activation, sums);
+        match output {
+            Output::Half(values) => {
+                if let Some(values) = values.get_mut(range) {
+                    P::narrow(sums, values);
+                }
+            }
+            Output::Full(values) => {
+                if let Some(values) = values.get_mut(range) {
+                    values
+                        .iter_mut()
+                        .zip(sums)
+                        .for_each(|(value, sum)| *value = sum.clamp(f32::MIN, f32::MAX));
+                }
+            }
+        }
+    }
+}

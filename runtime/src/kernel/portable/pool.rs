@@ -1,0 +1,74 @@
+//! Pooling.
+
+use super::{Buffers, FINISH, Output, Primitives, f16};
+use crate::model::{PoolKind, Shape, Window};
+
+/// f16 bits as an integer in the order of their values, and such an integer back.
+fn ordered(bits: u16) -> i16 {
+    let bits = bits as i16;
+    bits ^ ((bits >> 15) & 0x7fff)
+}
+
+fn set(output: &mut Output<'_>, i: usize, value: f32) {
+    match output {
+        Output::Half(values) => values.get_mut(i).into_iter().for_each(|to| *to = f16::narrow(value)),
+        Output::Full(values) => values.get_mut(i).into_iter().for_each(|to| *to = value),
+    }
+}
+
+/// Largest or mean value of a sliding window, of the part of it inside the image.
+pub(super) fn window(
+    input: Shape,
+    output: Shape,
+    window: &Window,
+    kind: PoolKind,
+    buffers: &mut Buffers<'_>,
+) {
+    let (height, width) = (input.height as usize, input.width as usize);
+    let [kernel_height, kernel_width] = window.kernel.map(usize::from);
+    let [sy, sx] = window.stride.map(usize::from);
+    let [top, left, _, _] = window.padding.map(usize::from);
+    // Begin and length of the window inside an axis.
+    let inside = |at: usize, stride: usize, before: usize, kernel: usize, size: usize| {
+        let from = (at * stride).saturating_sub(before).min(size);
+        (from, (at * stride + kernel).saturating_sub(before).min(size) - from)
+    };
+    let mut i = 0;
+    for plane in buffers.input.chunks_exact(height * width) {
+        for y in 0..output.height as usize {
+            let (y, rows) = inside(y, sy, top, kernel_height, height);
+            for x in 0..output.width as usize {
+                let (x, columns) = inside(x, sx, left, kernel_width, width);
+                let lines = plane.chunks_exact(width).skip(y).take(rows);
+                let taps = lines.flat_map(|line| line.iter().skip(x).take(columns));
+                let value = match kind {
+                    PoolKind::Max => {
+                        let largest = taps.map(|bits| ordered(*bits)).max().unwrap_or_default();
+                        f16::widen(ordered(largest as u16) as u16)
+                    }
+                    PoolKind::Average => {
+                        let sum = taps.map(|bits| f16::widen(*bits)).sum::<f32>();
+                        sum / (rows * columns) as f32
+                    }
+                };
+                set(&mut buffers.output, i, value);
+                i += 1;
+            }
+        }
+    }
+}
+
+/// Mean of each plane.
+#[inline(always)]
+pub(super) fn global_average<P: Primitives>(input: Shape, buffers: &mut Buffers<'_>) {
+    for (i, plane) in buffers.input.chunks_exact(input.pixels()).enumerate() {
+        // As many partial sums as values are widened together: short chains of roundings, and vector lanes.
+        let mut sums = [0.0; FINISH];
+        for values in plane.chunks(FINISH) {
+            let mut wide = [0.0; FINISH];
+            wide.get_mut(..values.len()).into_iter().for_each(|wide| P::widen(values, wide));
+            sums.iter_mut().zip(&wide).for_each(|(sum, value)| *sum += *value);
+        }
+        set(&mut buffers.output, i, sums.iter().sum::<f32>() / input.pixels() as f32);
+    }
+}

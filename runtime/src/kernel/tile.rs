@@ -1,0 +1,241 @@
+//! Tiles of output pixels and the scratch that they take.
+//!
+//! A convolution goes over its output in tiles. The part of the input under a tile is widened into a *patch*: for each
+//! channel of a block, the rows and columns split by stride phase, so that the pixels which one kernel tap meets lie
+//! side by side whatever the stride. A tile of several rows keeps the patch's pitch in its sums; the few columns
+//! between its rows are computed and never stored, and every tap is one contiguous run of lanes.
+//!
+//! The scratch of a layer depends on its shape and not on whether it is stored dense or as a pair (up to the rank at
+//! which a pair stops paying), so that a low-rank model never needs a larger arena than its dense twin.
+
+use super::Isa;
+use crate::model::{Op, Shape, Weights, Window};
+
+/// How an instruction set tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Pixels computed together.
+    pub lanes: usize,
+    /// Output channels computed together.
+    pub outs: usize,
+    /// Pixels that a tile aims at.
+    pub tile: usize,
+    /// Kernel taps (over all channels of a block) that share one pass over the sums.
+    pub taps: usize,
+    /// Scratch of one layer, in f32, that tiles are fitted to; exceeded only where the smallest tile needs more.
+    pub budget: usize,
+}
+
+impl Isa {
+    /// Tiling of this instruction set.
+    pub const fn geometry(self) -> Geometry {
+        match self {
+            Isa::Portable | Isa::CortexM => Geometry { lanes: 4, outs: 4, tile: 32, taps: 24, budget: 1024 },
+            Isa::Avx2 => Geometry { lanes: 16, outs: 4, tile: 64, taps: 72, budget: 8192 },
+            Isa::Avx512 => Geometry { lanes: 32, outs: 4, tile: 96, taps: 72, budget: 8192 },
+        }
+    }
+}
+
+/// Elements of a linear layer's rows that are widened at a time: a multiple of every [`Geometry::lanes`].
+pub(super) const LINEAR_CHUNK: usize = 64;
+
+/// Storage of a convolution, as far as its tiles depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Dense,
+    Pair { rank: usize },
+    Depthwise,
+}
+
+/// One convolution's tiling. All sizes count f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConvTile {
+    /// Output rows and columns of a full tile.
+    pub rows: usize,
+    pub columns: usize,
+    /// Input channels of a block.
+    pub block: usize,
+    /// Output channels whose sums are kept at once (dense), at least 1.
+    pub group: usize,
+    /// Ranks of a block of the expanding half.
+    pub rank_block: usize,
+    geometry: Geometry,
+    window: Window,
+    form: Form,
+}
+
+/// Where a tile's pixels lie in patch and sums.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lanes {
+    /// Elements from one row of a phase, and of the sums, to the next.
+    pub pitch: usize,
+    /// Rows of a phase.
+    pub rows: usize,
+    /// Elements of one channel of the patch.
+    pub channel: usize,
+    /// Sums of one output channel, a multiple of the lanes.
+    pub sums: usize,
+}
+
+/// Kernel size of each axis (rows, columns) as far as patch and taps depend on it.
+fn axes(window: &Window) -> [(usize, usize); 2] {
+    let [kh, kw] = window.kernel;
+    let [sy, sx] = window.stride;
+    [(usize::from(kh), usize::from(sy.max(1))), (usize::from(kw), usize::from(sx.max(1)))]
+}
+
+/// Stride phases of each axis that some tap meets.
+pub(super) fn phases(window: &Window) -> [usize; 2] {
+    axes(window).map(|(kernel, stride)| kernel.min(stride))
+}
+
+impl ConvTile {
+    /// The tiling that `budget` allows.
+    fn fit(isa: Isa, input: Shape, output: Shape, window: &Window, form: Form, budget: usize) -> ConvTile {
+        let geometry = isa.geometry();
+        let taps = window.taps() as usize;
+        let channels = if form == Form::Depthwise { 1 } else { input.channels as usize };
+        let rank = if let Form::Pair { rank } = form { rank } else { 0 };
+        let (height, width) = (output.height as usize, output.width as usize);
+        let mut tile = ConvTile {
+            rows: 1,
+            columns: width.min(geometry.tile),
+            block: geometry.taps.div_ceil(taps.max(1)).clamp(1, channels.max(1)),
+            group: 1,
+            rank_block: rank.min(geometry.taps),
+            geometry,
+            window: *window,
+            form,
+        };
+        if tile.columns == width {
+            let reach = tile.lanes(1, width).pitch;
+            tile.rows = (1 + geometry.tile.saturating_sub(width) / reach.max(1)).min(height);
+        }
+        while tile.scratch() > budget && tile.rows > 1 {
+            tile.rows -= 1;
+        }
+        while tile.scratch() > budget && tile.columns > geometry.lanes {
+            tile.columns = (tile.columns - 1) / geometry.lanes * geometry.lanes;
+        }
+        // Tiles of like size instead of full ones and a rest.
+        let even = |size: usize, tile: usize| size.div_ceil(size.div_ceil(tile.max(1)).max(1));
+        tile.rows = even(height, tile.rows);
+        tile.columns = even(width, tile.columns).next_multiple_of(geometry.lanes).min(tile.columns);
+        if form == Form::Dense {
+            let n = output.channels as usize;
+            let sums = tile.lanes(tile.rows, tile.columns).sums.max(1);
+            let spare = budget.saturating_sub(tile.scratch()) / sums;
+            let group = (tile.sums_kept() + spare) / geometry.outs * geometry.outs;
+            tile.group = group.max(geometry.outs).min(n);
+        }
+        tile
+    }
+
+    /// Positions in patch and sums for a tile of `rows` × `columns` output pixels.
+    pub(super) fn lanes(&self, rows: usize, columns: usize) -> Lanes {
+        let [(kh, sy), (kw, sx)] = axes(&self.window);
+        let [phases_y, phases_x] = phases(&self.window);
+        let pitch = columns.saturating_add(kw.saturating_sub(1) / sx);
+        let phase_rows = rows.saturating_add(kh.saturating_sub(1) / sy);
+        let channel = phase_rows.saturating_mul(pitch).saturating_mul(phases_y * phases_x);
+        let sums = (rows.saturating_sub(1)).saturating_mul(pitch).saturating_add(columns);
+        let lanes = self.geometry.lanes;
+        Lanes { pitch, rows: phase_rows, channel, sums: sums.div_ceil(lanes).saturating_mul(lanes) }
+    }
+
+    /// Offset in one channel of the patch of the pixels that tap (`ky`, `kx`) meets.
+    pub(super) fn tap_offset(&self, lanes: &Lanes, ky: usize, kx: usize) -> usize {
+        let [(_, sy), (_, sx)] = axes(&self.window);
+        let [_, phases_x] = phases(&self.window);
+        let phase = (ky % sy) * phases_x + kx % sx;
+        phase * lanes.rows * lanes.pitch + (ky / sy) * lanes.pitch + kx / sx
+    }
+
+    /// Pixels computed together, the most that a run of lanes reads beyond a patch.
+    pub(super) fn lanes_count(&self) -> usize {
+        self.geometry.lanes
+    }
+
+    /// Output channels whose sums are in scratch at once.
+    fn sums_kept(&self) -> usize {
+        match self.form {
+            // A group smaller than the channels computed together still takes their room.
+            Form::Dense => self.group.max(self.geometry.outs),
+            Form::Pair { rank } => rank.saturating_add(self.geometry.outs),
+            Form::Depthwise => 1,
+        }
+    }
+
+    /// f32 for the patch of a block, with the lanes that the last run may read beyond it.
+    pub(super) fn patch(&self) -> usize {
+        let channel = self.lanes(self.rows, self.columns).channel;
+        self.block.saturating_mul(channel).saturating_add(self.geometry.lanes)
+    }
+
+    /// Taps of a block.
+    pub(super) fn panel_taps(&self) -> usize {
+        (self.window.taps() as usize).saturating_mul(self.block).max(self.rank_block)
+    }
+
+    /// Scratch of the whole tiling.
+    pub(super) fn scratch(&self) -> usize {
+        let sums = self.lanes(self.rows, self.columns).sums.saturating_mul(self.sums_kept());
+        // The widened weights of a block, and the offset of each tap.
+        let panel = self.panel_taps().saturating_mul(self.geometry.outs + 1);
+        sums.saturating_add(self.patch()).saturating_add(panel)
+    }
+}
+
+/// Largest rank of a pair with fewer multiply-adds than the dense layer; 0 where there is none.
+fn largest_paying_rank(rows: usize, columns: usize) -> usize {
+    let (rows, columns) = (rows as u64, columns as u64);
+    (rows.saturating_mul(columns).saturating_sub(1) / rows.saturating_add(columns).max(1)) as usize
+}
+
+/// The tiling of a convolution in the scratch that its shape has.
+pub(super) fn conv(isa: Isa, input: Shape, output: Shape, window: &Window, form: Form) -> ConvTile {
+    ConvTile::fit(isa, input, output, window, form, conv_scratch(isa, input, output, window, form))
+}
+
+fn conv_scratch(isa: Isa, input: Shape, output: Shape, window: &Window, form: Form) -> usize {
+    let budget = isa.geometry().budget;
+    let need = |form| ConvTile::fit(isa, input, output, window, form, budget).scratch();
+    let columns = (input.channels as usize).saturating_mul(window.taps() as usize);
+    let paying = largest_paying_rank(output.channels as usize, columns);
+    match form {
+        Form::Depthwise => need(form),
+        Form::Dense => need(form).max(need(Form::Pair { rank: paying })),
+        Form::Pair { rank } => need(Form::Dense).max(need(Form::Pair { rank: rank.max(paying) })),
+    }
+}
+
+fn linear_scratch(isa: Isa, inputs: usize, outputs: usize, rank: usize) -> usize {
+    let chunks = LINEAR_CHUNK * (isa.geometry().outs + 1);
+    rank.max(largest_paying_rank(outputs, inputs)).saturating_add(chunks)
+}
+
+/// Scratch that `op` needs over an input of shape `input`, in f32; `usize::MAX` where it exceeds the address space.
+pub fn scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
+    match op {
+        Op::Conv(conv) => {
+            let Some(output) = op.output_shape(input) else { return usize::MAX };
+            conv_scratch(isa, input, output, &conv.window, Form::of(conv.weights))
+        }
+        Op::Linear(linear) => {
+            let rank = if let Weights::Pair { rank } = linear.weights { rank as usize } else { 0 };
+            linear_scratch(isa, input.channels as usize, linear.out_features as usize, rank)
+        }
+        Op::Pool(_) | Op::GlobalAveragePool { .. } | Op::PadShortcut(_) | Op::Add { .. } => 0,
+    }
+}
+
+impl Form {
+    fn of(weights: Weights) -> Form {
+        match weights {
+            Weights::Dense => Form::Dense,
+            Weights::Pair { rank } => Form::Pair { rank: rank as usize },
+            Weights::Depthwise => Form::Depthwise,
+        }
+    }
+}

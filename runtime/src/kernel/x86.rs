@@ -1,0 +1,150 @@
+//! x86-64: the portable algorithms compiled for AVX2 and AVX-512, with the F16C conversions.
+#![allow(unsafe_code)]
+
+use core::arch::x86_64::*;
+
+use super::{Buffers, Isa, Kernel, Layer, Primitives, f16, portable};
+
+/// What the processor has. (The standard library asks it once.)
+pub(super) fn detect() -> Isa {
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl");
+    match (avx2, avx512) {
+        (true, true) => Isa::Avx512,
+        (true, false) => Isa::Avx2,
+        _ => Isa::Portable,
+    }
+}
+
+/// Largest finite f16.
+const LIMIT: f32 = 65504.0;
+
+/// AVX2, FMA and F16C.
+pub(super) struct Avx2;
+
+impl Primitives for Avx2 {
+    #[inline(always)]
+    fn widen(from: &[u16], to: &mut [f32]) {
+        let (from, to) = (from.chunks_exact(8), to.chunks_exact_mut(8));
+        let rest = from.remainder();
+        let mut to = to;
+        for (from, to) in from.zip(to.by_ref()) {
+            // SAFETY: the slices have 8 elements; this is only inlined into functions with these features.
+            unsafe {
+                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())))
+            };
+        }
+        rest.iter().zip(to.into_remainder()).for_each(|(from, to)| *to = widen_one(*from));
+    }
+
+    #[inline(always)]
+    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
+        from.iter().zip(to.iter_mut().step_by(stride)).for_each(|(from, to)| *to = widen_one(*from));
+    }
+
+    #[inline(always)]
+    fn narrow(from: &[f32], to: &mut [u16]) {
+        let (from, to) = (from.chunks_exact(8), to.chunks_exact_mut(8));
+        let rest = from.remainder();
+        let mut to = to;
+        for (from, to) in from.zip(to.by_ref()) {
+            // SAFETY: the slices have 8 elements; this is only inlined into functions with these features.
+            unsafe {
+                let limit = _mm256_set1_ps(LIMIT);
+                let low =
+                    _mm256_max_ps(_mm256_sub_ps(_mm256_setzero_ps(), limit), _mm256_loadu_ps(from.as_ptr()));
+                let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_min_ps(limit, low));
+                _mm_storeu_si128(to.as_mut_ptr().cast(), half);
+            }
+        }
+        rest.iter().zip(to.into_remainder()).for_each(|(from, to)| *to = f16::narrow(*from));
+    }
+
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+#[inline(always)]
+fn widen_one(half: u16) -> f32 {
+    // SAFETY: no memory is touched; this is only inlined into functions with F16C.
+    unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(half)))) }
+}
+
+impl Kernel for Avx2 {
+    const ISA: Isa = Isa::Avx2;
+
+    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
+            portable::run::<Avx2, 4, 16>(Isa::Avx2, layer, buffers);
+        }
+        // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
+        unsafe { run(layer, buffers) }
+    }
+}
+
+/// AVX-512 F, BW and VL, with what AVX2 has.
+pub(super) struct Avx512;
+
+/// The lowest `count` of 16 lanes.
+#[inline(always)]
+fn mask(count: usize) -> u16 {
+    ((1u32 << count.min(16)) - 1) as u16
+}
+
+impl Primitives for Avx512 {
+    #[inline(always)]
+    fn widen(from: &[u16], to: &mut [f32]) {
+        for (from, to) in from.chunks(16).zip(to.chunks_mut(16)) {
+            let mask = mask(from.len().min(to.len()));
+            // SAFETY: the mask covers no more elements than the slices have; features as above.
+            unsafe {
+                let half = _mm256_maskz_loadu_epi16(mask, from.as_ptr().cast());
+                _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, _mm512_cvtph_ps(half));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
+        Avx2::widen_strided(from, to, stride);
+    }
+
+    #[inline(always)]
+    fn narrow(from: &[f32], to: &mut [u16]) {
+        for (from, to) in from.chunks(16).zip(to.chunks_mut(16)) {
+            let mask = mask(from.len().min(to.len()));
+            // SAFETY: the mask covers no more elements than the slices have; features as above.
+            unsafe {
+                let low = _mm512_max_ps(_mm512_set1_ps(-LIMIT), _mm512_maskz_loadu_ps(mask, from.as_ptr()));
+                let half =
+                    _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm512_min_ps(_mm512_set1_ps(LIMIT), low));
+                _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), mask, half);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+impl Kernel for Avx512 {
+    const ISA: Isa = Isa::Avx512;
+
+    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+        fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
+            portable::run::<Avx512, 4, 32>(Isa::Avx512, layer, buffers);
+        }
+        // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
+        unsafe { run(layer, buffers) }
+    }
+}

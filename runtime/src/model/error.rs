@@ -1,0 +1,205 @@
+//! What can be wrong with a program or a model.
+
+use core::fmt;
+
+use super::program::FORMAT_VERSION;
+use super::shape::Shape;
+use super::walk::MAX_LIVE;
+use crate::format::{Dims, Dtype, FormatError};
+
+/// Why a program is refused. `index` counts operations from 0; `layer` is its name, or what it does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ProgramError<'a> {
+    /// Written by a later version of the trainer.
+    Version {
+        /// Version of the file.
+        found: u16,
+    },
+    /// The header is cut off or damaged.
+    Header,
+    /// The input has no pixels, too many pixels or too many channels.
+    Input {
+        /// Shape in the file.
+        input: Shape,
+    },
+    /// A mean is not finite, or a standard deviation is not positive and finite.
+    Normalisation {
+        /// Input channel.
+        channel: usize,
+    },
+    /// The program has no operation or more than this crate takes.
+    Length {
+        /// Operations in the file.
+        ops: usize,
+    },
+    /// An operation's record is cut off, damaged or of an unknown kind.
+    Decode {
+        /// Its index.
+        index: usize,
+    },
+    /// Bytes follow the last operation.
+    TrailingBytes {
+        /// How many.
+        bytes: usize,
+    },
+    /// An operation reads a value that no earlier one makes.
+    #[allow(missing_docs)]
+    UnknownValue { index: usize, layer: &'a str, value: u16 },
+    /// A padding as large as the kernel.
+    #[allow(missing_docs)]
+    Padding { index: usize, layer: &'a str },
+    /// The operation does not go with the shape of its input.
+    #[allow(missing_docs)]
+    Shapes { index: usize, layer: &'a str, input: Shape },
+    /// Residual or second summand of another shape.
+    #[allow(missing_docs)]
+    Summands { index: usize, layer: &'a str, output: Shape, second: Shape },
+    /// More than [`MAX_LIVE`] values are needed at once.
+    #[allow(missing_docs)]
+    TooManyLive { index: usize, layer: &'a str },
+    /// Nothing reads the result, and it is not the last.
+    #[allow(missing_docs)]
+    Unused { index: usize, layer: &'a str },
+    /// The last result is no vector of one logit a class.
+    #[allow(missing_docs)]
+    Logits { index: usize, layer: &'a str, output: Shape, classes: u32 },
+    /// Two layers with weights share a name.
+    #[allow(missing_docs)]
+    DuplicateName { index: usize, layer: &'a str },
+    /// A pair of rank 0.
+    #[allow(missing_docs)]
+    Rank { index: usize, layer: &'a str },
+}
+
+impl fmt::Display for ProgramError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version { found } => write!(
+                f,
+                "the program has format version {found}, this runtime reads {FORMAT_VERSION}; \
+                 update the runtime or export the model again"
+            ),
+            Self::Header => f.write_str("the program's header is damaged; export the model again"),
+            Self::Input { input } => write!(f, "an input of {input} is not supported"),
+            Self::Normalisation { channel } => write!(
+                f,
+                "input channel {channel}: mean must be finite and std positive and finite; export the model again"
+            ),
+            Self::Length { ops } => write!(f, "a program of {ops} operations is not supported"),
+            Self::Decode { index } => {
+                write!(
+                    f,
+                    "operation {index}: its record is damaged or of an unknown kind; export the model again"
+                )
+            }
+            Self::TrailingBytes { bytes } => write!(f, "{bytes} bytes follow the program's last operation"),
+            Self::UnknownValue { index, layer, value } => {
+                write!(
+                    f,
+                    "operation {index} ({layer}): reads value {value}, which no earlier operation makes"
+                )
+            }
+            Self::Padding { index, layer } => {
+                write!(f, "operation {index} ({layer}): padding must be smaller than the kernel")
+            }
+            Self::Shapes { index, layer, input } => {
+                write!(f, "operation {index} ({layer}): does not go with its input of {input}")
+            }
+            Self::Summands { index, layer, output, second } => {
+                write!(f, "operation {index} ({layer}): adds {second} to {output}")
+            }
+            Self::TooManyLive { index, layer } => {
+                write!(f, "operation {index} ({layer}): more than {MAX_LIVE} values are needed at once")
+            }
+            Self::Unused { index, layer } => {
+                write!(f, "operation {index} ({layer}): nothing reads its result")
+            }
+            Self::Logits { index, layer, output, classes } => write!(
+                f,
+                "operation {index} ({layer}): the last result must be a vector of {classes} logits and is {output}"
+            ),
+            Self::DuplicateName { index, layer } => {
+                write!(f, "operation {index} ({layer}): a later layer has the same name")
+            }
+            Self::Rank { index, layer } => {
+                write!(f, "operation {index} ({layer}): a rank must be at least 1")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ProgramError<'_> {}
+
+/// Why a file is refused as a model. Displayed without the file's name, which the caller knows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ModelError<'a> {
+    /// The container is damaged or foreign.
+    Format(FormatError<'a>),
+    /// A safetensors file without a program.
+    NoProgram,
+    /// The program is damaged or not supported.
+    Program(ProgramError<'a>),
+    /// A tensor is missing; its name is `layer` + `suffix`.
+    #[allow(missing_docs)]
+    Missing { layer: &'a str, suffix: &'static str },
+    /// A tensor has another dtype.
+    #[allow(missing_docs)]
+    Dtype { layer: &'a str, suffix: &'static str, found: Dtype, needed: Dtype },
+    /// A tensor has another shape.
+    #[allow(missing_docs)]
+    Shape { layer: &'a str, suffix: &'static str, found: Dims, needed: Dims },
+    /// A tensor does not lie at a multiple of its element's size in memory.
+    #[allow(missing_docs)]
+    Misaligned { layer: &'a str, suffix: &'static str },
+    /// A tensor holds a NaN or an infinity.
+    #[allow(missing_docs)]
+    NotFinite { layer: &'a str, suffix: &'static str, element: usize },
+}
+
+impl fmt::Display for ModelError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(error) => error.fmt(f),
+            Self::NoProgram => f.write_str(
+                "no layer program (tensor lrpet.program) inside; export the checkpoint as a model first",
+            ),
+            Self::Program(error) => error.fmt(f),
+            Self::Missing { layer, suffix } => {
+                write!(f, "layer {layer}: tensor {layer}{suffix} is missing; export the model again")
+            }
+            Self::Dtype { layer, suffix, found, needed } => {
+                let (found, needed) = (found.name(), needed.name());
+                write!(f, "layer {layer}: tensor {layer}{suffix} is {found} and must be {needed}")
+            }
+            Self::Shape { layer, suffix, found, needed } => {
+                write!(f, "layer {layer}: tensor {layer}{suffix} is {found} and must be {needed}")
+            }
+            Self::Misaligned { layer, suffix } => write!(
+                f,
+                "layer {layer}: tensor {layer}{suffix} is not aligned to its elements; \
+                 place the model at a multiple of 8 bytes, or export it again"
+            ),
+            Self::NotFinite { layer, suffix, element } => write!(
+                f,
+                "layer {layer}: element {element} of tensor {layer}{suffix} is no finite number; \
+                 train or export the model again"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ModelError<'_> {}
+
+impl<'a> From<FormatError<'a>> for ModelError<'a> {
+    fn from(error: FormatError<'a>) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl<'a> From<ProgramError<'a>> for ModelError<'a> {
+    fn from(error: ProgramError<'a>) -> Self {
+        Self::Program(error)
+    }
+}

@@ -1,0 +1,206 @@
+//! A whole model: container, program, and every tensor that the program needs.
+
+use super::error::ModelError;
+use super::program::{Op, PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, Weights};
+use super::shape::Shape;
+use super::view::Program;
+use crate::format::{Dims, Dtype, RawStr, SafeTensors, TensorView};
+
+/// A checked model: the program holds, and every tensor that it names is there with the right dtype, shape and
+/// alignment and without NaN or infinity. Everything is read in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'a> {
+    bytes: &'a [u8],
+    container: SafeTensors<'a>,
+    program: Program<'a>,
+    self_check: Option<SelfCheck<'a>>,
+}
+
+/// Offsets of a layer's tensors from the beginning of the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TensorOffsets {
+    /// Dense or depthwise weight, or the thin half of a pair.
+    pub(crate) weight: usize,
+    /// The expanding half of a pair.
+    pub(crate) expand: usize,
+    pub(crate) bias: usize,
+}
+
+impl<'a> Model<'a> {
+    /// Checks `bytes`, the whole file. They must begin at a multiple of 4 bytes in memory (8 is customary).
+    pub fn new_checked(bytes: &'a [u8]) -> Result<Self, ModelError<'a>> {
+        let container = SafeTensors::new_checked(bytes)?;
+        let program = container.tensor(PROGRAM_TENSOR).ok_or(ModelError::NoProgram)?;
+        if program.dtype != Dtype::U8 {
+            let (found, needed) = (program.dtype, Dtype::U8);
+            return Err(ModelError::Dtype { layer: PROGRAM_TENSOR, suffix: "", found, needed });
+        }
+        let program = Program::new_checked(program.data)?;
+        for layer in program.layers() {
+            tensors(&container, &layer.op, layer.input, true)?;
+        }
+        let self_check = SelfCheck::find(&container, &program)?;
+        Ok(Self { bytes, container, program, self_check })
+    }
+
+    /// The layer program.
+    pub fn program(&self) -> &Program<'a> {
+        &self.program
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The tensors.
+    pub fn container(&self) -> &SafeTensors<'a> {
+        &self.container
+    }
+
+    /// The model card: keys and values of `__metadata__`.
+    pub fn metadata(&self) -> impl Iterator<Item = (RawStr<'a>, RawStr<'a>)> + use<'a> {
+        self.container.metadata()
+    }
+
+    /// Images with the logits that they must give, where the file has some.
+    pub fn self_check(&self) -> Option<SelfCheck<'a>> {
+        self.self_check
+    }
+
+    pub(crate) fn offsets(&self, op: &Op<&'a str>, input: Shape) -> Result<TensorOffsets, ModelError<'a>> {
+        tensors(&self.container, op, input, false)
+    }
+}
+
+/// Finds the tensors of `op` and checks dtype, shape and alignment, and with `values` also that all are finite.
+fn tensors<'a>(
+    container: &SafeTensors<'a>,
+    op: &Op<&'a str>,
+    input: Shape,
+    values: bool,
+) -> Result<TensorOffsets, ModelError<'a>> {
+    let (layer, weights, n, kernel) = match op {
+        Op::Conv(conv) => {
+            let [height, width] = conv.window.kernel;
+            (conv.name, conv.weights, conv.out_channels, Some([u32::from(height), u32::from(width)]))
+        }
+        Op::Linear(linear) => (linear.name, linear.weights, linear.out_features, None),
+        _ => return Ok(TensorOffsets::default()),
+    };
+    let find = |suffix: &'static str, dtype: Dtype, shape: &[u32]| {
+        let tensor = container.find(&[layer, suffix]).ok_or(ModelError::Missing { layer, suffix })?;
+        check(&tensor, layer, suffix, dtype, shape)?;
+        if !aligned(&tensor) {
+            return Err(ModelError::Misaligned { layer, suffix });
+        }
+        if values && let Some(element) = first_not_finite(&tensor) {
+            return Err(ModelError::NotFinite { layer, suffix, element });
+        }
+        Ok(tensor.offset)
+    };
+    let weight = |suffix, rows: u32, columns: u32, kernel: Option<[u32; 2]>| match kernel {
+        Some([height, width]) => find(suffix, Dtype::F16, &[rows, columns, height, width]),
+        None => find(suffix, Dtype::F16, &[rows, columns]),
+    };
+    Ok(match weights {
+        Weights::Dense | Weights::Depthwise => {
+            let columns = if weights == Weights::Depthwise { 1 } else { input.channels };
+            TensorOffsets {
+                weight: weight(".weight", n, columns, kernel)?,
+                expand: 0,
+                bias: find(".bias", Dtype::F32, &[n])?,
+            }
+        }
+        Weights::Pair { rank } => TensorOffsets {
+            weight: weight(".thin.weight", rank, input.channels, kernel)?,
+            expand: weight(".expand.weight", n, rank, kernel.map(|_| [1, 1]))?,
+            bias: find(".expand.bias", Dtype::F32, &[n])?,
+        },
+    })
+}
+
+fn check<'a>(
+    tensor: &TensorView<'a>,
+    layer: &'a str,
+    suffix: &'static str,
+    dtype: Dtype,
+    shape: &[u32],
+) -> Result<(), ModelError<'a>> {
+    if tensor.dtype != dtype {
+        return Err(ModelError::Dtype { layer, suffix, found: tensor.dtype, needed: dtype });
+    }
+    if tensor.shape.as_slice() != shape {
+        return Err(ModelError::Shape { layer, suffix, found: tensor.shape, needed: Dims::new(shape) });
+    }
+    Ok(())
+}
+
+/// True where the tensor's data can be used in place.
+fn aligned(tensor: &TensorView<'_>) -> bool {
+    match tensor.dtype {
+        Dtype::F16 => bytemuck::try_cast_slice::<u8, u16>(tensor.data).is_ok(),
+        Dtype::F32 => bytemuck::try_cast_slice::<u8, f32>(tensor.data).is_ok(),
+        _ => true,
+    }
+}
+
+/// Index of the first NaN or infinity of an F16 or F32 tensor.
+fn first_not_finite(tensor: &TensorView<'_>) -> Option<usize> {
+    if let (Dtype::F16, Ok(data)) = (tensor.dtype, bytemuck::try_cast_slice::<u8, u16>(tensor.data)) {
+        return data.iter().position(|bits| bits & 0x7c00 == 0x7c00);
+    }
+    tensor.data.chunks_exact(4).position(|value| !f32_le(value).is_finite())
+}
+
+fn f32_le(bytes: &[u8]) -> f32 {
+    f32::from_le_bytes(bytes.first_chunk().copied().unwrap_or_default())
+}
+
+/// Images and the logits that a correct device computes from them.
+#[derive(Clone, Copy, Debug)]
+pub struct SelfCheck<'a> {
+    images: &'a [u8],
+    logits: &'a [u8],
+    input: Shape,
+    classes: usize,
+}
+
+impl<'a> SelfCheck<'a> {
+    fn find(container: &SafeTensors<'a>, program: &Program<'a>) -> Result<Option<Self>, ModelError<'a>> {
+        let images = container.tensor(SELF_CHECK_IMAGES);
+        let logits = container.tensor(SELF_CHECK_LOGITS);
+        let (images, logits) = match (images, logits) {
+            (None, None) => return Ok(None),
+            (Some(images), Some(logits)) => (images, logits),
+            (None, _) => return Err(ModelError::Missing { layer: SELF_CHECK_IMAGES, suffix: "" }),
+            (_, None) => return Err(ModelError::Missing { layer: SELF_CHECK_LOGITS, suffix: "" }),
+        };
+        let (input, classes) = (program.header().input, program.header().classes);
+        let samples = images.shape.as_slice().first().copied().unwrap_or(0);
+        let shape = [samples, input.height, input.width, input.channels];
+        check(&images, SELF_CHECK_IMAGES, "", Dtype::U8, &shape)?;
+        // Not used as slices of f32, so they need no alignment.
+        check(&logits, SELF_CHECK_LOGITS, "", Dtype::F32, &[samples, classes])?;
+        if let Some(element) = first_not_finite(&logits) {
+            return Err(ModelError::NotFinite { layer: SELF_CHECK_LOGITS, suffix: "", element });
+        }
+        Ok(Some(Self { images: images.data, logits: logits.data, input, classes: classes as usize }))
+    }
+
+    /// Number of samples.
+    pub fn samples(&self) -> usize {
+        self.images.len() / self.input.len().max(1)
+    }
+
+    /// Pixels of sample `i`, h·w·c bytes in that order; empty where there is no such sample.
+    pub fn image(&self, i: usize) -> &'a [u8] {
+        self.images.chunks_exact(self.input.len().max(1)).nth(i).unwrap_or_default()
+    }
+
+    /// Logits of sample `i`, one for each class; empty where there is no such sample.
+    pub fn logits(&self, i: usize) -> impl Iterator<Item = f32> + use<'a> {
+        let logits = self.logits.chunks_exact((self.classes * 4).max(4)).nth(i).unwrap_or_default();
+        logits.chunks_exact(4).map(f32_le)
+    }
+}

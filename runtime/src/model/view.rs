@@ -1,0 +1,90 @@
+//! The layer program, read in place.
+
+use super::error::ProgramError;
+use super::program::{FORMAT_VERSION, Header, MAX_INPUT_CHANNELS, Op, Weights};
+use super::walk::{LayerInfo, Walk};
+
+/// Most operations of a program; checking takes time that grows with their square.
+pub const MAX_OPS: usize = 4096;
+
+/// A checked program: its shapes chain, every value is made before it is read and read at least once, the last
+/// operation makes one logit a class, no two layers with weights share a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    pub(super) header: Header,
+    pub(super) ops: &'a [u8],
+}
+
+impl<'a> Program<'a> {
+    /// Checks the bytes of a program (the tensor `lrpet.program`).
+    pub fn new_checked(bytes: &'a [u8]) -> Result<Self, ProgramError<'a>> {
+        // The version comes first, whatever follows it in other versions.
+        match postcard::take_from_bytes::<u16>(bytes) {
+            Ok((FORMAT_VERSION, _)) => {}
+            Ok((found, _)) => return Err(ProgramError::Version { found }),
+            Err(_) => return Err(ProgramError::Header),
+        }
+        let decoded = postcard::take_from_bytes::<Header>(bytes);
+        let (header, ops) = decoded.map_err(|_| ProgramError::Header)?;
+        if header.input.is_empty() || header.input.channels as usize > MAX_INPUT_CHANNELS {
+            return Err(ProgramError::Input { input: header.input });
+        }
+        for (channel, (mean, std)) in header.mean.iter().zip(&header.std).enumerate() {
+            if !mean.is_finite() || !std.is_finite() || *std <= 0.0 {
+                return Err(ProgramError::Normalisation { channel });
+            }
+        }
+        if header.ops == 0 || usize::from(header.ops) > MAX_OPS {
+            return Err(ProgramError::Length { ops: usize::from(header.ops) });
+        }
+        let program = Self { header, ops };
+        program.check()?;
+        Ok(program)
+    }
+
+    fn check(&self) -> Result<(), ProgramError<'a>> {
+        let mut walk = Walk::new(self);
+        while let Some(LayerInfo { index, op, .. }) = walk.next_layer()? {
+            let (layer, weights) = match op {
+                Op::Conv(conv) => (conv.name, conv.weights),
+                Op::Linear(linear) => (linear.name, linear.weights),
+                _ => continue,
+            };
+            if weights == (Weights::Pair { rank: 0 }) {
+                return Err(ProgramError::Rank { index, layer });
+            }
+            let same = |op: Op<&str>| match op {
+                Op::Conv(conv) => conv.name == layer,
+                Op::Linear(linear) => linear.name == layer,
+                _ => false,
+            };
+            if walk.following().any(same) {
+                return Err(ProgramError::DuplicateName { index, layer });
+            }
+        }
+        match walk.rest().len() {
+            0 => Ok(()),
+            bytes => Err(ProgramError::TrailingBytes { bytes }),
+        }
+    }
+
+    /// The head: input, normalisation, classes.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The operations in order, with their shapes.
+    pub fn layers(&self) -> impl Iterator<Item = LayerInfo<'a>> + use<'a> {
+        Walk::new(self)
+    }
+
+    /// Number of operations.
+    pub fn len(&self) -> usize {
+        usize::from(self.header.ops)
+    }
+
+    /// Never true: a program has at least one operation.
+    pub fn is_empty(&self) -> bool {
+        self.header.ops == 0
+    }
+}

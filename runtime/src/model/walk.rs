@@ -1,0 +1,180 @@
+//! One pass over a program: decodes each operation, follows the shapes and finds each value's last use.
+
+use super::program::{Header, Op, Value};
+use super::shape::{Shape, Window};
+use super::{Program, ProgramError};
+
+/// Most values that may be alive at once (a value lives from the operation that makes it to the last that reads it).
+pub const MAX_LIVE: usize = 16;
+
+/// One operation of a program with its shapes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerInfo<'a> {
+    /// Index of the operation; it makes value `index + 1`.
+    pub index: usize,
+    /// The operation.
+    pub op: Op<&'a str>,
+    /// Shape of the value that it reads first.
+    pub input: Shape,
+    /// Shape of its result.
+    pub output: Shape,
+    /// Index of the last operation that reads the result; `None` for the logits.
+    pub last_use: Option<usize>,
+    /// Whether this is the last operation that reads its first input, and its second.
+    pub last_read: [bool; 2],
+}
+
+/// Decodes operations one after another.
+#[derive(Clone, Copy)]
+pub(super) struct Ops<'a> {
+    pub(super) rest: &'a [u8],
+    left: u16,
+    index: usize,
+}
+
+impl<'a> Ops<'a> {
+    pub(super) fn new(program: &Program<'a>) -> Self {
+        Self { rest: program.ops, left: program.header.ops, index: 0 }
+    }
+
+    fn next_op(&mut self) -> Result<Option<Op<&'a str>>, ProgramError<'a>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let decoded = postcard::take_from_bytes(self.rest);
+        let (op, rest) = decoded.map_err(|_| ProgramError::Decode { index: self.index })?;
+        self.rest = rest;
+        self.left -= 1;
+        self.index += 1;
+        Ok(Some(op))
+    }
+}
+
+impl<'a> Iterator for Ops<'a> {
+    type Item = Op<&'a str>;
+
+    /// Ends early where a record is invalid.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_op().ok()?
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Live {
+    value: usize,
+    shape: Shape,
+    last_use: usize,
+}
+
+/// Goes through a program, checking it on the way. After [`Program::new_checked`] it never fails.
+pub(crate) struct Walk<'a> {
+    header: Header,
+    ops: Ops<'a>,
+    index: usize,
+    live: [Option<Live>; MAX_LIVE],
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(program: &Program<'a>) -> Self {
+        let ops = Ops::new(program);
+        let mut live = [None; MAX_LIVE];
+        live[0] = Some(Live {
+            value: 0,
+            shape: program.header.input,
+            last_use: find_last_use(ops, 0).unwrap_or(0),
+        });
+        Self { header: program.header, ops, index: 0, live }
+    }
+
+    /// Bytes that follow the records read so far.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.ops.rest
+    }
+
+    fn live(&self, value: Value) -> Option<Live> {
+        self.live.iter().flatten().find(|live| live.value == usize::from(value)).copied()
+    }
+
+    /// The next operation.
+    pub(crate) fn next_layer(&mut self) -> Result<Option<LayerInfo<'a>>, ProgramError<'a>> {
+        let Some(op) = self.ops.next_op()? else { return Ok(None) };
+        let index = self.index;
+        self.index += 1;
+        let layer = op_name(&op);
+        let (first, second) = op.inputs();
+        let unknown = |value| ProgramError::UnknownValue { index, layer, value };
+        let Live { shape: input, last_use, .. } = self.live(first).ok_or(unknown(first))?;
+        let mut last_read = [last_use == index, false];
+        if let Op::Conv(super::Conv { window, .. }) | Op::Pool(super::Pool { window, .. }) = &op
+            && padding_exceeds_kernel(window)
+        {
+            return Err(ProgramError::Padding { index, layer });
+        }
+        let output = op.output_shape(input).ok_or(ProgramError::Shapes { index, layer, input })?;
+        if let Some(second) = second {
+            let Live { shape, last_use, .. } = self.live(second).ok_or(unknown(second))?;
+            last_read[1] = last_use == index;
+            if shape != output {
+                return Err(ProgramError::Summands { index, layer, output, second: shape });
+            }
+        }
+        for live in &mut self.live {
+            *live = live.filter(|live| live.last_use > index);
+        }
+        let last = index + 1 == usize::from(self.header.ops);
+        let last_use = if last { None } else { find_last_use(self.ops, index + 1) };
+        if let Some(last_use) = last_use {
+            let free = self.live.iter_mut().find(|live| live.is_none());
+            let free = free.ok_or(ProgramError::TooManyLive { index, layer })?;
+            *free = Some(Live { value: index + 1, shape: output, last_use });
+        } else if !last {
+            return Err(ProgramError::Unused { index, layer });
+        } else if output != Shape::vector(self.header.classes) {
+            return Err(ProgramError::Logits { index, layer, output, classes: self.header.classes });
+        }
+        Ok(Some(LayerInfo { index, op, input, output, last_use, last_read }))
+    }
+
+    /// The operations after the current one.
+    pub(super) fn following(&self) -> Ops<'a> {
+        self.ops
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = LayerInfo<'a>;
+
+    /// Ends early where the program is invalid, which a checked one never is.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_layer().ok()?
+    }
+}
+
+/// Index of the last of `ops` that reads `value`.
+fn find_last_use(ops: Ops<'_>, value: usize) -> Option<usize> {
+    let start = ops.index;
+    let reads = |op: &Op<&str>| {
+        let (first, second) = op.inputs();
+        usize::from(first) == value || second.is_some_and(|second| usize::from(second) == value)
+    };
+    ops.enumerate().filter(|(_, op)| reads(op)).last().map(|(i, _)| start + i)
+}
+
+/// [`Op::name`] with the lifetime of the model's bytes.
+pub(crate) fn op_name<'a>(op: &Op<&'a str>) -> &'a str {
+    match op {
+        Op::Conv(conv) => conv.name,
+        Op::Linear(linear) => linear.name,
+        Op::Pool(_) => "pool",
+        Op::GlobalAveragePool { .. } => "global average pool",
+        Op::PadShortcut(_) => "shortcut",
+        Op::Add { .. } => "add",
+    }
+}
+
+/// A window that lies wholly in the padding would be empty; so every padding must be smaller than the kernel.
+fn padding_exceeds_kernel(window: &Window) -> bool {
+    let [top, left, bottom, right] = window.padding;
+    let [height, width] = window.kernel;
+    top.max(bottom) >= height || left.max(right) >= width
+}

@@ -1,0 +1,159 @@
+//! Where each value lies: one arena, its exact size known without any memory and the same on desktop and device.
+//!
+//! The arena holds the table of steps, the activations (f16) and, for the duration of a step, its scratch. Values are
+//! placed in the order of execution, from both ends of the space: a value goes to the end where the arena grows least.
+
+mod place;
+mod step;
+
+use crate::kernel::{Isa, tile};
+use crate::model::{LayerInfo, Op, Program, Walk, op_name};
+
+pub(crate) use place::Place;
+use place::{Side, Space};
+pub(crate) use step::Step;
+
+/// Alignment of the arena and of everything in it, in bytes.
+pub const ALIGNMENT: usize = 16;
+
+/// Memory that a program needs on an instruction set. Bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The whole arena: exactly what [`crate::session::Session::new`] takes.
+    pub arena_bytes: usize,
+    /// Of that, the table of steps.
+    pub table_bytes: usize,
+    /// Of that, activations at the operation that needs most (with gaps between them, if there are any).
+    pub activation_bytes: usize,
+    /// Of that, scratch at the operation that needs most.
+    pub scratch_bytes: usize,
+    /// Index of the operation that needs most.
+    pub peak_layer: usize,
+}
+
+/// Why a program cannot be planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanError<'a> {
+    /// A layer needs more than 4 GiB, or than the address space holds.
+    TooLarge {
+        /// Its index.
+        index: usize,
+        /// Its name.
+        layer: &'a str,
+    },
+}
+
+impl core::fmt::Display for PlanError<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::TooLarge { index, layer } => {
+                write!(f, "operation {index} ({layer}): needs more memory than can be addressed")
+            }
+        }
+    }
+}
+
+impl core::error::Error for PlanError<'_> {}
+
+/// Where the values of one step lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placement {
+    pub(crate) input: Place,
+    pub(crate) second: Option<Place>,
+    /// `None` for the logits, which go to the caller.
+    pub(crate) output: Option<Place>,
+    pub(crate) scratch: Place,
+    /// Extent that the step needs.
+    need: usize,
+}
+
+/// Goes through a program and places its values.
+pub(crate) struct Placer<'a> {
+    walk: Walk<'a>,
+    space: Space,
+    isa: Isa,
+}
+
+impl<'a> Placer<'a> {
+    pub(crate) fn new(program: &Program<'a>, isa: Isa) -> Result<Self, PlanError<'a>> {
+        let mut space = Space::default();
+        let too_large = PlanError::TooLarge { index: 0, layer: "input" };
+        let bytes = program.header().input.len().checked_mul(2).ok_or(too_large)?;
+        let place = space.place(bytes, Side::High).ok_or(too_large)?;
+        space.keep(0, place);
+        Ok(Self { walk: Walk::new(program), space, isa })
+    }
+
+    /// Place of the input image.
+    pub(crate) fn input(&self) -> Place {
+        self.space.get(0)
+    }
+
+    /// The next operation and its places.
+    pub(crate) fn next_step(&mut self) -> Result<Option<(LayerInfo<'a>, Placement)>, PlanError<'a>> {
+        let Some(layer) = self.walk.next() else { return Ok(None) };
+        let index = layer.index;
+        let too_large = PlanError::TooLarge { index, layer: op_name(&layer.op) };
+        let (first, second_value) = layer.op.inputs();
+        let place = |value: u16| self.space.get(usize::from(value));
+        let [first_dies, second_dies] = layer.last_read;
+        let (mut input, mut second) = (place(first), second_value.map(place));
+        if matches!(layer.op, Op::Add { .. }) && first_dies && !second_dies {
+            // Only the second may be overwritten.
+            (input, second) = (second.unwrap_or(input), Some(input));
+        }
+        let output = match second {
+            _ if layer.last_use.is_none() => None,
+            Some(second)
+                if second != input && (second_dies || matches!(layer.op, Op::Add { .. }) && first_dies) =>
+            {
+                Some(second)
+            }
+            _ => {
+                let bytes = layer.output.len().checked_mul(2).ok_or(too_large)?;
+                Some(self.space.place(bytes, input.side.other()).ok_or(too_large)?)
+            }
+        };
+        // Kept at once, so that the scratch is placed beside it; an overwritten value keeps its place till then.
+        let fresh = output.filter(|output| Some(*output) != second);
+        fresh.into_iter().for_each(|output| self.space.keep(index + 1, output));
+        let scratch = tile::scratch(self.isa, &layer.op, layer.input).checked_mul(4).ok_or(too_large)?;
+        let scratch = self.space.place(scratch, input.side).ok_or(too_large)?;
+        let need = self.space.extent_with(scratch).ok_or(too_large)?;
+        for (value, dies) in [(Some(first), first_dies), (second_value, second_dies)] {
+            value.filter(|_| dies).into_iter().for_each(|value| self.space.release(usize::from(value)));
+        }
+        if fresh.is_none() {
+            output.into_iter().for_each(|output| self.space.keep(index + 1, output));
+        }
+        Ok(Some((layer, Placement { input, second, output, scratch, need })))
+    }
+}
+
+impl Plan {
+    /// Plans `program` for `isa`, which need not be this machine's.
+    pub fn new<'a>(program: &Program<'a>, isa: Isa) -> Result<Plan, PlanError<'a>> {
+        let mut placer = Placer::new(program, isa)?;
+        let table_bytes = (program.len() * size_of::<Step>()).next_multiple_of(ALIGNMENT);
+        let mut plan = Plan {
+            arena_bytes: table_bytes,
+            table_bytes,
+            activation_bytes: 0,
+            scratch_bytes: 0,
+            peak_layer: 0,
+        };
+        while let Some((layer, placement)) = placer.next_step()? {
+            let too_large = PlanError::TooLarge { index: layer.index, layer: op_name(&layer.op) };
+            let arena = table_bytes.checked_add(placement.need).filter(|&bytes| u32::try_from(bytes).is_ok());
+            let arena = arena.filter(|&bytes| isize::try_from(bytes).is_ok()).ok_or(too_large)?;
+            if arena > plan.arena_bytes {
+                plan.arena_bytes = arena;
+                plan.scratch_bytes = placement.scratch.bytes;
+                plan.activation_bytes = placement.need - placement.scratch.bytes;
+                plan.peak_layer = layer.index;
+            }
+        }
+        Ok(plan)
+    }
+}

@@ -1,0 +1,187 @@
+//! The table of steps: what a session needs of each operation, resolved once.
+
+use core::ops::Range;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{Place, Placement};
+use crate::kernel::{Layer, LayerWeights};
+use crate::model::{Activation, LayerInfo, Op, PoolKind, Shape, TensorOffsets, Weights, Window};
+
+/// Offset of a value that the step does not have.
+const NONE: u32 = u32::MAX;
+
+// Kinds of steps.
+const DENSE: u8 = 0;
+const PAIR: u8 = 1;
+const DEPTHWISE: u8 = 2;
+const LINEAR: u8 = 3;
+const LINEAR_PAIR: u8 = 4;
+const MAX_POOL: u8 = 5;
+const AVERAGE_POOL: u8 = 6;
+const GLOBAL_AVERAGE: u8 = 7;
+const PAD_SHORTCUT: u8 = 8;
+const ADD: u8 = 9;
+
+/// One resolved operation. Plain data, so that the table can lie in the arena.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Step {
+    input_shape: [u32; 3],
+    output_shape: [u32; 3],
+    /// Offsets in the space behind the table, bytes.
+    input: u32,
+    second: u32,
+    output: u32,
+    scratch: u32,
+    scratch_bytes: u32,
+    /// Offsets in the model file, bytes.
+    weight: u32,
+    expand: u32,
+    bias: u32,
+    rank: u32,
+    kernel: [u16; 2],
+    stride: [u16; 2],
+    padding: [u16; 4],
+    kind: u8,
+    activation: u8,
+    unused: [u8; 2],
+}
+
+impl Step {
+    /// Resolves `layer`: its tensors at `tensors`, its values as placed in a space of `space` bytes.
+    pub(crate) fn new(
+        layer: &LayerInfo<'_>,
+        tensors: TensorOffsets,
+        placement: &Placement,
+        space: usize,
+    ) -> Step {
+        let offset = |place: Place| place.offset(space) as u32;
+        let optional = |place: Option<Place>| place.map_or(NONE, offset);
+        let axes = |shape: Shape| [shape.channels, shape.height, shape.width];
+        let mut step = Step {
+            input_shape: axes(layer.input),
+            output_shape: axes(layer.output),
+            input: offset(placement.input),
+            second: optional(placement.second),
+            output: optional(placement.output),
+            scratch: offset(placement.scratch),
+            scratch_bytes: placement.scratch.bytes as u32,
+            weight: tensors.weight as u32,
+            expand: tensors.expand as u32,
+            bias: tensors.bias as u32,
+            ..Step::zeroed()
+        };
+        let (window, activation) = match layer.op {
+            Op::Conv(conv) => {
+                step.set_weights(conv.weights, [DENSE, PAIR, DEPTHWISE]);
+                (conv.window, conv.activation)
+            }
+            Op::Linear(linear) => {
+                step.set_weights(linear.weights, [LINEAR, LINEAR_PAIR, LINEAR]);
+                (Window::square(1, 1, 0), linear.activation)
+            }
+            Op::Pool(pool) => {
+                step.kind = if pool.kind == PoolKind::Max { MAX_POOL } else { AVERAGE_POOL };
+                (pool.window, Activation::None)
+            }
+            Op::GlobalAveragePool { .. } => {
+                step.kind = GLOBAL_AVERAGE;
+                (Window::square(1, 1, 0), Activation::None)
+            }
+            Op::PadShortcut(shortcut) => {
+                step.kind = PAD_SHORTCUT;
+                (Window::square(1, shortcut.stride, 0), Activation::None)
+            }
+            Op::Add { activation, .. } => {
+                step.kind = ADD;
+                (Window::square(1, 1, 0), activation)
+            }
+        };
+        (step.kernel, step.stride, step.padding) = (window.kernel, window.stride, window.padding);
+        step.activation = activation as u8;
+        step
+    }
+
+    fn set_weights(&mut self, weights: Weights, [dense, pair, depthwise]: [u8; 3]) {
+        (self.kind, self.rank) = match weights {
+            Weights::Dense => (dense, 0),
+            Weights::Pair { rank } => (pair, rank),
+            Weights::Depthwise => (depthwise, 0),
+        };
+    }
+
+    /// The layer, with its weights in `model`; `None` where a tensor is not in there, which resolving rules out.
+    pub(crate) fn layer<'a>(&self, model: &'a [u8]) -> Option<Layer<'a>> {
+        let shape = |[c, h, w]: [u32; 3]| Shape::new(c, h, w);
+        let (input, output) = (shape(self.input_shape), shape(self.output_shape));
+        let window = Window { kernel: self.kernel, stride: self.stride, padding: self.padding };
+        let activation = match self.activation {
+            0 => Activation::None,
+            1 => Activation::Relu,
+            _ => Activation::Relu6,
+        };
+        let (n, c, taps) = (output.channels as usize, input.channels as usize, window.taps() as usize);
+        let rank = self.rank as usize;
+        Some(match self.kind {
+            DENSE | PAIR | DEPTHWISE | LINEAR | LINEAR_PAIR => {
+                let bias = bytemuck::try_cast_slice(tensor(model, self.bias, n.checked_mul(4)?)?).ok()?;
+                let weights = match self.kind {
+                    PAIR | LINEAR_PAIR => LayerWeights::Pair {
+                        thin: halves(model, self.weight, rank.checked_mul(c)?.checked_mul(taps)?)?,
+                        expand: halves(model, self.expand, n.checked_mul(rank)?)?,
+                        rank,
+                    },
+                    DEPTHWISE => LayerWeights::Depthwise(halves(model, self.weight, n.checked_mul(taps)?)?),
+                    _ => {
+                        LayerWeights::Dense(halves(model, self.weight, n.checked_mul(c)?.checked_mul(taps)?)?)
+                    }
+                };
+                match self.kind {
+                    LINEAR | LINEAR_PAIR => Layer::Linear { weights, bias, activation },
+                    _ => Layer::Conv { input, output, window, weights, bias, activation },
+                }
+            }
+            MAX_POOL => Layer::Pool { input, output, window, kind: PoolKind::Max },
+            AVERAGE_POOL => Layer::Pool { input, output, window, kind: PoolKind::Average },
+            GLOBAL_AVERAGE => Layer::GlobalAverage { input },
+            PAD_SHORTCUT => Layer::PadShortcut { input, output, stride: self.stride[0] },
+            _ => Layer::Add { activation },
+        })
+    }
+
+    /// Range of the first input in the space, bytes.
+    pub(crate) fn input(&self) -> Range<usize> {
+        range(self.input, self.input_shape)
+    }
+
+    /// Range of the residual or second summand.
+    pub(crate) fn second(&self) -> Option<Range<usize>> {
+        (self.second != NONE).then(|| range(self.second, self.output_shape))
+    }
+
+    /// Range of the result; `None` for the logits.
+    pub(crate) fn output(&self) -> Option<Range<usize>> {
+        (self.output != NONE).then(|| range(self.output, self.output_shape))
+    }
+
+    /// Range of the scratch.
+    pub(crate) fn scratch(&self) -> Range<usize> {
+        let start = self.scratch as usize;
+        start..start + self.scratch_bytes as usize
+    }
+}
+
+/// Range of a value of f16.
+fn range(offset: u32, [c, h, w]: [u32; 3]) -> Range<usize> {
+    let start = offset as usize;
+    start..start + Shape::new(c, h, w).len() * 2
+}
+
+fn tensor(model: &[u8], offset: u32, bytes: usize) -> Option<&[u8]> {
+    model.get(offset as usize..)?.get(..bytes)
+}
+
+fn halves(model: &[u8], offset: u32, count: usize) -> Option<&[u16]> {
+    bytemuck::try_cast_slice(tensor(model, offset, count.checked_mul(2)?)?).ok()
+}

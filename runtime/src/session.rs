@@ -1,0 +1,290 @@
+//! Runs a model in a caller's arena.
+
+use core::ops::Range;
+
+use crate::kernel::{self, Buffers, Isa, Output, Second, f16};
+use crate::model::{Header, Model, ModelError};
+use crate::plan::{ALIGNMENT, Placer, Plan, PlanError, Step};
+
+/// Called around each layer: a clock, a watchdog, a progress display.
+pub trait Hook {
+    /// Before the layer with this index is executed.
+    fn before(&mut self, _layer: usize) {}
+    /// After it.
+    fn after(&mut self, _layer: usize) {}
+}
+
+impl Hook for () {}
+
+/// Memory for a session, aligned as it must be; `static mut`-free firmware keeps one in a `StaticCell` or on the stack.
+#[derive(Clone, Debug)]
+#[repr(C, align(16))]
+pub struct Arena<const N: usize>(pub [u8; N]);
+
+impl<const N: usize> Default for Arena<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+/// Why a session cannot begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum SessionError<'a> {
+    /// The model cannot be planned.
+    Plan(PlanError<'a>),
+    /// The model's tensors cannot be resolved.
+    Model(ModelError<'a>),
+    /// The arena is too small; both figures are bytes.
+    ArenaTooSmall {
+        /// [`Plan::arena_bytes`].
+        needed: usize,
+        /// Size of the arena given.
+        given: usize,
+    },
+    /// The arena does not begin at a multiple of 16 bytes ([`Arena`] does).
+    ArenaMisaligned,
+    /// The machine lacks the instruction set asked for.
+    Isa(Isa),
+}
+
+impl core::fmt::Display for SessionError<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Plan(error) => error.fmt(f),
+            Self::Model(error) => error.fmt(f),
+            Self::ArenaTooSmall { needed, given } => {
+                let missing = needed - given;
+                write!(f, "the arena has {given} bytes and must have {needed}: {missing} bytes are missing")
+            }
+            Self::ArenaMisaligned => write!(f, "the arena must begin at a multiple of {ALIGNMENT} bytes"),
+            Self::Isa(isa) => write!(f, "this machine lacks the instructions of {}", isa.name()),
+        }
+    }
+}
+
+impl core::error::Error for SessionError<'_> {}
+
+impl<'a> From<PlanError<'a>> for SessionError<'a> {
+    fn from(error: PlanError<'a>) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl<'a> From<ModelError<'a>> for SessionError<'a> {
+    fn from(error: ModelError<'a>) -> Self {
+        Self::Model(error)
+    }
+}
+
+/// Why an inference was refused. Logits are untouched unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The image has another number of values than the model's input.
+    InputLength {
+        /// Values needed.
+        needed: usize,
+        /// Values given.
+        given: usize,
+    },
+    /// An input value is NaN or infinite.
+    InputNotFinite {
+        /// Its index.
+        index: usize,
+    },
+    /// The slice for the logits has another length than the model has classes.
+    LogitsLength {
+        /// Classes.
+        needed: usize,
+        /// Length given.
+        given: usize,
+    },
+    /// The table of steps was overwritten from outside; logits may be half written.
+    Corrupt {
+        /// Index of the layer.
+        layer: usize,
+    },
+}
+
+impl core::fmt::Display for RunError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::InputLength { needed, given } => {
+                write!(f, "the image has {given} values and the model takes {needed}")
+            }
+            Self::InputNotFinite { index } => write!(f, "value {index} of the image is no finite number"),
+            Self::LogitsLength { needed, given } => {
+                write!(f, "there is room for {given} logits and the model has {needed}")
+            }
+            Self::Corrupt { layer } => write!(f, "layer {layer}: the session's memory was overwritten"),
+        }
+    }
+}
+
+impl core::error::Error for RunError {}
+
+/// A model ready to run: its table of steps and its activations lie in the arena.
+#[derive(Debug)]
+pub struct Session<'a> {
+    model: &'a [u8],
+    header: Header,
+    isa: Isa,
+    steps: &'a [Step],
+    /// Activations and scratch.
+    space: &'a mut [u8],
+    /// Where the input image goes.
+    input: Range<usize>,
+    plan: Plan,
+}
+
+impl<'a> Session<'a> {
+    /// Resolves `model` into `arena`, for the best instruction set of this machine. The arena must begin at a multiple
+    /// of 16 bytes and have at least the bytes that [`Plan::new`] states for [`Isa::detect`].
+    pub fn new(model: &Model<'a>, arena: &'a mut [u8]) -> Result<Session<'a>, SessionError<'a>> {
+        Self::with_isa(model, arena, Isa::detect())
+    }
+
+    /// As [`Session::new`] for an instruction set, which this machine must have.
+    pub fn with_isa(
+        model: &Model<'a>,
+        arena: &'a mut [u8],
+        isa: Isa,
+    ) -> Result<Session<'a>, SessionError<'a>> {
+        if !isa.is_available() {
+            return Err(SessionError::Isa(isa));
+        }
+        let program = model.program();
+        let plan = Plan::new(program, isa)?;
+        let given = arena.len();
+        let arena = arena.get_mut(..plan.arena_bytes);
+        let arena = arena.ok_or(SessionError::ArenaTooSmall { needed: plan.arena_bytes, given })?;
+        if !arena.as_ptr().addr().is_multiple_of(ALIGNMENT) {
+            return Err(SessionError::ArenaMisaligned);
+        }
+        let (table, space) = arena.split_at_mut(plan.table_bytes);
+        let table = table.get_mut(..program.len() * size_of::<Step>()).unwrap_or_default();
+        let steps: &mut [Step] =
+            bytemuck::try_cast_slice_mut(table).map_err(|_| SessionError::ArenaMisaligned)?;
+        let mut placer = Placer::new(program, isa)?;
+        let input = placer.input().offset(space.len());
+        for step in steps.iter_mut() {
+            let Some((layer, placement)) = placer.next_step()? else { break };
+            let tensors = model.offsets(&layer.op, layer.input)?;
+            *step = Step::new(&layer, tensors, &placement, space.len());
+        }
+        let header = *program.header();
+        let input = input..input + header.input.len() * 2;
+        Ok(Session { model: model.bytes(), header, isa, steps, space, input, plan })
+    }
+
+    /// The memory plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Number of classes, the length of the logits.
+    pub fn classes(&self) -> usize {
+        self.header.classes as usize
+    }
+
+    /// One inference on an image of h·w·c bytes (row by row, channels interleaved); each pixel x enters as
+    /// (x / 255 − mean) / std of its channel, rounded to f16.
+    pub fn run_image(
+        &mut self,
+        image: &[u8],
+        logits: &mut [f32],
+        hook: &mut impl Hook,
+    ) -> Result<(), RunError> {
+        self.check(image.len(), logits.len())?;
+        let (channels, pixels) = (self.header.input.channels as usize, self.header.input.pixels());
+        let normalisation = self.header.mean.iter().zip(&self.header.std);
+        let input = Self::input(self.space, &self.input);
+        for ((channel, plane), (mean, std)) in input.chunks_exact_mut(pixels).enumerate().zip(normalisation) {
+            let values = image.iter().skip(channel).step_by(channels);
+            for (to, x) in plane.iter_mut().zip(values) {
+                *to = f16::narrow((f32::from(*x) / 255.0 - mean) / std);
+            }
+        }
+        self.run(logits, hook)
+    }
+
+    /// One inference on c·h·w values that are normalised already; each is rounded to f16.
+    pub fn run_values(
+        &mut self,
+        values: &[f32],
+        logits: &mut [f32],
+        hook: &mut impl Hook,
+    ) -> Result<(), RunError> {
+        self.check(values.len(), logits.len())?;
+        if let Some(index) = values.iter().position(|x| !x.is_finite()) {
+            return Err(RunError::InputNotFinite { index });
+        }
+        let input = Self::input(self.space, &self.input);
+        input.iter_mut().zip(values).for_each(|(to, x)| *to = f16::narrow(*x));
+        self.run(logits, hook)
+    }
+
+    fn check(&self, input: usize, logits: usize) -> Result<(), RunError> {
+        let (needed, classes) = (self.header.input.len(), self.classes());
+        if input != needed {
+            return Err(RunError::InputLength { needed, given: input });
+        }
+        if logits != classes {
+            return Err(RunError::LogitsLength { needed: classes, given: logits });
+        }
+        Ok(())
+    }
+
+    fn input<'s>(space: &'s mut [u8], range: &Range<usize>) -> &'s mut [u16] {
+        let bytes = space.get_mut(range.clone()).unwrap_or_default();
+        bytemuck::try_cast_slice_mut(bytes).unwrap_or_default()
+    }
+
+    fn run(&mut self, logits: &mut [f32], hook: &mut impl Hook) -> Result<(), RunError> {
+        for (layer, step) in self.steps.iter().enumerate() {
+            hook.before(layer);
+            execute(self.isa, step, self.model, self.space, logits).ok_or(RunError::Corrupt { layer })?;
+            hook.after(layer);
+        }
+        Ok(())
+    }
+}
+
+/// Executes one step in `space`; `None` where its ranges overlap or leave the space, which planning rules out.
+fn execute(isa: Isa, step: &Step, model: &[u8], space: &mut [u8], logits: &mut [f32]) -> Option<()> {
+    let layer = step.layer(model)?;
+    // A value that the step lacks is an empty range at the end, which overlaps nothing.
+    let none = space.len()..space.len();
+    let output = step.output();
+    let in_place = output.is_some() && step.second() == output;
+    let other = step.second().filter(|_| !in_place);
+    // A value added to itself.
+    let twice = other.as_ref() == Some(&step.input());
+    let ranges = [
+        step.input(),
+        other.clone().filter(|_| !twice).unwrap_or(none.clone()),
+        output.clone().unwrap_or(none),
+        step.scratch(),
+    ];
+    let [input, second, result, scratch] = space.get_disjoint_mut(ranges).ok()?;
+    let input: &[u16] = bytemuck::try_cast_slice(input).ok()?;
+    let second = match other {
+        _ if in_place => Second::InPlace,
+        None => Second::None,
+        Some(_) if twice => Second::Other(input),
+        Some(_) => Second::Other(bytemuck::try_cast_slice(second).ok()?),
+    };
+    let output = match output {
+        Some(_) => Output::Half(bytemuck::try_cast_slice_mut(result).ok()?),
+        None => Output::Full(logits),
+    };
+    let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
+    kernel::run(isa, &layer, Buffers { input, second, output, scratch });
+    Some(())
+}
