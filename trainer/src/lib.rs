@@ -7,6 +7,7 @@
 pub mod data;
 pub mod export;
 pub mod lrpet;
+pub mod measure;
 pub mod network;
 pub mod ops;
 pub mod report;
