@@ -35,11 +35,10 @@ pub struct Done {
 /// Where it is not built.
 pub fn run(name: &str, arguments: &[&str]) -> Result<Done> {
     let file = program(name);
-    let Output { status, stdout, stderr } = Command::new(&file)
-        .args(arguments)
-        .current_dir(root())
-        .output()
-        .with_context(|| format!("cannot start {}: run `cargo xtask test`, which builds it", file.display()))?;
+    let Output { status, stdout, stderr } =
+        Command::new(&file).args(arguments).current_dir(root()).output().with_context(|| {
+            format!("cannot start {}: run `cargo xtask test`, which builds it", file.display())
+        })?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok(Done { status: status.code().unwrap_or(-1), output: text(stdout), errors: text(stderr) })
 }
@@ -62,7 +61,13 @@ pub fn json(name: &str, arguments: &[&str]) -> Result<Value> {
 pub fn refused(name: &str, arguments: &[&str]) -> Result<String> {
     let done = run(name, arguments)?;
     let line = arguments.join(" ");
-    ensure!(done.status == 1, "{name} {line} exits with {}, not 1: {}{}", done.status, done.output, done.errors);
+    ensure!(
+        done.status == 1,
+        "{name} {line} exits with {}, not 1: {}{}",
+        done.status,
+        done.output,
+        done.errors
+    );
     ensure!(done.output.is_empty(), "{name} {line} fails and still prints {:?}", done.output);
     let errors: Vec<&str> = done.errors.lines().filter(|line| line.starts_with("error: ")).collect();
     match errors[..] {

@@ -81,7 +81,9 @@ impl Tensor {
 /// The tensors of an operation: none, weight and bias, or thin and expand weight and bias.
 fn weights(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
     let (name, weights, n, kernel) = match op {
-        Op::Conv(conv) => (&conv.name, conv.weights, conv.out_channels, Some(conv.window.kernel.map(usize::from))),
+        Op::Conv(conv) => {
+            (&conv.name, conv.weights, conv.out_channels, Some(conv.window.kernel.map(usize::from)))
+        }
         Op::Linear(linear) => (&linear.name, linear.weights, linear.out_features, None),
         _ => return Ok(Vec::new()),
     };
@@ -91,7 +93,8 @@ fn weights(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Result<Vec<Te
         [rows, columns].into_iter().chain(kernel.into_iter().flatten()).collect::<Vec<_>>()
     };
     let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-0.1..0.1)).collect();
-    let mut weight = |suffix: &str, shape, fan_in| Tensor::weight(format!("{name}{suffix}"), shape, fan_in, rng);
+    let mut weight =
+        |suffix: &str, shape, fan_in| Tensor::weight(format!("{name}{suffix}"), shape, fan_in, rng);
     Ok(match weights {
         Weights::Dense => vec![
             weight(".weight", shape(n, c, kernel), c * taps),
@@ -127,7 +130,8 @@ fn logits(file: &[u8], images: &[u8], input: Shape, classes: u32) -> Result<Vec<
     let model = Model::new_checked(copy.bytes()).map_err(|error| owned(&error))?;
     let plan = Plan::new(model.program(), Isa::Portable).map_err(|error| owned(&error))?;
     let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-    let mut session = Session::with_isa(&model, arena.bytes_mut(), Isa::Portable).map_err(|error| owned(&error))?;
+    let mut session =
+        Session::with_isa(&model, arena.bytes_mut(), Isa::Portable).map_err(|error| owned(&error))?;
     let mut all = Vec::new();
     let mut logits = vec![0.0; classes as usize];
     for image in images.chunks(input.len()) {

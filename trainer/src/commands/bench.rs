@@ -34,7 +34,14 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 fn text(bench: &Bench) -> String {
     let mut text = format!(
         "median {:.4} ms, min {:.4}, max {:.4} ({} iterations after {}, {} thread, {}, {})\n",
-        bench.median_ms, bench.min_ms, bench.max_ms, bench.iterations, bench.warm_up, bench.threads, bench.isa, bench.dtype
+        bench.median_ms,
+        bench.min_ms,
+        bench.max_ms,
+        bench.iterations,
+        bench.warm_up,
+        bench.threads,
+        bench.isa,
+        bench.dtype
     );
     for layer in &bench.layers {
         let _ = writeln!(text, "{:<24}{:>10.4} ms", layer.name, layer.median_ms);

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use lrpet_trainer::data::{self, Dataset};
 use lrpet_trainer::export::{self, Card, Checkpoint, Request, atomic};
-use lrpet_trainer::network::Network;
 use serde::Serialize;
 
 use super::Output;
@@ -104,9 +103,22 @@ fn measure(bytes: &[u8], test: &Dataset) -> Result<f64> {
 fn text(done: &Document) -> String {
     let mut text = String::new();
     for layer in &done.layers {
-        let _ = writeln!(text, "{:<24}rank {:>3}, {:.2} % of the energy", layer.name, layer.rank, 100.0 * layer.energy_kept);
+        let _ = writeln!(
+            text,
+            "{:<24}rank {:>3}, {:.2} % of the energy",
+            layer.name,
+            layer.rank,
+            100.0 * layer.energy_kept
+        );
     }
-    let _ = writeln!(text, "{}: {} bytes, {} MACs of {} dense", done.out.display(), done.bytes, done.macs, done.macs_dense);
+    let _ = writeln!(
+        text,
+        "{}: {} bytes, {} MACs of {} dense",
+        done.out.display(),
+        done.bytes,
+        done.macs,
+        done.macs_dense
+    );
     if let Some(accuracy) = done.accuracy {
         let _ = writeln!(text, "{:.2} % on the test set (runtime, f16)", 100.0 * accuracy);
     }

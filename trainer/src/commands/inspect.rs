@@ -68,7 +68,11 @@ fn text(document: &Document) -> String {
         );
     }
     let mut row = |name: &str, own: u64, dense: u64| {
-        let _ = writeln!(text, "{name:<14}{own:>12}   dense {dense:>12}   {:.3} of it", own as f64 / dense as f64);
+        let _ = writeln!(
+            text,
+            "{name:<14}{own:>12}   dense {dense:>12}   {:.3} of it",
+            own as f64 / dense as f64
+        );
     };
     row("\nMACs", model.macs, model.macs_dense);
     if model.macs_factored > 0 {

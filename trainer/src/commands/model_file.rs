@@ -15,7 +15,8 @@ pub struct ModelFile {
 impl ModelFile {
     /// Reads the file.
     pub fn read(path: &Path) -> Result<ModelFile> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read the model {}", path.display()))?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read the model {}", path.display()))?;
         Ok(ModelFile { path: path.to_owned(), bytes: Aligned::copy(&bytes) })
     }
 
@@ -34,7 +35,8 @@ impl ModelFile {
 pub fn labels(model: &Model<'_>) -> Vec<String> {
     let count = model.program().header().classes as usize;
     let listed = model.metadata().find(|(key, _)| key.to_string() == "classes");
-    let names: Vec<String> =
-        listed.map(|(_, names)| names.to_string().split(',').map(str::to_owned).collect()).unwrap_or_default();
+    let names: Vec<String> = listed
+        .map(|(_, names)| names.to_string().split(',').map(str::to_owned).collect())
+        .unwrap_or_default();
     if names.len() == count { names } else { (0..count).map(|class| class.to_string()).collect() }
 }

@@ -30,7 +30,8 @@ impl Ranks {
             return Ok(RankPlan::listed(network, &RankList::from_argument(list)?)?);
         }
         if let Some(share) = self.energy {
-            let checkpoint = checkpoint.context("a share of energy needs trained weights: use --prune or --ranks")?;
+            let checkpoint =
+                checkpoint.context("a share of energy needs trained weights: use --prune or --ranks")?;
             return Ok(RankPlan::energy(network, share, &folded::spectra(network, checkpoint)?)?);
         }
         Ok(RankPlan::uniform(network, self.prune.unwrap_or(0.0))?)

@@ -30,5 +30,6 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let page = report::html(&report);
     atomic::write(&out, page.as_bytes()).with_context(|| format!("cannot write {}", out.display()))?;
     tracing::info!("wrote {}", out.display());
-    output.print(&report, |report| if args.markdown { report::markdown(report) } else { report::text(report) })
+    output
+        .print(&report, |report| if args.markdown { report::markdown(report) } else { report::text(report) })
 }

@@ -87,7 +87,8 @@ fn answer(logits: &[f32], labels: &[String], top: usize) -> Answer {
     let sum: f64 = powers.iter().sum();
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-    let class = |class: usize| Class { class, label: labels[class].clone(), probability: powers[class] / sum };
+    let class =
+        |class: usize| Class { class, label: labels[class].clone(), probability: powers[class] / sum };
     Answer { logits: logits.to_vec(), top: order.into_iter().take(top).map(class).collect() }
 }
 
@@ -102,7 +103,12 @@ fn text(document: &Document) -> String {
             let _ = writeln!(text, "image {index}");
         }
         for Class { class, label, probability } in &answer.top {
-            let _ = writeln!(text, "{:>7.2} %  {label} (class {class}, logit {:.4})", 100.0 * probability, answer.logits[*class]);
+            let _ = writeln!(
+                text,
+                "{:>7.2} %  {label} (class {class}, logit {:.4})",
+                100.0 * probability,
+                answer.logits[*class]
+            );
         }
     }
     text

@@ -77,8 +77,7 @@ pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Bench, ExportEr
     let isa = lrpet_runtime::kernel::Isa::detect();
     let plan = lrpet_runtime::plan::Plan::new(program, isa).map_err(|error| refused(error.to_string()))?;
     let mut arena = Aligned::zeros(plan.arena_bytes);
-    let mut session =
-        Session::new(model, arena.bytes_mut()).map_err(|error| refused(error.to_string()))?;
+    let mut session = Session::new(model, arena.bytes_mut()).map_err(|error| refused(error.to_string()))?;
     let grey = vec![128; program.header().input.len()];
     let check = model.self_check().filter(|check| check.samples() > 0);
     let image = check.as_ref().map_or(&grey[..], |check| check.image(0));
@@ -96,7 +95,8 @@ pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Bench, ExportEr
     for _ in 0..iterations {
         run(&mut clock)?;
     }
-    let mut run = || session.run_image(image, &mut logits, &mut ()).map_err(|error| refused(error.to_string()));
+    let mut run =
+        || session.run_image(image, &mut logits, &mut ()).map_err(|error| refused(error.to_string()));
     let mut whole = Vec::with_capacity(iterations);
     for _ in 0..iterations {
         let start = Instant::now();

@@ -57,7 +57,11 @@ fn read_picture(path: &Path, shape: Shape) -> Result<Vec<u8>, InputError> {
     let picture = reader.decode().map_err(|error| unreadable(error.to_string()))?;
     let wrong = |found: String| InputError::Shape { path: path.to_owned(), found, needed: shape };
     if (picture.height(), picture.width()) != (shape.height, shape.width) {
-        return Err(wrong(format!("a picture of {}×{} pixels (height × width)", picture.height(), picture.width())));
+        return Err(wrong(format!(
+            "a picture of {}×{} pixels (height × width)",
+            picture.height(),
+            picture.width()
+        )));
     }
     match shape.channels {
         1 => Ok(picture.into_luma8().into_raw()),

@@ -377,3 +377,19 @@ pub struct Epoch {
     #[serde(default)]
     pub projected: Option<bool>,
 }
+
+impl From<&crate::train::EpochRecord> for Epoch {
+    fn from(record: &crate::train::EpochRecord) -> Epoch {
+        Epoch {
+            epoch: record.epoch as u64,
+            loss: Some(record.train_loss),
+            accuracy: Some(record.train_accuracy),
+            val_loss: record.validation.map(|validation| validation.loss),
+            val_accuracy: record.validation.map(|validation| validation.accuracy),
+            lr: Some(record.rate),
+            seconds: Some(record.seconds),
+            images_per_second: Some(record.images_per_second),
+            projected: Some(record.projection.is_some()),
+        }
+    }
+}
