@@ -1,1 +1,26 @@
-//! Operations of our own behind candle's custom ops, where candle's are slow on a CPU.
+//! Operations of our own, where candle's are slow on a CPU.
+//!
+//! A feature map of a batch is channels-last (`[batch, h, w, c]`) for the kernels: [`Conv`] computes one image by the
+//! micro-kernels of `sweep`, [`ConvNorm`] fuses a batch's convolution with the normalisation, residual and activation
+//! that follow it, forward and backward. [`conv2d`] is the convolution as a candle operation on channels-first
+//! tensors, differentiable by candle and at home on any device.
+
+mod conv;
+mod conv2d;
+mod conv_norm;
+mod frame;
+mod isa;
+mod lanes;
+pub mod layout;
+mod norm;
+mod shape_ops;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+pub use conv::Conv;
+pub use conv_norm::{ConvNorm, EPSILON, InputGradient, ParameterGradients, Past};
+pub use conv2d::conv2d;
+pub use isa::Isa;
+pub use norm::Moments;
+pub use shape_ops::{PadShortcut, global_average_pool, global_average_pool_backward};

@@ -1,0 +1,350 @@
+//! The two micro-kernels of a convolution and their walk over one image.
+//!
+//! Feature maps are channels-last. Vector lanes hold output channels; one input value is broadcast against them, so
+//! stride, padding and odd widths cost nothing but a different address. A convolution in a padded image is a few
+//! *runs*: the taps of one kernel row and all their channels are contiguous in memory.
+
+#![allow(unsafe_code)]
+
+use super::isa::{Isa, Kind};
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Avx2, Avx512};
+use super::lanes::{LANES, Lanes, Portable, whole};
+
+/// Distances between the things that a sweep visits, in values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pitch {
+    /// From one pixel to the next one in its row.
+    pub pixel: usize,
+    /// From one row to the next.
+    pub row: usize,
+}
+
+/// One pass of a kernel over one padded image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sweep {
+    /// Runs of a window (kernel rows).
+    pub runs: usize,
+    /// Values of one run (kernel columns × channels).
+    pub run_len: usize,
+    /// Distance between the runs of a window.
+    pub run_pitch: usize,
+    /// Rows and columns of the windows, which are the result's pixels.
+    pub rows: usize,
+    pub cols: usize,
+    /// Distances between windows in the padded input.
+    pub input: Pitch,
+    /// Distances between pixels of the result (or of its gradient).
+    pub output: Pitch,
+    /// Channels n of the result.
+    pub channels: usize,
+}
+
+impl Sweep {
+    /// Values of the packed weights: groups × runs × run_len × lanes of the group.
+    pub(super) fn packed_len(&self) -> usize {
+        self.runs * self.run_len * whole(self.channels)
+    }
+
+    /// Values that a walk over the padded input reaches.
+    fn input_extent(&self) -> usize {
+        (self.rows - 1) * self.input.row
+            + (self.cols - 1) * self.input.pixel
+            + (self.runs - 1) * self.run_pitch
+            + self.run_len
+    }
+
+    /// Values that a walk over the result reaches when each pixel has `channels` values.
+    fn output_extent(&self, channels: usize) -> usize {
+        (self.rows - 1) * self.output.row + (self.cols - 1) * self.output.pixel + channels
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows == 0 || self.cols == 0 || self.runs == 0 || self.run_len == 0 || self.channels == 0
+    }
+}
+
+/// Vectors across of each group of output channels: groups of [`Lanes::ACROSS`], then a narrower last one.
+/// Yields (first channel, vectors).
+pub(super) fn groups(isa: Isa, channels: usize) -> impl Iterator<Item = (usize, usize)> {
+    let across = match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => Avx512::ACROSS,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => Avx2::ACROSS,
+        Kind::Portable => Portable::ACROSS,
+    };
+    let vectors = whole(channels) / LANES;
+    (0..vectors).step_by(across).map(move |first| (first * LANES, across.min(vectors - first)))
+}
+
+/// The result's pixels: `y[pixel, n] = (y[pixel, n]) + Σ weights[tap, n] · x[pixel + tap]`, with the old value where
+/// `accumulate` is set. `weights` are packed as `[group][run][run_len][lanes of the group]`.
+///
+/// # Panics
+/// Where a slice is shorter than the sweep's extent.
+pub(super) fn correlate(
+    isa: Isa,
+    sweep: &Sweep,
+    x: &[f32],
+    weights: &[f32],
+    y: &mut [f32],
+    accumulate: bool,
+) {
+    if sweep.is_empty() {
+        return;
+    }
+    assert!(x.len() >= sweep.input_extent(), "padded input is too short for the sweep");
+    assert!(y.len() >= sweep.output_extent(sweep.channels), "result is too short for the sweep");
+    assert!(weights.len() >= sweep.packed_len(), "packed weights are too short for the sweep");
+    let (x, weights, y) = (x.as_ptr(), weights.as_ptr(), y.as_mut_ptr());
+    // SAFETY: the extents were just checked against the slices; the kind was detected on this machine.
+    unsafe {
+        match isa.kind() {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => correlate_avx512(sweep, x, weights, y, accumulate),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => correlate_avx2(sweep, x, weights, y, accumulate),
+            Kind::Portable => correlate_with::<Portable>(sweep, x, weights, y, accumulate),
+        }
+    }
+}
+
+/// The weights' gradient: `gradient[tap, n] += Σ_pixels x[pixel + tap] · dy[pixel, n]`, packed like the weights.
+/// Each pixel of `dy` must have whole vectors of channels.
+///
+/// # Panics
+/// Where a slice is shorter than the sweep's extent.
+pub(super) fn correlate_weights(isa: Isa, sweep: &Sweep, x: &[f32], dy: &[f32], gradient: &mut [f32]) {
+    if sweep.is_empty() {
+        return;
+    }
+    assert!(x.len() >= sweep.input_extent(), "padded input is too short for the sweep");
+    assert!(dy.len() >= sweep.output_extent(whole(sweep.channels)), "gradient is too short for the sweep");
+    assert!(gradient.len() >= sweep.packed_len(), "packed weights are too short for the sweep");
+    let (x, dy, gradient) = (x.as_ptr(), dy.as_ptr(), gradient.as_mut_ptr());
+    // SAFETY: the extents were just checked against the slices; the kind was detected on this machine.
+    unsafe {
+        match isa.kind() {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => weights_avx512(sweep, x, dy, gradient),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => weights_avx2(sweep, x, dy, gradient),
+            Kind::Portable => weights_with::<Portable>(sweep, x, dy, gradient),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
+unsafe fn correlate_avx512(s: &Sweep, x: *const f32, w: *const f32, y: *mut f32, accumulate: bool) {
+    // SAFETY: the caller's contract, passed on.
+    unsafe { correlate_with::<Avx512>(s, x, w, y, accumulate) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn correlate_avx2(s: &Sweep, x: *const f32, w: *const f32, y: *mut f32, accumulate: bool) {
+    // SAFETY: the caller's contract, passed on.
+    unsafe { correlate_with::<Avx2>(s, x, w, y, accumulate) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
+unsafe fn weights_avx512(s: &Sweep, x: *const f32, dy: *const f32, gradient: *mut f32) {
+    // SAFETY: the caller's contract, passed on.
+    unsafe { weights_with::<Avx512>(s, x, dy, gradient) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn weights_avx2(s: &Sweep, x: *const f32, dy: *const f32, gradient: *mut f32) {
+    // SAFETY: the caller's contract, passed on.
+    unsafe { weights_with::<Avx2>(s, x, dy, gradient) }
+}
+
+/// Splits `total` into the fewest parts of at most `most`, as even as can be; yields (start, length).
+#[inline(always)]
+fn even_parts(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = total.div_ceil(most);
+    (0..parts).map(move |part| {
+        let start = part * total / parts;
+        (start, (part + 1) * total / parts - start)
+    })
+}
+
+/// Calls the instance of a tile whose constant equals a run-time number between 1 and `most`.
+macro_rules! instance {
+    ($n:expr, $most:expr, $tile:ident, $lanes:ident, $across:literal, $args:tt, [$($count:literal)*]) => {
+        match $n {
+            $($count if $count <= $most => $tile::<$lanes, $count, $across> $args,)*
+            _ => unreachable!("no tile is larger than its limit"),
+        }
+    };
+}
+
+/// [`correlate`] on one instruction set.
+///
+/// # Safety
+/// The machine has the instructions of `L`, and the pointers are valid for the extents of the sweep.
+#[inline(always)]
+unsafe fn correlate_with<L: Lanes>(s: &Sweep, x: *const f32, w: *const f32, y: *mut f32, accumulate: bool) {
+    let taps = s.runs * s.run_len;
+    let vectors = whole(s.channels) / LANES;
+    let mut first = 0;
+    while first < vectors {
+        let across = L::ACROSS.min(vectors - first);
+        let lanes = s.channels - first * LANES;
+        // SAFETY: offsets stay within the extents, by the caller's contract.
+        unsafe {
+            let w = w.add(first * LANES * taps);
+            for row in 0..s.rows {
+                for (col, pixels) in even_parts(s.cols, L::PIXELS[across - 1]) {
+                    let x = x.add(row * s.input.row + col * s.input.pixel);
+                    let y = y.add(row * s.output.row + col * s.output.pixel + first * LANES);
+                    let args = Tile { s, x, w, y, lanes, accumulate };
+                    if across == 1 {
+                        instance!(pixels, L::PIXELS[0], pixel_tile, L, 1, (args), [1 2 3 4 5 6 7 8 9 10 11 12]);
+                    } else {
+                        instance!(pixels, L::PIXELS[1], pixel_tile, L, 2, (args), [1 2 3 4 5 6 7 8 9 10 11 12]);
+                    }
+                }
+            }
+        }
+        first += across;
+    }
+}
+
+/// Operands of one tile of pixels: pointers to its first window, its group's weights and its first result; `lanes`
+/// is the number of channels from there to the last.
+struct Tile<'a> {
+    s: &'a Sweep,
+    x: *const f32,
+    w: *const f32,
+    y: *mut f32,
+    lanes: usize,
+    accumulate: bool,
+}
+
+/// `P` neighbouring pixels times `V` vectors of output channels, all in registers.
+#[inline(always)]
+unsafe fn pixel_tile<L: Lanes, const P: usize, const V: usize>(t: Tile) {
+    let s = t.s;
+    // SAFETY: the caller's contract: every offset is one that the sweep visits.
+    unsafe {
+        let mut acc = [[L::zero(); V]; P];
+        if t.accumulate {
+            for p in 0..P {
+                for v in 0..V {
+                    let from = t.y.add(p * s.output.pixel + v * LANES).cast_const();
+                    let left = t.lanes - v * LANES;
+                    acc[p][v] = if left >= LANES { L::load(from) } else { L::load_some(from, left) };
+                }
+            }
+        }
+        let mut w = t.w;
+        for run in 0..s.runs {
+            let mut pixel = [t.x; P];
+            for p in 0..P {
+                pixel[p] = t.x.add(run * s.run_pitch + p * s.input.pixel);
+            }
+            for k in 0..s.run_len {
+                let mut weights = [L::zero(); V];
+                for v in 0..V {
+                    weights[v] = L::load(w.add(v * LANES));
+                }
+                w = w.add(V * LANES);
+                for p in 0..P {
+                    let value = L::splat(pixel[p].add(k));
+                    for v in 0..V {
+                        acc[p][v] = L::fma(value, weights[v], acc[p][v]);
+                    }
+                }
+            }
+        }
+        for p in 0..P {
+            for v in 0..V {
+                let to = t.y.add(p * s.output.pixel + v * LANES);
+                let left = t.lanes - v * LANES;
+                if left >= LANES {
+                    L::store(to, acc[p][v]);
+                } else {
+                    L::store_some(to, acc[p][v], left);
+                }
+            }
+        }
+    }
+}
+
+/// [`correlate_weights`] on one instruction set.
+///
+/// # Safety
+/// The machine has the instructions of `L`, and the pointers are valid for the extents of the sweep.
+#[inline(always)]
+unsafe fn weights_with<L: Lanes>(s: &Sweep, x: *const f32, dy: *const f32, gradient: *mut f32) {
+    let taps = s.runs * s.run_len;
+    let vectors = whole(s.channels) / LANES;
+    let mut first = 0;
+    while first < vectors {
+        let across = L::ACROSS.min(vectors - first);
+        // SAFETY: offsets stay within the extents, by the caller's contract.
+        unsafe {
+            let dy = dy.add(first * LANES);
+            let gradient = gradient.add(first * LANES * taps);
+            for run in 0..s.runs {
+                for (tap, count) in even_parts(s.run_len, L::TAPS[across - 1]) {
+                    let x = x.add(run * s.run_pitch + tap);
+                    let to = gradient.add((run * s.run_len + tap) * across * LANES);
+                    if across == 1 {
+                        instance!(count, L::TAPS[0], tap_tile, L, 1, (s, x, dy, to),
+                            [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24]);
+                    } else {
+                        instance!(count, L::TAPS[1], tap_tile, L, 2, (s, x, dy, to),
+                            [1 2 3 4 5 6 7 8 9 10 11 12]);
+                    }
+                }
+            }
+        }
+        first += across;
+    }
+}
+
+/// `T` neighbouring taps times `V` vectors of output channels, all in registers, over all pixels.
+#[inline(always)]
+unsafe fn tap_tile<L: Lanes, const T: usize, const V: usize>(
+    s: &Sweep,
+    x: *const f32,
+    dy: *const f32,
+    to: *mut f32,
+) {
+    // SAFETY: the caller's contract: every offset is one that the sweep visits.
+    unsafe {
+        let mut acc = [[L::zero(); V]; T];
+        for row in 0..s.rows {
+            let mut x = x.add(row * s.input.row);
+            let mut dy = dy.add(row * s.output.row);
+            for _ in 0..s.cols {
+                let mut slope = [L::zero(); V];
+                for v in 0..V {
+                    slope[v] = L::load(dy.add(v * LANES));
+                }
+                for t in 0..T {
+                    let value = L::splat(x.add(t));
+                    for v in 0..V {
+                        acc[t][v] = L::fma(value, slope[v], acc[t][v]);
+                    }
+                }
+                x = x.wrapping_add(s.input.pixel);
+                dy = dy.wrapping_add(s.output.pixel);
+            }
+        }
+        for t in 0..T {
+            for v in 0..V {
+                let to = to.add((t * V + v) * LANES);
+                // Adding 1·acc keeps the trait small; the product is exact.
+                let sum = L::fma(L::splat(&1.0), acc[t][v], L::load(to.cast_const()));
+                L::store(to, sum);
+            }
+        }
+    }
+}
