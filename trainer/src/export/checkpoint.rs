@@ -1,6 +1,6 @@
 //! Trained weights by torchvision-style names, read and held against a network.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -11,7 +11,9 @@ use super::ExportError;
 use crate::network::Network;
 
 /// Name of a counter that PyTorch saves beside each batch normalisation; it says nothing about the function.
-const IGNORED_SUFFIX: &str = ".num_batches_tracked";
+const COUNTER_SUFFIX: &str = ".num_batches_tracked";
+/// Velocities of the optimiser, which a training checkpoint holds beside the weights.
+const VELOCITY_PREFIX: &str = "momentum.";
 
 /// A tensor in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +47,7 @@ impl Checkpoint {
     fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
         let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
         let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter().filter(|(name, _)| !name.ends_with(IGNORED_SUFFIX)) {
+        for (name, view) in file.iter().filter(|(name, _)| is_weight(name)) {
             let data = view.data();
             let values = match view.dtype() {
                 Dtype::F32 => chunks(data, f32::from_le_bytes),
@@ -65,9 +67,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`ExportError::Candle`].
-    pub fn from_candle(tensors: &HashMap<String, candle_core::Tensor>) -> Result<Checkpoint, ExportError> {
+    pub fn from_candle<'t>(
+        tensors: impl IntoIterator<Item = (&'t String, &'t candle_core::Tensor)>,
+    ) -> Result<Checkpoint, ExportError> {
         let mut copied = BTreeMap::new();
-        for (name, tensor) in tensors.iter().filter(|(name, _)| !name.ends_with(IGNORED_SUFFIX)) {
+        for (name, tensor) in tensors.into_iter().filter(|(name, _)| is_weight(name)) {
             let values = tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
             copied.insert(name.clone(), Array { shape: tensor.dims().to_vec(), values });
         }
@@ -119,6 +123,11 @@ impl Checkpoint {
     pub fn values(&self, name: &str) -> Option<&[f32]> {
         self.tensors.get(name).map(|array| array.values.as_slice())
     }
+}
+
+/// False for what a checkpoint holds besides the weights.
+fn is_weight(name: &str) -> bool {
+    !name.ends_with(COUNTER_SUFFIX) && !name.starts_with(VELOCITY_PREFIX)
 }
 
 /// A tensor that a network has.
@@ -201,7 +210,7 @@ pub(super) mod tests {
         Checkpoint { tensors }
     }
 
-    /// Serialised with every dtype that is read, in turn, and with PyTorch's counters.
+    /// Serialised with every dtype that is read, in turn, with PyTorch's counters and a velocity.
     fn bytes(checkpoint: &Checkpoint) -> Vec<u8> {
         let mut data: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         for (turn, (name, array)) in checkpoint.tensors.iter().enumerate() {
@@ -219,6 +228,7 @@ pub(super) mod tests {
             data.push((name.clone(), dtype, array.shape.clone(), bytes));
         }
         data.push(("bn1.num_batches_tracked".into(), Dtype::I64, vec![], 7_i64.to_le_bytes().to_vec()));
+        data.push(("momentum.fc.bias".into(), Dtype::F32, vec![1], 7_f32.to_le_bytes().to_vec()));
         let views = data.iter().map(|(name, dtype, shape, bytes)| {
             (name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap())
         });
@@ -226,7 +236,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_float_type_is_read_and_counters_are_passed_over() {
+    fn every_float_type_is_read_and_other_state_is_passed_over() {
         let net = network();
         let checkpoint = random(&net, 1);
         let read = Checkpoint::from_bytes(&bytes(&checkpoint)).unwrap();

@@ -1,4 +1,4 @@
-//! The folded network in f32 by candle's own operations, in batches: what the runtime's f16 is compared with.
+//! The folded network in f32 on candle tensors, in batches: what the runtime's f16 is compared with.
 
 use candle_core::{Device, Result, Tensor};
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
@@ -6,6 +6,7 @@ use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, We
 use super::Folded;
 use super::evaluate::Logits;
 use crate::data::{Dataset, Loader, LoaderOptions};
+use crate::ops::conv2d;
 
 /// Images a batch; more gains nothing on a CPU.
 const BATCH: usize = 64;
@@ -131,19 +132,16 @@ fn apply(
     y.broadcast_add(&weights.bias)
 }
 
-/// candle's convolution takes one padding and one stride; here each side has its padding and each axis its
-/// stride.
+/// The trainer's convolution; a depthwise one is candle's, which takes one stride and one padding for both axes.
 fn convolve(x: &Tensor, weight: &Tensor, window: &Window, groups: usize) -> Result<Tensor> {
-    let [top, left, bottom, right] = window.padding.map(usize::from);
+    if groups == 1 {
+        return conv2d(x, weight, window);
+    }
     let [down, across] = window.stride.map(usize::from);
-    if down == across && [left, bottom, right] == [top; 3] {
-        return x.conv2d(weight, top, down, 1, groups);
-    }
-    let padded = pad(x, window)?;
     if down == across {
-        return padded.conv2d(weight, 0, down, 1, groups);
+        return pad(x, window)?.conv2d(weight, 0, down, 1, groups);
     }
-    every(&every(&padded.conv2d(weight, 0, 1, 1, groups)?, 2, down)?, 3, across)
+    every(&every(&pad(x, window)?.conv2d(weight, 0, 1, 1, groups)?, 2, down)?, 3, across)
 }
 
 /// Zeros around each plane.
@@ -163,9 +161,8 @@ fn every(x: &Tensor, axis: usize, stride: usize) -> Result<Tensor> {
 
 /// Pooling over the taps inside the image.
 fn pool(x: &Tensor, layer: &Pool) -> Result<Tensor> {
-    let kernel = layer.window.kernel.map(usize::from).into();
-    let stride = layer.window.stride.map(usize::from).into();
-    let (kernel, stride): ((usize, usize), (usize, usize)) = (kernel, stride);
+    let pair = |[down, across]: [u16; 2]| (usize::from(down), usize::from(across));
+    let (kernel, stride) = (pair(layer.window.kernel), pair(layer.window.stride));
     let padded = pad(x, &layer.window)?;
     if layer.window.padding == [0; 4] {
         return match layer.kind {

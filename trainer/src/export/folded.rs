@@ -9,8 +9,9 @@ use rayon::prelude::*;
 use super::{Checkpoint, ExportError};
 use crate::data::Normalization;
 use crate::lrpet::rank::PlannedLayer;
-use crate::lrpet::{BN_EPSILON, Factors, RankPlan, Spectrum, bn_scale};
+use crate::lrpet::{Factors, RankPlan, Spectrum, bn_scale};
 use crate::network::Network;
+use crate::ops::EPSILON;
 
 /// Weights of one layer of a folded network, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,7 +163,7 @@ impl<'a> Merged<'a> {
             return Merged { weight, alpha: None, bias: own_bias.unwrap_or_default().to_vec() };
         };
         let part = |part: &str| values(&format!("{norm}.{part}"));
-        let alpha = bn_scale(part("weight"), part("running_var"), BN_EPSILON);
+        let alpha = bn_scale(part("weight"), part("running_var"), EPSILON);
         let (beta, mean) = (part("bias"), part("running_mean"));
         let bias = (0..alpha.len()).map(|row| {
             let own = own_bias.map_or(0.0, |bias| f64::from(bias[row]));

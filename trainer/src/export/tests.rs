@@ -18,8 +18,9 @@ use super::reference::{Storage, logits, values};
 use super::*;
 use crate::data::dataset::tests::noise;
 use crate::data::{Dataset, Normalization};
-use crate::lrpet::{BN_EPSILON, LayerWeight, Options, RankPlan, bn_scale, project};
+use crate::lrpet::{LayerWeight, Options, RankPlan, bn_scale, project};
 use crate::network::Network;
+use crate::ops::EPSILON;
 
 fn normalization(channels: usize) -> Normalization {
     Normalization {
@@ -193,7 +194,7 @@ fn pairs_compute_what_their_dense_layers_do() {
         for (layer, rank) in plan.pairs() {
             let alpha = net.layers[layer.index].norm.as_ref().map(|norm| {
                 let values = |part: &str| checkpoint.values(&format!("{norm}.{part}")).unwrap();
-                bn_scale(values("weight"), values("running_var"), BN_EPSILON)
+                bn_scale(values("weight"), values("running_var"), EPSILON)
             });
             let weight = &mut checkpoint.tensors.get_mut(&format!("{}.weight", layer.name)).unwrap().values;
             let rows = layer.matrix.rows as usize;

@@ -17,4 +17,4 @@ pub use factors::Factors;
 pub use list::RankList;
 pub use projection::{LayerWeight, Options, Projection, project, project_all};
 pub use rank::{RankPlan, uniform_rank};
-pub use spectrum::{BN_EPSILON, Spectrum, bn_scale};
+pub use spectrum::{Spectrum, bn_scale};

@@ -123,6 +123,11 @@ impl RankPlan {
         self.layers.iter().find(|layer| layer.name == name)?.rank
     }
 
+    /// Ranks of the layers that become pairs, by name.
+    pub fn ranks(&self) -> BTreeMap<String, u64> {
+        self.pairs().map(|(layer, rank)| (layer.name.clone(), rank)).collect()
+    }
+
     /// Layers that become pairs.
     pub fn pairs(&self) -> impl Iterator<Item = (&PlannedLayer, u64)> {
         self.layers.iter().filter_map(|layer| Some((layer, layer.rank?)))
@@ -221,6 +226,7 @@ mod tests {
         // Rank 16 of the stem does not pay.
         assert_eq!(plan.to_string(), "layer1.0.conv1=6,fc=3");
         assert_eq!(listed(&plan.to_string()).unwrap(), plan);
+        assert_eq!(plan.ranks(), BTreeMap::from([("fc".to_owned(), 3), ("layer1.0.conv1".to_owned(), 6)]));
         assert_eq!(listed("dense").unwrap(), RankPlan::dense(&net));
         let error = listed("layer9.0.conv1=6").unwrap_err().to_string();
         assert!(error.contains("layer9.0.conv1") && error.contains("layer1.0.conv1, "), "{error}");

@@ -8,9 +8,6 @@ use faer::{Mat, MatRef, Side};
 
 use super::LrpetError;
 
-/// ε of every batch normalisation here, the default of PyTorch, whose checkpoints are read too.
-pub const BN_EPSILON: f64 = 1e-5;
-
 /// α = γ / sqrt(σ² + ε) for each output channel: what a batch normalisation multiplies its convolution's rows
 /// by at inference (paper, section III, BN rectification).
 pub fn bn_scale(gamma: &[f32], variance: &[f32], epsilon: f64) -> Vec<f64> {
