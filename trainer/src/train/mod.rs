@@ -14,6 +14,8 @@ mod optimizer;
 mod parameters;
 mod progress;
 mod run;
+#[cfg(test)]
+mod run_tests;
 mod schedule;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,280 @@
+//! Whole runs on small made-up images.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Device;
+use lrpet_runtime::model::Shape;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::data::{Augmentation, Dataset, Loader, LoaderOptions, Normalization};
+use crate::lrpet::Spectrum;
+use crate::network::Network;
+
+const SHAPE: Shape = Shape::new(2, 8, 8);
+
+/// Images whose class is the brighter quadrant, under noise.
+fn quadrants(count: usize, seed: u64) -> Dataset {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let labels: Vec<u32> = (0..count as u32).map(|index| index % 4).collect();
+    let mut images = Vec::new();
+    for label in &labels {
+        for (row, col) in (0..8).flat_map(|row| (0..8).map(move |col| (row, col))) {
+            let bright = u32::from(row >= 4) * 2 + u32::from(col >= 4) == *label;
+            let base = if bright { 120 } else { 40 };
+            images.extend([0, 1].map(|_| base + rng.random_range(0..100u8)));
+        }
+    }
+    let classes = (0..4).map(|class| format!("quadrant {class}")).collect();
+    Dataset { images, labels, shape: SHAPE, classes }
+}
+
+fn data() -> TrainData {
+    let normalization = Normalization { mean: vec![0.4; 2], std: vec![0.2; 2] };
+    let options = LoaderOptions {
+        batch: 24,
+        shuffle: true,
+        augmentation: Augmentation { crop_padding: 1, flip: false },
+        normalization: normalization.clone(),
+        seed: 3,
+        ahead: 2,
+    };
+    let plain =
+        |seed| Loader::new(Arc::new(quadrants(40, seed)), LoaderOptions::plain(16, normalization.clone()));
+    TrainData {
+        train: Loader::new(Arc::new(quadrants(100, 1)), options),
+        validation: Some(plain(2)),
+        test: Some(plain(3)),
+    }
+}
+
+fn network() -> Network {
+    Network::by_name("resnet8", SHAPE, 4).unwrap()
+}
+
+fn config(folder: &Path, epochs: usize) -> TrainConfig {
+    let ranks = [("layer1.0.conv1", 5), ("layer2.0.conv2", 9), ("layer3.0.conv2", 20)];
+    TrainConfig {
+        settings: Settings {
+            dataset: "quadrants".to_owned(),
+            epochs,
+            batch: 24,
+            schedule: Schedule { rate: 0.05, warm_up: 0.5, decay: Decay::Cosine },
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            seed: 11,
+            projection: Some(ProjectionSettings {
+                ranks: ranks.map(|(name, rank)| (name.to_owned(), rank)).into(),
+                period: Period::Iterations(3),
+                energy_transfer: true,
+                rectification: true,
+                residual: 0.0,
+            }),
+            reestimate_batches: 3,
+        },
+        run_dir: folder.to_owned(),
+        resume: false,
+        command: "lrpet train".to_owned(),
+    }
+}
+
+fn start(config: &TrainConfig, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    run(config, &network(), &data(), &Device::Cpu, observer)
+}
+
+/// Dies in the middle of an epoch, as a killed process does.
+struct Killer {
+    epoch: usize,
+}
+
+impl Observer for Killer {
+    fn step(&mut self, record: &StepRecord) {
+        assert!((record.epoch, record.batch) != (self.epoch, 2), "killed");
+    }
+}
+
+/// Keeps warnings.
+#[derive(Default)]
+struct Listener(Vec<String>);
+
+impl Observer for Listener {
+    fn warning(&mut self, message: &str) {
+        self.0.push(message.to_owned());
+    }
+}
+
+/// What must be equal in two runs: the tensors' bytes and the losses of all epochs.
+fn result(folder: &Path) -> (Vec<(String, Vec<u8>)>, Vec<(f64, Option<Evaluation>)>) {
+    let bytes = std::fs::read(folder.join(FINAL)).unwrap();
+    let view = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Vec<_> =
+        view.tensors().into_iter().map(|(name, tensor)| (name, tensor.data().to_vec())).collect();
+    tensors.sort();
+    let metrics = std::fs::read_to_string(folder.join(METRICS)).unwrap();
+    let record = |line: &str| serde_json::from_str::<EpochRecord>(line).unwrap();
+    (tensors, metrics.lines().map(record).map(|record| (record.train_loss, record.validation)).collect())
+}
+
+#[test]
+fn a_run_learns_and_its_layers_have_their_ranks() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), 12);
+    let outcome = start(&config, &mut Silent).unwrap();
+    assert!(outcome.test.unwrap().accuracy >= 0.9, "{:?}", outcome.test);
+    assert!(outcome.history.last().unwrap().train_loss < outcome.history[0].train_loss);
+    let tensors = candle_core::safetensors::load(&outcome.weights, &Device::Cpu).unwrap();
+    for (name, rank) in &config.settings.projection.unwrap().ranks {
+        let weight = &tensors[&format!("{name}.weight")];
+        let values: Vec<f32> = weight.flatten_all().unwrap().to_vec1().unwrap();
+        let spectrum = Spectrum::new(name, &values, weight.dim(0).unwrap(), None).unwrap();
+        let values = spectrum.singular_values();
+        let rank = *rank as usize;
+        assert!(values[rank] < 1e-5 * values[0] && values[rank - 1] > 1e-4 * values[0], "{name}: {values:?}");
+    }
+    let mut model = Trainable::new(&network(), 0, &Device::Cpu).unwrap();
+    model.load(&tensors.into_iter().collect()).unwrap();
+    assert_eq!(evaluate(&mut model, data().test.as_ref().unwrap()).unwrap(), outcome.test.unwrap());
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_bits() {
+    let [whole, killed] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    start(&config(whole.path(), 4), &mut Silent).unwrap();
+    let mut config = config(killed.path(), 4);
+    for epoch in [1, 3] {
+        assert!(catch_unwind(AssertUnwindSafe(|| start(&config, &mut Killer { epoch }))).is_err());
+        config.resume = true;
+    }
+    assert!(!killed.path().join(FINAL).exists());
+    let mut listener = Listener::default();
+    start(&config, &mut listener).unwrap();
+    assert!(listener.0.is_empty());
+    assert!(result(killed.path()) == result(whole.path()));
+}
+
+#[test]
+fn a_damaged_checkpoint_falls_back_to_the_one_before() {
+    let whole = tempfile::tempdir().unwrap();
+    start(&config(whole.path(), 4), &mut Silent).unwrap();
+    let damage: [fn(&mut Vec<u8>); 3] = [
+        |bytes| bytes.truncate(bytes.len() / 2),
+        |bytes| bytes.clear(),
+        |bytes| *bytes.last_mut().unwrap() ^= 4,
+    ];
+    for damage in damage {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(folder.path(), 4);
+        assert!(catch_unwind(AssertUnwindSafe(|| start(&config, &mut Killer { epoch: 4 }))).is_err());
+        let path = folder.path().join(LAST);
+        let mut bytes = std::fs::read(&path).unwrap();
+        damage(&mut bytes);
+        std::fs::write(&path, &bytes).unwrap();
+        config.resume = true;
+        let mut listener = Listener::default();
+        start(&config, &mut listener).unwrap();
+        assert!(listener.0.len() == 1 && listener.0[0].contains("after epoch 2"), "{:?}", listener.0);
+        assert!(result(folder.path()) == result(whole.path()));
+
+        // Both damaged: refused, and nothing is overwritten.
+        for name in [LAST, BEFORE] {
+            std::fs::write(folder.path().join(name), b"torn").unwrap();
+        }
+        assert!(matches!(start(&config, &mut Silent), Err(TrainError::Checkpoint { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"torn");
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_and_names_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), 4);
+    assert!(catch_unwind(AssertUnwindSafe(|| start(&config, &mut Killer { epoch: 2 }))).is_err());
+    let found = checkpoint::newest(folder.path(), |_| ()).unwrap().unwrap();
+    let mut model = Trainable::new(&network(), 0, &Device::Cpu).unwrap();
+    model.load(&found.tensors).unwrap();
+    model.parameters().set("fc.bias", vec![f32::NAN; 4]).unwrap();
+    let rest = Sgd::new(0.9, 1e-4);
+    checkpoint::save(folder.path(), model.parameters(), &rest, &found.settings, &found.history).unwrap();
+    config.resume = true;
+    let error = start(&config, &mut Silent).unwrap_err();
+    let TrainError::Diverged { loss, epoch: 2, batch: 1, checkpoint: Some(path) } = &error else {
+        panic!("{error}");
+    };
+    assert!(loss.is_nan() && *path == folder.path().join(LAST));
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = self::config(folder.path(), 4);
+    config.settings.schedule = Schedule { rate: 1e38, warm_up: 0.0, decay: Decay::Cosine };
+    config.settings.projection = None;
+    let error = start(&config, &mut Silent).unwrap_err();
+    assert!(matches!(&error, TrainError::Diverged { epoch: 1, checkpoint: None, .. }), "{error}");
+}
+
+#[test]
+fn another_run_is_not_overwritten_nor_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), 1);
+    start(&config, &mut Silent).unwrap();
+    let before = result(folder.path());
+    assert!(matches!(start(&config, &mut Silent), Err(TrainError::Occupied { .. })));
+    config.resume = true;
+    config.settings.momentum = 0.8;
+    let error = start(&config, &mut Silent).unwrap_err();
+    assert!(matches!(&error, TrainError::OtherRun { setting, .. } if setting == "momentum"), "{error}");
+    config.settings.momentum = 0.9;
+    start(&config, &mut Silent).unwrap();
+    assert!(result(folder.path()) == before);
+}
+
+#[test]
+fn wrong_settings_are_refused_before_anything_is_written() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("run");
+    let rank = |name: &str, rank| {
+        let name = name.to_owned();
+        move |settings: &mut Settings| {
+            settings.projection.as_mut().unwrap().ranks.insert(name.clone(), rank);
+        }
+    };
+    let wrong: [Box<dyn Fn(&mut Settings)>; 7] = [
+        Box::new(|settings| settings.epochs = 0),
+        Box::new(|settings| settings.momentum = 1.0),
+        Box::new(|settings| settings.schedule.rate = f64::NAN),
+        Box::new(|settings| settings.projection.as_mut().unwrap().residual = 1.0),
+        Box::new(rank("layer9.0.conv1", 3)),
+        Box::new(rank("conv1", 0)),
+        Box::new(rank("conv1", 17)),
+    ];
+    for change in wrong {
+        let mut config = config(&folder, 1);
+        change(&mut config.settings);
+        assert!(matches!(start(&config, &mut Silent), Err(TrainError::Setting(_))));
+        assert!(!folder.exists());
+    }
+}
+
+#[test]
+fn reestimation_is_the_mean_over_batches() {
+    let loader = data().train;
+    let batches = || loader.epoch(0, 0).take(3);
+    let model = || Trainable::new(&network(), 4, &Device::Cpu).unwrap();
+    let statistics = |model: &Trainable| {
+        let [mean, variance] =
+            ["bn1.running_mean", "bn1.running_var"].map(|name| model.parameters().values(name).unwrap());
+        [mean, variance].concat()
+    };
+    // The stem sees the images alone, so its statistics of each batch are independent of all others.
+    let mut sum = [0.0; 32];
+    for batch in batches() {
+        let mut single = model();
+        reestimate(&mut single, std::iter::once(batch)).unwrap();
+        sum.iter_mut().zip(statistics(&single)).for_each(|(sum, value)| *sum += f64::from(value));
+    }
+    let mut all = model();
+    reestimate(&mut all, batches()).unwrap();
+    for (found, sum) in statistics(&all).into_iter().zip(sum) {
+        assert!((f64::from(found) - sum / 3.0).abs() <= 1e-6 * (1.0 + sum.abs()));
+    }
+}
