@@ -46,7 +46,8 @@ impl RankPlan {
         RankPlan::choose(network, |_, _| None)
     }
 
-    /// The paper's uniform rule: rank [`uniform_rank`] for every layer; `g` = 0 is dense.
+    /// The paper's uniform rule: rank [`uniform_rank`] for every convolution; `g` = 0 is dense. The classifier stays
+    /// dense: only so do the costs equal the published ones (docs/decisions/0001-uniform-ranks.md).
     ///
     /// # Errors
     /// [`LrpetError::Ratio`] where `g` is outside 0..1.
@@ -54,7 +55,9 @@ impl RankPlan {
         if !(0.0..1.0).contains(&g) {
             return Err(LrpetError::Ratio(g));
         }
-        Ok(RankPlan::choose(network, |_, matrix| Some(uniform_rank(singular_values(matrix), g))))
+        Ok(RankPlan::choose(network, |op, matrix| {
+            matches!(op, Op::Conv(_)).then(|| uniform_rank(singular_values(matrix), g))
+        }))
     }
 
     /// The listed layers at their listed ranks, all others dense.
@@ -83,7 +86,7 @@ impl RankPlan {
                 tracing::warn!("layer {name} stays dense: a pair of rank {rank} has no fewer multiply-adds");
             }
         }
-        Ok(RankPlan::choose(network, |name, _| list.ranks().get(name).copied()))
+        Ok(RankPlan::choose(network, |op, _| list.ranks().get(op.name()).copied()))
     }
 
     /// For each layer the smallest rank that keeps the share `threshold` of the energy of its spectrum; layers
@@ -99,15 +102,16 @@ impl RankPlan {
         if !(threshold > 0.0 && threshold <= 1.0) {
             return Err(LrpetError::Threshold(threshold));
         }
-        Ok(RankPlan::choose(network, |name, _| {
-            spectra.get(name).map(|spectrum| spectrum.rank_for_energy(threshold) as u64)
+        Ok(RankPlan::choose(network, |op, _| {
+            spectra.get(op.name()).map(|spectrum| spectrum.rank_for_energy(threshold) as u64)
         }))
     }
 
     /// Takes each layer's wish where a pair of that rank pays.
-    fn choose(network: &Network, wish: impl Fn(&str, &Matrix) -> Option<u64>) -> RankPlan {
+    fn choose(network: &Network, wish: impl Fn(&Op<String>, &Matrix) -> Option<u64>) -> RankPlan {
         let planned = |(index, name, matrix): (usize, &str, Matrix)| {
-            let wish = wish(name, &matrix).filter(|_| !is_depthwise(&network.layers[index].op));
+            let op = &network.layers[index].op;
+            let wish = wish(op, &matrix).filter(|_| !is_depthwise(op));
             PlannedLayer {
                 index,
                 name: name.to_owned(),
@@ -212,6 +216,8 @@ mod tests {
         let resnet20 = network("resnet20");
         assert_eq!(RankPlan::uniform(&resnet20, 0.0).unwrap(), RankPlan::dense(&resnet20));
         assert_eq!(RankPlan::dense(&resnet20).to_string(), "dense");
+        // A rank of 4 would pay for the classifier, which the uniform rule leaves alone.
+        assert_eq!(RankPlan::uniform(&resnet20, 0.6).unwrap().rank("fc"), None);
         // The 3→16 stem breaks even at 10.05, a square 16→16 layer at 14.4.
         let plan = RankPlan::uniform(&resnet20, 0.2).unwrap();
         assert_eq!((plan.rank("conv1"), plan.rank("layer1.0.conv1")), (None, Some(12)));
