@@ -11,6 +11,7 @@ use crate::model::{Shape, Window};
 type Geometry<'a> = (Shape, Shape, &'a Window);
 
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
     isa: Isa,
     (input, output, window): Geometry<'_>,
@@ -92,6 +93,7 @@ impl Conv<'_> {
     }
 
     #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
     fn dense<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
@@ -115,6 +117,7 @@ impl Conv<'_> {
     }
 
     #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
     fn pair<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
@@ -147,6 +150,7 @@ impl Conv<'_> {
     }
 
     #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
     fn depthwise<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
@@ -166,6 +170,7 @@ impl Conv<'_> {
 
     /// Sums of a tile: one row of `weights` (channels of `input` × taps) for each output channel.
     #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
     fn accumulate<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
@@ -221,6 +226,7 @@ impl Conv<'_> {
 
     /// Widens the part of one input plane under a tile into the patch, phase by phase, with zeros for the padding.
     #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
     fn fill<P: Primitives<L>, const L: usize>(&self, area: &Area, plane: &[u16], patch: &mut [f32]) {
         let (height, width) = (self.input.height as usize, self.input.width as usize);
         let [sy, sx] = self.window.stride.map(usize::from);
@@ -260,6 +266,7 @@ impl Conv<'_> {
 
     /// Finishes and stores the sums of one output channel of a tile.
     #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
     fn store<P: Primitives<L>, const L: usize>(
         &self,
         area: &Area,
@@ -290,6 +297,7 @@ struct Runs {
 /// Adds to the sums of `count` ≤ `N` output channels: for each tap, weight · lanes from its offset in `x`. `rows` are
 /// the weights of each channel, one a tap; `sums` has all runs of one channel, then those of the next.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 #[allow(clippy::too_many_arguments)]
 fn panel<'w, P: Primitives<L>, const N: usize, const L: usize>(
     count: usize,
@@ -316,6 +324,7 @@ fn panel<'w, P: Primitives<L>, const N: usize, const L: usize>(
 
 /// The inner loops: sums of `N` channels for `L` pixels in registers over all taps.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 #[allow(unsafe_code)]
 fn lanes<P: Primitives<L>, const N: usize, const L: usize>(
     weights: &[f32],
@@ -333,19 +342,21 @@ fn lanes<P: Primitives<L>, const N: usize, const L: usize>(
     if !fits || !whole {
         return;
     }
+    let (resume, bias) = match start {
+        Start::Zero => (false, [0.0; N]),
+        Start::Bias(bias) => (false, core::array::from_fn(|n| bias.get(n).copied().unwrap_or_default())),
+        Start::Resume => (true, [0.0; N]),
+    };
     for run in 0..runs.count {
         for at in (0..runs.length).step_by(L) {
             let first = run * runs.length + at;
-            let mut block = match start {
-                Start::Zero => [P::splat(0.0); N],
-                Start::Bias(bias) => {
-                    core::array::from_fn(|n| P::splat(bias.get(n).copied().unwrap_or_default()))
+            let mut block = bias.map(P::splat);
+            if resume {
+                for (n, block) in block.iter_mut().enumerate() {
+                    // SAFETY: n·channel + first + L ≤ N·channel, which `sums` has.
+                    *block = P::load(unsafe { &*sums.as_ptr().add(n * channel + first).cast::<[f32; L]>() });
                 }
-                // SAFETY: n·channel + first + L ≤ N·channel, which `sums` has.
-                Start::Resume => core::array::from_fn(|n| unsafe {
-                    P::load(&*sums.as_ptr().add(n * channel + first).cast::<[f32; L]>())
-                }),
-            };
+            }
             let shift = run * runs.pitch + at;
             for (weights, offset) in weights.chunks_exact(N).zip(offsets) {
                 // SAFETY: offset + shift + L ≤ reach + length, which `x` has.

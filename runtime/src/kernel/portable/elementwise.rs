@@ -4,6 +4,7 @@ use super::{Buffers, FINISH, Output, Primitives, finish};
 use crate::model::{Activation, Shape};
 
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) fn add<P: Primitives<L>, const L: usize>(activation: Activation, buffers: &mut Buffers<'_>) {
     let mut sums = [0.0; FINISH];
     let mut start = 0;

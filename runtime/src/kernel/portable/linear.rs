@@ -11,6 +11,7 @@ enum Vector<'a> {
 }
 
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
     weights: &LayerWeights<'_>,
     epilogue: Epilogue<'_>,
@@ -39,6 +40,7 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
 }
 
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 fn store<P: Primitives<L>, const L: usize>(
     epilogue: Epilogue<'_>,
     first: usize,
@@ -52,6 +54,7 @@ fn store<P: Primitives<L>, const L: usize>(
 
 /// Rows of `weights` times `x`; `each` gets the index of the first of some sums, and these.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 fn product<P: Primitives<L>, const N: usize, const L: usize>(
     x: Vector<'_>,
     weights: &[u16],
@@ -75,6 +78,7 @@ fn product<P: Primitives<L>, const N: usize, const L: usize>(
 /// Up to `N` rows of weights, each multiplied with `x` and summed; `L` partial sums a row. Sums without a row mean
 /// nothing.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 fn dots<P: Primitives<L>, const N: usize, const L: usize>(
     x: Vector<'_>,
     length: usize,
@@ -113,6 +117,7 @@ fn dots<P: Primitives<L>, const N: usize, const L: usize>(
 
 /// Lets `write` fill the first `count` elements and clears the rest up to `lanes`.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 fn fill(to: &mut [f32], count: usize, lanes: usize, write: impl FnOnce(&mut [f32])) {
     let Some((values, rest)) = to.get_mut(..lanes).and_then(|to| to.split_at_mut_checked(count)) else {
         return;

@@ -12,6 +12,7 @@ use crate::model::Activation;
 
 /// Executes one layer; `N` and `L` are those of the instruction set's geometry.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
     isa: Isa,
     layer: &Layer<'_>,
@@ -48,6 +49,7 @@ const FINISH: usize = 16;
 
 /// Adds the residual, activates and stores `sums` as the output values from `start` on.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 fn finish<P: Primitives<L>, const L: usize>(
     sums: &mut [f32],
     start: usize,
