@@ -339,6 +339,10 @@ struct Entries<'a> {
 impl<'a> Entries<'a> {
     fn new(header: &'a str) -> Result<Self, Fault> {
         let mut scanner = Scanner::new(header);
+        // The format allows white space behind the object, not before it.
+        if !header.starts_with('{') {
+            return Err(scanner.fault("an object"));
+        }
         scanner.expect(b'{', "an object")?;
         Ok(Self { scanner, first: true, done: false })
     }
