@@ -169,7 +169,9 @@ fn a_good_model_passes_and_reports_everything() {
 
     let samples = outcome.named("sample");
     assert_eq!(samples.len(), 3);
-    assert!(samples.iter().all(|sample| sample["pass"] == true && sample["class"] == sample["expected_class"]));
+    assert!(
+        samples.iter().all(|sample| sample["pass"] == true && sample["class"] == sample["expected_class"])
+    );
 
     // Whole inferences are the first intervals after the empty ones, the overhead taken off; layers follow.
     let total = outcome.named("total")[0];
@@ -187,7 +189,10 @@ fn a_good_model_passes_and_reports_everything() {
     assert_eq!(total["macs"], macs.iter().sum::<usize>());
 
     let end = outcome.named("end")[0];
-    assert_eq!((&end["pass"], &end["samples_passed"], &end["stack_bytes"]), (&true.into(), &3.into(), &1234.into()));
+    assert_eq!(
+        (&end["pass"], &end["samples_passed"], &end["stack_bytes"]),
+        (&true.into(), &3.into(), &1234.into())
+    );
     assert_eq!(run_plainly(&file, ONCE).named("end")[0]["outputs_crc32"], end["outputs_crc32"]);
 }
 

@@ -14,10 +14,12 @@ fn main() -> Result<()> {
     let [name, shape, ratio, file] = arguments.as_slice() else {
         bail!("usage: random-model NETWORK CxHxW PRUNING-RATIO FILE");
     };
-    let sizes = shape.split('x').map(str::parse).collect::<Result<Vec<u32>, _>>().context("CxHxW takes numbers")?;
+    let sizes =
+        shape.split('x').map(str::parse).collect::<Result<Vec<u32>, _>>().context("CxHxW takes numbers")?;
     let [channels, height, width] = sizes[..] else { bail!("the shape is CxHxW, not {shape}") };
     let input = Shape::new(channels, height, width);
-    let network = Network::by_name(name, input, CLASSES).with_context(|| format!("no network {name} for {input}"))?;
+    let network =
+        Network::by_name(name, input, CLASSES).with_context(|| format!("no network {name} for {input}"))?;
     let plan = RankPlan::uniform(&network, ratio.parse().context("the pruning ratio is a number")?)?;
     let ops: Vec<Op<String>> = network
         .layers
@@ -33,5 +35,6 @@ fn main() -> Result<()> {
             op
         })
         .collect();
-    std::fs::write(file, random_model(input, CLASSES, &ops, 1)?).with_context(|| format!("cannot write {file}"))
+    std::fs::write(file, random_model(input, CLASSES, &ops, 1)?)
+        .with_context(|| format!("cannot write {file}"))
 }

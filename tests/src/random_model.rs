@@ -81,7 +81,9 @@ impl Tensor {
 /// The tensors of an operation: none, weight and bias, or thin and expand weight and bias.
 fn weights(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
     let (name, weights, n, kernel) = match op {
-        Op::Conv(conv) => (&conv.name, conv.weights, conv.out_channels, Some(conv.window.kernel.map(usize::from))),
+        Op::Conv(conv) => {
+            (&conv.name, conv.weights, conv.out_channels, Some(conv.window.kernel.map(usize::from)))
+        }
         Op::Linear(linear) => (&linear.name, linear.weights, linear.out_features, None),
         _ => return Ok(Vec::new()),
     };
@@ -91,7 +93,8 @@ fn weights(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Result<Vec<Te
         [rows, columns].into_iter().chain(kernel.into_iter().flatten()).collect::<Vec<_>>()
     };
     let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-0.1..0.1)).collect();
-    let mut weight = |suffix: &str, shape, fan_in| Tensor::weight(format!("{name}{suffix}"), shape, fan_in, rng);
+    let mut weight =
+        |suffix: &str, shape, fan_in| Tensor::weight(format!("{name}{suffix}"), shape, fan_in, rng);
     Ok(match weights {
         Weights::Dense => vec![
             weight(".weight", shape(n, c, kernel), c * taps),
@@ -122,12 +125,14 @@ fn serialize(tensors: &[Tensor]) -> Result<Vec<u8>> {
 /// Logits of the portable kernels for each image.
 fn logits(file: &[u8], images: &[u8], input: Shape, classes: u32) -> Result<Vec<f32>> {
     let owned = |error: &dyn std::fmt::Display| anyhow!("{error}");
-    let mut copy = AlignedBytes::zeroed(file.len());
-    copy.bytes_mut().copy_from_slice(file);
-    let model = Model::new_checked(copy.bytes()).map_err(|error| owned(&error))?;
+    let mut copy = aligned(file.len());
+    let copy = &mut bytemuck::cast_slice_mut(&mut copy)[..file.len()];
+    copy.copy_from_slice(file);
+    let model = Model::new_checked(copy).map_err(|error| owned(&error))?;
     let plan = Plan::new(model.program(), Isa::Portable).map_err(|error| owned(&error))?;
-    let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-    let mut session = Session::with_isa(&model, arena.bytes_mut(), Isa::Portable).map_err(|error| owned(&error))?;
+    let mut arena = aligned(plan.arena_bytes);
+    let arena = bytemuck::cast_slice_mut(&mut arena);
+    let mut session = Session::with_isa(&model, arena, Isa::Portable).map_err(|error| owned(&error))?;
     let mut all = Vec::new();
     let mut logits = vec![0.0; classes as usize];
     for image in images.chunks(input.len()) {
@@ -135,4 +140,9 @@ fn logits(file: &[u8], images: &[u8], input: Shape, classes: u32) -> Result<Vec<
         all.extend_from_slice(&logits);
     }
     Ok(all)
+}
+
+/// Zeroed memory for `bytes` bytes, aligned as model files and arenas are.
+fn aligned(bytes: usize) -> Vec<u128> {
+    vec![0; bytes.div_ceil(size_of::<u128>())]
 }

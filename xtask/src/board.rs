@@ -287,7 +287,7 @@ impl Image<'_> {
             &mut self.cargo("build"),
             &label,
             &log,
-            "run `cargo xtask setup`, or see above",
+            "see below",
         );
         built.map_err(|error| match error.downcast_ref::<Failure>() {
             Some(failure) => self.explain(&failure.output).unwrap_or(error),

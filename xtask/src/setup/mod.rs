@@ -162,6 +162,8 @@ fn fashion_mnist_present() -> bool {
     let stores = [variable("LRPET_DATA"), cache.map(|folder| folder.join("lrpet/data"))];
     let folders = stores.into_iter().flatten().map(|folder| folder.join("fashion-mnist"));
     folders.chain(["/usr/share/datasets/fashion-mnist".into()]).any(|folder| {
-        ["train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"].iter().any(|file| folder.join(file).is_file())
+        ["train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"]
+            .iter()
+            .any(|file| folder.join(file).is_file())
     })
 }
