@@ -13,7 +13,12 @@ pub(super) struct CortexM;
 /// Values converted at a time.
 const CHUNK: usize = 4;
 
-impl Primitives for CortexM {
+/// Pixels computed together.
+const LANES: usize = 4;
+
+impl Primitives<LANES> for CortexM {
+    type Lanes = [f32; LANES];
+
     #[inline(always)]
     fn widen(from: &[u16], to: &mut [f32]) {
         let (from, mut to) = (from.chunks_exact(CHUNK), to.chunks_exact_mut(CHUNK));
@@ -40,8 +45,41 @@ impl Primitives for CortexM {
     }
 
     #[inline(always)]
+    fn widen_one(from: u16) -> f32 {
+        widen_one(from)
+    }
+
+    #[inline(always)]
     fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
-        from.iter().zip(to.iter_mut().step_by(stride)).for_each(|(from, to)| *to = widen_one(*from));
+        let count = from.len().min(to.len().div_ceil(stride.max(1)));
+        let (chunks, rest) = from.get(..count).unwrap_or_default().as_chunks::<CHUNK>();
+        for (i, from) in chunks.iter().enumerate() {
+            // SAFETY: the last element written is stride·(4·i + 3) ≤ stride·(count − 1), which `to` has.
+            unsafe {
+                asm!(
+                    "ldr {a}, [{from}]",
+                    "ldr {b}, [{from}, #4]",
+                    "vmov s0, s1, {a}, {b}",
+                    "vcvtb.f32.f16 s2, s0",
+                    "vcvtt.f32.f16 s3, s0",
+                    "vcvtb.f32.f16 s4, s1",
+                    "vcvtt.f32.f16 s5, s1",
+                    "vstr s2, [{to}]",
+                    "add {to}, {to}, {step}",
+                    "vstr s3, [{to}]",
+                    "add {to}, {to}, {step}",
+                    "vstr s4, [{to}]",
+                    "add {to}, {to}, {step}",
+                    "vstr s5, [{to}]",
+                    from = in(reg) from.as_ptr(), to = inout(reg) to.as_mut_ptr().add(i * CHUNK * stride) => _,
+                    step = in(reg) stride * size_of::<f32>(), a = out(reg) _, b = out(reg) _,
+                    out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+        let to = to.get_mut(chunks.len() * CHUNK * stride..).unwrap_or_default();
+        rest.iter().zip(to.iter_mut().step_by(stride.max(1))).for_each(|(from, to)| *to = widen_one(*from));
     }
 
     #[inline(always)]
@@ -75,9 +113,24 @@ impl Primitives for CortexM {
     }
 
     #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        // VMUL and VADD: one cycle each on the M4, where VFMA takes three.
-        a * b + c
+    fn splat(value: f32) -> [f32; LANES] {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    fn load(from: &[f32; LANES]) -> [f32; LANES] {
+        *from
+    }
+
+    #[inline(always)]
+    fn store(lanes: [f32; LANES], to: &mut [f32; LANES]) {
+        *to = lanes;
+    }
+
+    #[inline(always)]
+    fn mul_add([a0, a1, a2, a3]: Self::Lanes, [b0, b1, b2, b3]: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        let [c0, c1, c2, c3] = c;
+        [a0 * b0 + c0, a1 * b1 + c1, a2 * b2 + c2, a3 * b3 + c3]
     }
 }
 
@@ -107,6 +160,6 @@ impl Kernel for CortexM {
     const ISA: Isa = Isa::CortexM;
 
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        portable::run::<CortexM, 4, 4>(Self::ISA, layer, buffers);
+        portable::run::<CortexM, 4, LANES>(Self::ISA, layer, buffers);
     }
 }

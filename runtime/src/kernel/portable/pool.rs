@@ -59,8 +59,8 @@ pub(super) fn window(
 }
 
 /// Mean of each plane.
-#[inline(always)]
-pub(super) fn global_average<P: Primitives>(input: Shape, buffers: &mut Buffers<'_>) {
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+pub(super) fn global_average<P: Primitives<L>, const L: usize>(input: Shape, buffers: &mut Buffers<'_>) {
     for (i, plane) in buffers.input.chunks_exact(input.pixels()).enumerate() {
         // As many partial sums as values are widened together: short chains of roundings, and vector lanes.
         let mut sums = [0.0; FINISH];
