@@ -1,3 +1,4 @@
 //! What tests of several crates share. The whole-path tests are in `tests/`.
 
+pub mod programs;
 pub mod random_model;

@@ -1,11 +1,14 @@
 //! Training of low-rank networks, from images to a model file. The binary `lrpet` is a thin shell over this crate.
 //!
 //! Data flows one way: [`data`] → [`network`] → [`train`] (with [`ops`] below it and [`lrpet`] at each projection)
-//! → [`export`], which writes the model file that the runtime executes.
+//! → [`export`], which writes the model file that the runtime executes. What was measured on the way comes back as one
+//! [`report`].
 
 pub mod data;
 pub mod export;
 pub mod lrpet;
+pub mod measure;
 pub mod network;
 pub mod ops;
+pub mod report;
 pub mod train;

@@ -80,6 +80,8 @@ pub struct Options {
 pub struct MemoryUse {
     /// Flash for code, constants and initial values, without the model.
     pub text_bytes: u64,
+    /// Of that, functions of the runtime (those that the compiler inlined elsewhere are not among them).
+    pub runtime_bytes: u64,
     /// Flash for the model file.
     pub model_bytes: u64,
     /// All flash.
@@ -219,6 +221,7 @@ fn run_with(
 fn memory(image: ImageSizes, model_bytes: u64, arena_bytes: u64, stack_bytes: u64) -> MemoryUse {
     MemoryUse {
         text_bytes: image.flash.saturating_sub(model_bytes),
+        runtime_bytes: image.runtime,
         model_bytes,
         flash_bytes: image.flash,
         arena_bytes,

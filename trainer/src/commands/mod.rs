@@ -1,6 +1,15 @@
 //! One file for each subcommand of `lrpet`.
 
+mod bench;
 mod data;
+mod eval;
+mod factorize;
+mod inspect;
+mod model_file;
+mod ranks;
+mod report;
+mod run;
+mod train;
 
 use std::io::Write;
 
@@ -23,6 +32,20 @@ pub struct Cli {
 enum Command {
     /// List, get and describe data sets.
     Data(data::Args),
+    /// Train a network, dense or with low-rank projection.
+    Train(Box<train::Args>),
+    /// Make a model file of a trained checkpoint: merge batch normalisation, factor layers, round to f16.
+    Factorize(factorize::Args),
+    /// Show what a model costs, layer by layer, beside the dense network.
+    Inspect(inspect::Args),
+    /// Measure accuracy on the whole test set.
+    Eval(eval::Args),
+    /// Run a model on a picture or on a file of values.
+    Run(run::Args),
+    /// Measure latency on this machine.
+    Bench(bench::Args),
+    /// Make a page of measured results.
+    Report(report::Args),
 }
 
 /// Runs the command that the user asked for.
@@ -30,7 +53,20 @@ pub fn run(cli: Cli) -> Result<()> {
     let output = Output { json: cli.json };
     match cli.command {
         Command::Data(args) => data::run(args, &output),
+        Command::Train(args) => train::run(*args, &output),
+        Command::Factorize(args) => factorize::run(args, &output),
+        Command::Inspect(args) => inspect::run(args, &output),
+        Command::Eval(args) => eval::run(args, &output),
+        Command::Run(args) => run::run(args, &output),
+        Command::Bench(args) => bench::run(args, &output),
+        Command::Report(args) => report::run(args, &output),
     }
+}
+
+/// This command as one would type it, for model cards and checkpoints: the program by its name, not its folder.
+fn command_line() -> String {
+    let arguments = std::env::args().skip(1);
+    std::iter::once("lrpet".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// Where a command's result goes: one JSON document or text, on standard output.

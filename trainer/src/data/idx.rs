@@ -1,8 +1,8 @@
 //! IDX files: the format of MNIST and of the sets made in its likeness.
 //!
-//! Big-endian: two zero bytes, a type (8 is u8, the only one read here), the number of axes, one u32 an axis, the values.
-//! Source: the file format section of the MNIST database's page (LeCun, Cortes, Burges). Files may be gzip-compressed, which is told
-//! by content, not by name.
+//! Big-endian: two zero bytes, a type (8 is u8, the only one read here), the number of axes, one u32 an axis,
+//! the values. Source: the file format section of the MNIST database's page (LeCun, Cortes, Burges). Files may
+//! be gzip-compressed, which is told by content, not by name.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -31,8 +31,8 @@ pub struct Idx {
 /// Reads one IDX file of u8, plain or gzip-compressed.
 ///
 /// # Errors
-/// [`DataError::Io`] where the file cannot be read, [`DataError::Format`] where it is no IDX file of u8, is truncated or is
-/// longer than its header says.
+/// [`DataError::Io`] where the file cannot be read, [`DataError::Format`] where it is no IDX file of u8, is
+/// truncated or is longer than its header says.
 pub fn read(path: &Path) -> Result<Idx, DataError> {
     let io = |source| DataError::Io { path: path.to_owned(), source };
     let mut file = BufReader::new(File::open(path).map_err(io)?);
@@ -89,8 +89,8 @@ fn parse(reader: &mut impl Read) -> Result<Idx, String> {
 /// Reads a data set from a file of images (N×H×W, or N×H×W×C) and a file of labels (N).
 ///
 /// # Errors
-/// Besides those of [`read`]: [`DataError::Format`] where the two files do not have the same count, a label is not below the number of
-/// classes, or the images have the wrong number of axes or no pixels.
+/// Besides those of [`read`]: [`DataError::Format`] where the two files do not have the same count, a label is
+/// not below the number of classes, or the images have the wrong number of axes or no pixels.
 pub fn read_dataset(images: &Path, labels: &Path, classes: &[&str]) -> Result<Dataset, DataError> {
     let format = |path: &Path, reason: String| DataError::Format { path: path.to_owned(), reason };
     let pixels = read(images)?;

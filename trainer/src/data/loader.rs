@@ -1,7 +1,7 @@
 //! Batches made beside the training: a thread draws, augments and normalises ahead of the consumer.
 //!
-//! What a batch holds depends on the seed, the epoch and its place in the epoch alone, never on the timing of threads, so an epoch can be
-//! entered at any batch.
+//! What a batch holds depends on the seed, the epoch and its place in the epoch alone, never on the timing of
+//! threads, so an epoch can be entered at any batch.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -84,7 +84,8 @@ impl Loader {
         self.data.len().div_ceil(self.options.batch)
     }
 
-    /// The batches of epoch `epoch` from batch `first` (0 for all) on. They are made in a thread that ends with the iterator.
+    /// The batches of epoch `epoch` from batch `first` (0 for all) on. They are made in a thread that ends with
+    /// the iterator.
     pub fn epoch(&self, epoch: u64, first: usize) -> Batches {
         let (sender, receiver) = sync_channel(self.options.ahead.max(1));
         let loader = self.clone();

@@ -1,7 +1,7 @@
 //! Data: labelled images as bytes, from files to shuffled, augmented, normalised batches.
 //!
-//! [`registry`] knows the data sets by name, [`source`] finds their files, one file per kind of source reads them
-//! ([`idx`]), [`Dataset`] holds them, [`loader`] makes batches beside the training with [`augment`].
+//! [`registry`] knows the data sets by name, [`source`] finds their files, one file per kind of source reads
+//! them ([`idx`]), [`Dataset`] holds them, [`loader`] makes batches beside the training with [`augment`].
 
 pub mod augment;
 pub mod dataset;

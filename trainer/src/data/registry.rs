@@ -15,7 +15,8 @@ pub struct Entry {
     pub shape: Shape,
     /// Names of the classes, by label.
     pub classes: &'static [&'static str],
-    /// Mean of each channel over the training set, of pixels scaled to 0..1 ([`super::Dataset::statistics`]; `get` checks it).
+    /// Mean of each channel over the training set, of pixels scaled to 0..1 ([`super::Dataset::statistics`];
+    /// `get` checks it).
     pub mean: &'static [f32],
     /// Standard deviation of each channel over the training set.
     pub std: &'static [f32],

@@ -21,8 +21,9 @@ pub struct Loaded {
     pub folder: PathBuf,
 }
 
-/// Loads the data set called `name` from the first of these folders that has its files: `data_dir/<name>`, `data_dir` itself,
-/// `$LRPET_DATA/<name>`, the folder that `lrpet data get` writes, the system package's folder. With `data_dir`, only the first two.
+/// Loads the data set called `name` from the first of these folders that has its files: `data_dir/<name>`,
+/// `data_dir` itself, `$LRPET_DATA/<name>`, the folder that `lrpet data get` writes, the system package's
+/// folder. With `data_dir`, only the first two.
 ///
 /// # Errors
 /// [`DataError::Unknown`], [`DataError::Missing`] (with the command that gets it), or what reading finds wrong.

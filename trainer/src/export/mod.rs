@@ -1,1 +1,28 @@
-//! From a trained checkpoint to a model file: BN folding, factorisation, f16, program, self-check.
+//! Export: a trained network and a plan of ranks become a model file.
+//!
+//! [`checkpoint`] reads and checks trained weights, [`folded`] merges batch normalisation and factors layers,
+//! [`file`](mod@file) rounds to f16 and serialises, [`export`] does all of it and verifies, [`card`] is the
+//! model card, [`atomic`] puts the file in place as a whole. [`reference`](mod@reference) and [`engine`]
+//! compute the folded network without the runtime, to hold the runtime against.
+
+pub mod atomic;
+mod build;
+pub mod card;
+pub mod checkpoint;
+pub mod engine;
+mod error;
+pub mod evaluate;
+pub mod file;
+pub mod folded;
+pub mod reference;
+
+pub use build::{Exported, Request, checked, export};
+pub use card::Card;
+pub use checkpoint::{Array, Checkpoint};
+pub use engine::Engine;
+pub use error::ExportError;
+pub use evaluate::{Aligned, Logits, runtime_logits};
+pub use folded::{Folded, LayerWeights};
+
+#[cfg(test)]
+mod tests;

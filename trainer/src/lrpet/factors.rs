@@ -1,4 +1,5 @@
-//! The paired thin convolutions that replace a layer (paper, section III; method: thin = sqrt(S_r)·V_rᵀ, expand = U_r·sqrt(S_r)).
+//! The paired thin convolutions that replace a layer (paper, section III; method: thin = sqrt(S_r)·V_rᵀ, expand
+//! = U_r·sqrt(S_r)).
 
 use super::{LrpetError, Spectrum};
 
@@ -16,8 +17,9 @@ pub struct Factors {
 }
 
 impl Factors {
-    /// Factors of the best rank-`rank` approximation of M̃ in the Frobenius norm. With `energy_transfer` the kept singular values are raised
-    /// so that the product has all the energy of M̃: for a weight that was never projected (on a projected one it does nothing).
+    /// Factors of the best rank-`rank` approximation of M̃ in the Frobenius norm. With `energy_transfer` the
+    /// kept singular values are raised so that the product has all the energy of M̃: for a weight that was
+    /// never projected (on a projected one it does nothing).
     ///
     /// Singular values are shared evenly by the two factors, which keeps both in the range of f16.
     pub fn new(spectrum: &Spectrum, rank: usize, energy_transfer: bool) -> Factors {
@@ -25,8 +27,9 @@ impl Factors {
         let rank = leading.vectors.ncols();
         let (energy, kept) = (spectrum.energy(), leading.inner.squared_norm_l2());
         let gain = if energy_transfer && kept > 0.0 { (energy / kept).sqrt() } else { 1.0 };
-        // Component k of the truncation is (unit vector) × (vector of length s_k); its length is measured, which is more accurate for small
-        // values than the root of an eigenvalue. A component of length 0 adds nothing: both its halves are 0.
+        // Component k of the truncation is (unit vector) × (vector of length s_k); its length is measured,
+        // which is more accurate for small values than the root of an eigenvalue. A component of length 0 adds
+        // nothing: both its halves are 0.
         let mut unit_scale = vec![0.0; rank];
         let mut inner_scale = vec![0.0; rank];
         for k in 0..rank {
@@ -98,7 +101,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(96))]
 
-        /// After a projection the truncation loses nothing: the factors rebuild diag(α)·M', on both sides of n = c·k².
+        /// After a projection the truncation loses nothing: the factors rebuild diag(α)·M', on both sides of n
+        /// = c·k².
         #[test]
         fn factors_rebuild_the_projected_weight(
             (rows, columns) in prop_oneof![(1..24_usize, 1..60_usize), (20..70_usize, 1..20_usize)],
@@ -119,8 +123,8 @@ mod tests {
             prop_assert!((factors.energy_kept - 1.0).abs() < 1e-9);
         }
 
-        /// The truncation of an unprojected weight is the best of its rank (Eckart and Young): what is lost are the dropped singular
-        /// values; with energy transfer the product has the whole energy.
+        /// The truncation of an unprojected weight is the best of its rank (Eckart and Young): what is lost are
+        /// the dropped singular values; with energy transfer the product has the whole energy.
         #[test]
         fn truncation_is_the_best_of_its_rank(
             (rows, columns) in prop_oneof![(2..24_usize, 2..60_usize), (20..70_usize, 2..20_usize)],

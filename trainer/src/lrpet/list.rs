@@ -10,8 +10,8 @@ use super::LrpetError;
 
 /// Ranks by name of layer, not yet held against a network ([`super::RankPlan::listed`] does).
 ///
-/// In text: `name=rank,…`, or `dense` for none. In a file: a JSON object, or TOML with a line `name = rank` for each layer (nested
-/// tables stand for the dots of a name, so quotes are not needed).
+/// In text: `name=rank,…`, or `dense` for none. In a file: a JSON object, or TOML with a line `name = rank` for
+/// each layer (nested tables stand for the dots of a name, so quotes are not needed).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RankList {
     ranks: BTreeMap<String, u64>,

@@ -1,9 +1,9 @@
-//! LRPET: low-rank projection with energy transfer (Guo, Lin, Chen, Xing, Liu, Xu, "Compact model training by low-rank projection with
-//! energy transfer", arXiv 2204.05566, IEEE TNNLS 2024).
+//! LRPET: low-rank projection with energy transfer (Guo, Lin, Chen, Xing, Liu, Xu, "Compact model training by
+//! low-rank projection with energy transfer", arXiv 2204.05566, IEEE TNNLS 2024).
 //!
-//! Pure mathematics on slices: a layer's weight is its matrix M, n rows (output channels) by c·kh·kw columns, row-major, which is
-//! the order of a weight `[n, c, kh, kw]`. [`rank`] says which layers become pairs and of what rank, [`projection`] is the step of the
-//! training, [`factors`] makes the two thin convolutions.
+//! Pure mathematics on slices: a layer's weight is its matrix M, n rows (output channels) by c·kh·kw columns,
+//! row-major, which is the order of a weight `[n, c, kh, kw]`. [`rank`] says which layers become pairs and of
+//! what rank, [`projection`] is the step of the training, [`factors`] makes the two thin convolutions.
 
 mod error;
 pub mod factors;
@@ -17,4 +17,4 @@ pub use factors::Factors;
 pub use list::RankList;
 pub use projection::{LayerWeight, Options, Projection, project, project_all};
 pub use rank::{RankPlan, uniform_rank};
-pub use spectrum::{Spectrum, bn_scale};
+pub use spectrum::{BN_EPSILON, Spectrum, bn_scale};

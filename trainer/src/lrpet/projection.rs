@@ -1,4 +1,5 @@
-//! One projection of the training: BN rectification, truncation to rank r, energy transfer, and back (paper, section III).
+//! One projection of the training: BN rectification, truncation to rank r, energy transfer, and back (paper,
+//! section III).
 
 use rayon::prelude::*;
 
@@ -12,7 +13,8 @@ const SMALLEST_LEADING_VALUE: f64 = 1e-4;
 /// What a projection does; the paper's choice is the default.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
-    /// Raise the kept singular values so that the energy (squared Frobenius norm) stays; without it, plain truncation.
+    /// Raise the kept singular values so that the energy (squared Frobenius norm) stays; without it, plain
+    /// truncation.
     pub energy_transfer: bool,
     /// Project diag(α)·M, the weight that inference uses once the batch normalisation is merged; without it, M.
     pub rectification: bool,
@@ -56,8 +58,9 @@ pub struct Projection {
 
 /// Projects one layer's weight in place to its rank.
 ///
-/// M̃ = diag(α)·M = U·diag(s)·Vᵀ; kept values become s·a with a = sqrt((E − ρ²·(E − E_r)) / E_r), dropped ones ρ·s, and
-/// M' = diag(α / (α² + 1e-5))·M̃'. Without α (no batch normalisation, or rectification off) M' = M̃'. Without energy transfer a = 1.
+/// M̃ = diag(α)·M = U·diag(s)·Vᵀ; kept values become s·a with a = sqrt((E − ρ²·(E − E_r)) / E_r), dropped ones
+/// ρ·s, and M' = diag(α / (α² + 1e-5))·M̃'. Without α (no batch normalisation, or rectification off) M' = M̃'.
+/// Without energy transfer a = 1.
 ///
 /// # Errors
 /// [`LrpetError::NotFinite`], [`LrpetError::NoConvergence`]; the weight is then unchanged.
@@ -183,7 +186,8 @@ pub(super) mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(96))]
 
-        /// Any shape (wide, tall, a single row or column), any rank from 1 to m, every option: the method written out.
+        /// Any shape (wide, tall, a single row or column), any rank from 1 to m, every option: the method
+        /// written out.
         #[test]
         fn is_the_method_by_full_decomposition(
             (rows, columns) in prop_oneof![(1..24_usize, 1..60_usize), (20..70_usize, 1..20_usize)],
@@ -203,8 +207,8 @@ pub(super) mod tests {
             }
         }
 
-        /// The projected weight has rank r, the energy of the rectified weight is kept to 1e-6 of itself, and a second projection changes
-        /// nothing but what the 1e-5 of the way back leaves.
+        /// The projected weight has rank r, the energy of the rectified weight is kept to 1e-6 of itself, and a
+        /// second projection changes nothing but what the 1e-5 of the way back leaves.
         #[test]
         fn rank_energy_and_repetition(
             (rows, columns) in prop_oneof![(2..24_usize, 2..60_usize), (20..70_usize, 2..20_usize)],

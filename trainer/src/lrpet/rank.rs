@@ -29,10 +29,11 @@ pub struct PlannedLayer {
     pub rank: Option<u64>,
 }
 
-/// The rank of every layer of a network. A layer whose pair would not have fewer multiply-adds than the dense layer stays dense, as do
-/// depthwise convolutions.
+/// The rank of every layer of a network. A layer whose pair would not have fewer multiply-adds than the dense
+/// layer stays dense, as do depthwise convolutions.
 ///
-/// It is written as `name=rank,…` with the dense layers left out (`dense` where all are), which [`RankList`] reads.
+/// It is written as `name=rank,…` with the dense layers left out (`dense` where all are), which [`RankList`]
+/// reads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankPlan {
     /// Layers with weights, in order of execution.
@@ -85,7 +86,8 @@ impl RankPlan {
         Ok(RankPlan::choose(network, |name, _| list.ranks().get(name).copied()))
     }
 
-    /// For each layer the smallest rank that keeps the share `threshold` of the energy of its spectrum; layers without a spectrum stay dense.
+    /// For each layer the smallest rank that keeps the share `threshold` of the energy of its spectrum; layers
+    /// without a spectrum stay dense.
     ///
     /// # Errors
     /// [`LrpetError::Threshold`] where `threshold` is not above 0 and at most 1.

@@ -1,24 +1,30 @@
 //! The singular values and the leading singular vectors of a layer, by way of a Gram matrix.
 //!
-//! Projection and factorisation need the leading vectors of one side only. Those of the smaller side are the eigenvectors of M̃·M̃ᵀ
-//! (n×n) or M̃ᵀ·M̃ (c·k² × c·k²), which in f64 is accurate far beyond f32 weights and much cheaper than a full decomposition.
+//! Projection and factorisation need the leading vectors of one side only. Those of the smaller side are the
+//! eigenvectors of M̃·M̃ᵀ (n×n) or M̃ᵀ·M̃ (c·k² × c·k²), which in f64 is accurate far beyond f32 weights and
+//! much cheaper than a full decomposition.
 
 use faer::{Mat, MatRef, Side};
 
 use super::LrpetError;
 
-/// α = γ / sqrt(σ² + ε) for each output channel: what a batch normalisation multiplies its convolution's rows by at inference (paper,
-/// section III, BN rectification).
+/// ε of every batch normalisation here, the default of PyTorch, whose checkpoints are read too.
+pub const BN_EPSILON: f64 = 1e-5;
+
+/// α = γ / sqrt(σ² + ε) for each output channel: what a batch normalisation multiplies its convolution's rows
+/// by at inference (paper, section III, BN rectification).
 pub fn bn_scale(gamma: &[f32], variance: &[f32], epsilon: f64) -> Vec<f64> {
     let scale = |(&gamma, &variance): (&f32, &f32)| f64::from(gamma) / (f64::from(variance) + epsilon).sqrt();
     gamma.iter().zip(variance).map(scale).collect()
 }
 
-/// A layer's BN-rectified matrix M̃ = diag(α)·M with its singular values and the singular vectors of its smaller side.
+/// A layer's BN-rectified matrix M̃ = diag(α)·M with its singular values and the singular vectors of its
+/// smaller side.
 #[derive(Debug, Clone)]
 pub struct Spectrum {
     matrix: Mat<f64>,
-    /// Orthonormal columns in descending order of singular value: left vectors (n × m) where `left`, else right vectors (c·k² × m).
+    /// Orthonormal columns in descending order of singular value: left vectors (n × m) where `left`, else right
+    /// vectors (c·k² × m).
     vectors: Mat<f64>,
     left: bool,
     singular_values: Vec<f64>,
@@ -43,7 +49,8 @@ impl Leading<'_> {
 }
 
 impl Spectrum {
-    /// Decomposes the layer `name`: `weight` is M row-major with `rows` rows, `alpha` one scale a row (none: 1).
+    /// Decomposes the layer `name`: `weight` is M row-major with `rows` rows, `alpha` one scale a row (none:
+    /// 1).
     ///
     /// # Errors
     /// [`LrpetError::NotFinite`], [`LrpetError::NoConvergence`].

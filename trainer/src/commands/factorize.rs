@@ -1,0 +1,126 @@
+//! `lrpet factorize`: a trained checkpoint becomes a model file.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use lrpet_trainer::data::{self, Dataset};
+use lrpet_trainer::export::{self, Card, Checkpoint, Request, atomic};
+use serde::Serialize;
+
+use super::Output;
+use super::ranks::Ranks;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Checkpoint: safetensors with torchvision-style names (`layer1.0.conv1.weight`, `bn1.running_mean`, …)
+    checkpoint: PathBuf,
+    /// Network, one of `lrpet train --help`
+    #[arg(long)]
+    net: String,
+    /// Data set that the network was trained on: shape, classes, normalisation, and images for the self-check
+    #[arg(long, value_name = "NAME")]
+    data: String,
+    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    ranks: Ranks,
+    /// Raise each pair to the energy of its dense layer (for weights that were trained without projection)
+    #[arg(long)]
+    energy_transfer: bool,
+    /// Do not measure accuracy on the test set for the model card
+    #[arg(long)]
+    no_accuracy: bool,
+    /// Model file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Document {
+    out: PathBuf,
+    bytes: usize,
+    macs: u64,
+    macs_dense: u64,
+    accuracy: Option<f64>,
+    /// The factored layers.
+    layers: Vec<export::folded::FactoredLayer>,
+}
+
+pub fn run(args: Args, output: &Output) -> Result<()> {
+    let checkpoint = Checkpoint::read(&args.checkpoint)?;
+    let data = data::load(&args.data, args.data_dir.as_deref())?;
+    let classes = data.entry.classes.len() as u32;
+    let network = super::train::network(&args.net, data.entry.shape, classes)?;
+    let plan = args.ranks.plan(&network, Some(&checkpoint))?;
+    let card = Card {
+        dataset: args.data.clone(),
+        classes: data.entry.classes.iter().map(|&class| class.to_owned()).collect(),
+        prune: args.ranks.to_string(),
+        accuracy_dense: None,
+        accuracy: None,
+        command: super::command_line(),
+    };
+    let request = Request {
+        network: &network,
+        checkpoint: &checkpoint,
+        plan: &plan,
+        energy_transfer: args.energy_transfer,
+        normalization: &data.entry.normalization(),
+        card: &card,
+        samples: Some(&data.test),
+    };
+    let named = || args.checkpoint.display().to_string();
+    let mut exported = export::export(&request).with_context(named)?;
+    let mut accuracy = None;
+    if !args.no_accuracy {
+        let measured = measure(&exported.to_bytes()?, &data.test)?;
+        exported.card.insert("accuracy".into(), format!("{measured:.4}"));
+        accuracy = Some(measured);
+    }
+    let bytes = exported.to_bytes()?;
+    atomic::write(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
+    let document = Document {
+        out: args.out,
+        bytes: bytes.len(),
+        macs: plan.cost().macs,
+        macs_dense: network.cost().macs,
+        accuracy,
+        layers: exported.layers,
+    };
+    output.print(&document, text)
+}
+
+/// Accuracy of the file's bytes on the test set, by the runtime.
+fn measure(bytes: &[u8], test: &Dataset) -> Result<f64> {
+    let bytes = export::Aligned::copy(bytes);
+    let model = export::checked(bytes.bytes(), "the exported model")?;
+    ensure!(!test.is_empty(), "the test set is empty");
+    Ok(export::runtime_logits(&model, test, |_| ())?.accuracy(&test.labels))
+}
+
+fn text(done: &Document) -> String {
+    let mut text = String::new();
+    for layer in &done.layers {
+        let _ = writeln!(
+            text,
+            "{:<24}rank {:>3}, {:.2} % of the energy",
+            layer.name,
+            layer.rank,
+            100.0 * layer.energy_kept
+        );
+    }
+    let _ = writeln!(
+        text,
+        "{}: {} bytes, {} MACs of {} dense",
+        done.out.display(),
+        done.bytes,
+        done.macs,
+        done.macs_dense
+    );
+    if let Some(accuracy) = done.accuracy {
+        let _ = writeln!(text, "{:.2} % on the test set (runtime, f16)", 100.0 * accuracy);
+    }
+    text
+}

@@ -1,0 +1,194 @@
+//! The folded network in f32 by candle's own operations, in batches: what the runtime's f16 is compared with.
+
+use candle_core::{Device, Result, Tensor};
+use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
+
+use super::Folded;
+use super::evaluate::Logits;
+use crate::data::{Dataset, Loader, LoaderOptions};
+
+/// Images a batch; more gains nothing on a CPU.
+const BATCH: usize = 64;
+
+/// A folded network on a device.
+#[derive(Debug)]
+pub struct Engine<'a> {
+    network: &'a Folded,
+    device: &'a Device,
+    /// Weights of each operation that has some.
+    weights: Vec<Option<Parameters>>,
+}
+
+/// A layer's weights as candle takes them.
+#[derive(Debug)]
+struct Parameters {
+    /// `[n, c, kh, kw]`, or the thin half `[r, c, kh, kw]`; a linear layer has kh = kw = 1.
+    weight: Tensor,
+    /// `[n, r, 1, 1]`.
+    expand: Option<Tensor>,
+    /// `[1, n, 1, 1]`.
+    bias: Tensor,
+}
+
+impl<'a> Engine<'a> {
+    /// Moves the weights to `device`.
+    ///
+    /// # Errors
+    /// candle's, where memory or the device fails.
+    pub fn new(network: &'a Folded, device: &'a Device) -> Result<Engine<'a>> {
+        let shapes = network.value_shapes();
+        let parameters = |(index, op): (usize, &Op<String>)| -> Result<Option<Parameters>> {
+            let Some(layer) = network.weights.get(op.name()) else { return Ok(None) };
+            let kernel = match op {
+                Op::Conv(conv) => conv.window.kernel.map(usize::from),
+                _ => [1, 1],
+            };
+            let n = shapes[index + 1].channels as usize;
+            let rows = layer.expand.as_ref().map_or(n, |expand| expand.len() / n);
+            let columns = layer.weight.len() / rows / (kernel[0] * kernel[1]);
+            let tensor = |values: &[f32], shape: [usize; 4]| Tensor::from_slice(values, &shape, device);
+            Ok(Some(Parameters {
+                weight: tensor(&layer.weight, [rows, columns, kernel[0], kernel[1]])?,
+                expand: layer.expand.as_ref().map(|expand| tensor(expand, [n, rows, 1, 1])).transpose()?,
+                bias: tensor(&layer.bias, [1, n, 1, 1])?,
+            }))
+        };
+        let weights = network.ops.iter().enumerate().map(parameters).collect::<Result<_>>()?;
+        Ok(Engine { network, device, weights })
+    }
+
+    /// Logits `[N, classes]` of a batch of normalised images `[N, C, H, W]`.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        let mut values = vec![images.clone()];
+        for (op, weights) in self.network.ops.iter().zip(&self.weights) {
+            let (first, second) = op.inputs();
+            let x = &values[usize::from(first)];
+            let (mut y, activation) = match (op, weights) {
+                (Op::Conv(layer), Some(weights)) => (conv(x, layer, weights)?, layer.activation),
+                (Op::Linear(layer), Some(weights)) => {
+                    (apply(x, weights, |x, weight| convolve(x, weight, &POINT, 1))?, layer.activation)
+                }
+                (Op::Pool(layer), _) => (pool(x, layer)?, Activation::None),
+                (Op::GlobalAveragePool { .. }, _) => (x.mean_keepdim((2, 3))?, Activation::None),
+                (Op::PadShortcut(layer), _) => (pad_shortcut(x, layer)?, Activation::None),
+                (Op::Add { activation, .. }, _) => (x.clone(), *activation),
+                (Op::Conv(_) | Op::Linear(_), None) => {
+                    candle_core::bail!("layer {} has no weights", op.name())
+                }
+            };
+            if let Some(second) = second {
+                y = (y + &values[usize::from(second)])?;
+            }
+            values.push(match activation {
+                Activation::None => y,
+                Activation::Relu => y.relu()?,
+                Activation::Relu6 => y.clamp(0.0, 6.0)?,
+            });
+        }
+        values.pop().expect("a network has layers").flatten_from(1)
+    }
+
+    /// Logits of every image of `data`, whose shape is the input's.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn logits(&self, data: &std::sync::Arc<Dataset>) -> Result<Logits> {
+        let options = LoaderOptions::plain(BATCH, self.network.normalization.clone());
+        let shape = self.network.input;
+        let [channels, height, width] = [shape.channels, shape.height, shape.width].map(|size| size as usize);
+        let mut values = Vec::with_capacity(data.len() * self.network.classes as usize);
+        for batch in Loader::new(data.clone(), options).epoch(0, 0) {
+            let shape = (batch.labels.len(), channels, height, width);
+            let images = Tensor::from_vec(batch.images, shape, self.device)?;
+            values.extend(self.forward(&images)?.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(Logits { values, classes: self.network.classes as usize })
+    }
+}
+
+/// The window of a 1×1 convolution.
+const POINT: Window = Window::square(1, 1, 0);
+
+fn conv(x: &Tensor, layer: &Conv<String>, weights: &Parameters) -> Result<Tensor> {
+    let groups = if layer.weights == Weights::Depthwise { x.dim(1)? } else { 1 };
+    apply(x, weights, |x, weight| convolve(x, weight, &layer.window, groups))
+}
+
+/// First weight by `first`, then the expand convolution where there is one, then the bias.
+fn apply(
+    x: &Tensor,
+    weights: &Parameters,
+    first: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let y = first(x, &weights.weight)?;
+    let y = match &weights.expand {
+        Some(expand) => convolve(&y, expand, &POINT, 1)?,
+        None => y,
+    };
+    y.broadcast_add(&weights.bias)
+}
+
+/// candle's convolution takes one padding and one stride; here each side has its padding and each axis its
+/// stride.
+fn convolve(x: &Tensor, weight: &Tensor, window: &Window, groups: usize) -> Result<Tensor> {
+    let [top, left, bottom, right] = window.padding.map(usize::from);
+    let [down, across] = window.stride.map(usize::from);
+    if down == across && [left, bottom, right] == [top; 3] {
+        return x.conv2d(weight, top, down, 1, groups);
+    }
+    let padded = pad(x, window)?;
+    if down == across {
+        return padded.conv2d(weight, 0, down, 1, groups);
+    }
+    every(&every(&padded.conv2d(weight, 0, 1, 1, groups)?, 2, down)?, 3, across)
+}
+
+/// Zeros around each plane.
+fn pad(x: &Tensor, window: &Window) -> Result<Tensor> {
+    let [top, left, bottom, right] = window.padding.map(usize::from);
+    x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)
+}
+
+/// Every `stride`-th entry of an axis.
+fn every(x: &Tensor, axis: usize, stride: usize) -> Result<Tensor> {
+    if stride == 1 {
+        return Ok(x.clone());
+    }
+    let indices: Vec<u32> = (0..x.dim(axis)? as u32).step_by(stride).collect();
+    x.index_select(&Tensor::new(indices, x.device())?, axis)
+}
+
+/// Pooling over the taps inside the image.
+fn pool(x: &Tensor, layer: &Pool) -> Result<Tensor> {
+    let kernel = layer.window.kernel.map(usize::from).into();
+    let stride = layer.window.stride.map(usize::from).into();
+    let (kernel, stride): ((usize, usize), (usize, usize)) = (kernel, stride);
+    let padded = pad(x, &layer.window)?;
+    if layer.window.padding == [0; 4] {
+        return match layer.kind {
+            PoolKind::Max => padded.max_pool2d_with_stride(kernel, stride),
+            PoolKind::Average => padded.avg_pool2d_with_stride(kernel, stride),
+        };
+    }
+    // 1 inside the image, 0 in the padding.
+    let inside = pad(&x.ones_like()?, &layer.window)?;
+    match layer.kind {
+        PoolKind::Max => {
+            let low = inside.affine(f64::from(f32::MAX), -f64::from(f32::MAX))?;
+            (padded + low)?.max_pool2d_with_stride(kernel, stride)
+        }
+        PoolKind::Average => {
+            let share = inside.avg_pool2d_with_stride(kernel, stride)?;
+            padded.avg_pool2d_with_stride(kernel, stride)? / share
+        }
+    }
+}
+
+fn pad_shortcut(x: &Tensor, layer: &PadShortcut) -> Result<Tensor> {
+    let stride = usize::from(layer.stride);
+    let added = layer.out_channels as usize - x.dim(1)?;
+    every(&every(x, 2, stride)?, 3, stride)?.pad_with_zeros(1, added / 2, added - added / 2)
+}

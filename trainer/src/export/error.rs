@@ -1,0 +1,107 @@
+//! Errors of export; each names the file or layer and says what to do.
+
+use std::path::PathBuf;
+
+use crate::lrpet::LrpetError;
+
+/// Why a model could not be exported or evaluated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no checkpoint that can be read.
+    #[error("{}: not a readable safetensors checkpoint: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The checkpoint is not of this network.
+    #[error("the checkpoint does not fit network {network}: {problems}")]
+    Mismatch {
+        /// The network.
+        network: String,
+        /// Missing, unexpected and misshapen tensors.
+        problems: String,
+    },
+    /// A tensor holds NaN or infinity.
+    #[error("tensor {tensor} holds NaN or infinity (element {element}); go back to the last good checkpoint")]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// Index of the first such element.
+        element: usize,
+    },
+    /// A weight is too large for f16.
+    #[error(
+        "tensor {tensor}: {value} does not fit f16 (largest 65504) after batch normalisation is merged; \
+         its scale has run away, train with weight decay or a lower learning rate"
+    )]
+    Overflow {
+        /// The tensor.
+        tensor: String,
+        /// The weight.
+        value: f32,
+    },
+    /// A rank or a decomposition is wrong.
+    #[error(transparent)]
+    Lrpet(#[from] LrpetError),
+    /// The network or the card cannot be written in this format.
+    #[error("model file: {0}")]
+    Format(String),
+    /// A model file is refused.
+    #[error("{what}: {reason}")]
+    Model {
+        /// The file, or what the model was made from.
+        what: String,
+        /// What the runtime found.
+        reason: String,
+    },
+    /// Data of another shape or with other classes than the model.
+    #[error("the model takes images of {model} in {classes} classes, the data has {data} in {data_classes}")]
+    Data {
+        /// The model's input.
+        model: lrpet_runtime::model::Shape,
+        /// The model's classes.
+        classes: usize,
+        /// The data's images.
+        data: lrpet_runtime::model::Shape,
+        /// The data's classes.
+        data_classes: usize,
+    },
+    /// The runtime's logits are not those of the reference.
+    #[error(
+        "self-check sample {sample}: the runtime's logits are {difference} from the reference's, more than {bound}; \
+         this is a defect of the runtime, the model was not written"
+    )]
+    Disagreement {
+        /// The sample.
+        sample: usize,
+        /// Largest difference of a logit.
+        difference: f64,
+        /// What f16 activations explain.
+        bound: f64,
+    },
+    /// A stored activation is too large for f16.
+    #[error(
+        "layer {layer}: self-check sample {sample} makes a value beyond f16 (largest 65504); the network's scale has run away, train with \
+         weight decay or a lower learning rate"
+    )]
+    Activation {
+        /// The layer.
+        layer: String,
+        /// The sample.
+        sample: usize,
+    },
+    /// candle refused.
+    #[error("candle: {0}")]
+    Candle(#[from] candle_core::Error),
+}

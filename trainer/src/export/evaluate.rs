@@ -1,0 +1,162 @@
+//! A model file over a data set with the runtime, on all cores.
+
+use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::{ALIGNMENT, Plan};
+use lrpet_runtime::session::Session;
+use rayon::prelude::*;
+
+use super::ExportError;
+use crate::data::Dataset;
+
+/// Logits of a list of images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logits {
+    /// Values, images × classes.
+    pub values: Vec<f32>,
+    /// Classes.
+    pub classes: usize,
+}
+
+impl Logits {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.classes
+    }
+
+    /// True where there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Logits of each image.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.classes)
+    }
+
+    /// The class with the largest logit of each image, the first of equals.
+    pub fn predictions(&self) -> impl Iterator<Item = u32> {
+        let best = |row: &[f32]| {
+            let first = (0, f32::NEG_INFINITY);
+            row.iter()
+                .enumerate()
+                .fold(first, |best, (class, &x)| if x > best.1 { (class, x) } else { best })
+                .0
+        };
+        self.rows().map(move |row| best(row) as u32)
+    }
+
+    /// Images whose prediction is their label.
+    pub fn correct(&self, labels: &[u32]) -> usize {
+        self.predictions().zip(labels).filter(|(prediction, label)| prediction == *label).count()
+    }
+
+    /// Top-1 accuracy, 0 to 1; 0 where there is no image.
+    pub fn accuracy(&self, labels: &[u32]) -> f64 {
+        self.correct(labels) as f64 / labels.len().max(1) as f64
+    }
+}
+
+/// Bytes at an address that the runtime takes: a multiple of 16, for a model as for an arena.
+#[derive(Debug)]
+pub struct Aligned {
+    bytes: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl Aligned {
+    /// A copy of `bytes`.
+    pub fn copy(bytes: &[u8]) -> Aligned {
+        let mut aligned = Aligned::zeros(bytes.len());
+        aligned.bytes_mut().copy_from_slice(bytes);
+        aligned
+    }
+
+    /// `length` zeros.
+    pub fn zeros(length: usize) -> Aligned {
+        let bytes = vec![0; length + ALIGNMENT];
+        let start = bytes.as_ptr().addr().wrapping_neg() % ALIGNMENT;
+        Aligned { bytes, start, length }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.length]
+    }
+
+    /// The bytes, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.length]
+    }
+}
+
+/// Checks that `data` has the images and as many classes as `model` takes.
+///
+/// # Errors
+/// [`ExportError::Data`].
+pub fn check_data(model: &Model<'_>, data: &Dataset) -> Result<(), ExportError> {
+    let header = model.program().header();
+    if data.shape == header.input && data.classes.len() == header.classes as usize {
+        return Ok(());
+    }
+    Err(ExportError::Data {
+        model: header.input,
+        classes: header.classes as usize,
+        data: data.shape,
+        data_classes: data.classes.len(),
+    })
+}
+
+/// Logits of every image of `data` by the runtime, one session a chunk of images, chunks in parallel.
+/// `progress` is told the images that a finished chunk had.
+///
+/// # Errors
+/// [`ExportError::Data`], or [`ExportError::Model`] where the runtime refuses the model.
+pub fn runtime_logits(
+    model: &Model<'_>,
+    data: &Dataset,
+    progress: impl Fn(usize) + Sync,
+) -> Result<Logits, ExportError> {
+    check_data(model, data)?;
+    let refused = |reason: String| ExportError::Model { what: "model".into(), reason };
+    let classes = model.program().header().classes as usize;
+    let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| refused(error.to_string()))?;
+    let mut values = vec![0.0; data.len() * classes];
+    // A few chunks a thread even out their speeds; each pays for one session.
+    let chunk = data.len().div_ceil(8 * rayon::current_num_threads()).max(1);
+    let size = data.shape.len();
+    let work = values.par_chunks_mut(chunk * classes).zip(data.images.par_chunks(chunk * size));
+    work.try_for_each(|(logits, images)| -> Result<(), ExportError> {
+        let mut arena = Aligned::zeros(plan.arena_bytes);
+        let mut session =
+            Session::new(model, arena.bytes_mut()).map_err(|error| refused(error.to_string()))?;
+        for (logits, image) in logits.chunks_exact_mut(classes).zip(images.chunks_exact(size)) {
+            session.run_image(image, logits, &mut ()).map_err(|error| refused(error.to_string()))?;
+        }
+        progress(images.len() / size);
+        Ok(())
+    })?;
+    Ok(Logits { values, classes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accuracy_counts_the_first_of_the_largest() {
+        let logits = Logits { values: vec![0.0, 1.0, 1.0, -3.0, -2.0, -4.0], classes: 3 };
+        assert_eq!(logits.predictions().collect::<Vec<_>>(), [1, 1]);
+        assert_eq!((logits.correct(&[1, 0]), logits.accuracy(&[1, 0])), (1, 0.5));
+    }
+
+    #[test]
+    fn aligned_bytes_are_aligned() {
+        for length in [0, 1, 15, 16, 1000] {
+            let aligned = Aligned::copy(&vec![7; length]);
+            assert!(aligned.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT));
+            assert_eq!(aligned.bytes(), vec![7; length]);
+        }
+    }
+}

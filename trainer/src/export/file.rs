@@ -1,0 +1,179 @@
+//! The model file: a folded network in safetensors, weights in f16, program, self-check and card.
+
+use std::collections::BTreeMap;
+
+use half::f16;
+use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
+use lrpet_runtime::model::{FORMAT_VERSION, Header, Op};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use super::{ExportError, Folded};
+
+/// Images with the logits that a correct device computes from them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelfCheck {
+    /// Pixels, samples × H×W×C.
+    pub images: Vec<u8>,
+    /// Logits, samples × classes.
+    pub logits: Vec<f32>,
+}
+
+/// A tensor as bytes.
+struct Bytes {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Vec<u8>,
+}
+
+/// Serialises a model: the same arguments give the same bytes.
+///
+/// The data of f32 tensors comes first, then f16, then bytes, from an offset that is a multiple of 8: every
+/// tensor is aligned to its elements.
+///
+/// # Errors
+/// [`ExportError::Overflow`], [`ExportError::NotFinite`], and [`ExportError::Format`] where the network has
+/// more than the format holds.
+pub fn serialize(
+    network: &Folded,
+    card: &BTreeMap<String, String>,
+    self_check: Option<&SelfCheck>,
+) -> Result<Vec<u8>, ExportError> {
+    let mut tensors = weights(network)?;
+    let program = program(network)?;
+    tensors.insert(
+        PROGRAM_TENSOR.to_owned(),
+        Bytes { dtype: Dtype::U8, shape: vec![program.len()], data: program },
+    );
+    if let Some(check) = self_check {
+        let (input, classes) = (network.input, network.classes as usize);
+        let samples = check.logits.len() / classes;
+        let [channels, height, width] = [input.channels, input.height, input.width].map(|size| size as usize);
+        let shape = vec![samples, height, width, channels];
+        tensors.insert(
+            SELF_CHECK_IMAGES.to_owned(),
+            Bytes { dtype: Dtype::U8, shape, data: check.images.clone() },
+        );
+        let shape = vec![samples, classes];
+        tensors.insert(SELF_CHECK_LOGITS.to_owned(), singles(SELF_CHECK_LOGITS, shape, &check.logits)?);
+    }
+    let format = |error: safetensors::SafeTensorError| ExportError::Format(error.to_string());
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, tensor) in &tensors {
+        let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.data).map_err(format)?;
+        views.push((name, view));
+    }
+    with_card(&safetensors::serialize(views, None).map_err(format)?, card)
+}
+
+/// Puts the card into the header of a safetensors file. The crate would write the strings in the order of a
+/// hash table, which changes from run to run.
+fn with_card(file: &[u8], card: &BTreeMap<String, String>) -> Result<Vec<u8>, ExportError> {
+    let format = |reason: &str| ExportError::Format(reason.to_owned());
+    let (length, rest) = file.split_first_chunk::<8>().ok_or_else(|| format("no header"))?;
+    let (header, data) = rest
+        .split_at_checked(u64::from_le_bytes(*length) as usize)
+        .ok_or_else(|| format("the header is cut off"))?;
+    let entries = header.strip_prefix(b"{").ok_or_else(|| format("the header is no object"))?;
+    let card = serde_json::to_string(card).map_err(|error| ExportError::Format(error.to_string()))?;
+    let mut header = format!("{{\"__metadata__\":{card},").into_bytes();
+    header.extend(entries.trim_ascii_end());
+    // The data begins at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header, data].concat())
+}
+
+/// Tensors of all layers.
+fn weights(network: &Folded) -> Result<BTreeMap<String, Bytes>, ExportError> {
+    let shapes = network.value_shapes();
+    let mut tensors = BTreeMap::new();
+    for (index, op) in network.ops.iter().enumerate() {
+        let Some(layer) = network.weights.get(op.name()) else { continue };
+        let name = op.name();
+        let n = shapes[index + 1].channels as usize;
+        let rows = layer.expand.as_ref().map_or(n, |expand| expand.len() / n);
+        // Axes after the rows: channels and taps, or features.
+        let axes: Vec<usize> = match op {
+            Op::Conv(conv) => {
+                let [height, width] = conv.window.kernel.map(usize::from);
+                vec![layer.weight.len() / rows / (height * width), height, width]
+            }
+            _ => vec![layer.weight.len() / rows],
+        };
+        let mut add = |suffix: &str, tensor: &dyn Fn(&str) -> Result<Bytes, ExportError>| {
+            let name = format!("{name}.{suffix}");
+            tensor(&name).map(|tensor| tensors.insert(name, tensor))
+        };
+        let shape = [&[rows][..], &axes].concat();
+        match &layer.expand {
+            None => {
+                add("weight", &|name| halves(name, shape.clone(), &layer.weight))?;
+                add("bias", &|name| singles(name, vec![n], &layer.bias))?;
+            }
+            Some(expand) => {
+                let ones = if axes.len() > 1 { &[1, 1][..] } else { &[] };
+                add("thin.weight", &|name| halves(name, shape.clone(), &layer.weight))?;
+                add("expand.weight", &|name| halves(name, [&[n, rows], ones].concat(), expand))?;
+                add("expand.bias", &|name| singles(name, vec![n], &layer.bias))?;
+            }
+        }
+    }
+    Ok(tensors)
+}
+
+/// An f16 tensor.
+fn halves(name: &str, shape: Vec<usize>, values: &[f32]) -> Result<Bytes, ExportError> {
+    finite(name, values)?;
+    let rounded: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+    if let Some(at) = rounded.iter().position(|value| value.is_infinite()) {
+        return Err(ExportError::Overflow { tensor: name.to_owned(), value: values[at] });
+    }
+    Ok(Bytes {
+        dtype: Dtype::F16,
+        shape,
+        data: rounded.iter().flat_map(|value| value.to_le_bytes()).collect(),
+    })
+}
+
+/// An f32 tensor.
+fn singles(name: &str, shape: Vec<usize>, values: &[f32]) -> Result<Bytes, ExportError> {
+    finite(name, values)?;
+    Ok(Bytes {
+        dtype: Dtype::F32,
+        shape,
+        data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+    })
+}
+
+fn finite(name: &str, values: &[f32]) -> Result<(), ExportError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(element) => Err(ExportError::NotFinite { tensor: name.to_owned(), element }),
+        None => Ok(()),
+    }
+}
+
+/// Bytes of the program: header, then the operations, in postcard's format.
+fn program(network: &Folded) -> Result<Vec<u8>, ExportError> {
+    let format = |reason: String| ExportError::Format(reason);
+    let mut header = Header {
+        version: FORMAT_VERSION,
+        input: network.input,
+        mean: [0.0; _],
+        std: [1.0; _],
+        classes: network.classes,
+        ops: u16::try_from(network.ops.len())
+            .map_err(|_| format(format!("{} operations are more than a program holds", network.ops.len())))?,
+    };
+    let channels = network.input.channels as usize;
+    if channels > header.mean.len() {
+        return Err(format(format!("{channels} input channels are more than a program normalises")));
+    }
+    header.mean[..channels].copy_from_slice(&network.normalization.mean);
+    header.std[..channels].copy_from_slice(&network.normalization.std);
+    let postcard = |error: postcard::Error| ExportError::Format(error.to_string());
+    let mut bytes = postcard::to_allocvec(&header).map_err(postcard)?;
+    for op in &network.ops {
+        bytes.extend(postcard::to_allocvec(op).map_err(postcard)?);
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,183 @@
+//! The network as the device runs it: batch normalisation merged, layers factored, still in f32.
+
+use std::collections::BTreeMap;
+
+use half::f16;
+use lrpet_runtime::model::{Op, Shape};
+use rayon::prelude::*;
+
+use super::{Checkpoint, ExportError};
+use crate::data::Normalization;
+use crate::lrpet::rank::PlannedLayer;
+use crate::lrpet::{BN_EPSILON, Factors, RankPlan, Spectrum, bn_scale};
+use crate::network::Network;
+
+/// Weights of one layer of a folded network, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerWeights {
+    /// Dense `[n, c, kh, kw]`, depthwise `[n, 1, kh, kw]` or thin `[r, c, kh, kw]`.
+    pub weight: Vec<f32>,
+    /// Expand `[n, r]` of a pair.
+    pub expand: Option<Vec<f32>>,
+    /// Bias `[n]`.
+    pub bias: Vec<f32>,
+}
+
+/// A network without batch normalisation, in the operations of the program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Folded {
+    /// Shape of the input image.
+    pub input: Shape,
+    /// Number of logits.
+    pub classes: u32,
+    /// How pixels become the input.
+    pub normalization: Normalization,
+    /// The operations, with pairs where layers were factored.
+    pub ops: Vec<Op<String>>,
+    /// Weights by name of layer.
+    pub weights: BTreeMap<String, LayerWeights>,
+}
+
+/// What factoring a layer kept.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct FactoredLayer {
+    /// Name of the layer.
+    pub name: String,
+    /// Rank of the pair.
+    pub rank: usize,
+    /// Share of the energy of the BN-rectified weight that the factors keep, 0 to 1, before any transfer.
+    pub energy_kept: f64,
+}
+
+impl Folded {
+    /// Merges batch normalisation and factors the layers of `plan`.
+    ///
+    /// A row of a dense layer becomes α·w with bias β + α·(b − μ); a pair factors diag(α)·M, so its expand
+    /// already has α. With `energy_transfer` each pair gets the whole energy of its layer (for weights that
+    /// were never projected).
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::check`], and [`ExportError::Lrpet`].
+    pub fn new(
+        network: &Network,
+        checkpoint: &Checkpoint,
+        plan: &RankPlan,
+        normalization: Normalization,
+        energy_transfer: bool,
+    ) -> Result<(Folded, Vec<FactoredLayer>), ExportError> {
+        checkpoint.check(network)?;
+        let fold = |layer: &PlannedLayer| -> Result<_, ExportError> {
+            let name = &layer.name;
+            let merged = Merged::new(network, layer.index, checkpoint);
+            let Some(rank) = layer.rank else {
+                return Ok((name.clone(), merged.dense(), None));
+            };
+            let (rows, alpha) = (merged.bias.len(), merged.alpha.as_deref());
+            let factors =
+                Factors::of_weight(name, merged.weight, rows, alpha, rank as usize, energy_transfer)?;
+            let report =
+                FactoredLayer { name: name.clone(), rank: factors.rank, energy_kept: factors.energy_kept };
+            let weights =
+                LayerWeights { weight: factors.thin, expand: Some(factors.expand), bias: merged.bias };
+            Ok((name.clone(), weights, Some(report)))
+        };
+        let layers: Vec<_> = plan.layers.par_iter().map(fold).collect();
+        let (mut weights, mut reports) = (BTreeMap::new(), Vec::new());
+        for layer in layers {
+            let (name, layer, report) = layer?;
+            weights.insert(name, layer);
+            reports.extend(report);
+        }
+        let (input, classes) = (network.input, network.classes);
+        Ok((Folded { input, classes, normalization, ops: plan.apply(network), weights }, reports))
+    }
+
+    /// The same network with every weight rounded to f16, as the model file holds it.
+    pub fn rounded(&self) -> Folded {
+        let round = |values: &[f32]| values.iter().map(|&value| f16::from_f32(value).to_f32()).collect();
+        let layer = |layer: &LayerWeights| LayerWeights {
+            weight: round(&layer.weight),
+            expand: layer.expand.as_deref().map(round),
+            bias: layer.bias.clone(),
+        };
+        let weights = self.weights.iter().map(|(name, weights)| (name.clone(), layer(weights))).collect();
+        Folded { weights, ..self.clone() }
+    }
+
+    /// The values of an image (H×W×C bytes), normalised, C×H×W.
+    pub fn input_values(&self, image: &[u8]) -> Vec<f32> {
+        let (channels, pixels) = (self.input.channels as usize, self.input.pixels());
+        let value = |at: usize| {
+            let (channel, pixel) = (at / pixels, at % pixels);
+            let Normalization { mean, std } = &self.normalization;
+            (f32::from(image[pixel * channels + channel]) / 255.0 - mean[channel]) / std[channel]
+        };
+        (0..channels * pixels).map(value).collect()
+    }
+
+    /// Shapes of all values, the input first.
+    pub fn value_shapes(&self) -> Vec<Shape> {
+        let mut shapes = vec![self.input];
+        for op in &self.ops {
+            let output = op.output_shape(shapes[usize::from(op.inputs().0)]);
+            shapes.push(output.expect("the network's layers chain, and ranks do not change shapes"));
+        }
+        shapes
+    }
+}
+
+/// Spectrum of the BN-rectified weight of every layer of `network`, by name: for ranks by energy.
+///
+/// # Errors
+/// Those of [`Checkpoint::check`], and [`ExportError::Lrpet`].
+pub fn spectra(
+    network: &Network,
+    checkpoint: &Checkpoint,
+) -> Result<BTreeMap<String, Spectrum>, ExportError> {
+    checkpoint.check(network)?;
+    let spectrum = |(index, name, _): (usize, &str, _)| {
+        let merged = Merged::new(network, index, checkpoint);
+        let spectrum = Spectrum::new(name, merged.weight, merged.bias.len(), merged.alpha.as_deref())?;
+        Ok((name.to_owned(), spectrum))
+    };
+    network.matrices().into_iter().map(spectrum).collect()
+}
+
+/// A layer's weight with the scale and bias of the normalisation that follows.
+struct Merged<'a> {
+    weight: &'a [f32],
+    alpha: Option<Vec<f64>>,
+    bias: Vec<f32>,
+}
+
+impl<'a> Merged<'a> {
+    /// `checkpoint` has passed its check against `network`.
+    fn new(network: &Network, index: usize, checkpoint: &'a Checkpoint) -> Merged<'a> {
+        let layer = &network.layers[index];
+        let name = layer.op.name();
+        let values = |name: &str| checkpoint.values(name).unwrap_or_default();
+        let weight = values(&format!("{name}.weight"));
+        let own_bias = checkpoint.values(&format!("{name}.bias"));
+        let Some(norm) = &layer.norm else {
+            return Merged { weight, alpha: None, bias: own_bias.unwrap_or_default().to_vec() };
+        };
+        let part = |part: &str| values(&format!("{norm}.{part}"));
+        let alpha = bn_scale(part("weight"), part("running_var"), BN_EPSILON);
+        let (beta, mean) = (part("bias"), part("running_mean"));
+        let bias = (0..alpha.len()).map(|row| {
+            let own = own_bias.map_or(0.0, |bias| f64::from(bias[row]));
+            (f64::from(beta[row]) + alpha[row] * (own - f64::from(mean[row]))) as f32
+        });
+        Merged { weight, bias: bias.collect(), alpha: Some(alpha) }
+    }
+
+    fn dense(self) -> LayerWeights {
+        let columns = self.weight.len() / self.bias.len();
+        let scaled = |(at, &value): (usize, &f32)| match &self.alpha {
+            Some(alpha) => (alpha[at / columns] * f64::from(value)) as f32,
+            None => value,
+        };
+        let weight = self.weight.iter().enumerate().map(scaled).collect();
+        LayerWeights { weight, expand: None, bias: self.bias }
+    }
+}

@@ -1,0 +1,176 @@
+//! A plain interpreter of a folded network in f64: slow, and as close to the definitions of the operations as
+//! can be written. The runtime and the candle engine are held against it.
+
+use half::f16;
+use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window};
+
+use super::{Folded, LayerWeights};
+
+/// How results are kept between operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// As computed.
+    F64,
+    /// Rounded to f16, as the runtime stores the image and each operation's result; the logits are not rounded.
+    F16,
+}
+
+/// Logits of one image, given as normalised values C×H×W.
+///
+/// # Panics
+/// Where `image` does not have the input's size.
+pub fn logits(network: &Folded, image: &[f32], storage: Storage) -> Vec<f64> {
+    values(network, image, storage).pop().unwrap_or_default()
+}
+
+/// Every value of the program for one image (normalised, C×H×W): the image, then each operation's result.
+///
+/// # Panics
+/// Where `image` does not have the input's size.
+pub fn values(network: &Folded, image: &[f32], storage: Storage) -> Vec<Vec<f64>> {
+    assert_eq!(image.len(), network.input.len(), "one value for each channel of each pixel");
+    let shapes = network.value_shapes();
+    let store = |value: f64| if storage == Storage::F16 { f16::from_f64(value).to_f64() } else { value };
+    let mut values: Vec<Vec<f64>> = vec![image.iter().map(|&value| store(f64::from(value))).collect()];
+    for (op, &output) in network.ops.iter().zip(&shapes[1..]) {
+        let (first, second) = op.inputs();
+        let input = Map { values: &values[usize::from(first)], shape: shapes[usize::from(first)] };
+        let weights = || &network.weights[op.name()];
+        let (mut result, activation) = match op {
+            Op::Conv(layer) => (conv(input, layer, weights(), output), layer.activation),
+            Op::Linear(layer) => (linear(input, weights()), layer.activation),
+            Op::Pool(layer) => (pool(input, layer, output), Activation::None),
+            Op::GlobalAveragePool { .. } => {
+                let pixels = input.shape.pixels();
+                let means =
+                    input.values.chunks_exact(pixels).map(|plane| plane.iter().sum::<f64>() / pixels as f64);
+                (means.collect(), Activation::None)
+            }
+            Op::PadShortcut(layer) => (pad_shortcut(input, layer, output), Activation::None),
+            Op::Add { activation, .. } => (input.values.to_vec(), *activation),
+        };
+        if let Some(second) = second {
+            let summand = &values[usize::from(second)];
+            result.iter_mut().zip(summand).for_each(|(value, summand)| *value += summand);
+        }
+        let last = values.len() == network.ops.len();
+        for value in &mut result {
+            let activated = activate(*value, activation);
+            *value = if last { activated } else { store(activated) };
+        }
+        values.push(result);
+    }
+    values
+}
+
+/// A feature map.
+#[derive(Clone, Copy)]
+struct Map<'a> {
+    values: &'a [f64],
+    shape: Shape,
+}
+
+impl Map<'_> {
+    /// Value at a pixel, none outside the image.
+    fn at(&self, channel: usize, y: i64, x: i64) -> Option<f64> {
+        let (height, width) = (self.shape.height as usize, self.shape.width as usize);
+        let y = usize::try_from(y).ok().filter(|&y| y < height)?;
+        let x = usize::try_from(x).ok().filter(|&x| x < width)?;
+        Some(self.values[(channel * height + y) * width + x])
+    }
+}
+
+/// Pixels under each tap of the window at output pixel (y, x), in row-major order of taps.
+fn taps(window: &Window, y: usize, x: usize) -> impl Iterator<Item = (i64, i64)> + use<> {
+    let Window { kernel: [height, width], stride, padding } = *window;
+    let top = y as i64 * i64::from(stride[0]) - i64::from(padding[0]);
+    let left = x as i64 * i64::from(stride[1]) - i64::from(padding[1]);
+    (0..i64::from(height)).flat_map(move |dy| (0..i64::from(width)).map(move |dx| (top + dy, left + dx)))
+}
+
+/// Fills an output map from a function of channel, row and column.
+fn fill(shape: Shape, value: impl Fn(usize, usize, usize) -> f64) -> Vec<f64> {
+    let (height, width) = (shape.height as usize, shape.width as usize);
+    (0..shape.len()).map(|at| value(at / (height * width), at / width % height, at % width)).collect()
+}
+
+/// Convolution with bias; a pair is the thin convolution and then a 1×1 one.
+fn conv(input: Map<'_>, layer: &Conv<String>, weights: &LayerWeights, output: Shape) -> Vec<f64> {
+    let depthwise = layer.weights == Weights::Depthwise;
+    let taps_count = layer.window.taps() as usize;
+    let channels = if depthwise { 1 } else { input.shape.channels as usize };
+    let convolve = |weight: &[f32], out_channels: usize| {
+        fill(Shape { channels: out_channels as u32, ..output }, |n, y, x| {
+            let filter = &weight[n * channels * taps_count..(n + 1) * channels * taps_count];
+            let mut sum = 0.0;
+            for (c, filter) in filter.chunks_exact(taps_count).enumerate() {
+                let channel = if depthwise { n } else { c };
+                for ((y, x), &weight) in taps(&layer.window, y, x).zip(filter) {
+                    sum += f64::from(weight) * input.at(channel, y, x).unwrap_or(0.0);
+                }
+            }
+            sum
+        })
+    };
+    let pixels = output.pixels();
+    let n = output.channels as usize;
+    let mut result = match &weights.expand {
+        None => convolve(&weights.weight, n),
+        Some(expand) => {
+            let rank = expand.len() / n;
+            let thin = convolve(&weights.weight, rank);
+            fill(output, |n, y, x| {
+                let pixel = y * output.width as usize + x;
+                (0..rank).map(|k| f64::from(expand[n * rank + k]) * thin[k * pixels + pixel]).sum()
+            })
+        }
+    };
+    for (plane, &bias) in result.chunks_exact_mut(pixels).zip(&weights.bias) {
+        plane.iter_mut().for_each(|value| *value += f64::from(bias));
+    }
+    result
+}
+
+fn linear(input: Map<'_>, weights: &LayerWeights) -> Vec<f64> {
+    let multiply = |weight: &[f32], x: &[f64]| -> Vec<f64> {
+        weight
+            .chunks_exact(x.len())
+            .map(|row| row.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum())
+            .collect()
+    };
+    let first = multiply(&weights.weight, input.values);
+    let result = match &weights.expand {
+        None => first,
+        Some(expand) => multiply(expand, &first),
+    };
+    result.iter().zip(&weights.bias).map(|(value, &bias)| value + f64::from(bias)).collect()
+}
+
+/// Largest value or mean of the taps inside the image.
+fn pool(input: Map<'_>, layer: &Pool, output: Shape) -> Vec<f64> {
+    fill(output, |channel, y, x| {
+        let inside: Vec<f64> =
+            taps(&layer.window, y, x).filter_map(|(y, x)| input.at(channel, y, x)).collect();
+        match layer.kind {
+            PoolKind::Max => inside.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            PoolKind::Average => inside.iter().sum::<f64>() / inside.len() as f64,
+        }
+    })
+}
+
+fn pad_shortcut(input: Map<'_>, layer: &PadShortcut, output: Shape) -> Vec<f64> {
+    let before = ((layer.out_channels - input.shape.channels) / 2) as usize;
+    let stride = usize::from(layer.stride);
+    fill(output, |channel, y, x| {
+        let source = channel.checked_sub(before).filter(|&source| source < input.shape.channels as usize);
+        source.and_then(|source| input.at(source, (y * stride) as i64, (x * stride) as i64)).unwrap_or(0.0)
+    })
+}
+
+fn activate(value: f64, activation: Activation) -> f64 {
+    match activation {
+        Activation::None => value,
+        Activation::Relu => value.max(0.0),
+        Activation::Relu6 => value.clamp(0.0, 6.0),
+    }
+}

@@ -1,0 +1,360 @@
+//! The whole of export: folding, factoring, the file, and three ways to compute its logits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use lrpet_runtime::model::{
+    Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
+};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::checkpoint::tests::{network, random};
+use super::evaluate::check_data;
+use super::file::serialize;
+use super::reference::{Storage, logits, values};
+use super::*;
+use crate::data::dataset::tests::noise;
+use crate::data::{Dataset, Normalization};
+use crate::lrpet::{BN_EPSILON, LayerWeight, Options, RankPlan, bn_scale, project};
+use crate::network::Network;
+
+fn normalization(channels: usize) -> Normalization {
+    Normalization {
+        mean: vec![0.4, 0.5, 0.3][..channels].to_vec(),
+        std: vec![0.3, 0.25, 0.2][..channels].to_vec(),
+    }
+}
+
+fn card() -> Card {
+    let classes = (0..5).map(|class| format!("class {class}")).collect();
+    Card {
+        dataset: "noise".into(),
+        classes,
+        prune: "0.6".into(),
+        command: "lrpet \"test\"".into(),
+        ..Card::default()
+    }
+}
+
+fn folded(network: &Network, checkpoint: &Checkpoint, plan: &RankPlan) -> Folded {
+    let channels = network.input.channels as usize;
+    Folded::new(network, checkpoint, plan, normalization(channels), false).unwrap().0
+}
+
+fn exported(network: &Network, plan: &RankPlan, data: &Dataset) -> Exported {
+    let checkpoint = random(network, 3);
+    let normalization = normalization(network.input.channels as usize);
+    let request = Request {
+        network,
+        checkpoint: &checkpoint,
+        plan,
+        energy_transfer: false,
+        normalization: &normalization,
+        card: &card(),
+        samples: Some(data),
+    };
+    export(&request).unwrap()
+}
+
+/// Largest difference as a share of the largest of `b` (at least 1).
+fn difference(a: impl IntoIterator<Item = f64>, b: &[f64]) -> f64 {
+    let scale = b.iter().fold(1.0_f64, |most, value| most.max(value.abs()));
+    a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale
+}
+
+/// A network with every operation and every liberty of a window, weights drawn by `seed`.
+fn every_operation(seed: u64) -> Folded {
+    let window = |kernel, stride, padding| Window { kernel, stride, padding };
+    let conv = |name: &str, input, out_channels, window, weights, residual, activation| {
+        Op::Conv(Conv { name: name.into(), input, out_channels, window, weights, residual, activation })
+    };
+    let (pair, none) = (|rank| Weights::Pair { rank }, Activation::None);
+    let ops = vec![
+        // 3×11×9 → 6×6×9: another stride and padding on each axis.
+        conv("a", 0, 6, window([3, 2], [2, 1], [1, 1, 2, 0]), Weights::Dense, None, Activation::Relu),
+        conv("b", 1, 6, window([3, 3], [1, 1], [1; 4]), Weights::Depthwise, None, Activation::Relu6),
+        conv("c", 2, 6, window([3, 3], [1, 1], [1; 4]), pair(2), Some(1), none),
+        Op::Add { inputs: [3, 2], activation: Activation::Relu },
+        // 6×6×9 → 6×3×4.
+        Op::Pool(Pool { input: 4, kind: PoolKind::Max, window: window([3, 3], [2, 2], [1, 0, 0, 0]) }),
+        Op::PadShortcut(PadShortcut { input: 4, out_channels: 9, stride: 2 }),
+        Op::Pool(Pool { input: 6, kind: PoolKind::Average, window: window([3, 2], [2, 3], [1, 0, 1, 1]) }),
+        conv("d", 5, 7, window([1, 1], [1, 1], [0; 4]), pair(3), None, none),
+        conv("e", 8, 9, window([3, 3], [2, 3], [1, 1, 1, 1]), Weights::Dense, None, none),
+        Op::Add { inputs: [9, 7], activation: none },
+        Op::GlobalAveragePool { input: 10 },
+        Op::Linear(Linear {
+            name: "f".into(),
+            input: 11,
+            out_features: 8,
+            weights: pair(2),
+            activation: Activation::Relu,
+        }),
+        Op::Linear(Linear {
+            name: "g".into(),
+            input: 12,
+            out_features: 5,
+            weights: Weights::Dense,
+            activation: none,
+        }),
+    ];
+    let input = Shape::new(3, 11, 9);
+    let mut network =
+        Folded { input, classes: 5, normalization: normalization(3), ops, weights: BTreeMap::new() };
+    let shapes = network.value_shapes();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut draw = |count: usize, fan: usize| -> Vec<f32> {
+        let bound = (3.0 / fan as f32).sqrt();
+        (0..count).map(|_| rng.random_range(-bound..bound)).collect()
+    };
+    for (op, output) in network.ops.iter().zip(&shapes[1..]) {
+        let (weights, taps) = match op {
+            Op::Conv(conv) => (conv.weights, conv.window.taps() as usize),
+            Op::Linear(linear) => (linear.weights, 1),
+            _ => continue,
+        };
+        let (n, c) = (output.channels as usize, shapes[usize::from(op.inputs().0)].channels as usize);
+        let (rows, fan) = match weights {
+            Weights::Dense => (n, c * taps),
+            Weights::Depthwise => (n, taps),
+            Weights::Pair { rank } => (rank as usize, c * taps),
+        };
+        let layer = LayerWeights {
+            weight: draw(rows * fan, fan),
+            expand: matches!(weights, Weights::Pair { .. }).then(|| draw(n * rows, rows)),
+            bias: draw(n, 10),
+        };
+        network.weights.insert(op.name().to_owned(), layer);
+    }
+    network
+}
+
+/// Batch normalisation written out after the raw convolution is what the folded layer computes.
+#[test]
+fn folding_is_convolution_and_then_normalisation() {
+    let net = network();
+    let mut checkpoint = random(&net, 5);
+    checkpoint.tensors.insert("conv1.bias".into(), Array { shape: vec![16], values: vec![0.7; 16] });
+    let mut merged = folded(&net, &checkpoint, &RankPlan::dense(&net));
+    let mut raw = merged.clone();
+    for network in [&mut raw, &mut merged] {
+        let Op::Conv(conv) = &mut network.ops[0] else { panic!("conv1 comes first") };
+        conv.activation = Activation::None;
+    }
+    let own = LayerWeights {
+        weight: checkpoint.values("conv1.weight").unwrap().to_vec(),
+        expand: None,
+        bias: vec![0.7; 16],
+    };
+    raw.weights.insert("conv1".into(), own);
+    let image = merged.input_values(noise(1, net.input, 5, 2).image(0));
+    let (raw, merged) = (values(&raw, &image, Storage::F64), values(&merged, &image, Storage::F64));
+    let part =
+        |part: &str, channel: usize| f64::from(checkpoint.values(&format!("bn1.{part}")).unwrap()[channel]);
+    let pixels = net.input.pixels();
+    let expected: Vec<f64> = raw[1]
+        .iter()
+        .enumerate()
+        .map(|(at, x)| {
+            let c = at / pixels;
+            (x - part("running_mean", c)) / (part("running_var", c) + 1e-5).sqrt() * part("weight", c)
+                + part("bias", c)
+        })
+        .collect();
+    assert!(difference(merged[1].iter().copied(), &expected) < 1e-6);
+}
+
+/// A pair of full rank is the dense layer; after a projection so is the pair of the projected rank.
+#[test]
+fn pairs_compute_what_their_dense_layers_do() {
+    for name in ["resnet8", "resnet20"] {
+        let net = Network::by_name(name, Shape::new(2, 9, 8), 5).unwrap();
+        let mut checkpoint = random(&net, 8);
+        let data = noise(3, net.input, 5, 1);
+        let same = |checkpoint: &Checkpoint, plan: &RankPlan, bound: f64| {
+            let (pair, dense) =
+                (folded(&net, checkpoint, plan), folded(&net, checkpoint, &RankPlan::dense(&net)));
+            assert!(pair.weights.values().any(|layer| layer.expand.is_some()));
+            for index in 0..data.len() {
+                let image = dense.input_values(data.image(index));
+                let expected = logits(&dense, &image, Storage::F64);
+                let off = difference(logits(&pair, &image, Storage::F64), &expected);
+                assert!(off < bound, "{name}: {off}");
+            }
+        };
+        let mut full = RankPlan::dense(&net);
+        full.layers.iter_mut().for_each(|l| l.rank = Some(l.matrix.rows.min(l.matrix.columns)));
+        same(&checkpoint, &full, 1e-5);
+
+        let plan = RankPlan::uniform(&net, 0.6).unwrap();
+        for (layer, rank) in plan.pairs() {
+            let alpha = net.layers[layer.index].norm.as_ref().map(|norm| {
+                let values = |part: &str| checkpoint.values(&format!("{norm}.{part}")).unwrap();
+                bn_scale(values("weight"), values("running_var"), BN_EPSILON)
+            });
+            let weight = &mut checkpoint.tensors.get_mut(&format!("{}.weight", layer.name)).unwrap().values;
+            let rows = layer.matrix.rows as usize;
+            let mut weight = LayerWeight { name: &layer.name, weight, rows, alpha, rank: rank as usize };
+            project(&mut weight, &Options::default()).unwrap();
+        }
+        same(&checkpoint, &plan, 1e-4);
+        let (_, layers) = Folded::new(&net, &checkpoint, &plan, normalization(2), false).unwrap();
+        assert!(layers.iter().all(|layer| layer.energy_kept > 1.0 - 1e-9));
+    }
+}
+
+#[test]
+fn the_file_holds_the_rounded_network_and_is_the_same_every_time() {
+    let net = network();
+    let plan = RankPlan::uniform(&net, 0.6).unwrap();
+    let data = noise(20, net.input, 5, 1);
+    let model = exported(&net, &plan, &data);
+    let bytes = Aligned::copy(&model.to_bytes().unwrap());
+    assert_eq!(exported(&net, &plan, &data).to_bytes().unwrap(), bytes.bytes());
+
+    // Any reader opens it.
+    let (length, header) = safetensors::SafeTensors::read_metadata(bytes.bytes()).unwrap();
+    assert_eq!((8 + length) % 8, 0);
+    let metadata = header.metadata().as_ref().unwrap();
+    assert_eq!(metadata["ranks"], plan.to_string());
+    assert_eq!(metadata["command"], "lrpet \"test\"");
+    assert_eq!((metadata["input"].as_str(), metadata["mean"].as_str()), ("1x12x10", "0.4"));
+    assert_eq!(metadata["macs"], plan.cost().macs.to_string());
+    assert!(!metadata.contains_key("accuracy"));
+    let file = safetensors::SafeTensors::deserialize(bytes.bytes()).unwrap();
+    let shape = |name: &str| file.tensor(name).unwrap().shape().to_vec();
+    assert_eq!(shape("layer1.0.conv1.thin.weight"), [6, 16, 3, 3]);
+    assert_eq!(shape("layer1.0.conv1.expand.weight"), [16, 6, 1, 1]);
+    assert_eq!(shape("fc.expand.weight"), [5, 2]);
+    assert_eq!(shape("selfcheck.images"), [4, 12, 10, 1]);
+    let weights: usize = file
+        .iter()
+        .filter(|(name, _)| name.ends_with(".weight") || name.ends_with(".bias"))
+        .map(|(_, view)| view.data().len())
+        .sum();
+    assert_eq!(weights as u64, plan.cost().weight_bytes);
+
+    // The runtime takes it, and it holds what was put in.
+    let read = checked(bytes.bytes(), "model").unwrap();
+    assert_eq!(Folded::from_model(&read).unwrap(), model.folded.rounded());
+    let check = read.self_check().unwrap();
+    assert_eq!(check.samples(), 4);
+    let samples = data.spread(4);
+    for (i, &sample) in samples.iter().enumerate() {
+        assert_eq!(check.image(i), data.image(sample));
+    }
+    let labels: std::collections::BTreeSet<u32> = samples.iter().map(|&sample| data.labels[sample]).collect();
+    assert_eq!(labels.len(), 4, "one image a class");
+}
+
+/// The runtime is the reference with f16 activations, near the exact reference, and both engines agree on the
+/// class wherever the first two logits are further apart than that.
+#[test]
+fn runtime_reference_and_candle_agree() {
+    for (name, g) in [("resnet8", 0.0), ("resnet8", 0.6), ("resnet20", 0.7), ("resnet20b", 0.8)] {
+        let net = Network::by_name(name, Shape::new(3, 11, 13), 5).unwrap();
+        let data = noise(24, net.input, 5, 7);
+        let model = exported(&net, &RankPlan::uniform(&net, g).unwrap(), &data);
+        let bytes = Aligned::copy(&model.to_bytes().unwrap());
+        let read = checked(bytes.bytes(), "model").unwrap();
+        let network = Folded::from_model(&read).unwrap();
+        let device = Device::Cpu;
+        let counted = std::sync::atomic::AtomicUsize::new(0);
+        let count = |images| {
+            counted.fetch_add(images, std::sync::atomic::Ordering::Relaxed);
+        };
+        let runtime = runtime_logits(&read, &data, count).unwrap();
+        assert_eq!(counted.into_inner(), data.len());
+        let candle = Engine::new(&network, &device).unwrap().logits(&Arc::new(data.clone())).unwrap();
+        for (index, (runtime, candle)) in runtime.rows().zip(candle.rows()).enumerate() {
+            let image = network.input_values(data.image(index));
+            let wide = |row: &[f32]| row.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+            let exact = logits(&network, &image, Storage::F64);
+            let stored = logits(&network, &image, Storage::F16);
+            assert!(difference(wide(candle), &exact) < 1e-5, "{name} {g}");
+            assert!(difference(wide(runtime), &stored) < 2e-3, "{name} {g}");
+            assert!(difference(wide(runtime), &exact) < 1e-2, "{name} {g}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Every operation, window and kind of weights: candle against the reference, runtime against the
+    /// reference.
+    #[test]
+    fn every_operation_agrees(seed: u64) {
+        let network = every_operation(seed).rounded();
+        let data = noise(3, network.input, 5, seed);
+        let bytes = Aligned::copy(&serialize(&network, &BTreeMap::new(), None).unwrap());
+        let model = checked(bytes.bytes(), "model").unwrap();
+        prop_assert_eq!(&Folded::from_model(&model).unwrap(), &network);
+        let device = Device::Cpu;
+        let engine = Engine::new(&network, &device).unwrap();
+        let runtime = runtime_logits(&model, &data, |_| ()).unwrap();
+        for (index, runtime) in runtime.rows().enumerate() {
+            let image = network.input_values(data.image(index));
+            let input = Tensor::from_vec(image.clone(), (1, 3, 11, 9), &device).unwrap();
+            let candle = engine.forward(&input).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let exact = logits(&network, &image, Storage::F64);
+            let stored = logits(&network, &image, Storage::F16);
+            prop_assert!(difference(candle.iter().map(|&x| f64::from(x)), &exact) < 1e-5);
+            prop_assert!(difference(runtime.iter().map(|&x| f64::from(x)), &stored) < 2e-3);
+        }
+    }
+}
+
+#[test]
+fn weights_beyond_f16_are_refused_by_name() {
+    let net = network();
+    let mut checkpoint = random(&net, 1);
+    checkpoint.tensors.get_mut("layer2.0.bn1.weight").unwrap().values[2] = 1e7;
+    let network = folded(&net, &checkpoint, &RankPlan::dense(&net));
+    let error = serialize(&network, &BTreeMap::new(), None).unwrap_err().to_string();
+    assert!(error.contains("layer2.0.conv1.weight") && error.contains("65504"), "{error}");
+    let mut network = every_operation(1);
+    network.weights.get_mut("c").unwrap().bias[1] = f32::NAN;
+    let error = serialize(&network, &BTreeMap::new(), None).unwrap_err().to_string();
+    assert!(error.contains("c.expand.bias"), "{error}");
+}
+
+#[test]
+fn activations_beyond_f16_and_foreign_samples_are_refused() {
+    let net = network();
+    let mut checkpoint = random(&net, 1);
+    checkpoint.tensors.get_mut("layer2.0.bn1.bias").unwrap().values[2] = 1e5;
+    let (plan, normalization) = (RankPlan::dense(&net), normalization(1));
+    let data = noise(8, net.input, 5, 1);
+    let card = card();
+    let request = Request {
+        network: &net,
+        checkpoint: &checkpoint,
+        plan: &plan,
+        energy_transfer: false,
+        normalization: &normalization,
+        card: &card,
+        samples: Some(&data),
+    };
+    let error = export(&request).unwrap_err().to_string();
+    assert!(error.contains("layer2.0.conv1") && error.contains("beyond f16"), "{error}");
+    let foreign = noise(8, Shape::new(1, 10, 12), 5, 1);
+    let error = export(&Request { samples: Some(&foreign), ..request }).unwrap_err().to_string();
+    assert!(error.contains("1×12×10") && error.contains("1×10×12"), "{error}");
+
+    let bytes = Aligned::copy(&export(&Request { samples: None, ..request }).unwrap().to_bytes().unwrap());
+    let model = checked(bytes.bytes(), "model").unwrap();
+    assert!(model.self_check().is_none());
+    check_data(&model, &data).unwrap();
+    let more = noise(8, net.input, 6, 1);
+    assert!(check_data(&model, &more).unwrap_err().to_string().contains("5 classes"));
+    assert!(
+        checked(&bytes.bytes()[..100], "cut.safetensors")
+            .unwrap_err()
+            .to_string()
+            .contains("cut.safetensors")
+    );
+}

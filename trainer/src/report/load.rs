@@ -1,0 +1,271 @@
+//! Reading reports and putting several of them together.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::schema::{Origin, Report};
+
+/// Name of a report in its folder.
+pub const FILE_NAME: &str = "report.json";
+
+/// Why a report cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file or folder cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// What was opened.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A folder without a report.
+    #[error(
+        "{}: no {FILE_NAME} here or in the folders directly below; name a folder that a run wrote, or the file",
+        path.display()
+    )]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Not JSON: a truncated file, or another kind of file.
+    #[error("{}: not a JSON document: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+    /// A field that is missing, or of the wrong type.
+    #[error("{}: field {field}: {message}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// Path of the field, such as `models[1].inspect.macs`.
+        field: String,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+}
+
+/// Reads the report `path`: a file, a folder that holds `report.json`, or a folder whose subfolders hold one each
+/// (they are merged in the order of their names).
+///
+/// # Errors
+/// [`Error`], which names the file and the field.
+pub fn load(path: &Path) -> Result<Report, Error> {
+    if !path.is_dir() {
+        return read(path);
+    }
+    let file = path.join(FILE_NAME);
+    if file.exists() {
+        return read(&file);
+    }
+    let unreadable = |source| Error::Read { path: path.to_owned(), source };
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let folder = entry.map_err(unreadable)?.path();
+        if folder.join(FILE_NAME).exists() {
+            folders.push(folder);
+        }
+    }
+    folders.sort();
+    if folders.is_empty() { Err(Error::Missing { path: path.to_owned() }) } else { load_all(&folders) }
+}
+
+/// Reads and [merges](merge) several reports; each is labelled with the name of its folder.
+///
+/// # Errors
+/// As [`load`], for the first report that cannot be read.
+pub fn load_all(paths: &[PathBuf]) -> Result<Report, Error> {
+    let reports = paths.iter().map(|path| Ok((label(path), load(path)?))).collect::<Result<_, Error>>()?;
+    Ok(merge(reports))
+}
+
+/// Puts labelled reports into one, in the order given; a single report is returned as it is. Names of models that
+/// occur in several reports get the label as prefix (`label/name`), and every model keeps the label as its origin.
+pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
+    if reports.len() <= 1 {
+        return reports.pop().map(|(_, report)| report).unwrap_or_default();
+    }
+    let titles: HashSet<_> = reports.iter().map(|(_, report)| report.title.clone()).collect();
+    let title = match reports.first() {
+        Some((_, first)) if titles.len() == 1 => first.title.clone(),
+        _ => Some(format!("{} runs side by side", reports.len())),
+    };
+    let shared = shared_names(&reports);
+    let mut merged = Report { title, ..Report::default() };
+    let mut labels = Names::default();
+    let mut names = Names::default();
+    for (label, report) in reports {
+        let label = labels.unique(label);
+        let nested = !report.origins.is_empty();
+        for mut model in report.models {
+            if shared.contains(&model.name) {
+                model.name = format!("{label}/{}", model.name);
+            }
+            model.name = names.unique(model.name);
+            model.origin = Some(match model.origin {
+                Some(origin) if nested => format!("{label}/{origin}"),
+                _ => label.clone(),
+            });
+            merged.models.push(model);
+        }
+        if nested {
+            let inner = report.origins.into_iter();
+            merged.origins.extend(inner.map(|o| Origin { label: format!("{label}/{}", o.label), ..o }));
+        } else {
+            merged.origins.push(Origin {
+                label,
+                title: report.title,
+                created: report.created,
+                command: report.command,
+                version: report.version,
+                revision: report.revision,
+                host: report.host,
+                dataset: report.dataset,
+                steps: report.steps,
+            });
+        }
+    }
+    merged
+}
+
+fn read(path: &Path) -> Result<Report, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Report, Error> {
+    let syntax =
+        |error: serde_json::Error| Error::Syntax { path: path.to_owned(), message: error.to_string() };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let report = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        let error = error.into_inner();
+        if error.is_data() {
+            let field = if field == "." { "(the whole document)".to_owned() } else { field };
+            Error::Field { path: path.to_owned(), field, message: error.to_string() }
+        } else {
+            syntax(error)
+        }
+    })?;
+    json.end().map_err(syntax)?;
+    Ok(report)
+}
+
+/// Name of the folder of a report: of `path` itself where it is a folder, else of the one that it lies in.
+fn label(path: &Path) -> String {
+    let absolute = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = if absolute.is_dir() { Some(absolute.as_path()) } else { absolute.parent() };
+    let name = folder.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "report".to_owned())
+}
+
+/// Names of models that occur in more than one of the reports.
+fn shared_names(reports: &[(String, Report)]) -> HashSet<String> {
+    let mut seen = HashSet::new();
+    let mut shared = HashSet::new();
+    for (_, report) in reports {
+        let names: HashSet<_> = report.models.iter().map(|model| &model.name).collect();
+        shared.extend(names.into_iter().filter(|name| !seen.insert(*name)).cloned());
+    }
+    shared
+}
+
+/// Hands out names, each once.
+#[derive(Default)]
+struct Names(HashSet<String>);
+
+impl Names {
+    /// `name`, or `name (2)`, `name (3)`, … where it was given out before.
+    fn unique(&mut self, name: String) -> String {
+        let mut candidate = name.clone();
+        let mut number = 2;
+        while !self.0.insert(candidate.clone()) {
+            candidate = format!("{name} ({number})");
+            number += 1;
+        }
+        candidate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Model;
+
+    fn message(text: &str) -> String {
+        parse(text, Path::new("demo/report.json")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn errors_name_file_and_field() {
+        let wrong = message(r#"{"models":[{"name":"a"},{"name":"b","prune":"much"}]}"#);
+        assert!(
+            wrong.starts_with("demo/report.json: field models[1].prune: invalid type: string"),
+            "{wrong}"
+        );
+        let missing = message(r#"{"models":[{"name":"a","bench":{"min_ms":1}}]}"#);
+        assert!(missing.contains("field models[0].bench: missing field `median_ms`"), "{missing}");
+        let other = message("[]");
+        assert!(other.contains("(the whole document)"), "{other}");
+        for text in ["", "{\"models\":[", "{\"models\":[]} trailing", "not json"] {
+            assert!(message(text).contains("not a JSON document"), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_and_absent_parts_are_tolerated() {
+        let text = r#"{"models":[{"name":"a","colour":"red","eval":{"runtime":null}}],"later":{"x":1},"title":null}"#;
+        let report = parse(text, Path::new("r.json")).unwrap();
+        assert_eq!(report.models[0].name, "a");
+        assert_eq!(report.title, None);
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let report = crate::report::fixture();
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(parse(&text, Path::new("r.json")).unwrap(), report);
+    }
+
+    #[test]
+    fn folders_are_searched_one_level_down_and_merged() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = load(dir.path()).unwrap_err().to_string();
+        assert!(missing.contains("no report.json"), "{missing}");
+        assert!(matches!(load(&dir.path().join("nothing")), Err(Error::Read { .. })));
+        for (folder, title) in [("g60", "net"), ("g30", "net")] {
+            let folder = dir.path().join(folder);
+            fs::create_dir(&folder).unwrap();
+            let text = format!(r#"{{"title":"{title}","models":[{{"name":"dense"}}],"command":"{title}"}}"#);
+            fs::write(folder.join(FILE_NAME), text).unwrap();
+        }
+        let merged = load(dir.path()).unwrap();
+        let names: Vec<_> = merged.models.iter().map(|model| model.name.as_str()).collect();
+        assert_eq!(names, ["g30/dense", "g60/dense"]);
+        assert_eq!(merged.title.as_deref(), Some("net"));
+        let one = load(&dir.path().join("g30")).unwrap();
+        assert_eq!((one.models[0].name.as_str(), one.origins.len()), ("dense", 0));
+    }
+
+    #[test]
+    fn merged_names_are_unique_at_every_level() {
+        let report = |names: &[&str]| Report {
+            models: names.iter().map(|name| Model { name: (*name).into(), ..Model::default() }).collect(),
+            ..Report::default()
+        };
+        let inner = merge(vec![("a".into(), report(&["x", "y"])), ("a".into(), report(&["x", "x"]))]);
+        let names = |report: &Report| report.models.iter().map(|m| m.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&inner), ["a/x", "y", "a (2)/x", "a (2)/x (2)"]);
+        let outer = merge(vec![("b".into(), inner), ("c".into(), report(&["y"]))]);
+        assert_eq!(names(&outer), ["a/x", "b/y", "a (2)/x", "a (2)/x (2)", "c/y"]);
+        let origins: Vec<_> = outer.origins.iter().map(|origin| origin.label.as_str()).collect();
+        assert_eq!(origins, ["b/a", "b/a (2)", "c"]);
+        for model in &outer.models {
+            assert!(origins.contains(&model.origin.as_deref().unwrap()), "{model:?}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The report of one or several runs: what each model costs and what it gives up, as a web page, as a markdown table
+//! and as a table for a terminal.
+//!
+//! [`schema`] is the document `report.json`, [`load()`] reads it and [`merge`] puts several together. [`html`],
+//! [`markdown`] and [`text`] render the same table: rows are metrics, columns are models, each low-rank model
+//! beside the ratio to its dense twin.
+
+mod chart;
+mod layers;
+mod load;
+mod memory;
+mod origin;
+mod page;
+mod plain;
+pub mod schema;
+mod summary;
+mod table;
+#[cfg(test)]
+mod tests;
+mod training;
+mod units;
+
+pub use load::{Error, FILE_NAME, load, load_all, merge};
+pub use page::html;
+pub use plain::{markdown, text};
+pub use schema::{Model, Report};
+pub use summary::summary;
+
+/// A report with invented figures, for tests only.
+#[cfg(test)]
+pub(crate) fn fixture() -> Report {
+    serde_json::from_str(include_str!("fixture.json")).expect("the fixture follows the schema")
+}

@@ -1,0 +1,173 @@
+//! The web page: one file that needs no network and no script.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::schema::Report;
+use super::summary::{realisations, sampling_error, summary, title};
+use super::table::{Cell, Column, Row, Table, boards};
+use super::{chart, layers, memory, origin, training, units};
+
+const STYLE: &str = include_str!("style.css");
+
+/// The report as one self-contained HTML page: no script, no network, light and dark, fit for paper.
+/// Exact figures stand in `title` attributes beside the rounded ones. All text of the report is escaped.
+pub fn html(report: &Report) -> String {
+    let table = Table::of(report);
+    let colours = chart::colours(report);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                // nothing may be loaded, so a report from elsewhere can be opened without a thought
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+                meta name="color-scheme" content="light dark";
+                link rel="icon" href="data:,";
+                title { (title(report)) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    p.kicker { (kicker(report)) }
+                    h1 { (title(report)) }
+                    p.summary { (summary(report).replace(" %", "\u{a0}%")) }
+                }
+                main {
+                    (comparison(report, &table, &colours))
+                    (training::section(report, &colours))
+                    (layers::section(report, &colours))
+                    (memory::section(report, &colours))
+                    (origin::section(report, &colours))
+                    (limits(report))
+                }
+                footer { "Made by " code { "lrpet report" } ". This page loads nothing and runs no script." }
+            }
+        }
+    };
+    // characters that HTML forbids, whatever brought them here
+    page.into_string().chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
+/// Network, data set and day, as far as they are the same for all.
+fn kicker(report: &Report) -> String {
+    let networks = report.models.iter().filter_map(|model| Some(model.inspect.as_ref()?.network.clone()));
+    let origins = origin::origins(report);
+    let sets = origins.iter().filter_map(|origin| Some(origin.dataset.as_ref()?.name.clone()));
+    let days =
+        origins.iter().filter_map(|origin| origin.created.as_ref()?.split('T').next().map(str::to_owned));
+    let facts = [single(networks), single(sets), single(days)];
+    facts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+/// The value that all have in common.
+fn single(mut values: impl Iterator<Item = String>) -> Option<String> {
+    let first = values.next()?;
+    values.all(|value| value == first).then_some(first)
+}
+
+fn comparison(report: &Report, table: &Table, colours: &[String]) -> Markup {
+    let realisations = realisations(report);
+    html! {
+        section #comparison {
+            h2 { "Dense against low-rank" }
+            @if table.rows.is_empty() {
+                p.absent { "Nothing was measured yet." }
+            } @else {
+                div.scroll {
+                    table.comparison.wide[table.columns.len() > 3] style=(format!("--models:{}", table.columns.len())) {
+                        thead {
+                            tr {
+                                th {}
+                                @for (column, colour) in table.columns.iter().zip(colours) { (head(table, column, colour)) }
+                            }
+                        }
+                        @for group in table.rows.chunk_by(|a, b| a.group == b.group) {
+                            tbody {
+                                tr.group { th colspan=(table.columns.len() + 1) scope="rowgroup" { (group[0].group) } }
+                                @for row in group { (line(row, colours)) }
+                            }
+                        }
+                    }
+                }
+            }
+            @for sentence in &realisations { p.note { (sentence) } }
+            @if !realisations.is_empty() {
+                p.note { "Realisation is the share of the cut in multiply-adds that became a cut in the figure; 1.00 is all of it." }
+            }
+            @if !table.not_measured.is_empty() {
+                p.absent { "Not measured, and left out: " (table.not_measured.join(", ")) "." }
+            }
+            p.note {
+                "1 KB = 1024 bytes; K, M, G are powers of 1000. × and points compare with the dense model. Rest the pointer on a figure for its exact value."
+            }
+        }
+    }
+}
+
+/// Head of a model's column; the dense model that it is compared with is named where there are several.
+fn head(table: &Table, column: &Column, colour: &str) -> Markup {
+    let mut others = table.columns.iter().filter_map(|column| column.baseline);
+    let several = column.baseline.is_some_and(|own| others.any(|other| other.name != own.name));
+    let ratio = column.model.prune.map(|g| format!("g = {g}"));
+    let against = column.baseline.filter(|_| several).map(|dense| format!("against {}", dense.name));
+    let note: Vec<_> = [ratio, against].into_iter().flatten().collect();
+    html! { th scope="col" { span class={ "swatch " (colour) } {} (column.model.name) small { (note.join(", ")) } } }
+}
+
+fn line(row: &Row, colours: &[String]) -> Markup {
+    html! {
+        tr {
+            th scope="row" { (row.label) small { (row.detail) } }
+            @for (cell, colour) in row.cells.iter().zip(colours) {
+                td {
+                    @match cell {
+                        Some(cell) => (value(cell, row, colour)),
+                        None => span.note title="not measured" { "–" },
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn value(cell: &Cell, row: &Row, colour: &str) -> Markup {
+    html! {
+        div.cell {
+            b.bad[!cell.good] title=(cell.exact) { (cell.text) }
+            @if let Some(versus) = &cell.versus { " " span.versus { (versus) } }
+            @if let Some(share) = cell.share { (chart::bar(colour, &[(share, "s0", format!("{}: {}", row.label, cell.exact))])) }
+        }
+    }
+}
+
+fn limits(report: &Report) -> Markup {
+    let counters: Vec<_> = boards(report).into_iter().map(|(_, counter)| counter).collect();
+    let trained: Vec<_> = report.models.iter().filter(|model| model.training.is_some()).collect();
+    html! {
+        section #limits {
+            h2 { "What the figures do not say" }
+            ul {
+                @if counters.contains(&"instructions") {
+                    li { "Executed instructions are counted on an emulator. They repeat exactly, but they are not cycles and not latency: a load, a multiplication and a division count alike, and flash wait states and caches do not show." }
+                }
+                @if report.models.iter().any(|model| model.bench.is_some()) {
+                    li { "Host latency is that of the machine named above, batch 1; it says little about a microcontroller." }
+                }
+                li { "Multiply-adds and parameters count convolutions and linear layers, without biases. A cut in multiply-adds is not by itself a cut in time." }
+                @if report.models.iter().any(|model| model.inspect.is_some()) {
+                    li { "Weight bytes are those of the tensors; a model file adds its header, and a flash image adds the code." }
+                }
+                @if let Some((half, images)) = sampling_error(report) {
+                    li {
+                        "With " (units::grouped(images as f64)) " test images an accuracy is known to about ±" (format!("{:.2}", half * 100.0))
+                        " points (95 %). Models tested on the same images can be told apart more finely than that."
+                    }
+                }
+                @if !trained.is_empty() {
+                    li { "Each model was trained once, with one seed. Another seed gives another accuracy." }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The table without a browser: GitHub markdown and aligned text.
+
+use unicode_width::UnicodeWidthStr;
+
+use super::schema::Report;
+use super::summary;
+use super::table::{Cell, Column, Row, Table};
+
+/// The table as GitHub markdown, for a README.
+pub fn markdown(report: &Report) -> String {
+    let table = Table::of(report);
+    let mut grid = Vec::new();
+    let mut header = vec![String::new()];
+    header.extend(cells_of(
+        &table.columns,
+        |column| escape(&column.model.name),
+        |column| escape(&versus(column)),
+    ));
+    grid.push(header);
+    grid.push((0..grid[0].len()).map(|i| if i == 0 { "---" } else { "---:" }.to_owned()).collect());
+    for row in &table.rows {
+        let place = if row.detail.is_empty() { String::new() } else { format!(" ({})", row.detail) };
+        let mut line = vec![escape(&format!("{}{place}", label(row)))];
+        line.extend(values(row, &table.columns).map(|value| escape(&value)));
+        grid.push(line);
+    }
+    let lines = grid.iter().map(|line| format!("| {} |\n", line.join(" | ")));
+    lines.collect()
+}
+
+/// The table for a terminal, under the title and the [summary](summary::summary): aligned columns, no colours.
+pub fn text(report: &Report) -> String {
+    let table = Table::of(report);
+    let mut grid = Vec::new();
+    let mut header = vec![String::new()];
+    header.extend(cells_of(
+        &table.columns,
+        |column| clean(&column.model.name),
+        |column| clean(&versus(column)),
+    ));
+    grid.push(header);
+    for row in &table.rows {
+        let place = if row.detail.is_empty() { String::new() } else { format!(", {}", row.detail) };
+        let mut line = vec![clean(&format!("{}{place}", label(row)))];
+        line.extend(values(row, &table.columns).map(|value| clean(&value)));
+        grid.push(line);
+    }
+    let widths: Vec<_> =
+        (0..grid[0].len()).map(|i| grid.iter().map(|line| line[i].width()).max().unwrap_or(0)).collect();
+    let mut out = format!("{}\n{}\n\n", clean(summary::title(report)), clean(&summary::summary(report)));
+    for (index, line) in grid.iter().enumerate() {
+        let cells = line.iter().zip(&widths).enumerate().map(|(i, (cell, width))| {
+            let space = " ".repeat(width - cell.width());
+            if i == 0 { format!("{cell}{space}") } else { format!("  {space}{cell}") }
+        });
+        out.push_str(cells.collect::<String>().trim_end());
+        out.push('\n');
+        if index == 0 {
+            let width = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
+            out.push_str(&"─".repeat(width));
+            out.push('\n');
+        }
+    }
+    for part in &table.not_measured {
+        out.push_str(&format!("Not measured: {part}.\n"));
+    }
+    out
+}
+
+/// One column for each model, and one more for each ratio.
+fn cells_of<'a, T>(
+    columns: &'a [Column<'a>],
+    model: impl Fn(&'a Column<'a>) -> T,
+    ratio: impl Fn(&'a Column<'a>) -> T,
+) -> Vec<T> {
+    let of = |column: &'a Column<'a>| {
+        std::iter::once(model(column)).chain(column.has_versus().then(|| ratio(column)))
+    };
+    columns.iter().flat_map(of).collect()
+}
+
+fn versus(column: &Column) -> String {
+    format!("against {}", column.baseline.map_or("the dense network", |dense| &dense.name))
+}
+
+fn values(row: &Row, columns: &[Column]) -> impl Iterator<Item = String> {
+    let of = |(cell, column): (&Option<Cell>, &Column)| {
+        let number = cell.as_ref().map_or("–", |cell| &cell.text).to_owned();
+        let ratio = cell.as_ref().and_then(|cell| cell.versus.clone()).unwrap_or_default();
+        std::iter::once(number).chain(column.has_versus().then_some(ratio))
+    };
+    row.cells.iter().zip(columns).flat_map(of).collect::<Vec<_>>().into_iter()
+}
+
+/// Label of a row that stands without the heading of its group.
+fn label(row: &Row) -> String {
+    match row.group {
+        group @ ("Flash" | "RAM") => format!("{group}: {}", lower_first(&row.label)),
+        _ => row.label.clone(),
+    }
+}
+
+fn lower_first(words: &str) -> String {
+    let mut chars = words.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// Control characters, which could move a terminal's cursor or end a line of a table, become spaces; so do no-break
+/// spaces, for who searches the text.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || c == '\u{a0}' { ' ' } else { c }).collect()
+}
+
+/// Text as one cell of a markdown table, taken literally.
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for c in clean(text).chars() {
+        if "\\`*_{}[]<>|#&~!$@".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}

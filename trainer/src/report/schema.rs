@@ -1,0 +1,395 @@
+//! The document `report.json`: what one run (or several, merged) measured.
+//!
+//! Fields that are not listed here are ignored. Parts that were not measured are absent or `null`; what is present must
+//! be complete, so that a renamed field is an error and not a silently missing figure.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Headline, such as "ResNet-8 on Fashion-MNIST".
+    #[serde(default)]
+    pub title: Option<String>,
+    /// When the report was made, RFC 3339.
+    #[serde(default)]
+    pub created: Option<String>,
+    /// The command that made it.
+    #[serde(default)]
+    pub command: Option<String>,
+    /// Version of `lrpet`.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Git revision of `lrpet`.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// The machine that trained and ran the host bench.
+    #[serde(default)]
+    pub host: Option<Host>,
+    /// The data set.
+    #[serde(default)]
+    pub dataset: Option<Dataset>,
+    /// One entry a model, dense ones included.
+    pub models: Vec<Model>,
+    /// Wall time of each step.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// The runs behind a merged report (see [`super::merge`]); empty for a single run, whose origin is the fields above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Origin>,
+}
+
+/// Where some of a merged report's models come from: the head of their own report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Name of the folder of the report, unique among the origins.
+    pub label: String,
+    /// As in [`Report`].
+    #[serde(default)]
+    pub title: Option<String>,
+    /// As in [`Report`].
+    #[serde(default)]
+    pub created: Option<String>,
+    /// As in [`Report`].
+    #[serde(default)]
+    pub command: Option<String>,
+    /// As in [`Report`].
+    #[serde(default)]
+    pub version: Option<String>,
+    /// As in [`Report`].
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// As in [`Report`].
+    #[serde(default)]
+    pub host: Option<Host>,
+    /// As in [`Report`].
+    #[serde(default)]
+    pub dataset: Option<Dataset>,
+    /// As in [`Report`].
+    #[serde(default)]
+    pub steps: Vec<Step>,
+}
+
+/// The machine that trained and ran the host bench.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// Name of the processor.
+    #[serde(default)]
+    pub cpu: Option<String>,
+    /// Threads that training used.
+    #[serde(default)]
+    pub threads: Option<u64>,
+    /// `rustc --version`.
+    #[serde(default)]
+    pub rustc: Option<String>,
+}
+
+/// The data set that the models were trained and tested on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// Name in the registry.
+    pub name: String,
+    /// Images of the training set, before a validation split is taken off.
+    #[serde(default)]
+    pub train_images: Option<u64>,
+    /// Images of the test set.
+    #[serde(default)]
+    pub test_images: Option<u64>,
+    /// Number of classes.
+    #[serde(default)]
+    pub classes: Option<u64>,
+    /// Shape of an image, `[c, h, w]`.
+    #[serde(default)]
+    pub shape: Option<[u64; 3]>,
+}
+
+/// Wall time of one step of the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// What was done.
+    pub name: String,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// One model and what was measured of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Name, unique in the report.
+    pub name: String,
+    /// File name of the model.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// SHA-256 of the file, hexadecimal.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// Pruning ratio g of the ranks, 0 for a dense model.
+    #[serde(default)]
+    pub prune: Option<f64>,
+    /// Label of the [`Origin`], in a merged report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Costs, by layer and in all.
+    #[serde(default)]
+    pub inspect: Option<Inspect>,
+    /// Accuracy on the test set.
+    #[serde(default)]
+    pub eval: Option<Eval>,
+    /// Latency on the host.
+    #[serde(default)]
+    pub bench: Option<Bench>,
+    /// What each board measured.
+    #[serde(default)]
+    pub boards: Vec<Board>,
+    /// How the training went.
+    #[serde(default)]
+    pub training: Option<Training>,
+}
+
+/// Costs of a model as stored, and (`_dense`) of the dense network that it replaces.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inspect {
+    /// Name of the network.
+    pub network: String,
+    /// Multiply-adds of one inference: convolutions and linear layers, without biases.
+    pub macs: u64,
+    /// The same of the dense network.
+    pub macs_dense: u64,
+    /// Weights, without biases.
+    pub params: u64,
+    /// The same of the dense network.
+    pub params_dense: u64,
+    /// Bytes of weights and biases in flash.
+    pub weight_bytes: u64,
+    /// The same of the dense network.
+    pub weight_bytes_dense: u64,
+    /// Bytes of the arena that holds the activations.
+    pub arena_bytes: u64,
+    /// The same of the dense network.
+    pub arena_bytes_dense: u64,
+    /// Layers in order of execution.
+    #[serde(default)]
+    pub layers: Vec<LayerCost>,
+}
+
+/// Costs of one layer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerCost {
+    /// Name; layers without weights may share one.
+    pub name: String,
+    /// What it is: `conv`, `pair`, `depthwise`, `linear`, …
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Shape of the input, `[c, h, w]`.
+    #[serde(default)]
+    pub input: Option<[u64; 3]>,
+    /// Shape of the output, `[n, h, w]`.
+    #[serde(default)]
+    pub output: Option<[u64; 3]>,
+    /// Rank r of a pair.
+    #[serde(default)]
+    pub rank: Option<u64>,
+    /// Number of singular values m of the layer's matrix.
+    #[serde(default)]
+    pub max_rank: Option<u64>,
+    /// As in [`Inspect`], of this layer.
+    pub macs: u64,
+    /// As in [`Inspect`], of this layer.
+    pub macs_dense: u64,
+    /// As in [`Inspect`], of this layer.
+    pub params: u64,
+    /// As in [`Inspect`], of this layer.
+    pub params_dense: u64,
+    /// As in [`Inspect`], of this layer.
+    pub weight_bytes: u64,
+    /// As in [`Inspect`], of this layer.
+    pub weight_bytes_dense: u64,
+}
+
+/// Accuracy on the test set, by the engine that computed it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Eval {
+    /// The no_std runtime, on the exported f16 model.
+    #[serde(default)]
+    pub runtime: Option<Accuracy>,
+    /// The trainer (candle), f32.
+    #[serde(default)]
+    pub candle: Option<Accuracy>,
+}
+
+/// Top-1 accuracy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Share of images classified right, 0 to 1.
+    pub accuracy: f64,
+    /// Number of images.
+    pub images: u64,
+}
+
+/// Latency of one inference on the host, batch 1.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bench {
+    /// Median, milliseconds.
+    pub median_ms: f64,
+    /// Fastest, milliseconds.
+    #[serde(default)]
+    pub min_ms: Option<f64>,
+    /// Slowest, milliseconds.
+    #[serde(default)]
+    pub max_ms: Option<f64>,
+    /// Inferences timed.
+    #[serde(default)]
+    pub iterations: Option<u64>,
+    /// Threads.
+    #[serde(default)]
+    pub threads: Option<u64>,
+    /// Instruction set of the kernels.
+    #[serde(default)]
+    pub isa: Option<String>,
+    /// By layer, in order of execution.
+    #[serde(default)]
+    pub layers: Vec<LayerTime>,
+}
+
+impl Bench {
+    /// What the kernels ran on, in words: "1 thread, avx512".
+    pub fn detail(&self) -> String {
+        let threads = self.threads.map(|n| format!("{n} thread{}", if n == 1 { "" } else { "s" }));
+        [threads, self.isa.clone()].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Time of one layer on the host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerTime {
+    /// Name of the layer.
+    pub name: String,
+    /// Median, milliseconds.
+    pub median_ms: f64,
+}
+
+/// What one board (emulated or real) measured of a model that is linked into its firmware.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Board {
+    /// Name of the board.
+    pub board: String,
+    /// Its core.
+    #[serde(default)]
+    pub core: Option<String>,
+    /// What `total` and `ticks` count: `instructions` or `cycles`.
+    pub counter: String,
+    /// Count of one inference.
+    pub total: u64,
+    /// By layer, in order of execution.
+    #[serde(default)]
+    pub layers: Vec<LayerTicks>,
+    /// Bytes of the whole image in flash.
+    #[serde(default)]
+    pub flash_bytes: Option<u64>,
+    /// Bytes of code in it.
+    #[serde(default)]
+    pub text_bytes: Option<u64>,
+    /// Bytes of the model file in it.
+    #[serde(default)]
+    pub model_bytes: Option<u64>,
+    /// Bytes of the arena in RAM.
+    #[serde(default)]
+    pub arena_bytes: Option<u64>,
+    /// Bytes of the other static data in RAM.
+    #[serde(default)]
+    pub static_bytes: Option<u64>,
+    /// Bytes of stack used.
+    #[serde(default)]
+    pub stack_bytes: Option<u64>,
+    /// Bytes of RAM in all: arena, static data and stack.
+    #[serde(default)]
+    pub ram_bytes: Option<u64>,
+    /// CRC of the outputs.
+    #[serde(default)]
+    pub crc: Option<String>,
+    /// Whether the outputs agreed with the model's own vectors.
+    #[serde(default)]
+    pub self_check: Option<bool>,
+}
+
+impl Board {
+    /// Bytes of RAM in all: as measured, or arena, static data and stack added up where all three are known.
+    pub fn ram(&self) -> Option<u64> {
+        self.ram_bytes.or_else(|| {
+            Some(self.arena_bytes?.saturating_add(self.static_bytes?).saturating_add(self.stack_bytes?))
+        })
+    }
+}
+
+/// Count of one layer on a board.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerTicks {
+    /// Name of the layer.
+    pub name: String,
+    /// Instructions or cycles, as [`Board::counter`] says.
+    pub ticks: u64,
+}
+
+/// How a training went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// One entry an epoch.
+    #[serde(default)]
+    pub epochs: Vec<Epoch>,
+    /// Wall time in all.
+    #[serde(default)]
+    pub seconds: Option<f64>,
+    /// Seed of weights, order and augmentation.
+    #[serde(default)]
+    pub seed: Option<u64>,
+    /// The command that trained it.
+    #[serde(default)]
+    pub command: Option<String>,
+}
+
+/// One epoch of a training.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Number, from 1.
+    pub epoch: u64,
+    /// Mean training loss.
+    #[serde(default)]
+    pub loss: Option<f64>,
+    /// Accuracy on the training images as augmented, 0 to 1.
+    #[serde(default)]
+    pub accuracy: Option<f64>,
+    /// Loss on the validation images.
+    #[serde(default)]
+    pub val_loss: Option<f64>,
+    /// Accuracy on the validation images, 0 to 1.
+    #[serde(default)]
+    pub val_accuracy: Option<f64>,
+    /// Learning rate at the end of the epoch.
+    #[serde(default)]
+    pub lr: Option<f64>,
+    /// Wall time.
+    #[serde(default)]
+    pub seconds: Option<f64>,
+    /// Training throughput.
+    #[serde(default)]
+    pub images_per_second: Option<f64>,
+    /// Whether a low-rank projection was made in this epoch.
+    #[serde(default)]
+    pub projected: Option<bool>,
+}
+
+impl From<&crate::train::EpochRecord> for Epoch {
+    fn from(record: &crate::train::EpochRecord) -> Epoch {
+        Epoch {
+            epoch: record.epoch as u64,
+            loss: Some(record.train_loss),
+            accuracy: Some(record.train_accuracy),
+            val_loss: record.validation.map(|validation| validation.loss),
+            val_accuracy: record.validation.map(|validation| validation.accuracy),
+            lr: Some(record.rate),
+            seconds: Some(record.seconds),
+            images_per_second: Some(record.images_per_second),
+            projected: Some(record.projection.is_some()),
+        }
+    }
+}

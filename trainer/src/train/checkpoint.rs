@@ -1,0 +1,197 @@
+//! Checkpoints: safetensors files with everything that a run needs to go on.
+//!
+//! Weights and statistics have their own names, velocities the prefix `momentum.`; the metadata hold the epoch, the
+//! settings, the records of the epochs so far and a checksum. Random numbers need no state: they depend on the seed, the epoch and
+//! the batch alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+
+use super::metrics::EpochRecord;
+use super::{Parameters, Sgd, TrainError};
+
+/// The newest checkpoint.
+pub const LAST: &str = "checkpoint.safetensors";
+/// The one before it.
+pub const BEFORE: &str = "checkpoint.previous.safetensors";
+
+const VELOCITY: &str = "momentum.";
+const CHECKSUM: &str = "crc32";
+
+/// A checkpoint in memory.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    pub path: PathBuf,
+    /// Weights and statistics.
+    pub tensors: BTreeMap<String, Tensor>,
+    pub velocity: BTreeMap<String, Tensor>,
+    pub epoch: usize,
+    /// What identifies the run, by name.
+    pub settings: serde_json::Value,
+    pub history: Vec<EpochRecord>,
+}
+
+/// Writes tensors and metadata under another name and then renames, so that a kill or a full disk leaves the old file.
+///
+/// # Errors
+/// [`TrainError::Io`].
+pub fn write_safetensors(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: HashMap<String, String>,
+) -> Result<(), TrainError> {
+    let staged = stage(path, tensors, metadata)?;
+    staged.persist(path).map_err(|error| io(path, error.error))?;
+    Ok(())
+}
+
+/// The whole file, synced, under a temporary name beside `path`.
+fn stage(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: HashMap<String, String>,
+) -> Result<tempfile::NamedTempFile, TrainError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let bytes = safetensors::serialize(tensors, Some(metadata))
+        .map_err(|error| TrainError::Checkpoint { path: path.to_owned(), reason: error.to_string() })?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".writing-")
+        .permissions(readable())
+        .tempfile_in(folder)
+        .map_err(|error| io(folder, error))?;
+    std::io::Write::write_all(&mut file, &bytes).map_err(|error| io(path, error))?;
+    file.as_file().sync_all().map_err(|error| io(path, error))?;
+    Ok(file)
+}
+
+/// Temporary files are private; results are not.
+#[cfg(unix)]
+fn readable() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+}
+
+pub(super) fn io(path: &Path, source: std::io::Error) -> TrainError {
+    TrainError::Io { path: path.to_owned(), source }
+}
+
+/// Checksum of all tensors, in the order of their names.
+fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    let mut digest = crc.digest();
+    for (name, bytes) in tensors {
+        digest.update(name.as_bytes());
+        digest.update(bytes);
+    }
+    format!("{:08x}", digest.finalize())
+}
+
+/// Writes the state after `epoch` epochs and keeps the checkpoint before.
+pub(super) fn save(
+    folder: &Path,
+    parameters: &Parameters,
+    optimizer: &Sgd,
+    settings: &serde_json::Value,
+    history: &[EpochRecord],
+) -> Result<(), TrainError> {
+    let path = folder.join(LAST);
+    let failed = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
+    let mut tensors = parameters.tensors();
+    for (name, velocity) in optimizer.velocity() {
+        tensors.insert(format!("{VELOCITY}{name}"), velocity.clone());
+    }
+    let bytes = safetensors::serialize(&tensors, None).map_err(|error| failed(error.to_string()))?;
+    let view = SafeTensors::deserialize(&bytes).map_err(|error| failed(error.to_string()))?;
+    let json = |error: serde_json::Error| failed(error.to_string());
+    let metadata = HashMap::from([
+        ("epoch".to_owned(), history.len().to_string()),
+        ("settings".to_owned(), settings.to_string()),
+        ("history".to_owned(), serde_json::to_string(history).map_err(json)?),
+        (CHECKSUM.to_owned(), sum_of(&view)),
+    ]);
+    drop(view);
+    let staged = stage(&path, &tensors, metadata)?;
+    if path.exists() {
+        let before = folder.join(BEFORE);
+        std::fs::rename(&path, &before).map_err(|error| io(&before, error))?;
+    }
+    staged.persist(&path).map_err(|error| io(&path, error.error))?;
+    Ok(())
+}
+
+fn sum_of(view: &SafeTensors) -> String {
+    let sorted: BTreeMap<&str, _> = view.iter().collect();
+    checksum(sorted.iter().map(|(name, tensor)| (*name, tensor.data())))
+}
+
+/// Reads and checks one checkpoint.
+fn read(path: &Path) -> Result<Checkpoint, TrainError> {
+    let failed = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
+    let damaged = |what: &str| failed(format!("the checkpoint is damaged: {what}"));
+    let bytes = std::fs::read(path).map_err(|error| io(path, error))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error.to_string()))?;
+    let view = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error.to_string()))?;
+    let metadata = header.metadata().as_ref().ok_or_else(|| damaged("no metadata"))?;
+    let field = |name: &str| metadata.get(name).ok_or_else(|| damaged(&format!("no {name}")));
+    if *field(CHECKSUM)? != sum_of(&view) {
+        return Err(damaged("its checksum does not match"));
+    }
+    let history: Vec<EpochRecord> =
+        serde_json::from_str(field("history")?).map_err(|error| damaged(&error.to_string()))?;
+    let settings = serde_json::from_str(field("settings")?).map_err(|error| damaged(&error.to_string()))?;
+    let epoch: usize = field("epoch")?.parse().map_err(|_| damaged("its epoch is no number"))?;
+    if epoch != history.len() {
+        return Err(damaged("its epoch and its history differ"));
+    }
+    let (mut tensors, mut velocity) = (BTreeMap::new(), BTreeMap::new());
+    for (name, tensor) in candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)? {
+        match name.strip_prefix(VELOCITY) {
+            Some(parameter) => velocity.insert(parameter.to_owned(), tensor),
+            None => tensors.insert(name, tensor),
+        };
+    }
+    Ok(Checkpoint { path: path.to_owned(), tensors, velocity, epoch, settings, history })
+}
+
+/// The newest sound checkpoint in `folder`; `warn` hears of a damaged one. `None` where there is none at all.
+///
+/// # Errors
+/// Where there are checkpoints and none is sound.
+pub(super) fn newest(folder: &Path, mut warn: impl FnMut(String)) -> Result<Option<Checkpoint>, TrainError> {
+    let mut failure = None;
+    for path in [folder.join(LAST), folder.join(BEFORE)].into_iter().filter(|path| path.exists()) {
+        match read(&path) {
+            Ok(checkpoint) => {
+                if let Some(error) = failure {
+                    let epoch = checkpoint.epoch;
+                    warn(format!("{error}; going on from {} after epoch {epoch}", path.display()));
+                }
+                return Ok(Some(checkpoint));
+            }
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    failure.map_or(Ok(None), Err)
+}
+
+/// The newest checkpoint's path, where there is one.
+pub(super) fn last_path(folder: &Path) -> Option<PathBuf> {
+    [LAST, BEFORE].iter().map(|name| folder.join(name)).find(|path| path.exists())
+}
+
+/// Where two settings differ first: name, value in `theirs`, value in `ours`.
+pub(super) fn difference(
+    theirs: &serde_json::Value,
+    ours: &serde_json::Value,
+) -> Option<(String, String, String)> {
+    let (Some(a), Some(b)) = (theirs.as_object(), ours.as_object()) else {
+        return (theirs != ours).then(|| ("settings".to_owned(), theirs.to_string(), ours.to_string()));
+    };
+    let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let text = |value: Option<&serde_json::Value>| value.map_or("none".to_owned(), ToString::to_string);
+    keys.into_iter()
+        .find(|key| a.get(*key) != b.get(*key))
+        .map(|key| (key.clone(), text(a.get(key)), text(b.get(key))))
+}

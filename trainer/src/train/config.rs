@@ -1,0 +1,122 @@
+//! What a training run is asked to do.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Schedule, TrainError};
+use crate::lrpet;
+use crate::network::Network;
+
+/// Settings that decide the result of a run, bit for bit on one kind of machine. They are written into the checkpoints; a
+/// run is only resumed with the same ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Epochs.
+    pub epochs: usize,
+    /// Images a batch.
+    pub batch: usize,
+    /// Learning rate over the run.
+    pub schedule: Schedule,
+    /// Momentum μ of SGD.
+    pub momentum: f64,
+    /// Weight decay λ of all parameters.
+    pub weight_decay: f64,
+    /// Seed of initial weights, order and augmentation.
+    pub seed: u64,
+    /// Low-rank projection; none for dense training.
+    pub projection: Option<ProjectionSettings>,
+    /// Training batches over which BN statistics are averaged afresh at the end (0: the running ones stay).
+    pub reestimate_batches: usize,
+}
+
+/// When and how weights are projected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectionSettings {
+    /// Rank of each projected layer by name; others stay dense.
+    pub ranks: BTreeMap<String, u64>,
+    /// How often.
+    pub period: Period,
+    /// Raise the kept singular values to keep the energy.
+    pub energy_transfer: bool,
+    /// Project the weight with its batch normalisation merged.
+    pub rectification: bool,
+    /// Residual factor ρ of the dropped singular values, in [0, 1).
+    pub residual: f64,
+}
+
+/// Time between two projections. The weights are projected at the end of the last epoch in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Period {
+    /// Whole epochs.
+    Epochs(usize),
+    /// Batches.
+    Iterations(u64),
+}
+
+impl ProjectionSettings {
+    pub(super) fn options(&self) -> lrpet::Options {
+        lrpet::Options {
+            energy_transfer: self.energy_transfer,
+            rectification: self.rectification,
+            residual: self.residual,
+        }
+    }
+}
+
+/// A training run.
+#[derive(Clone, Debug)]
+pub struct TrainConfig {
+    /// What decides the result.
+    pub settings: Settings,
+    /// Folder of checkpoints, metrics and final weights; made where it does not exist.
+    pub run_dir: PathBuf,
+    /// Go on from the last checkpoint in the folder.
+    pub resume: bool,
+    /// The command that started the run, for the metadata.
+    pub command: String,
+}
+
+impl Settings {
+    /// # Errors
+    /// Where a number makes no sense or a rank names no layer of `network`.
+    pub(super) fn check(&self, network: &Network) -> Result<(), TrainError> {
+        let fails = |reason: String| Err(TrainError::Setting(reason));
+        if self.epochs == 0 || self.batch == 0 {
+            return fails(format!("{} epochs of batch {}: both must be at least 1", self.epochs, self.batch));
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return fails(format!("momentum {}: it must be at least 0 and below 1", self.momentum));
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return fails(format!("weight decay {}: it must be at least 0", self.weight_decay));
+        }
+        self.schedule.check()?;
+        let Some(projection) = &self.projection else { return Ok(()) };
+        if matches!(projection.period, Period::Epochs(0) | Period::Iterations(0)) {
+            return fails("period of the projection: it must be at least 1".to_owned());
+        }
+        if !(0.0..1.0).contains(&projection.residual) {
+            return fails(format!(
+                "residual factor {}: it must be at least 0 and below 1",
+                projection.residual
+            ));
+        }
+        let matrices = network.matrices();
+        for (name, &rank) in &projection.ranks {
+            match matrices.iter().find(|(_, layer, _)| layer == name) {
+                None => return fails(format!("rank of `{name}`: {} has no such layer", network.name)),
+                Some((.., matrix)) if rank == 0 || rank > matrix.rows.min(matrix.columns) => {
+                    let most = matrix.rows.min(matrix.columns);
+                    return fails(format!("layer {name}: rank {rank}; it must be between 1 and {most}"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! Errors of training.
+
+use std::path::PathBuf;
+
+use crate::lrpet::LrpetError;
+
+/// Why a training could not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A tensor that the network needs is missing.
+    #[error("no tensor `{name}`: the file or network is another one")]
+    NoTensor {
+        /// Its name.
+        name: String,
+    },
+    /// A tensor has another shape than the network's.
+    #[error("tensor `{name}` has shape {found:?}, the network needs {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// Shape in the network.
+        expected: Vec<usize>,
+        /// Shape in the file.
+        found: Vec<usize>,
+    },
+    /// The loss is NaN or infinite.
+    #[error(
+        "the loss became {loss} in epoch {epoch}, batch {batch}; lower the learning rate or add warm-up; \
+         last good checkpoint: {}",
+        checkpoint.as_ref().map_or("none yet".to_owned(), |path| path.display().to_string())
+    )]
+    Diverged {
+        /// The loss.
+        loss: f64,
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Batch of the epoch, from 1.
+        batch: usize,
+        /// The checkpoint to go back to.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A checkpoint is damaged.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The checkpoint belongs to another run.
+    #[error(
+        "{}: the checkpoint was made with {setting} {theirs}, this run has {ours}; \
+         give the same settings or another run directory",
+        path.display()
+    )]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// The setting that differs.
+        setting: String,
+        /// Its value in the checkpoint.
+        theirs: String,
+        /// Its value now.
+        ours: String,
+    },
+    /// The run directory holds another run.
+    #[error("{} holds a run already; resume it or give another run directory", path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Setting(String),
+    /// A projection failed.
+    #[error(transparent)]
+    Projection(#[from] LrpetError),
+    /// candle failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,0 +1,199 @@
+//! Forward and backward passes as a graph of candle operations: any layer, any device.
+
+use candle_core::{D, Tensor};
+use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
+
+use super::parameters::{LayerNames, NormNames};
+use super::{Engine, Gradients, Mode, Parameters, TrainError};
+use crate::network::{Layer, Network};
+use crate::ops::{EPSILON, conv2d};
+
+/// The engine.
+pub(super) struct Graph {
+    layers: Vec<Layer>,
+    /// Logits of the last training forward pass, with the graph behind them.
+    logits: Option<Tensor>,
+}
+
+impl Graph {
+    pub(super) fn new(network: &Network) -> Graph {
+        Graph { layers: network.layers.clone(), logits: None }
+    }
+}
+
+impl Engine for Graph {
+    fn forward(
+        &mut self,
+        parameters: &Parameters,
+        images: &Tensor,
+        mode: Mode,
+    ) -> Result<Tensor, TrainError> {
+        let mut values = vec![images.clone()];
+        for layer in &self.layers {
+            let (input, second) = layer.op.inputs();
+            let x = &values[usize::from(input)];
+            let second = second.map(|second| &values[usize::from(second)]);
+            values.push(apply(parameters, layer, x, second, mode)?);
+        }
+        let logits = values.pop().expect("the images at least");
+        let logits = if logits.rank() > 2 { logits.flatten_from(1)? } else { logits };
+        if matches!(mode, Mode::Train { .. }) {
+            self.logits = Some(logits.clone());
+        }
+        Ok(logits.detach())
+    }
+
+    fn backward(&mut self, parameters: &Parameters, gradient: &Tensor) -> Result<Gradients, TrainError> {
+        let Some(logits) = self.logits.take() else {
+            return Err(TrainError::Setting(
+                "a backward pass needs a training forward pass before it".to_owned(),
+            ));
+        };
+        let mut store = (logits * gradient)?.sum_all()?.backward()?;
+        let trained = parameters.trained().iter();
+        Ok(trained.filter_map(|(name, var)| Some((name.clone(), store.remove(var)?))).collect())
+    }
+}
+
+fn apply(
+    parameters: &Parameters,
+    layer: &Layer,
+    x: &Tensor,
+    second: Option<&Tensor>,
+    mode: Mode,
+) -> Result<Tensor, TrainError> {
+    let names = LayerNames::of(layer);
+    match (&layer.op, names) {
+        (Op::Conv(conv), Some(names)) => {
+            let y = convolve(conv, x, parameters.get(&names.weight)?)?;
+            let y = match (&names.norm, &names.bias) {
+                (Some(norm), _) => normalise(parameters, norm, &y, mode)?,
+                (None, Some(bias)) => y.broadcast_add(&channels(parameters.get(bias)?)?)?,
+                (None, None) => y,
+            };
+            let y = second.map_or(Ok(y.clone()), |second| y + second)?;
+            activate(&y, conv.activation)
+        }
+        (Op::Linear(linear), Some(names)) => {
+            let x = if x.rank() > 2 { x.flatten_from(1)? } else { x.clone() };
+            let y = x.matmul(&parameters.get(&names.weight)?.t()?)?;
+            let y = match &names.bias {
+                Some(bias) => y.broadcast_add(parameters.get(bias)?)?,
+                None => y,
+            };
+            activate(&y, linear.activation)
+        }
+        (Op::GlobalAveragePool { .. }, _) => Ok(x.mean_keepdim((2, 3))?),
+        (Op::PadShortcut(shortcut), _) => pad_shortcut(shortcut, x),
+        (Op::Pool(pool), _) => pool_layer(pool, x),
+        (Op::Add { activation, .. }, _) => {
+            let sum = second.map_or(Ok(x.clone()), |second| x + second)?;
+            activate(&sum, *activation)
+        }
+        (Op::Conv(_) | Op::Linear(_), None) => unreachable!("layers with weights have names"),
+    }
+}
+
+/// `[c]` as `[1, c, 1, 1]`.
+fn channels(values: &Tensor) -> Result<Tensor, TrainError> {
+    Ok(values.reshape((1, values.elem_count(), 1, 1))?)
+}
+
+fn convolve(conv: &Conv<String>, x: &Tensor, weight: &Tensor) -> Result<Tensor, TrainError> {
+    if conv.weights != Weights::Depthwise {
+        return Ok(conv2d(x, weight, &conv.window)?);
+    }
+    // One filter a channel: the sum over the taps of a shifted, strided copy times the tap's weight.
+    let taps = conv.window.taps();
+    let mut sum: Option<Tensor> = None;
+    for tap in 0..taps as usize {
+        let (row, col) = (tap / usize::from(conv.window.kernel[1]), tap % usize::from(conv.window.kernel[1]));
+        let value = weight.narrow(2, row, 1)?.narrow(3, col, 1)?.reshape((1, x.dim(1)?, 1, 1))?;
+        let product = shifted(x, &conv.window, row, col, 0.0)?.broadcast_mul(&value)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + product)?,
+            None => product,
+        });
+    }
+    sum.ok_or_else(|| TrainError::Setting(format!("layer {}: empty kernel", conv.name)))
+}
+
+/// The value under tap (row, col) of each window, `outside` where the tap is outside the image.
+fn shifted(x: &Tensor, window: &Window, row: usize, col: usize, outside: f64) -> Result<Tensor, TrainError> {
+    let (_, _, h, w) = x.dims4()?;
+    let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+    let (oh, ow) = window
+        .output(size(h), size(w))
+        .ok_or_else(|| TrainError::Setting(format!("{window:?} does not fit {h}×{w}")))?;
+    let [top, left, bottom, right] = window.padding.map(usize::from);
+    let padded = |x: &Tensor| x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right);
+    let mut field = padded(x)?;
+    if outside != 0.0 && window.padding != [0; 4] {
+        let inside = padded(&x.ones_like()?)?;
+        field = (field + inside.affine(-outside, outside)?)?;
+    }
+    let pick = |from: usize, stride: u16, count: u32| -> Result<Tensor, candle_core::Error> {
+        let indices: Vec<u32> = (0..count).map(|at| size(from) + at * u32::from(stride)).collect();
+        Tensor::new(indices, x.device())
+    };
+    Ok(field
+        .index_select(&pick(row, window.stride[0], oh)?, 2)?
+        .index_select(&pick(col, window.stride[1], ow)?, 3)?)
+}
+
+fn normalise(
+    parameters: &Parameters,
+    names: &NormNames,
+    y: &Tensor,
+    mode: Mode,
+) -> Result<Tensor, TrainError> {
+    let (gamma, beta) = (channels(parameters.get(&names.gamma)?)?, channels(parameters.get(&names.beta)?)?);
+    let (mean, variance) = match mode {
+        Mode::Train { momentum } => {
+            let mean = y.mean_keepdim((0, 2, 3))?;
+            let variance = y.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
+            let count = (y.elem_count() / y.dim(1)?) as f64;
+            let unbiased = count / (count - 1.0).max(1.0);
+            for (name, new, factor) in [(&names.mean, &mean, 1.0), (&names.variance, &variance, unbiased)] {
+                let old = parameters.get(name)?;
+                let new = new.detach().flatten_all()?.affine(factor * momentum, 0.0)?;
+                old.set(&(old.as_detached_tensor().affine(1.0 - momentum, 0.0)? + new)?)?;
+            }
+            (mean, variance)
+        }
+        Mode::Infer => (channels(parameters.get(&names.mean)?)?, channels(parameters.get(&names.variance)?)?),
+    };
+    let scale = (variance + EPSILON)?.sqrt()?.recip()?.mul(&gamma)?;
+    Ok(y.broadcast_sub(&mean)?.broadcast_mul(&scale)?.broadcast_add(&beta)?)
+}
+
+fn activate(x: &Tensor, activation: Activation) -> Result<Tensor, TrainError> {
+    Ok(match activation {
+        Activation::None => x.clone(),
+        Activation::Relu => x.relu()?,
+        Activation::Relu6 => x.clamp(0f32, 6f32)?,
+    })
+}
+
+fn pad_shortcut(shortcut: &PadShortcut, x: &Tensor) -> Result<Tensor, TrainError> {
+    let new = shortcut.out_channels as usize - x.dim(1)?;
+    let every = Window { kernel: [1, 1], stride: [shortcut.stride; 2], padding: [0; 4] };
+    Ok(shifted(x, &every, 0, 0, 0.0)?.pad_with_zeros(1, new / 2, new - new / 2)?)
+}
+
+fn pool_layer(pool: &Pool, x: &Tensor) -> Result<Tensor, TrainError> {
+    let [kh, kw] = pool.window.kernel.map(usize::from);
+    let taps = |x: &Tensor, outside: f64| -> Result<Tensor, TrainError> {
+        let taps = (0..kh).flat_map(|row| (0..kw).map(move |col| (row, col)));
+        let taps: Result<Vec<Tensor>, TrainError> =
+            taps.map(|(row, col)| shifted(x, &pool.window, row, col, outside)).collect();
+        Ok(Tensor::stack(&taps?, D::Minus1)?)
+    };
+    match pool.kind {
+        PoolKind::Max => Ok(taps(x, f64::from(f32::MIN))?.max(D::Minus1)?),
+        PoolKind::Average => {
+            let inside = taps(&x.ones_like()?, 0.0)?.sum(D::Minus1)?;
+            Ok(taps(x, 0.0)?.sum(D::Minus1)?.div(&inside)?)
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The training loop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use lrpet_runtime::model::Op;
+
+use super::checkpoint::{self, io};
+use super::config::{Period, ProjectionSettings, TrainConfig};
+use super::metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, StepRecord};
+use super::parameters::LayerNames;
+use super::{Mode, Sgd, TrainError, Trainable, cross_entropy};
+use crate::data::{Batch, Loader};
+use crate::lrpet::{self, LayerWeight, spectrum::bn_scale};
+use crate::network::Network;
+use crate::ops::EPSILON;
+
+/// File of the final weights in the run directory.
+pub const FINAL: &str = "final.safetensors";
+/// File of the epochs' records in the run directory.
+pub const METRICS: &str = "metrics.jsonl";
+
+/// The images of a run.
+#[derive(Clone, Debug)]
+pub struct TrainData {
+    /// Shuffled and augmented.
+    pub train: Loader,
+    /// Held out of the training set; evaluated after each epoch.
+    pub validation: Option<Loader>,
+    /// Evaluated once, after everything else.
+    pub test: Option<Loader>,
+}
+
+/// What a finished run leaves.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The final weights' file.
+    pub weights: PathBuf,
+    /// Records of all epochs.
+    pub history: Vec<EpochRecord>,
+    /// The final weights on the validation set.
+    pub validation: Option<Evaluation>,
+    /// The final weights on the test set.
+    pub test: Option<Evaluation>,
+}
+
+/// Trains `network` as `config` says and writes checkpoints, metrics and final weights to the run directory.
+///
+/// Each epoch: all batches, the projection where it is due, validation, checkpoint, one line of metrics. At the end
+/// the weights are projected (unless the last epoch just did) and BN statistics are averaged afresh over training
+/// batches.
+///
+/// On a CPU a resumed run gives the same bits as one that was never interrupted.
+///
+/// # Errors
+/// [`TrainError`]; checkpoints written before stay.
+pub fn run(
+    config: &TrainConfig,
+    network: &Network,
+    data: &TrainData,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let mut run = Run::start(config, network, data, device, observer)?;
+    for epoch in run.history.len()..config.settings.epochs {
+        let record = run.epoch(epoch, observer)?;
+        run.history.push(record);
+        let folder = &config.run_dir;
+        checkpoint::save(folder, run.model.parameters(), &run.optimizer, &run.identity, &run.history)?;
+        append_metrics(&folder.join(METRICS), run.history.last().into_iter(), false)?;
+        observer.epoch(&run.history[epoch]);
+    }
+    run.finish(observer)
+}
+
+struct Run<'a> {
+    config: &'a TrainConfig,
+    data: &'a TrainData,
+    model: Trainable,
+    optimizer: Sgd,
+    history: Vec<EpochRecord>,
+    /// What a checkpoint must agree on with this run.
+    identity: serde_json::Value,
+}
+
+impl<'a> Run<'a> {
+    fn start(
+        config: &'a TrainConfig,
+        network: &Network,
+        data: &'a TrainData,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        let settings = &config.settings;
+        settings.check(network)?;
+        let images = data.train.data();
+        if images.is_empty()
+            || images.shape != network.input
+            || images.classes.len() > network.classes as usize
+        {
+            return Err(TrainError::Setting(format!(
+                "{} training images of {} in {} classes for {} with input {} and {} classes",
+                images.len(),
+                images.shape,
+                images.classes.len(),
+                network.name,
+                network.input,
+                network.classes
+            )));
+        }
+        std::fs::create_dir_all(&config.run_dir).map_err(|error| io(&config.run_dir, error))?;
+        let identity = identity(config, network, images.len())?;
+        let mut run = Run {
+            config,
+            data,
+            model: Trainable::new(network, settings.seed, device)?,
+            optimizer: Sgd::new(settings.momentum, settings.weight_decay),
+            history: Vec::new(),
+            identity,
+        };
+        if config.resume {
+            run.resume(observer)?;
+        } else if checkpoint::last_path(&config.run_dir).is_some() || config.run_dir.join(FINAL).exists() {
+            return Err(TrainError::Occupied { path: config.run_dir.clone() });
+        }
+        append_metrics(&config.run_dir.join(METRICS), run.history.iter(), true)?;
+        Ok(run)
+    }
+
+    fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let found = checkpoint::newest(&self.config.run_dir, |warning| observer.warning(&warning))?;
+        let Some(found) = found else {
+            observer.warning(&format!("no checkpoint in {}: starting afresh", self.config.run_dir.display()));
+            return Ok(());
+        };
+        if let Some((setting, theirs, ours)) = checkpoint::difference(&found.settings, &self.identity) {
+            return Err(TrainError::OtherRun { path: found.path, setting, theirs, ours });
+        }
+        self.model.load(&found.tensors)?;
+        self.optimizer.set_velocity(self.model.parameters(), found.velocity)?;
+        self.history = found.history;
+        observer.stage(&format!("going on after epoch {} of {}", found.epoch, self.config.settings.epochs));
+        Ok(())
+    }
+
+    fn epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<EpochRecord, TrainError> {
+        let settings = &self.config.settings;
+        let batches = self.data.train.batches();
+        let start = Instant::now();
+        let (mut loss_sum, mut correct, mut images, mut rate) = (0.0, 0, 0, 0.0);
+        let mut projections = Projections::default();
+        for (number, batch) in self.data.train.epoch(epoch as u64, 0).enumerate() {
+            rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
+            let (labels, input) = self.input(batch)?;
+            let logits = self.model.forward(&input, Mode::TRAIN)?;
+            let loss = cross_entropy(&logits, &labels)?;
+            if !loss.sum.is_finite() {
+                return Err(TrainError::Diverged {
+                    loss: loss.sum,
+                    epoch: epoch + 1,
+                    batch: number + 1,
+                    checkpoint: checkpoint::last_path(&self.config.run_dir),
+                });
+            }
+            let gradients = self.model.backward(&loss.gradient)?;
+            self.optimizer.step(self.model.parameters(), &gradients, rate)?;
+            loss_sum += loss.sum;
+            correct += loss.correct;
+            images += labels.len();
+            let done = epoch as u64 * batches as u64 + number as u64 + 1;
+            if let Some(projection) = &settings.projection
+                && let Period::Iterations(every) = projection.period
+                && done.is_multiple_of(every)
+            {
+                projections.add(&self.model, projection)?;
+            }
+            observer.step(&StepRecord {
+                epoch: epoch + 1,
+                epochs: settings.epochs,
+                batch: number + 1,
+                batches,
+                images,
+                loss: loss_sum / images as f64,
+                accuracy: correct as f64 / images as f64,
+                images_per_second: images as f64 / start.elapsed().as_secs_f64(),
+            });
+        }
+        let images_per_second = images as f64 / start.elapsed().as_secs_f64();
+        if let Some(projection) = &settings.projection {
+            let due = match projection.period {
+                Period::Epochs(every) => (epoch + 1).is_multiple_of(every),
+                Period::Iterations(_) => false,
+            };
+            if due || epoch + 1 == settings.epochs {
+                projections.add(&self.model, projection)?;
+            }
+        }
+        let validation =
+            self.data.validation.as_ref().map(|loader| evaluate(&mut self.model, loader)).transpose()?;
+        Ok(EpochRecord {
+            epoch: epoch + 1,
+            epochs: settings.epochs,
+            rate,
+            train_loss: loss_sum / images as f64,
+            train_accuracy: correct as f64 / images as f64,
+            validation,
+            projection: projections.record(),
+            images_per_second,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn input(&self, batch: Batch) -> Result<(Vec<u32>, Tensor), TrainError> {
+        input(&self.model, batch)
+    }
+
+    fn finish(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+        let settings = &self.config.settings;
+        if settings.reestimate_batches > 0 {
+            observer.stage("averaging the statistics of the batch normalisations over training batches");
+            // An epoch that no training epoch used: its own order and augmentation.
+            let loader = self.data.train.epoch(settings.epochs as u64, 0);
+            reestimate(&mut self.model, loader.take(settings.reestimate_batches))?;
+        }
+        let mut evaluated = |loader: &Option<Loader>| {
+            loader.as_ref().map(|loader| evaluate(&mut self.model, loader)).transpose()
+        };
+        let (validation, test) = (evaluated(&self.data.validation)?, evaluated(&self.data.test)?);
+        let network = self.model.network();
+        let mut metadata = HashMap::from([
+            ("format".to_owned(), "pt".to_owned()),
+            ("network".to_owned(), network.name.clone()),
+            ("dataset".to_owned(), settings.dataset.clone()),
+            (
+                "input".to_owned(),
+                format!("{}x{}x{}", network.input.channels, network.input.height, network.input.width),
+            ),
+            ("classes".to_owned(), network.classes.to_string()),
+            ("seed".to_owned(), settings.seed.to_string()),
+            ("epochs".to_owned(), settings.epochs.to_string()),
+            ("command".to_owned(), self.config.command.clone()),
+            ("settings".to_owned(), self.identity.to_string()),
+        ]);
+        for (name, evaluation) in [("validation", &validation), ("test", &test)] {
+            if let Some(evaluation) = evaluation {
+                metadata.insert(format!("{name}_accuracy"), evaluation.accuracy.to_string());
+                metadata.insert(format!("{name}_images"), evaluation.images.to_string());
+            }
+        }
+        if let Some(evaluation) = test.or(validation) {
+            metadata.insert("accuracy".to_owned(), evaluation.accuracy.to_string());
+        }
+        if let Some(projection) = &settings.projection {
+            let ranks = serde_json::to_string(&projection.ranks)
+                .map_err(|error| TrainError::Setting(format!("ranks: {error}")))?;
+            metadata.insert("ranks".to_owned(), ranks);
+        }
+        let weights = self.config.run_dir.join(FINAL);
+        checkpoint::write_safetensors(&weights, &self.model.tensors(), metadata)?;
+        Ok(Outcome { weights, history: self.history, validation, test })
+    }
+}
+
+/// What a checkpoint must agree on with the run that resumes it.
+fn identity(config: &TrainConfig, network: &Network, images: usize) -> Result<serde_json::Value, TrainError> {
+    let failed = |error: serde_json::Error| TrainError::Setting(format!("settings: {error}"));
+    let mut value = serde_json::to_value(&config.settings).map_err(failed)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("network".to_owned(), network.name.clone().into());
+        fields.insert("input".to_owned(), network.input.to_string().into());
+        fields.insert("classes".to_owned(), network.classes.into());
+        fields.insert("training images".to_owned(), images.into());
+    }
+    // Through text once, so that numbers compare as they will be read back.
+    serde_json::from_str(&value.to_string()).map_err(failed)
+}
+
+/// A batch as labels and a tensor on the model's device.
+fn input(model: &Trainable, batch: Batch) -> Result<(Vec<u32>, Tensor), TrainError> {
+    let shape = model.network().input;
+    let [c, h, w] = [shape.channels, shape.height, shape.width].map(|size| size as usize);
+    let images = Tensor::from_vec(batch.images, (batch.labels.len(), c, h, w), model.parameters().device())?;
+    Ok((batch.labels, images))
+}
+
+/// Loss and accuracy of `model` on all images of `loader`, with running statistics.
+///
+/// # Errors
+/// Where the images do not fit the network.
+pub fn evaluate(model: &mut Trainable, loader: &Loader) -> Result<Evaluation, TrainError> {
+    let (mut loss, mut correct, mut images) = (0.0, 0, 0);
+    for batch in loader.epoch(0, 0) {
+        let (labels, input) = input(model, batch)?;
+        let found = cross_entropy(&model.forward(&input, Mode::Infer)?, &labels)?;
+        loss += found.sum;
+        correct += found.correct;
+        images += labels.len();
+    }
+    let count = images.max(1) as f64;
+    Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count, images })
+}
+
+/// Replaces the running statistics by the mean of the batches' statistics, with the weights as they are.
+///
+/// # Errors
+/// Where the images do not fit the network.
+pub fn reestimate(model: &mut Trainable, batches: impl Iterator<Item = Batch>) -> Result<(), TrainError> {
+    for (done, batch) in batches.enumerate() {
+        let (_, input) = input(model, batch)?;
+        // Momentum 1/k at batch k makes the running value the mean of all k; the first replaces what was there.
+        model.forward(&input, Mode::Train { momentum: 1.0 / (done + 1) as f64 })?;
+    }
+    Ok(())
+}
+
+/// Projects all layers that have a rank, in place.
+///
+/// # Errors
+/// Where a weight is not finite.
+pub fn project(
+    model: &Trainable,
+    ranks: &BTreeMap<String, u64>,
+    options: &lrpet::Options,
+) -> Result<Vec<lrpet::Projection>, TrainError> {
+    let parameters = model.parameters();
+    let mut weights = Vec::new();
+    for layer in &model.network().layers {
+        let (Op::Conv(_) | Op::Linear(_), Some(&rank)) = (&layer.op, ranks.get(layer.op.name())) else {
+            continue;
+        };
+        let Some(names) = LayerNames::of(layer) else { continue };
+        let alpha = match &names.norm {
+            Some(norm) => {
+                let (gamma, variance) = (parameters.values(&norm.gamma)?, parameters.values(&norm.variance)?);
+                Some(bn_scale(&gamma, &variance, EPSILON))
+            }
+            None => None,
+        };
+        let weight = parameters.values(&names.weight)?;
+        let rows = parameters.get(&names.weight)?.dim(0)?;
+        weights.push((layer.op.name(), names.weight, weight, rows, alpha, rank as usize));
+    }
+    let mut layers: Vec<LayerWeight> = weights
+        .iter_mut()
+        .map(|(name, _, weight, rows, alpha, rank)| LayerWeight {
+            name,
+            weight,
+            rows: *rows,
+            alpha: alpha.take(),
+            rank: *rank,
+        })
+        .collect();
+    let found = lrpet::project_all(&mut layers, options)?;
+    drop(layers);
+    for (_, name, weight, ..) in weights {
+        parameters.set(&name, weight)?;
+    }
+    Ok(found)
+}
+
+/// Counts the projections of an epoch.
+#[derive(Default)]
+struct Projections {
+    count: usize,
+    seconds: f64,
+    last: Vec<lrpet::Projection>,
+}
+
+impl Projections {
+    fn add(&mut self, model: &Trainable, settings: &ProjectionSettings) -> Result<(), TrainError> {
+        let start = Instant::now();
+        self.last = project(model, &settings.ranks, &settings.options())?;
+        self.count += 1;
+        self.seconds += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn record(&self) -> Option<ProjectionRecord> {
+        if self.last.is_empty() {
+            return None;
+        }
+        let energy: f64 = self.last.iter().map(|projection| projection.energy_kept).sum();
+        Some(ProjectionRecord {
+            count: self.count,
+            energy_kept: energy / self.last.len() as f64,
+            skipped: self.last.iter().filter(|projection| projection.skipped).count(),
+            seconds: self.seconds,
+        })
+    }
+}
+
+/// Adds records to the file, or begins it anew with them.
+fn append_metrics<'r>(
+    path: &Path,
+    records: impl Iterator<Item = &'r EpochRecord>,
+    anew: bool,
+) -> Result<(), TrainError> {
+    let failed = |error: std::io::Error| io(path, error);
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(!anew).write(true).truncate(anew);
+    let mut file = options.open(path).map_err(failed)?;
+    for record in records {
+        let line = serde_json::to_string(record).map_err(|error| failed(error.into()))?;
+        writeln!(file, "{line}").map_err(failed)?;
+    }
+    Ok(())
+}

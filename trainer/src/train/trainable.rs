@@ -1,0 +1,118 @@
+//! A network with parameters that can be trained.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use super::fused::Fused;
+use super::graph::Graph;
+use super::{Parameters, TrainError};
+use crate::network::Network;
+
+/// Gradients by the name of the parameter.
+pub type Gradients = BTreeMap<String, Tensor>;
+
+/// How batch normalisation works in a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// With the batch's statistics, towards which the running ones move by `momentum` (variances unbiased):
+    /// running = (1 − momentum)·running + momentum·batch. Needed before a backward pass.
+    Train {
+        /// 0.1 is PyTorch's default.
+        momentum: f64,
+    },
+    /// With the running statistics.
+    Infer,
+}
+
+impl Mode {
+    /// Training with PyTorch's default momentum of the statistics.
+    pub const TRAIN: Mode = Mode::Train { momentum: 0.1 };
+}
+
+/// A way to compute forward and backward passes.
+pub(super) trait Engine {
+    /// Logits `[batch, classes]` of `images` `[batch, c, h, w]`.
+    fn forward(&mut self, parameters: &Parameters, images: &Tensor, mode: Mode)
+    -> Result<Tensor, TrainError>;
+
+    /// Gradients of all trained parameters, from the gradient of the logits of the last training forward pass.
+    fn backward(&mut self, parameters: &Parameters, gradient: &Tensor) -> Result<Gradients, TrainError>;
+}
+
+/// A network with its parameters and the engine that runs it: fused kernels on the CPU where every layer has one,
+/// else candle's operations.
+pub struct Trainable {
+    network: Network,
+    parameters: Parameters,
+    engine: Box<dyn Engine>,
+}
+
+impl Trainable {
+    /// `network` with fresh parameters (see [`Parameters::new`]).
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn new(network: &Network, seed: u64, device: &Device) -> Result<Trainable, TrainError> {
+        let parameters = Parameters::new(network, seed, device)?;
+        let engine: Box<dyn Engine> = match Fused::new(network).filter(|_| device.is_cpu()) {
+            Some(fused) => Box::new(fused),
+            None => Box::new(Graph::new(network)),
+        };
+        Ok(Trainable { network: network.clone(), parameters, engine })
+    }
+
+    /// As [`Trainable::new`], always with candle's operations.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn with_candle(network: &Network, seed: u64, device: &Device) -> Result<Trainable, TrainError> {
+        let parameters = Parameters::new(network, seed, device)?;
+        Ok(Trainable { network: network.clone(), parameters, engine: Box::new(Graph::new(network)) })
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The parameters; their tensors can be replaced through it.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// All tensors by torchvision-style name: weights, γ and β, running statistics.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.parameters.tensors()
+    }
+
+    /// Takes all tensors from `tensors`.
+    ///
+    /// # Errors
+    /// As [`Parameters::load`].
+    pub fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+        self.parameters.load(tensors)
+    }
+
+    /// Logits `[batch, classes]` of `images` `[batch, c, h, w]`, f32, normalised.
+    ///
+    /// # Errors
+    /// Where the images have another shape than the network's input.
+    pub fn forward(&mut self, images: &Tensor, mode: Mode) -> Result<Tensor, TrainError> {
+        let input = self.network.input;
+        let expected = [input.channels, input.height, input.width].map(|size| size as usize);
+        if images.rank() != 4 || images.dims()[1..] != expected || images.dims()[0] == 0 {
+            let reason = format!("images of shape {:?} for a network whose input is {input}", images.dims());
+            return Err(TrainError::Setting(reason));
+        }
+        self.engine.forward(&self.parameters, images, mode)
+    }
+
+    /// Gradients of all trained parameters, from the gradient of the logits that the last [`Mode::Train`] pass gave.
+    ///
+    /// # Errors
+    /// Where there was no such pass.
+    pub fn backward(&mut self, gradient: &Tensor) -> Result<Gradients, TrainError> {
+        self.engine.backward(&self.parameters, gradient)
+    }
+}
