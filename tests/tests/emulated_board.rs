@@ -14,12 +14,12 @@ const BOARD: &str = "qemu-mps2-an386";
 const CLASSES: u32 = 4;
 
 /// Pair with stride, dense layer with residual, pooling, classifier, on images of `height` × 10.
-fn model(height: u32) -> Vec<u8> {
+fn model(height: u32, out_channels: u32) -> Vec<u8> {
     let conv = |name: &str, input, stride, weights, residual| {
         Op::Conv(Conv {
             name: name.to_owned(),
             input,
-            out_channels: 8,
+            out_channels,
             window: Window::square(3, stride, 1),
             weights,
             residual,
@@ -79,7 +79,7 @@ fn tensor(file: &[u8], name: &str) -> (usize, usize) {
 
 #[test]
 fn the_board_computes_the_logits_of_the_host_and_counts_exactly() {
-    let file = model(9);
+    let file = model(9, 8);
     let output = board("good.safetensors", &file, &["--iterations", "3", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -112,7 +112,7 @@ fn the_board_computes_the_logits_of_the_host_and_counts_exactly() {
 
 #[test]
 fn wrong_answers_and_unusable_models_are_refused() {
-    let file = model(9);
+    let file = model(9, 8);
 
     let mut wrong = file.clone();
     let (at, _) = tensor(&file, "selfcheck.logits");
@@ -135,11 +135,11 @@ fn wrong_answers_and_unusable_models_are_refused() {
 
 #[test]
 fn a_model_that_does_not_fit_is_refused_with_the_numbers() {
-    // Two feature maps of 8 × 40 000 × 5 f16 values.
-    let message = error(&board("large.safetensors", &model(80_000), &[]));
+    // Two feature maps of 48 × 5000 × 5 f16 values.
+    let message = error(&board("large.safetensors", &model(10_000, 48), &[]));
     let numbers: Vec<u64> = message.split(' ').filter_map(|word| word.parse().ok()).collect();
     let [needed, available, missing] = numbers[..] else { panic!("{message}") };
     assert!(message.contains("RAM") && !message.contains("flash"), "{message}");
     assert_eq!((available, needed - available), (4 << 20, missing));
-    assert!(needed >= 2 * 8 * 40_000 * 5 * 2, "{message}");
+    assert!(needed >= 2 * 48 * 5000 * 5 * 2, "{message}");
 }

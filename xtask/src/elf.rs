@@ -7,8 +7,8 @@ use object::elf::{SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
 use object::read::elf::{ElfFile32, FileHeader, SectionHeader};
 use object::{Object, ObjectSymbol, SymbolKind};
 
-/// How the runtime's crate is spelled in the name of a compiled function.
-const RUNTIME: &[u8] = b"13lrpet_runtime";
+/// The runtime's crate in the name of a compiled function.
+const RUNTIME: &[u8] = b"lrpet_runtime";
 
 /// What an image takes on the board, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
