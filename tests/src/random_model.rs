@@ -125,13 +125,14 @@ fn serialize(tensors: &[Tensor]) -> Result<Vec<u8>> {
 /// Logits of the portable kernels for each image.
 fn logits(file: &[u8], images: &[u8], input: Shape, classes: u32) -> Result<Vec<f32>> {
     let owned = |error: &dyn std::fmt::Display| anyhow!("{error}");
-    let mut copy = AlignedBytes::zeroed(file.len());
-    copy.bytes_mut().copy_from_slice(file);
-    let model = Model::new_checked(copy.bytes()).map_err(|error| owned(&error))?;
+    let mut copy = aligned(file.len());
+    let copy = &mut bytemuck::cast_slice_mut(&mut copy)[..file.len()];
+    copy.copy_from_slice(file);
+    let model = Model::new_checked(copy).map_err(|error| owned(&error))?;
     let plan = Plan::new(model.program(), Isa::Portable).map_err(|error| owned(&error))?;
-    let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-    let mut session =
-        Session::with_isa(&model, arena.bytes_mut(), Isa::Portable).map_err(|error| owned(&error))?;
+    let mut arena = aligned(plan.arena_bytes);
+    let arena = bytemuck::cast_slice_mut(&mut arena);
+    let mut session = Session::with_isa(&model, arena, Isa::Portable).map_err(|error| owned(&error))?;
     let mut all = Vec::new();
     let mut logits = vec![0.0; classes as usize];
     for image in images.chunks(input.len()) {
@@ -139,4 +140,9 @@ fn logits(file: &[u8], images: &[u8], input: Shape, classes: u32) -> Result<Vec<
         all.extend_from_slice(&logits);
     }
     Ok(all)
+}
+
+/// Zeroed memory for `bytes` bytes, aligned as model files and arenas are.
+fn aligned(bytes: usize) -> Vec<u128> {
+    vec![0; bytes.div_ceil(size_of::<u128>())]
 }

@@ -80,6 +80,8 @@ pub struct Options {
 pub struct MemoryUse {
     /// Flash for code, constants and initial values, without the model.
     pub text_bytes: u64,
+    /// Of that, functions of the runtime (those that the compiler inlined elsewhere are not among them).
+    pub runtime_bytes: u64,
     /// Flash for the model file.
     pub model_bytes: u64,
     /// All flash.
@@ -219,6 +221,7 @@ fn run_with(
 fn memory(image: ImageSizes, model_bytes: u64, arena_bytes: u64, stack_bytes: u64) -> MemoryUse {
     MemoryUse {
         text_bytes: image.flash.saturating_sub(model_bytes),
+        runtime_bytes: image.runtime,
         model_bytes,
         flash_bytes: image.flash,
         arena_bytes,
@@ -283,12 +286,7 @@ impl Image<'_> {
     fn build(&self) -> Result<()> {
         let label = format!("building {} with {}", self.board.name, self.model.display());
         let log = self.target_folder().join(format!("{}.log", self.board.name));
-        let built = process::run_logged(
-            &mut self.cargo("build"),
-            &label,
-            &log,
-            "run `cargo xtask setup`, or see above",
-        );
+        let built = process::run_logged(&mut self.cargo("build"), &label, &log, "see below");
         built.map_err(|error| match error.downcast_ref::<Failure>() {
             Some(failure) => self.explain(&failure.output).unwrap_or(error),
             None => error,
@@ -301,22 +299,25 @@ impl Image<'_> {
         if let Some(message) = output.lines().find_map(|line| line.strip_prefix(&script)?.split_once(": ")) {
             return Some(anyhow::anyhow!("{}", message.1));
         }
-        let overflows: Vec<String> = [("FLASH", "flash", self.board.flash), ("RAM", "RAM", self.board.ram)]
+        let regions = [
+            ("FLASH", "flash", self.board.flash, "lower ranks take less"),
+            ("RAM", "RAM", self.board.ram, "a smaller input image takes less"),
+        ];
+        let overflows: Vec<String> = regions
             .into_iter()
-            .filter_map(|(region, name, available)| {
+            .filter_map(|(region, name, available, help)| {
                 let missing = overflow(output, region)?;
                 let needed = available + missing;
-                Some(format!("{name}: {needed} bytes needed, {available} available, {missing} missing"))
+                Some(format!(
+                    "{name}: {needed} bytes needed, {available} available, {missing} missing ({help})"
+                ))
             })
             .collect();
         if overflows.is_empty() {
             return None;
         }
         let (model, board) = (self.model.display(), self.board.name);
-        Some(anyhow::anyhow!(
-            "{model} does not fit {board}: {} (a lower rank takes less)",
-            overflows.join("; ")
-        ))
+        Some(anyhow::anyhow!("{model} does not fit {board}: {}", overflows.join("; ")))
     }
 
     fn run(&self, relay: &mut dyn FnMut(&str)) -> Result<Lines> {

@@ -5,6 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use object::elf::{SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
 use object::read::elf::{ElfFile32, FileHeader, SectionHeader};
+use object::{Object, ObjectSymbol, SymbolKind};
+
+/// The runtime's crate in the name of a compiled function.
+const RUNTIME: &[u8] = b"lrpet_runtime";
 
 /// What an image takes on the board, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +17,8 @@ pub struct ImageSizes {
     pub flash: u64,
     /// RAM: variables, without the stack.
     pub ram: u64,
+    /// Of the flash, functions of the runtime (those that the compiler inlined elsewhere are not among them).
+    pub runtime: u64,
 }
 
 /// Reads the sizes of a 32-bit image. Padding between sections is not counted.
@@ -23,7 +29,7 @@ pub fn sizes(file: &Path) -> Result<ImageSizes> {
     let elf: ElfFile32<'_> = ElfFile32::parse(&*bytes).with_context(unreadable)?;
     let endian = elf.endian();
     let header = elf.elf_header();
-    let mut sizes = ImageSizes { flash: 0, ram: 0 };
+    let mut sizes = ImageSizes { flash: 0, ram: 0, runtime: 0 };
     for section in header.section_headers(endian, &*bytes).with_context(unreadable)? {
         let flags = section.sh_flags(endian);
         let size = u64::from(section.sh_size(endian));
@@ -35,6 +41,12 @@ pub fn sizes(file: &Path) -> Result<ImageSizes> {
         }
         if flags.contains(SHF_WRITE) {
             sizes.ram += size;
+        }
+    }
+    for symbol in elf.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
+        let name = symbol.name_bytes().with_context(unreadable)?;
+        if name.windows(RUNTIME.len()).any(|part| part == RUNTIME) {
+            sizes.runtime += symbol.size();
         }
     }
     Ok(sizes)

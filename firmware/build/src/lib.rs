@@ -41,8 +41,11 @@ fn link_model(isa: Isa) -> Result<()> {
 
 /// The text of `model.rs` for a model file; `model.safetensors` lies beside it.
 fn model_source(bytes: &[u8], isa: Isa, warm_up: usize, iterations: usize) -> Result<String> {
-    let aligned = Aligned::copy(bytes);
-    let model = Model::new_checked(aligned.bytes()).map_err(owned)?;
+    // At an address that is a multiple of 16, as in flash.
+    let mut aligned = vec![0u128; bytes.len().div_ceil(16)];
+    let aligned = &mut bytemuck::cast_slice_mut(&mut aligned)[..bytes.len()];
+    aligned.copy_from_slice(bytes);
+    let model = Model::new_checked(aligned).map_err(owned)?;
     let plan = Plan::new(model.program(), isa).map_err(owned)?;
     let (arena, classes) = (plan.arena_bytes, model.program().header().classes);
     let (layers, length) = (model.program().len(), bytes.len());
@@ -90,25 +93,4 @@ fn write(file: &Path, bytes: &[u8]) -> Result<()> {
 /// An error of the runtime, which borrows from the model, as one that does not.
 fn owned(error: impl Display) -> anyhow::Error {
     anyhow!("{error}")
-}
-
-/// A copy of a model file at an address that is a multiple of 16, as it will have in flash.
-struct Aligned {
-    words: Vec<u128>,
-    length: usize,
-}
-
-impl Aligned {
-    fn copy(bytes: &[u8]) -> Self {
-        let words = bytes.chunks(16).map(|chunk| {
-            let mut word = [0; 16];
-            word[..chunk.len()].copy_from_slice(chunk);
-            u128::from_ne_bytes(word)
-        });
-        Self { words: words.collect(), length: bytes.len() }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.length]
-    }
 }

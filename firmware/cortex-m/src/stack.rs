@@ -2,6 +2,7 @@
 
 use cortex_m_rt::STACK_PAINT_VALUE;
 
+#[allow(unsafe_code)]
 unsafe extern "C" {
     // Symbols of cortex-m-rt's linker script: only their addresses mean something.
     static _stack_start: u32;
