@@ -105,8 +105,11 @@ impl Observer for Listener {
     }
 }
 
+/// Name and bytes of each tensor.
+type Bytes = Vec<(String, Vec<u8>)>;
+
 /// What must be equal in two runs: the tensors' bytes and the losses of all epochs.
-fn result(folder: &Path) -> (Vec<(String, Vec<u8>)>, Vec<(f64, Option<Evaluation>)>) {
+fn result(folder: &Path) -> (Bytes, Vec<(f64, Option<Evaluation>)>) {
     let bytes = std::fs::read(folder.join(FINAL)).unwrap();
     let view = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let mut tensors: Vec<_> =
