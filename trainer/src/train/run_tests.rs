@@ -231,6 +231,8 @@ fn another_run_is_not_overwritten_nor_resumed() {
     assert!(result(folder.path()) == before);
 }
 
+type Change = Box<dyn Fn(&mut Settings)>;
+
 #[test]
 fn wrong_settings_are_refused_before_anything_is_written() {
     let parent = tempfile::tempdir().unwrap();
@@ -241,7 +243,7 @@ fn wrong_settings_are_refused_before_anything_is_written() {
             settings.projection.as_mut().unwrap().ranks.insert(name.clone(), rank);
         }
     };
-    let wrong: [Box<dyn Fn(&mut Settings)>; 7] = [
+    let wrong: [Change; 7] = [
         Box::new(|settings| settings.epochs = 0),
         Box::new(|settings| settings.momentum = 1.0),
         Box::new(|settings| settings.schedule.rate = f64::NAN),

@@ -154,23 +154,24 @@ fn layers_without_kernels_match_their_definitions() {
     let (images, _) = images(2, shape, 8);
     let planes = images.planes();
     let (oh, ow) = window.output(6, 5).unwrap();
-    let mean_over =
-        |plane: &[Vec<f32>],
-         f: &dyn Fn(&mut dyn Iterator<Item = (usize, isize, isize)>, &[Vec<f32>]) -> f64| {
-            let mut sum = 0.0;
-            for (oy, ox) in (0..oh as isize).flat_map(|oy| (0..ow as isize).map(move |ox| (oy, ox))) {
-                let tap = |tap: usize| (tap, 2 * oy - 1 + (tap / 2) as isize, ox + (tap % 2) as isize);
-                sum += f(&mut (0..6).map(tap), plane);
-            }
-            sum / f64::from(oh * ow)
-        };
+    let mean_over = |f: &dyn Fn(&[Tap]) -> f64| {
+        let mut sum = 0.0;
+        for (oy, ox) in (0..oh as isize).flat_map(|oy| (0..ow as isize).map(move |ox| (oy, ox))) {
+            let taps =
+                [0, 1, 2, 3, 4, 5].map(|tap| (tap, 2 * oy - 1 + (tap / 2) as isize, ox + (tap % 2) as isize));
+            sum += f(&taps);
+        }
+        sum / f64::from(oh * ow)
+    };
     let (model, found) = run(depthwise(0), &images);
     let weight = model.parameters().values("depthwise.weight").unwrap();
     let bias = model.parameters().values("depthwise.bias").unwrap();
     let expected = |plane: &[Vec<f32>], channel: usize| {
-        mean_over(plane, &|taps, plane| {
-            let sum: f64 =
-                taps.map(|(tap, r, c)| f64::from(weight[channel * 6 + tap]) * pixel(plane, r, c, 0.0)).sum();
+        mean_over(&|taps| {
+            let sum: f64 = taps
+                .iter()
+                .map(|&(tap, r, c)| f64::from(weight[channel * 6 + tap]) * pixel(plane, r, c, 0.0))
+                .sum();
             (sum + f64::from(bias[channel])).clamp(0.0, 6.0)
         })
     };
@@ -178,17 +179,22 @@ fn layers_without_kernels_match_their_definitions() {
 
     let (_, found) = run(pool(PoolKind::Max), &images);
     let largest = |plane: &[Vec<f32>], _: usize| {
-        mean_over(plane, &|taps, plane| {
-            taps.map(|(_, r, c)| pixel(plane, r, c, f64::NEG_INFINITY)).fold(f64::NEG_INFINITY, f64::max)
+        mean_over(&|taps| {
+            taps.iter()
+                .map(|&(_, r, c)| pixel(plane, r, c, f64::NEG_INFINITY))
+                .fold(f64::NEG_INFINITY, f64::max)
         })
     };
     check(&planes, &found, &largest);
 
     let (_, found) = run(pool(PoolKind::Average), &images);
     let average = |plane: &[Vec<f32>], _: usize| {
-        mean_over(plane, &|taps, plane| {
-            let inside: Vec<f64> =
-                taps.map(|(_, r, c)| pixel(plane, r, c, f64::NAN)).filter(|value| !value.is_nan()).collect();
+        mean_over(&|taps| {
+            let inside: Vec<f64> = taps
+                .iter()
+                .map(|&(_, r, c)| pixel(plane, r, c, f64::NAN))
+                .filter(|value| !value.is_nan())
+                .collect();
             inside.iter().sum::<f64>() / inside.len() as f64
         })
     };
@@ -200,6 +206,9 @@ fn layers_without_kernels_match_their_definitions() {
     };
     check(&planes, &found, &twice);
 }
+
+/// Number of a tap with the row and column under it.
+type Tap = (usize, isize, isize);
 
 /// Image, channel, row, column.
 type Planes = Vec<Vec<Vec<Vec<f32>>>>;
