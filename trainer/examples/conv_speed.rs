@@ -9,6 +9,10 @@ use lrpet_trainer::ops::{Conv, ConvNorm, InputGradient, Isa, Past};
 
 const BATCH: usize = 128;
 
+/// The allocator of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn best(mut f: impl FnMut()) -> f64 {
     (0..7).fold(f64::INFINITY, |best, _| {
         let start = Instant::now();

@@ -10,6 +10,10 @@ use lrpet_trainer::network::Network;
 use lrpet_trainer::train::{Mode, Sgd, Trainable, cross_entropy};
 use rand::{Rng, SeedableRng};
 
+/// The allocator of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>());
     let batch = arguments.next().transpose()?.unwrap_or(128);

@@ -4,7 +4,8 @@
 //! stride, padding and odd widths cost nothing but a different address. A convolution in a padded image is a few
 //! *runs*: the taps of one kernel row and all their channels are contiguous in memory.
 
-#![allow(unsafe_code)]
+// Tiles are indexed by their constants, which is what unrolls them into registers.
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use super::isa::{Isa, Kind};
 #[cfg(target_arch = "x86_64")]

@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use lrpet_runtime::model::{Activation, Op, Value, Weights};
 use rayon::prelude::*;
 
+use super::buffers::Buffers;
 use super::parameters::LayerNames;
 use super::{Engine, Gradients, Mode, Parameters, TrainError};
 use crate::network::{Layer, Network};
@@ -91,6 +92,12 @@ impl Fused {
         })
     }
 
+    /// Takes back what a tape holds.
+    fn recycle(&mut self, tape: Tape) {
+        let convolved = tape.convolved.into_iter().flatten().map(|(y, _)| y);
+        tape.values.into_iter().chain(convolved).for_each(|buffer| self.buffers.give(buffer));
+    }
+
     /// The node after which each value is read no more.
     fn last_uses(&self) -> Vec<usize> {
         let mut last = vec![0; self.nodes.len() + 1];
@@ -114,7 +121,7 @@ impl Engine for Fused {
         let batch = images.dim(0)?;
         self.buffers.start(batch);
         if let Some(tape) = self.tape.take() {
-            self.buffers.give_all(tape);
+            self.recycle(tape);
         }
         let mut first = self.buffers.take(images.elem_count());
         with_values(images, |images| {
@@ -166,7 +173,7 @@ impl Engine for Fused {
         let tape = Tape { values, convolved };
         match mode {
             Mode::Train { .. } => self.tape = Some(tape),
-            Mode::Infer => self.buffers.give_all(tape),
+            Mode::Infer => self.recycle(tape),
         }
         Ok(Tensor::from_vec(logits, (batch, self.classes), &Device::Cpu)?)
     }
@@ -241,7 +248,7 @@ impl Engine for Fused {
             self.buffers.give(slope);
             self.buffers.give(std::mem::take(&mut tape.values[index + 1]));
         }
-        self.buffers.give_all(tape);
+        self.recycle(tape);
         Ok(gradients)
     }
 }
@@ -356,56 +363,4 @@ fn linear_backward(
         gradients.insert(bias.clone(), slope.sum(0)?);
     }
     Ok(slope.matmul(weight)?.flatten_all()?.to_vec1()?)
-}
-
-/// Buffers of one batch size, kept between steps: fresh pages from the system would cost as much as the arithmetic.
-#[derive(Default)]
-struct Buffers {
-    batch: usize,
-    free: Vec<Vec<f32>>,
-}
-
-impl Buffers {
-    /// Lets go of the buffers of another batch size.
-    fn start(&mut self, batch: usize) {
-        if self.batch != batch {
-            self.free.clear();
-            self.batch = batch;
-        }
-    }
-
-    /// A buffer of `len` values, with any content.
-    fn take(&mut self, len: usize) -> Vec<f32> {
-        match self.free.iter().rposition(|buffer| buffer.len() == len) {
-            Some(found) => self.free.swap_remove(found),
-            None => vec![0.0; len],
-        }
-    }
-
-    fn give(&mut self, buffer: Vec<f32>) {
-        if !buffer.is_empty() {
-            self.free.push(buffer);
-        }
-    }
-
-    fn give_all(&mut self, tape: Tape) {
-        let convolved = tape.convolved.into_iter().flatten().map(|(y, _)| y);
-        tape.values.into_iter().chain(convolved).for_each(|buffer| self.give(buffer));
-    }
-
-    /// Adds a gradient to what a value has already.
-    fn add(&mut self, total: &mut Option<Vec<f32>>, more: Vec<f32>) {
-        match total {
-            None => *total = Some(more),
-            Some(total) => {
-                let size = 1 << 14;
-                (total.par_chunks_mut(size), more.par_chunks(size)).into_par_iter().for_each(
-                    |(total, more)| {
-                        total.iter_mut().zip(more).for_each(|(total, more)| *total += *more);
-                    },
-                );
-                self.give(more);
-            }
-        }
-    }
 }

@@ -3,6 +3,7 @@
 //! [`run`] is the way in. A [`Trainable`] is a network with its [`Parameters`] and an engine that runs it forward and backward;
 //! [`Sgd`] and [`Schedule`] move the parameters; an [`Observer`] follows.
 
+mod buffers;
 mod checkpoint;
 mod config;
 mod error;
@@ -12,6 +13,7 @@ mod loss;
 mod metrics;
 mod optimizer;
 mod parameters;
+mod passes;
 mod progress;
 mod run;
 #[cfg(test)]
@@ -28,8 +30,9 @@ pub use loss::{Loss, cross_entropy, top1};
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, StepRecord};
 pub use optimizer::Sgd;
 pub use parameters::Parameters;
+pub use passes::{evaluate, project, reestimate};
 pub use progress::Progress;
-pub use run::{FINAL, METRICS, Outcome, TrainData, evaluate, project, reestimate, run};
+pub use run::{FINAL, METRICS, Outcome, TrainData, run};
 pub use schedule::{Decay, Schedule};
 pub use trainable::{Gradients, Mode, Trainable};
 

@@ -1,13 +1,19 @@
-//! Progress on standard error: a bar on a terminal, one line an epoch elsewhere.
+//! Progress on standard error: a bar on a terminal, lines elsewhere.
+
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::{EpochRecord, Observer, StepRecord};
 
+/// Time between two lines inside an epoch where there is no terminal.
+const LINES_APART: Duration = Duration::from_secs(15);
+
 /// The observer of the command line.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    last_line: Instant,
 }
 
 impl Progress {
@@ -18,10 +24,11 @@ impl Progress {
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        Progress { bar }
+        Progress { bar, last_line: Instant::now() }
     }
 
-    fn line(&self, text: &str) {
+    fn line(&mut self, text: &str) {
+        self.last_line = Instant::now();
         if self.bar.is_hidden() {
             eprintln!("{text}");
         } else {
@@ -51,14 +58,19 @@ impl Observer for Progress {
             self.bar.reset_eta(); // epochs of an earlier process took no time of this one
         }
         self.bar.set_position(done);
-        self.bar.set_message(format!(
+        let text = format!(
             "epoch {}/{}, loss {:.3}, accuracy {:.2} %, {:.0} images/s",
             record.epoch,
             record.epochs,
             record.loss,
             100.0 * record.accuracy,
             record.images_per_second,
-        ));
+        );
+        if self.bar.is_hidden() && self.last_line.elapsed() >= LINES_APART {
+            let left = self.bar.eta().as_secs();
+            self.line(&format!("{text}, batch {}/{}, {left} s left", record.batch, record.batches));
+        }
+        self.bar.set_message(text);
     }
 
     fn epoch(&mut self, record: &EpochRecord) {

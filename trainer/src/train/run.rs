@@ -1,22 +1,20 @@
 //! The training loop.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
-use lrpet_runtime::model::Op;
+use candle_core::Device;
 
 use super::checkpoint::{self, io};
 use super::config::{Period, ProjectionSettings, TrainConfig};
 use super::metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, StepRecord};
-use super::parameters::LayerNames;
+use super::passes::{evaluate, input, project, reestimate};
 use super::{Mode, Sgd, TrainError, Trainable, cross_entropy};
-use crate::data::{Batch, Loader};
-use crate::lrpet::{self, LayerWeight, spectrum::bn_scale};
+use crate::data::Loader;
+use crate::lrpet;
 use crate::network::Network;
-use crate::ops::EPSILON;
 
 /// File of the final weights in the run directory.
 pub const FINAL: &str = "final.safetensors";
@@ -154,7 +152,7 @@ impl<'a> Run<'a> {
         let mut projections = Projections::default();
         for (number, batch) in self.data.train.epoch(epoch as u64, 0).enumerate() {
             rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
-            let (labels, input) = self.input(batch)?;
+            let (labels, input) = input(&self.model, batch)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
             let loss = cross_entropy(&logits, &labels)?;
             if !loss.sum.is_finite() {
@@ -211,10 +209,6 @@ impl<'a> Run<'a> {
             images_per_second,
             seconds: start.elapsed().as_secs_f64(),
         })
-    }
-
-    fn input(&self, batch: Batch) -> Result<(Vec<u32>, Tensor), TrainError> {
-        input(&self.model, batch)
     }
 
     fn finish(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
@@ -276,89 +270,6 @@ fn identity(config: &TrainConfig, network: &Network, images: usize) -> Result<se
     }
     // Through text once, so that numbers compare as they will be read back.
     serde_json::from_str(&value.to_string()).map_err(failed)
-}
-
-/// A batch as labels and a tensor on the model's device.
-fn input(model: &Trainable, batch: Batch) -> Result<(Vec<u32>, Tensor), TrainError> {
-    let shape = model.network().input;
-    let [c, h, w] = [shape.channels, shape.height, shape.width].map(|size| size as usize);
-    let images = Tensor::from_vec(batch.images, (batch.labels.len(), c, h, w), model.parameters().device())?;
-    Ok((batch.labels, images))
-}
-
-/// Loss and accuracy of `model` on all images of `loader`, with running statistics.
-///
-/// # Errors
-/// Where the images do not fit the network.
-pub fn evaluate(model: &mut Trainable, loader: &Loader) -> Result<Evaluation, TrainError> {
-    let (mut loss, mut correct, mut images) = (0.0, 0, 0);
-    for batch in loader.epoch(0, 0) {
-        let (labels, input) = input(model, batch)?;
-        let found = cross_entropy(&model.forward(&input, Mode::Infer)?, &labels)?;
-        loss += found.sum;
-        correct += found.correct;
-        images += labels.len();
-    }
-    let count = images.max(1) as f64;
-    Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count, images })
-}
-
-/// Replaces the running statistics by the mean of the batches' statistics, with the weights as they are.
-///
-/// # Errors
-/// Where the images do not fit the network.
-pub fn reestimate(model: &mut Trainable, batches: impl Iterator<Item = Batch>) -> Result<(), TrainError> {
-    for (done, batch) in batches.enumerate() {
-        let (_, input) = input(model, batch)?;
-        // Momentum 1/k at batch k makes the running value the mean of all k; the first replaces what was there.
-        model.forward(&input, Mode::Train { momentum: 1.0 / (done + 1) as f64 })?;
-    }
-    Ok(())
-}
-
-/// Projects all layers that have a rank, in place.
-///
-/// # Errors
-/// Where a weight is not finite.
-pub fn project(
-    model: &Trainable,
-    ranks: &BTreeMap<String, u64>,
-    options: &lrpet::Options,
-) -> Result<Vec<lrpet::Projection>, TrainError> {
-    let parameters = model.parameters();
-    let mut weights = Vec::new();
-    for layer in &model.network().layers {
-        let (Op::Conv(_) | Op::Linear(_), Some(&rank)) = (&layer.op, ranks.get(layer.op.name())) else {
-            continue;
-        };
-        let Some(names) = LayerNames::of(layer) else { continue };
-        let alpha = match &names.norm {
-            Some(norm) => {
-                let (gamma, variance) = (parameters.values(&norm.gamma)?, parameters.values(&norm.variance)?);
-                Some(bn_scale(&gamma, &variance, EPSILON))
-            }
-            None => None,
-        };
-        let weight = parameters.values(&names.weight)?;
-        let rows = parameters.get(&names.weight)?.dim(0)?;
-        weights.push((layer.op.name(), names.weight, weight, rows, alpha, rank as usize));
-    }
-    let mut layers: Vec<LayerWeight> = weights
-        .iter_mut()
-        .map(|(name, _, weight, rows, alpha, rank)| LayerWeight {
-            name,
-            weight,
-            rows: *rows,
-            alpha: alpha.take(),
-            rank: *rank,
-        })
-        .collect();
-    let found = lrpet::project_all(&mut layers, options)?;
-    drop(layers);
-    for (_, name, weight, ..) in weights {
-        parameters.set(&name, weight)?;
-    }
-    Ok(found)
 }
 
 /// Counts the projections of an epoch.

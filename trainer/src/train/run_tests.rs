@@ -105,8 +105,11 @@ impl Observer for Listener {
     }
 }
 
+/// Name and bytes of each tensor.
+type Bytes = Vec<(String, Vec<u8>)>;
+
 /// What must be equal in two runs: the tensors' bytes and the losses of all epochs.
-fn result(folder: &Path) -> (Vec<(String, Vec<u8>)>, Vec<(f64, Option<Evaluation>)>) {
+fn result(folder: &Path) -> (Bytes, Vec<(f64, Option<Evaluation>)>) {
     let bytes = std::fs::read(folder.join(FINAL)).unwrap();
     let view = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let mut tensors: Vec<_> =
@@ -228,6 +231,8 @@ fn another_run_is_not_overwritten_nor_resumed() {
     assert!(result(folder.path()) == before);
 }
 
+type Change = Box<dyn Fn(&mut Settings)>;
+
 #[test]
 fn wrong_settings_are_refused_before_anything_is_written() {
     let parent = tempfile::tempdir().unwrap();
@@ -238,7 +243,7 @@ fn wrong_settings_are_refused_before_anything_is_written() {
             settings.projection.as_mut().unwrap().ranks.insert(name.clone(), rank);
         }
     };
-    let wrong: [Box<dyn Fn(&mut Settings)>; 7] = [
+    let wrong: [Change; 7] = [
         Box::new(|settings| settings.epochs = 0),
         Box::new(|settings| settings.momentum = 1.0),
         Box::new(|settings| settings.schedule.rate = f64::NAN),

@@ -1,11 +1,11 @@
 //! The fused engine against candle's own operations and backward pass on whole networks.
 
 use candle_core::{Device, Tensor};
-use lrpet_runtime::model::Shape;
+use lrpet_runtime::model::{Activation, Conv, Linear, Op, Pool, PoolKind, Shape, Weights, Window};
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::network::Network;
+use crate::network::{Layer, Network};
 
 fn images(count: usize, shape: Shape, seed: u64) -> (Tensor, Vec<u32>) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
@@ -100,4 +100,134 @@ fn names_are_torchvisions() {
     assert_eq!(tensors.len(), 21 * 5 + 2);
     let count = model.parameters().trained().values().map(|var| var.elem_count()).sum::<usize>();
     assert_eq!(count, network.cost().params as usize + 10 + 2 * (7 * 16 + 7 * 32 + 7 * 64));
+}
+
+/// Value of a pixel, `outside` where it is in the padding.
+fn pixel(x: &[Vec<f32>], row: isize, col: isize, outside: f64) -> f64 {
+    let inside =
+        usize::try_from(row).ok().and_then(|row| x.get(row)?.get(usize::try_from(col).ok()?).copied());
+    inside.map_or(outside, f64::from)
+}
+
+/// Depthwise convolution, pools and sums, which only candle's operations run, written out for one channel at a time.
+#[test]
+fn layers_without_kernels_match_their_definitions() {
+    let window = Window { kernel: [3, 2], stride: [2, 1], padding: [1, 0, 2, 1] };
+    let shape = Shape::new(3, 6, 5);
+    let layer = |op| Layer { op, norm: None };
+    let depthwise = |input| {
+        Op::Conv(Conv {
+            name: "depthwise".to_owned(),
+            input,
+            out_channels: 3,
+            window,
+            weights: Weights::Depthwise,
+            residual: None,
+            activation: Activation::Relu6,
+        })
+    };
+    let pool = |kind| Op::Pool(Pool { input: 0, kind, window });
+    let run = |op: Op<String>, images: &Tensor| {
+        let linear = Linear {
+            name: "fc".to_owned(),
+            input: 2,
+            out_features: 2,
+            weights: Weights::Dense,
+            activation: Activation::None,
+        };
+        let head = [layer(Op::GlobalAveragePool { input: 1 }), layer(Op::Linear(linear))];
+        let layers = std::iter::once(layer(op)).chain(head).collect();
+        let network = Network { name: "one layer".to_owned(), input: shape, classes: 2, layers };
+        let mut model = Trainable::new(&network, 1, &Device::Cpu).unwrap();
+        // The head passes the mean of channel 1, and the sum of all three means.
+        model.parameters().set("fc.weight", vec![0.0, 1.0, 0.0, 1.0, 1.0, 1.0]).unwrap();
+        model.parameters().set("fc.bias", vec![0.0, 0.0]).unwrap();
+        if let Ok(weight) = model.parameters().values("depthwise.weight") {
+            let weight = weight.iter().map(|value| 8.0 * value).collect();
+            model.parameters().set("depthwise.weight", weight).unwrap();
+        }
+        let logits = model.forward(images, Mode::TRAIN).unwrap();
+        let gradients = model.backward(&logits.ones_like().unwrap()).unwrap();
+        assert_eq!(gradients.len(), model.parameters().trained().len());
+        (model, logits.to_vec2::<f32>().unwrap())
+    };
+    let (images, _) = images(2, shape, 8);
+    let planes = images.planes();
+    let (oh, ow) = window.output(6, 5).unwrap();
+    let mean_over = |f: &dyn Fn(&[Tap]) -> f64| {
+        let mut sum = 0.0;
+        for (oy, ox) in (0..oh as isize).flat_map(|oy| (0..ow as isize).map(move |ox| (oy, ox))) {
+            let taps =
+                [0, 1, 2, 3, 4, 5].map(|tap| (tap, 2 * oy - 1 + (tap / 2) as isize, ox + (tap % 2) as isize));
+            sum += f(&taps);
+        }
+        sum / f64::from(oh * ow)
+    };
+    let (model, found) = run(depthwise(0), &images);
+    let weight = model.parameters().values("depthwise.weight").unwrap();
+    let bias = model.parameters().values("depthwise.bias").unwrap();
+    let expected = |plane: &[Vec<f32>], channel: usize| {
+        mean_over(&|taps| {
+            let sum: f64 = taps
+                .iter()
+                .map(|&(tap, r, c)| f64::from(weight[channel * 6 + tap]) * pixel(plane, r, c, 0.0))
+                .sum();
+            (sum + f64::from(bias[channel])).clamp(0.0, 6.0)
+        })
+    };
+    check(&planes, &found, &expected);
+
+    let (_, found) = run(pool(PoolKind::Max), &images);
+    let largest = |plane: &[Vec<f32>], _: usize| {
+        mean_over(&|taps| {
+            taps.iter()
+                .map(|&(_, r, c)| pixel(plane, r, c, f64::NEG_INFINITY))
+                .fold(f64::NEG_INFINITY, f64::max)
+        })
+    };
+    check(&planes, &found, &largest);
+
+    let (_, found) = run(pool(PoolKind::Average), &images);
+    let average = |plane: &[Vec<f32>], _: usize| {
+        mean_over(&|taps| {
+            let inside: Vec<f64> = taps
+                .iter()
+                .map(|&(_, r, c)| pixel(plane, r, c, f64::NAN))
+                .filter(|value| !value.is_nan())
+                .collect();
+            inside.iter().sum::<f64>() / inside.len() as f64
+        })
+    };
+    check(&planes, &found, &average);
+
+    let (_, found) = run(Op::Add { inputs: [0, 0], activation: Activation::Relu }, &images);
+    let twice = |plane: &[Vec<f32>], _: usize| {
+        plane.iter().flatten().map(|value| (2.0 * f64::from(*value)).max(0.0)).sum::<f64>() / 30.0
+    };
+    check(&planes, &found, &twice);
+}
+
+/// Number of a tap with the row and column under it.
+type Tap = (usize, isize, isize);
+
+/// Image, channel, row, column.
+type Planes = Vec<Vec<Vec<Vec<f32>>>>;
+
+trait ToPlanes {
+    fn planes(&self) -> Planes;
+}
+
+impl ToPlanes for Tensor {
+    fn planes(&self) -> Planes {
+        (0..self.dim(0).unwrap()).map(|image| self.get(image).unwrap().to_vec3().unwrap()).collect()
+    }
+}
+
+fn check(planes: &Planes, found: &[Vec<f32>], expected: &dyn Fn(&[Vec<f32>], usize) -> f64) {
+    for (image, found) in planes.iter().zip(found) {
+        let means: Vec<f64> =
+            image.iter().enumerate().map(|(channel, plane)| expected(plane, channel)).collect();
+        assert!((f64::from(found[0]) - means[1]).abs() < 1e-4, "{found:?} for {means:?}");
+        assert!((f64::from(found[1]) - means.iter().sum::<f64>()).abs() < 1e-4, "{found:?} for {means:?}");
+    }
 }

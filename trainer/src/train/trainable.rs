@@ -31,7 +31,7 @@ impl Mode {
 }
 
 /// A way to compute forward and backward passes.
-pub(super) trait Engine {
+pub(super) trait Engine: Send {
     /// Logits `[batch, classes]` of `images` `[batch, c, h, w]`.
     fn forward(&mut self, parameters: &Parameters, images: &Tensor, mode: Mode)
     -> Result<Tensor, TrainError>;
