@@ -38,9 +38,21 @@ fn trained() -> &'static Trained {
         let training = json("lrpet", &[&arguments[..], &few].concat()).unwrap();
         let trained = Trained { folder, training };
         for (name, prune) in [("dense", "0"), ("lowrank", "0.6")] {
-            let (checkpoint, file) = (trained.file("run/final.safetensors"), trained.file(&format!("{name}.safetensors")));
-            let arguments =
-                ["factorize", &checkpoint, "--net", NET, "--data", DATA, "--prune", prune, "--out", &file, "--no-accuracy"];
+            let (checkpoint, file) =
+                (trained.file("run/final.safetensors"), trained.file(&format!("{name}.safetensors")));
+            let arguments = [
+                "factorize",
+                &checkpoint,
+                "--net",
+                NET,
+                "--data",
+                DATA,
+                "--prune",
+                prune,
+                "--out",
+                &file,
+                "--no-accuracy",
+            ];
             json("lrpet", &arguments).unwrap();
         }
         trained
@@ -70,7 +82,9 @@ fn a_little_training_learns_and_is_followed() {
 fn projected_weights_lose_nothing_by_factoring() {
     let trained = trained();
     let exact = number(&trained.training, "test.accuracy").unwrap();
-    let of = |name: &str| number(&json("lrpet", &["eval", &trained.file(name), "--data", DATA]).unwrap(), "accuracy").unwrap();
+    let of = |name: &str| {
+        number(&json("lrpet", &["eval", &trained.file(name), "--data", DATA]).unwrap(), "accuracy").unwrap()
+    };
     // The weights have exactly the rank of the pairs, so that both files compute the trained network.
     let (dense, low) = (of("dense.safetensors"), of("lowrank.safetensors"));
     assert!((dense - exact).abs() <= 0.001, "dense file {dense}, trainer {exact}");
@@ -123,7 +137,8 @@ fn a_picture_and_its_values_give_the_logits_of_the_self_check() {
 
     for input in [picture, array] {
         let answer = json("lrpet", &["run", &model, "--input", &text(&input), "--top", "3"]).unwrap();
-        let found: Vec<f64> = answer["logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+        let found: Vec<f64> =
+            answer["logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
         assert_eq!(found.len(), expected.len());
         for (a, b) in found.iter().zip(&expected) {
             assert!((a - f64::from(*b)).abs() < 1e-4, "{found:?} and {expected:?}");

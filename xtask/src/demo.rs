@@ -18,6 +18,8 @@ const NETWORK: &str = "resnet8";
 const DATA: &str = "fashion-mnist";
 /// Pruning ratio of the low-rank model.
 const PRUNE: f64 = 0.6;
+/// Batches between two projections: a run of few epochs needs many (docs/method.md).
+const PROJECTION_PERIOD: u32 = 50;
 /// Emulated board of the demo.
 const BOARD: &str = "qemu-mps2-an386";
 /// Largest difference between a logit of the board and the host's.
@@ -43,12 +45,13 @@ pub struct Arguments {
 /// Runs `cargo xtask demo`.
 pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     let start = Instant::now();
-    let out = crate::root().join(&arguments.out);
+    let out = &arguments.out;
+    std::env::set_current_dir(crate::root()).context("cannot go to the root of the repository")?;
     if arguments.fresh && out.join("runs").exists() {
         std::fs::remove_dir_all(out.join("runs"))
             .with_context(|| format!("cannot empty {}", out.display()))?;
     }
-    std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let mut steps = Steps { start, done: Vec::new() };
 
     steps.run("set up what is missing", || setup::ensure(&[Group::Boards, Group::Data], toolchain))?;
@@ -62,7 +65,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
 
     let mut models = Vec::new();
     for (name, prune) in [("dense", 0.0), ("lowrank", PRUNE)] {
-        models.push(model(&lrpet, &mut steps, arguments, &out, name, prune, toolchain)?);
+        models.push(model(&lrpet, &mut steps, arguments, out, name, prune, toolchain)?);
     }
 
     let report = json!({
@@ -89,7 +92,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     let file = out.join("report.json");
     std::fs::write(&file, serde_json::to_vec_pretty(&report)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
-    let table = lrpet.text(&["report", &path(&out)])?;
+    let table = lrpet.text(&["report", &path(out)])?;
     println!("{table}");
     println!(
         "done in {} s; models, report.json and report.html are in {}",
@@ -109,9 +112,10 @@ fn model(
     prune: f64,
     toolchain: Source,
 ) -> Result<Value> {
+    // Paths relative to the root: the commands stand in the model's card.
     let run = out.join("runs").join(name);
     let file = out.join(format!("{name}.safetensors"));
-    let ratio = prune.to_string();
+    let (ratio, period) = (prune.to_string(), PROJECTION_PERIOD.to_string());
     let (epochs, seed) = (arguments.epochs.to_string(), arguments.seed.to_string());
     let training = steps.run(&format!("train {NETWORK}, {name}"), || {
         lrpet.json(&[
@@ -126,6 +130,8 @@ fn model(
             &epochs,
             "--seed",
             &seed,
+            "--project-iterations",
+            &period,
             "--resume",
             "--out",
             &path(&run),

@@ -1,10 +1,12 @@
 //! `cargo xtask test`: every check of the project, and one line at the end that counts them.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::board::{BOARDS, Board};
 use crate::process;
 use crate::setup::{self, Group};
 use crate::toolchain::{self, Source, Toolchain};
@@ -22,6 +24,9 @@ const LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// The targets for which the runtime and the firmware must build without `std`.
 const BARE_METAL: [&str; 2] = [toolchain::THUMBV7EM, toolchain::THUMBV8M];
+
+/// The model that is in flash where a board's code is checked.
+const BOARD_MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
 
 /// Runs `cargo xtask test`.
 pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
@@ -43,12 +48,18 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "warnings",
         ]),
     )?;
-    for manifest in board_manifests()? {
+    for manifest in firmware_manifests()? {
         let manifest = manifest.to_string_lossy();
         tally.check(
             &format!("format of {manifest}"),
             cargo(&["fmt", "--check", "--manifest-path", &manifest]),
         )?;
+    }
+    for board in BOARDS {
+        // Debian's Rust has no lints; the code is the same.
+        if Toolchain::for_target(board.target, source)? == Toolchain::Rustup {
+            tally.check(&format!("lints of {}", board.name), board_lints(board))?;
+        }
     }
     for target in BARE_METAL {
         for package in ["lrpet-runtime", "lrpet-firmware"] {
@@ -178,12 +189,26 @@ fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// The manifests of the boards, which are no members of the workspace.
-fn board_manifests() -> Result<Vec<std::path::PathBuf>> {
-    let mut manifests: Vec<_> = std::fs::read_dir(crate::root().join("firmware/boards"))?
-        .filter_map(|entry| Some(entry.ok()?.path().join("Cargo.toml")))
-        .filter(|manifest| manifest.is_file())
-        .collect();
+fn board_lints(board: &Board) -> Command {
+    let mut command = Toolchain::Rustup.cargo("clippy", board.target);
+    command
+        .current_dir(crate::root().join("firmware/boards").join(board.name))
+        .args(["--release", "--locked", "--package", board.name, "--package", "lrpet-firmware-cortex-m"])
+        .arg("--target-dir")
+        .arg(crate::root().join("target/boards"))
+        .env("LRPET_MODEL", crate::root().join(BOARD_MODEL))
+        .args(["--", "-D", "warnings"]);
+    command
+}
+
+/// The manifests of the firmware's crates that are no members of the workspace.
+fn firmware_manifests() -> Result<Vec<PathBuf>> {
+    let firmware = crate::root().join("firmware");
+    let mut manifests = vec![firmware.join("cortex-m/Cargo.toml")];
+    for entry in std::fs::read_dir(firmware.join("boards"))? {
+        manifests.push(entry?.path().join("Cargo.toml"));
+    }
+    manifests.retain(|manifest| manifest.is_file());
     manifests.sort();
     Ok(manifests)
 }
