@@ -2,7 +2,7 @@
 //!
 //! A model file is checked once ([`model::Model`]), planned ([`plan::Plan`]: the exact bytes of memory, known without
 //! any) and run in a caller's arena ([`session::Session`]). Nothing is allocated and no input bytes make it panic.
-#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
 
 #[cfg(target_endian = "big")]
 compile_error!("model files are little-endian and used in place");

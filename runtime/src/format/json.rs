@@ -18,6 +18,7 @@ impl<'a> RawStr<'a> {
     }
 
     /// True where the string is `parts`, one after another.
+    #[inline(never)]
     pub fn is_concat(&self, parts: &[&str]) -> bool {
         if let Some(mut plain) = self.as_plain() {
             for part in parts {
@@ -120,6 +121,23 @@ fn hex4(text: &str) -> Option<(u32, &str)> {
     Some((u32::from_str_radix(digits, 16).ok().filter(|_| hexadecimal)?, rest))
 }
 
+/// Why the text is not what was expected; small, because every step of the scanner returns it.
+#[derive(Clone, Copy)]
+pub(super) struct Fault {
+    at: usize,
+    /// `None` where a number is too large.
+    expected: Option<&'static str>,
+}
+
+impl From<Fault> for FormatError<'_> {
+    fn from(Fault { at, expected }: Fault) -> Self {
+        match expected {
+            Some(expected) => FormatError::Json { at, expected },
+            None => FormatError::NumberTooLarge { at },
+        }
+    }
+}
+
 /// A position in the header's text.
 #[derive(Clone, Copy)]
 pub(super) struct Scanner<'a> {
@@ -132,11 +150,12 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
-    pub(super) fn error(&self, expected: &'static str) -> FormatError<'a> {
-        FormatError::Json { at: self.at, expected }
+    pub(super) fn fault(&self, expected: &'static str) -> Fault {
+        Fault { at: self.at, expected: Some(expected) }
     }
 
     /// The next byte that is no white space, without passing it.
+    #[inline(never)]
     pub(super) fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = bytes.get(self.at) {
@@ -146,18 +165,21 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes `byte` where it comes next.
+    #[inline(never)]
     pub(super) fn accept(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    pub(super) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), FormatError<'a>> {
-        if self.accept(byte) { Ok(()) } else { Err(self.error(expected)) }
+    #[inline(never)]
+    pub(super) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Fault> {
+        if self.accept(byte) { Ok(()) } else { Err(self.fault(expected)) }
     }
 
     /// Passes a string and checks its escapes.
-    pub(super) fn string(&mut self) -> Result<RawStr<'a>, FormatError<'a>> {
+    #[inline(never)]
+    pub(super) fn string(&mut self) -> Result<RawStr<'a>, Fault> {
         self.expect(b'"', "a string")?;
         let rest = self.text.get(self.at..).unwrap_or_default();
         let bytes = rest.as_bytes();
@@ -167,10 +189,10 @@ impl<'a> Scanner<'a> {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     let after = rest.get(end + 1..).and_then(escape);
-                    let (_, after) = after.ok_or(self.error("a valid escape in a string"))?;
+                    let (_, after) = after.ok_or(self.fault("a valid escape in a string"))?;
                     end = rest.len() - after.len();
                 }
-                Some(0..0x20) | None => return Err(self.error("the end of a string")),
+                Some(0..0x20) | None => return Err(self.fault("the end of a string")),
                 Some(_) => end += 1,
             }
         }
@@ -179,30 +201,32 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes an unsigned integer without fraction or exponent.
-    pub(super) fn integer(&mut self) -> Result<u64, FormatError<'a>> {
+    #[inline(never)]
+    pub(super) fn integer(&mut self) -> Result<u64, Fault> {
         let first = self.peek();
         let mut number = 0u64;
         let start = self.at;
         while let Some(digit @ b'0'..=b'9') = self.text.as_bytes().get(self.at) {
             let next = number.checked_mul(10).and_then(|n| n.checked_add(u64::from(digit - b'0')));
-            number = next.ok_or(FormatError::NumberTooLarge { at: start })?;
+            number = next.ok_or(Fault { at: start, expected: None })?;
             self.at += 1;
         }
         let digits = self.at - start;
         if digits == 0 || (first == Some(b'0') && digits > 1) {
-            return Err(self.error("an unsigned integer"));
+            return Err(self.fault("an unsigned integer"));
         }
         Ok(number)
     }
 
     /// Passes an unsigned integer of at most 32 bits.
-    pub(super) fn integer_u32(&mut self) -> Result<u32, FormatError<'a>> {
+    pub(super) fn integer_u32(&mut self) -> Result<u32, Fault> {
         let at = self.at;
-        u32::try_from(self.integer()?).map_err(|_| FormatError::NumberTooLarge { at })
+        u32::try_from(self.integer()?).map_err(|_| Fault { at, expected: None })
     }
 
     /// After one member of an object or array: true where another follows, false where `close` was passed.
-    pub(super) fn more(&mut self, close: u8) -> Result<bool, FormatError<'a>> {
+    #[inline(never)]
+    pub(super) fn more(&mut self, close: u8) -> Result<bool, Fault> {
         if self.accept(b',') {
             return Ok(true);
         }

@@ -10,7 +10,7 @@ mod json;
 pub use error::FormatError;
 pub use json::RawStr;
 
-use json::Scanner;
+use json::{Fault, Scanner};
 
 /// Key of the strings that describe the file.
 const METADATA: &str = "__metadata__";
@@ -72,6 +72,7 @@ impl Dtype {
         Self::NAMES.iter().find(|(_, dtype)| *dtype == self).map_or("", |(name, _)| name)
     }
 
+    #[inline(never)]
     fn by_name(name: RawStr<'_>) -> Option<Dtype> {
         Self::NAMES.iter().find(|(known, _)| name == *known).map(|(_, dtype)| *dtype)
     }
@@ -168,6 +169,7 @@ impl<'a> SafeTensors<'a> {
     }
 
     /// The tensor whose name is `parts` one after another (for names made of a layer's and a suffix, without a buffer).
+    #[inline(never)]
     pub fn find(&self, parts: &[&str]) -> Option<TensorView<'a>> {
         let mut entries = Entries::new(self.header).ok()?;
         while let Ok(Some(key)) = entries.key() {
@@ -222,6 +224,7 @@ impl<'a> SafeTensors<'a> {
         }
     }
 
+    #[inline(never)]
     fn check(&self) -> Result<(), FormatError<'a>> {
         let mut entries = Entries::new(self.header)?;
         let mut names = Names::default();
@@ -249,7 +252,7 @@ impl<'a> SafeTensors<'a> {
             end = info.end;
         }
         if entries.scanner.peek().is_some() {
-            return Err(entries.scanner.error("the end of the header"));
+            return Err(entries.scanner.fault("the end of the header").into());
         }
         if !ordered {
             end = self.check_unordered(count)?;
@@ -334,14 +337,19 @@ struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    fn new(header: &'a str) -> Result<Self, FormatError<'a>> {
+    fn new(header: &'a str) -> Result<Self, Fault> {
         let mut scanner = Scanner::new(header);
+        // The format allows white space behind the object, not before it.
+        if !header.starts_with('{') {
+            return Err(scanner.fault("an object"));
+        }
         scanner.expect(b'{', "an object")?;
         Ok(Self { scanner, first: true, done: false })
     }
 
     /// The next key; its value comes next and must be passed by the caller.
-    fn key(&mut self) -> Result<Option<RawStr<'a>>, FormatError<'a>> {
+    #[inline(never)]
+    fn key(&mut self) -> Result<Option<RawStr<'a>>, Fault> {
         if self.first {
             self.first = false;
             self.done = self.scanner.accept(b'}');
@@ -357,7 +365,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Passes an object of strings.
-    fn skip_strings(&mut self) -> Result<(), FormatError<'a>> {
+    fn skip_strings(&mut self) -> Result<(), Fault> {
         let mut strings = Strings::new(self.scanner);
         while strings.next_pair()?.is_some() {}
         self.scanner = strings.scanner;
@@ -375,6 +383,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Passes the entry of the tensor called `tensor`.
+    #[inline(never)]
     fn info(&mut self, tensor: RawStr<'a>) -> Result<Info, FormatError<'a>> {
         let scanner = &mut self.scanner;
         let (mut dtype, mut shape, mut offsets) = (None, None, None);
@@ -433,7 +442,8 @@ impl<'a> Strings<'a> {
         Self { scanner, first: true, done: false }
     }
 
-    fn next_pair(&mut self) -> Result<Option<(RawStr<'a>, RawStr<'a>)>, FormatError<'a>> {
+    #[inline(never)]
+    fn next_pair(&mut self) -> Result<Option<(RawStr<'a>, RawStr<'a>)>, Fault> {
         if self.first {
             self.first = false;
             self.scanner.expect(b'{', "an object of strings")?;

@@ -13,13 +13,27 @@ pub(super) struct CortexM;
 /// Values converted at a time.
 const CHUNK: usize = 4;
 
-impl Primitives for CortexM {
-    #[inline(always)]
+/// Pixels computed together.
+const LANES: usize = 4;
+
+impl Primitives<LANES> for CortexM {
+    type Lanes = [f32; LANES];
+
     fn widen(from: &[u16], to: &mut [f32]) {
-        let (from, mut to) = (from.chunks_exact(CHUNK), to.chunks_exact_mut(CHUNK));
-        let rest = from.remainder();
-        for (from, to) in from.zip(to.by_ref()) {
-            // SAFETY: both chunks have 4 elements. LDR needs no alignment on these cores; VSTM needs that of f32.
+        widen(from, to);
+    }
+
+    #[inline(always)]
+    fn widen_one(from: u16) -> f32 {
+        widen_one(from)
+    }
+
+    #[inline(always)]
+    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
+        let count = from.len().min(to.len().div_ceil(stride.max(1)));
+        let (chunks, rest) = from.get(..count).unwrap_or_default().as_chunks::<CHUNK>();
+        for (i, from) in chunks.iter().enumerate() {
+            // SAFETY: the last element written is stride·(4·i + 3) ≤ stride·(count − 1), which `to` has.
             unsafe {
                 asm!(
                     "ldr {a}, [{from}]",
@@ -29,56 +43,105 @@ impl Primitives for CortexM {
                     "vcvtt.f32.f16 s3, s0",
                     "vcvtb.f32.f16 s4, s1",
                     "vcvtt.f32.f16 s5, s1",
-                    "vstmia {to}, {{s2-s5}}",
-                    from = in(reg) from.as_ptr(), to = in(reg) to.as_mut_ptr(), a = out(reg) _, b = out(reg) _,
+                    "vstr s2, [{to}]",
+                    "add {to}, {to}, {step}",
+                    "vstr s3, [{to}]",
+                    "add {to}, {to}, {step}",
+                    "vstr s4, [{to}]",
+                    "add {to}, {to}, {step}",
+                    "vstr s5, [{to}]",
+                    from = in(reg) from.as_ptr(), to = inout(reg) to.as_mut_ptr().add(i * CHUNK * stride) => _,
+                    step = in(reg) stride * size_of::<f32>(), a = out(reg) _, b = out(reg) _,
                     out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
                     options(nostack, preserves_flags)
                 );
             }
         }
-        rest.iter().zip(to.into_remainder()).for_each(|(from, to)| *to = widen_one(*from));
+        let to = to.get_mut(chunks.len() * CHUNK * stride..).unwrap_or_default();
+        rest.iter().zip(to.iter_mut().step_by(stride.max(1))).for_each(|(from, to)| *to = widen_one(*from));
     }
 
-    #[inline(always)]
-    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
-        from.iter().zip(to.iter_mut().step_by(stride)).for_each(|(from, to)| *to = widen_one(*from));
-    }
-
-    #[inline(always)]
     fn narrow(from: &[f32], to: &mut [u16]) {
-        let (from, mut to) = (from.chunks_exact(CHUNK), to.chunks_exact_mut(CHUNK));
-        let rest = from.remainder();
-        for (from, to) in from.zip(to.by_ref()) {
-            let (low, high): (u32, u32);
-            // SAFETY: the chunk has 4 elements, aligned as VLDM needs it. Each half of s4 and s5 is written.
-            unsafe {
-                asm!(
-                    "vldmia {from}, {{s0-s3}}",
-                    "vcvtb.f16.f32 s4, s0",
-                    "vcvtt.f16.f32 s4, s1",
-                    "vcvtb.f16.f32 s5, s2",
-                    "vcvtt.f16.f32 s5, s3",
-                    "vmov {low}, {high}, s4, s5",
-                    from = in(reg) from.as_ptr(), low = out(reg) low, high = out(reg) high,
-                    out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
-                    options(nostack, preserves_flags, readonly)
-                );
-            }
-            if overflowed(low) || overflowed(high) {
-                from.iter().zip(to).for_each(|(from, to)| *to = f16::narrow(*from));
-            } else {
-                let halves = [low as u16, (low >> 16) as u16, high as u16, (high >> 16) as u16];
-                to.copy_from_slice(&halves);
-            }
-        }
-        rest.iter().zip(to.into_remainder()).for_each(|(from, to)| *to = f16::narrow(*from));
+        narrow(from, to);
     }
 
     #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        // VMUL and VADD: one cycle each on the M4, where VFMA takes three.
-        a * b + c
+    fn splat(value: f32) -> [f32; LANES] {
+        [value; LANES]
     }
+
+    #[inline(always)]
+    fn load(from: &[f32; LANES]) -> [f32; LANES] {
+        *from
+    }
+
+    #[inline(always)]
+    fn store(lanes: [f32; LANES], to: &mut [f32; LANES]) {
+        *to = lanes;
+    }
+
+    #[inline(always)]
+    fn mul_add([a0, a1, a2, a3]: Self::Lanes, [b0, b1, b2, b3]: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        let [c0, c1, c2, c3] = c;
+        [a0 * b0 + c0, a1 * b1 + c1, a2 * b2 + c2, a3 * b3 + c3]
+    }
+}
+
+// One copy of each: they are called for whole rows, and inlined into every kernel they double its size.
+
+#[inline(never)]
+fn widen(from: &[u16], to: &mut [f32]) {
+    let (from, mut to) = (from.chunks_exact(CHUNK), to.chunks_exact_mut(CHUNK));
+    let rest = from.remainder();
+    for (from, to) in from.zip(to.by_ref()) {
+        // SAFETY: both chunks have 4 elements. LDR needs no alignment on these cores; VSTM needs that of f32.
+        unsafe {
+            asm!(
+                "ldr {a}, [{from}]",
+                "ldr {b}, [{from}, #4]",
+                "vmov s0, s1, {a}, {b}",
+                "vcvtb.f32.f16 s2, s0",
+                "vcvtt.f32.f16 s3, s0",
+                "vcvtb.f32.f16 s4, s1",
+                "vcvtt.f32.f16 s5, s1",
+                "vstmia {to}, {{s2-s5}}",
+                from = in(reg) from.as_ptr(), to = in(reg) to.as_mut_ptr(), a = out(reg) _, b = out(reg) _,
+                out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+    rest.iter().zip(to.into_remainder()).for_each(|(from, to)| *to = widen_one(*from));
+}
+
+#[inline(never)]
+fn narrow(from: &[f32], to: &mut [u16]) {
+    let (from, mut to) = (from.chunks_exact(CHUNK), to.chunks_exact_mut(CHUNK));
+    let rest = from.remainder();
+    for (from, to) in from.zip(to.by_ref()) {
+        let (low, high): (u32, u32);
+        // SAFETY: the chunk has 4 elements, aligned as VLDM needs it. Each half of s4 and s5 is written.
+        unsafe {
+            asm!(
+                "vldmia {from}, {{s0-s3}}",
+                "vcvtb.f16.f32 s4, s0",
+                "vcvtt.f16.f32 s4, s1",
+                "vcvtb.f16.f32 s5, s2",
+                "vcvtt.f16.f32 s5, s3",
+                "vmov {low}, {high}, s4, s5",
+                from = in(reg) from.as_ptr(), low = out(reg) low, high = out(reg) high,
+                out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        if overflowed(low) || overflowed(high) {
+            from.iter().zip(to).for_each(|(from, to)| *to = f16::narrow(*from));
+        } else {
+            let halves = [low as u16, (low >> 16) as u16, high as u16, (high >> 16) as u16];
+            to.copy_from_slice(&halves);
+        }
+    }
+    rest.iter().zip(to.into_remainder()).for_each(|(from, to)| *to = f16::narrow(*from));
 }
 
 /// True where one of two f16 is infinite or NaN: then adding one to its exponent carries into its sign's place.
@@ -107,6 +170,6 @@ impl Kernel for CortexM {
     const ISA: Isa = Isa::CortexM;
 
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        portable::run::<CortexM, 4, 4>(Self::ISA, layer, buffers);
+        portable::run::<CortexM, 4, LANES>(Self::ISA, layer, buffers);
     }
 }

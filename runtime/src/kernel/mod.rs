@@ -1,8 +1,8 @@
 //! The operations on feature maps: f16 storage, f32 accumulation, one rounding for each stored value.
 //!
 //! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
-//! slices. `portable` holds the algorithms, generic over a few primitives ([`Primitives`]) and over the number of
-//! lanes; the other files bind them to an instruction set or replace them. All scratch comes from the caller, `tile`
+//! slices. `portable` holds the algorithms, generic over a few primitives (`Primitives`) and over the number of
+//! lanes; the other files bind them to an instruction set. All scratch comes from the caller, `tile`
 //! says how much.
 
 pub mod f16;
@@ -11,6 +11,8 @@ pub mod tile;
 
 #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
 mod cortex_m;
+#[cfg(not(all(target_arch = "arm", target_abi = "eabihf")))]
+mod plain;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod x86;
 
@@ -166,20 +168,34 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
         _ => cortex_m::CortexM::run(layer, buffers),
         #[cfg(not(all(target_arch = "arm", target_abi = "eabihf")))]
-        _ => portable::Portable::run(layer, buffers),
+        _ => plain::Portable::run(layer, buffers),
     }
 }
 
-/// What the portable algorithms need from an instruction set.
-trait Primitives {
+/// What the portable algorithms need from an instruction set with `L` lanes.
+trait Primitives<const L: usize> {
+    /// `L` f32 in registers.
+    type Lanes: Copy;
     /// f16 bits → f32, element by element; the slices have one length.
     fn widen(from: &[u16], to: &mut [f32]);
+    /// f16 bits → f32.
+    fn widen_one(from: u16) -> f32;
     /// f16 bits → f32, into every `stride`-th element of `to`.
-    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize);
+    #[inline(always)]
+    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
+        let to = to.iter_mut().step_by(stride.max(1));
+        from.iter().zip(to).for_each(|(from, to)| *to = Self::widen_one(*from));
+    }
     /// f32 → f16 bits, nearest even, saturating at ±65504; the slices have one length.
     fn narrow(from: &[f32], to: &mut [u16]);
-    /// a·b + c, rounded once or twice.
-    fn mul_add(a: f32, b: f32, c: f32) -> f32;
+    /// The same value in every lane.
+    fn splat(value: f32) -> Self::Lanes;
+    /// From memory.
+    fn load(from: &[f32; L]) -> Self::Lanes;
+    /// To memory.
+    fn store(lanes: Self::Lanes, to: &mut [f32; L]);
+    /// a·b + c in each lane, rounded once or twice.
+    fn mul_add(a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
 }
 
 /// What comes after a layer's sums.

@@ -30,7 +30,7 @@ impl Isa {
     /// Tiling of this instruction set.
     pub const fn geometry(self) -> Geometry {
         match self {
-            Isa::Portable | Isa::CortexM => Geometry { lanes: 4, outs: 4, tile: 32, taps: 24, budget: 1024 },
+            Isa::Portable | Isa::CortexM => Geometry { lanes: 4, outs: 4, tile: 64, taps: 32, budget: 1024 },
             Isa::Avx2 => Geometry { lanes: 16, outs: 4, tile: 64, taps: 72, budget: 8192 },
             Isa::Avx512 => Geometry { lanes: 32, outs: 4, tile: 96, taps: 72, budget: 8192 },
         }
@@ -66,15 +66,24 @@ pub(super) struct ConvTile {
 }
 
 /// Where a tile's pixels lie in patch and sums.
+///
+/// The lanes go over the pixels in runs: one run over all rows, with the columns between them, or one run a row, filled
+/// up to whole lanes, whichever computes less in vain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lanes {
-    /// Elements from one row of a phase, and of the sums, to the next.
+    /// Elements from one row of a phase to the next.
     pub pitch: usize,
     /// Rows of a phase.
     pub rows: usize,
     /// Elements of one channel of the patch.
     pub channel: usize,
-    /// Sums of one output channel, a multiple of the lanes.
+    /// Number of runs; each begins `pitch` after the one before in the patch.
+    pub runs: usize,
+    /// Length of a run, a multiple of the lanes; runs follow one another in the sums.
+    pub run: usize,
+    /// Elements from one row of pixels to the next in the sums.
+    pub stride: usize,
+    /// Sums of one output channel: all runs.
     pub sums: usize,
 }
 
@@ -91,45 +100,67 @@ pub(super) fn phases(window: &Window) -> [usize; 2] {
 }
 
 impl ConvTile {
-    /// The tiling that `budget` allows.
+    /// The cheapest tiling that `budget` allows; the smallest one where none fits.
     fn fit(isa: Isa, input: Shape, output: Shape, window: &Window, form: Form, budget: usize) -> ConvTile {
         let geometry = isa.geometry();
-        let taps = window.taps() as usize;
+        let taps = (window.taps() as usize).max(1);
         let channels = if form == Form::Depthwise { 1 } else { input.channels as usize };
+        let blocks = channels.div_ceil(geometry.taps.div_ceil(taps));
         let rank = if let Form::Pair { rank } = form { rank } else { 0 };
         let (height, width) = (output.height as usize, output.width as usize);
-        let mut tile = ConvTile {
+        let smallest = ConvTile {
             rows: 1,
-            columns: width.min(geometry.tile),
-            block: geometry.taps.div_ceil(taps.max(1)).clamp(1, channels.max(1)),
-            group: 1,
+            columns: width.min(geometry.lanes),
+            block: channels.div_ceil(blocks.max(1)),
+            group: geometry.outs.min(output.channels as usize),
             rank_block: rank.min(geometry.taps),
             geometry,
             window: *window,
             form,
         };
-        if tile.columns == width {
-            let reach = tile.lanes(1, width).pitch;
-            tile.rows = (1 + geometry.tile.saturating_sub(width) / reach.max(1)).min(height);
+        let mut best = (u64::MAX, smallest);
+        let mut consider = |rows: usize, columns: usize| {
+            // Tiles of like size instead of full ones and a rest.
+            let rows = height.div_ceil(height.div_ceil(rows).max(1));
+            let mut tile = ConvTile { rows, columns, ..smallest };
+            let Some(spare) = budget.checked_sub(tile.scratch()) else { return };
+            if form == Form::Dense {
+                let group = tile.sums_kept() + spare / tile.lanes(rows, columns).sums.max(1);
+                tile.group = (group / geometry.outs * geometry.outs).min(output.channels as usize);
+            }
+            let cost = tile.cost(output);
+            if cost < best.0 {
+                best = (cost, tile);
+            }
+        };
+        if width <= geometry.tile {
+            let row = smallest.lanes(1, width).pitch.max(1);
+            let rows = 1 + (geometry.tile - width) / row;
+            (1..=rows.min(height)).for_each(|rows| consider(rows, width));
         }
-        while tile.scratch() > budget && tile.rows > 1 {
-            tile.rows -= 1;
-        }
-        while tile.scratch() > budget && tile.columns > geometry.lanes {
-            tile.columns = (tile.columns - 1) / geometry.lanes * geometry.lanes;
-        }
-        // Tiles of like size instead of full ones and a rest.
-        let even = |size: usize, tile: usize| size.div_ceil(size.div_ceil(tile.max(1)).max(1));
-        tile.rows = even(height, tile.rows);
-        tile.columns = even(width, tile.columns).next_multiple_of(geometry.lanes).min(tile.columns);
-        if form == Form::Dense {
-            let n = output.channels as usize;
-            let sums = tile.lanes(tile.rows, tile.columns).sums.max(1);
-            let spare = budget.saturating_sub(tile.scratch()) / sums;
-            let group = (tile.sums_kept() + spare) / geometry.outs * geometry.outs;
-            tile.group = group.max(geometry.outs).min(n);
-        }
-        tile
+        let widest = geometry.tile.min(width);
+        (geometry.lanes..=widest).step_by(geometry.lanes).for_each(|columns| consider(1, columns));
+        best.1
+    }
+
+    /// Estimate of the work for one multiply-add, in 1024ths of one: lanes computed, weights and pixels widened.
+    fn cost(&self, output: Shape) -> u64 {
+        /// Operations that widen and place one value, in multiply-adds.
+        const WIDEN: u64 = 3;
+        let lanes = self.lanes(self.rows, self.columns);
+        let outs = match self.form {
+            Form::Dense => self.group,
+            Form::Pair { rank } => rank,
+            Form::Depthwise => 1,
+        };
+        let (outs, taps) = (outs.max(1) as u64, u64::from(self.window.taps()).max(1));
+        let weights = outs.saturating_mul(taps);
+        let work =
+            (lanes.sums as u64 + WIDEN).saturating_mul(weights).saturating_add(WIDEN * lanes.channel as u64);
+        let tiles = (output.height as usize).div_ceil(self.rows.max(1)) as u64
+            * (output.width as usize).div_ceil(self.columns.max(1)) as u64;
+        work.saturating_mul(tiles).saturating_mul(1024)
+            / weights.saturating_mul(output.pixels() as u64).max(1)
     }
 
     /// Positions in patch and sums for a tile of `rows` × `columns` output pixels.
@@ -139,9 +170,12 @@ impl ConvTile {
         let pitch = columns.saturating_add(kw.saturating_sub(1) / sx);
         let phase_rows = rows.saturating_add(kh.saturating_sub(1) / sy);
         let channel = phase_rows.saturating_mul(pitch).saturating_mul(phases_y * phases_x);
-        let sums = (rows.saturating_sub(1)).saturating_mul(pitch).saturating_add(columns);
-        let lanes = self.geometry.lanes;
-        Lanes { pitch, rows: phase_rows, channel, sums: sums.div_ceil(lanes).saturating_mul(lanes) }
+        let whole = |pixels: usize| pixels.div_ceil(self.geometry.lanes).saturating_mul(self.geometry.lanes);
+        let joined = whole((rows.saturating_sub(1)).saturating_mul(pitch).saturating_add(columns));
+        let row = whole(columns);
+        let (runs, run, stride) =
+            if row.saturating_mul(rows) < joined { (rows, row, row) } else { (1, joined, pitch) };
+        Lanes { pitch, rows: phase_rows, channel, runs, run, stride, sums: runs.saturating_mul(run) }
     }
 
     /// Offset in one channel of the patch of the pixels that tap (`ky`, `kx`) meets.

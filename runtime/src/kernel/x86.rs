@@ -26,7 +26,12 @@ const LIMIT: f32 = 65504.0;
 /// AVX2, FMA and F16C.
 pub(super) struct Avx2;
 
-impl Primitives for Avx2 {
+/// Pixels computed together with AVX2: two registers.
+const LANES_AVX2: usize = 16;
+
+impl Primitives<LANES_AVX2> for Avx2 {
+    type Lanes = [__m256; 2];
+
     #[inline(always)]
     fn widen(from: &[u16], to: &mut [f32]) {
         let (from, to) = (from.chunks_exact(8), to.chunks_exact_mut(8));
@@ -42,8 +47,8 @@ impl Primitives for Avx2 {
     }
 
     #[inline(always)]
-    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
-        from.iter().zip(to.iter_mut().step_by(stride)).for_each(|(from, to)| *to = widen_one(*from));
+    fn widen_one(from: u16) -> f32 {
+        widen_one(from)
     }
 
     #[inline(always)]
@@ -65,8 +70,30 @@ impl Primitives for Avx2 {
     }
 
     #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        a.mul_add(b, c)
+    fn splat(value: f32) -> Self::Lanes {
+        // SAFETY: no memory is touched; features as above.
+        unsafe { [_mm256_set1_ps(value); 2] }
+    }
+
+    #[inline(always)]
+    fn load(from: &[f32; LANES_AVX2]) -> Self::Lanes {
+        // SAFETY: the array has 16 elements; features as above.
+        unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))] }
+    }
+
+    #[inline(always)]
+    fn store([low, high]: Self::Lanes, to: &mut [f32; LANES_AVX2]) {
+        // SAFETY: the array has 16 elements; features as above.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), low);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), high);
+        }
+    }
+
+    #[inline(always)]
+    fn mul_add([a0, a1]: Self::Lanes, [b0, b1]: Self::Lanes, [c0, c1]: Self::Lanes) -> Self::Lanes {
+        // SAFETY: no memory is touched; features as above.
+        unsafe { [_mm256_fmadd_ps(a0, b0, c0), _mm256_fmadd_ps(a1, b1, c1)] }
     }
 }
 
@@ -82,7 +109,7 @@ impl Kernel for Avx2 {
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-            portable::run::<Avx2, 4, 16>(Isa::Avx2, layer, buffers);
+            portable::run::<Avx2, 4, LANES_AVX2>(Isa::Avx2, layer, buffers);
         }
         // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
         unsafe { run(layer, buffers) }
@@ -98,7 +125,12 @@ fn mask(count: usize) -> u16 {
     ((1u32 << count.min(16)) - 1) as u16
 }
 
-impl Primitives for Avx512 {
+/// Pixels computed together with AVX-512: two registers.
+const LANES_AVX512: usize = 32;
+
+impl Primitives<LANES_AVX512> for Avx512 {
+    type Lanes = [__m512; 2];
+
     #[inline(always)]
     fn widen(from: &[u16], to: &mut [f32]) {
         for (from, to) in from.chunks(16).zip(to.chunks_mut(16)) {
@@ -112,8 +144,8 @@ impl Primitives for Avx512 {
     }
 
     #[inline(always)]
-    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
-        Avx2::widen_strided(from, to, stride);
+    fn widen_one(from: u16) -> f32 {
+        widen_one(from)
     }
 
     #[inline(always)]
@@ -131,8 +163,30 @@ impl Primitives for Avx512 {
     }
 
     #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        a.mul_add(b, c)
+    fn splat(value: f32) -> Self::Lanes {
+        // SAFETY: no memory is touched; features as above.
+        unsafe { [_mm512_set1_ps(value); 2] }
+    }
+
+    #[inline(always)]
+    fn load(from: &[f32; LANES_AVX512]) -> Self::Lanes {
+        // SAFETY: the array has 32 elements; features as above.
+        unsafe { [_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(16))] }
+    }
+
+    #[inline(always)]
+    fn store([low, high]: Self::Lanes, to: &mut [f32; LANES_AVX512]) {
+        // SAFETY: the array has 32 elements; features as above.
+        unsafe {
+            _mm512_storeu_ps(to.as_mut_ptr(), low);
+            _mm512_storeu_ps(to.as_mut_ptr().add(16), high);
+        }
+    }
+
+    #[inline(always)]
+    fn mul_add([a0, a1]: Self::Lanes, [b0, b1]: Self::Lanes, [c0, c1]: Self::Lanes) -> Self::Lanes {
+        // SAFETY: no memory is touched; features as above.
+        unsafe { [_mm512_fmadd_ps(a0, b0, c0), _mm512_fmadd_ps(a1, b1, c1)] }
     }
 }
 
@@ -142,7 +196,7 @@ impl Kernel for Avx512 {
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
         fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-            portable::run::<Avx512, 4, 32>(Isa::Avx512, layer, buffers);
+            portable::run::<Avx512, 4, LANES_AVX512>(Isa::Avx512, layer, buffers);
         }
         // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
         unsafe { run(layer, buffers) }

@@ -77,7 +77,7 @@ pub(crate) struct Placer<'a> {
 
 impl<'a> Placer<'a> {
     pub(crate) fn new(program: &Program<'a>, isa: Isa) -> Result<Self, PlanError<'a>> {
-        let mut space = Space::default();
+        let mut space = Space::new();
         let too_large = PlanError::TooLarge { index: 0, layer: "input" };
         let bytes = program.header().input.len().checked_mul(2).ok_or(too_large)?;
         let place = space.place(bytes, Side::High).ok_or(too_large)?;
@@ -157,3 +157,6 @@ impl Plan {
         Ok(plan)
     }
 }
+
+#[cfg(test)]
+mod tests;

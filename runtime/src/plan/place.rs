@@ -46,23 +46,28 @@ impl Place {
 }
 
 /// The live values.
-#[derive(Default)]
 pub(super) struct Space {
-    /// A value that is made lives beside all that live on.
-    live: [Option<(usize, Place)>; MAX_LIVE + 1],
+    /// A value that is made lives beside all that live on. The first `count` entries count.
+    live: [(usize, Place); MAX_LIVE + 1],
+    count: usize,
 }
 
 impl Space {
+    pub(super) fn new() -> Self {
+        Self { live: [(0, Place { side: Side::Low, start: 0, bytes: 0 }); MAX_LIVE + 1], count: 0 }
+    }
+
+    fn live(&self) -> &[(usize, Place)] {
+        self.live.get(..self.count).unwrap_or_default()
+    }
+
     /// Finds room for `bytes` (rounded up to the alignment) at the end where the space grows least, at `preferred`
     /// where both ends are equal; `None` where the address space is exceeded.
     pub(super) fn place(&self, bytes: usize, preferred: Side) -> Option<Place> {
         let bytes = bytes.checked_next_multiple_of(ALIGNMENT)?;
-        let grown = |side| {
-            let place = self.first_fit(bytes, side)?;
-            Some((self.extent_with(place)?, place))
-        };
-        let (preferred, other) = (grown(preferred)?, grown(preferred.other())?);
-        Some(if other.0 < preferred.0 { other.1 } else { preferred.1 })
+        let places = [self.first_fit(bytes, preferred)?, self.first_fit(bytes, preferred.other())?];
+        let [grown, other] = places.map(|place| self.extent_with(place));
+        places.get(usize::from(other? < grown?)).copied()
     }
 
     /// The lowest gap of `bytes` at one end.
@@ -71,35 +76,42 @@ impl Space {
         loop {
             let end = place.start.checked_add(bytes)?;
             let blocks = |other: &Place| other.side == side && other.start < end && place.start < other.end();
-            match self.live.iter().flatten().map(|(_, other)| other).find(|other| blocks(other)) {
-                Some(other) => place.start = other.end(),
+            match self.live().iter().find(|(_, other)| blocks(other)) {
+                Some((_, other)) => place.start = other.end(),
                 None => return Some(place),
             }
         }
     }
 
     /// Bytes that the live values and one more span.
+    #[inline(never)]
     pub(super) fn extent_with(&self, place: Place) -> Option<usize> {
-        let places = || self.live.iter().flatten().map(|(_, place)| *place).chain([place]);
-        let extent =
-            |side| places().filter(|place| place.side == side).map(|place| place.end()).max().unwrap_or(0);
-        extent(Side::Low).checked_add(extent(Side::High))
+        let mut extents = [0, 0];
+        for place in self.live().iter().map(|(_, place)| place).chain([&place]) {
+            let extent = &mut extents[usize::from(place.side == Side::High)];
+            *extent = place.end().max(*extent);
+        }
+        extents[0].checked_add(extents[1])
     }
 
     pub(super) fn keep(&mut self, value: usize, place: Place) {
         // The walk allows no more live values than there is room for.
-        let free = self.live.iter_mut().find(|live| live.is_none());
-        free.into_iter().for_each(|free| *free = Some((value, place)));
+        if let Some(free) = self.live.get_mut(self.count) {
+            *free = (value, place);
+            self.count += 1;
+        }
     }
 
     pub(super) fn release(&mut self, value: usize) {
-        self.live.iter_mut().for_each(|live| *live = live.filter(|(live, _)| *live != value));
+        if let Some(i) = self.live().iter().position(|(live, _)| *live == value) {
+            self.count -= 1;
+            self.live.swap(i, self.count);
+        }
     }
 
     /// Place of a live value.
     pub(super) fn get(&self, value: usize) -> Place {
-        let mut live = self.live.iter().flatten();
-        live.find(|(live, _)| *live == value)
-            .map_or(Place { side: Side::Low, start: 0, bytes: 0 }, |live| live.1)
+        let live = self.live().iter().find(|(live, _)| *live == value);
+        live.map_or(Place { side: Side::Low, start: 0, bytes: 0 }, |(_, place)| *place)
     }
 }

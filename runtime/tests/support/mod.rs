@@ -229,3 +229,10 @@ pub fn every_op(seed: u64) -> Network {
     net.push(linear("fc", l, 5, Weights::Dense));
     net
 }
+
+/// Where the data of the tensor called `name` lie in a model file.
+pub fn find(file: &[u8], name: &str) -> std::ops::Range<usize> {
+    let (header, metadata) = safetensors::SafeTensors::read_metadata(file).unwrap();
+    let (begin, end) = metadata.info(name).unwrap().data_offsets;
+    8 + header + begin..8 + header + end
+}

@@ -10,8 +10,9 @@ use crate::model::{Shape, Window};
 /// A convolution's shape.
 type Geometry<'a> = (Shape, Shape, &'a Window);
 
-#[inline(always)]
-pub(super) fn run<P: Primitives, const N: usize, const L: usize>(
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
     isa: Isa,
     (input, output, window): Geometry<'_>,
     weights: &LayerWeights<'_>,
@@ -35,7 +36,9 @@ pub(super) fn run<P: Primitives, const N: usize, const L: usize>(
                 LayerWeights::Pair { thin, expand, rank } => {
                     conv.pair::<P, N, L>(&area, (thin, expand, *rank), epilogue, buffers);
                 }
-                LayerWeights::Depthwise(weights) => conv.depthwise::<P, L>(&area, weights, epilogue, buffers),
+                LayerWeights::Depthwise(weights) => {
+                    conv.depthwise::<P, N, L>(&area, weights, epilogue, buffers)
+                }
             }
         }
     }
@@ -89,8 +92,9 @@ impl Conv<'_> {
         Some(Scratch { sums, patch, panel, offsets })
     }
 
-    #[inline(always)]
-    fn dense<P: Primitives, const N: usize, const L: usize>(
+    #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+    fn dense<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
         weights: &[u16],
@@ -107,13 +111,14 @@ impl Conv<'_> {
             let Some(bias) = epilogue.bias.get(channels.clone()) else { return };
             self.accumulate::<P, N, L>(area, weights, Start::Bias(bias), buffers.input, &mut scratch);
             for (channel, sums) in channels.zip(scratch.sums.chunks_exact_mut(pitch)) {
-                self.store::<P>(area, sums, channel, epilogue, &mut buffers.output, buffers.second);
+                self.store::<P, L>(area, sums, channel, epilogue, &mut buffers.output, buffers.second);
             }
         }
     }
 
-    #[inline(always)]
-    fn pair<P: Primitives, const N: usize, const L: usize>(
+    #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+    fn pair<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
         (thin, expand, rank): (&[u16], &[u16], usize),
@@ -135,16 +140,18 @@ impl Conv<'_> {
                 offsets.iter_mut().enumerate().for_each(|(k, offset)| *offset = ((from + k) * pitch) as u32);
                 let start = if from == 0 { Start::Bias(bias) } else { Start::Resume };
                 let rows = rows.chunks_exact(rank).filter_map(|row| row.get(from..from + ranks));
-                panel::<P, N, L>(outs, rows, scratch.panel, offsets, middle, sums, pitch, start);
+                let runs = Runs { count: 1, length: pitch, pitch };
+                panel::<P, N, L>(outs, rows, scratch.panel, offsets, middle, sums, runs, start);
             }
             for (channel, sums) in (first..first + outs).zip(sums.chunks_exact_mut(pitch)) {
-                self.store::<P>(area, sums, channel, epilogue, &mut buffers.output, buffers.second);
+                self.store::<P, L>(area, sums, channel, epilogue, &mut buffers.output, buffers.second);
             }
         }
     }
 
-    #[inline(always)]
-    fn depthwise<P: Primitives, const L: usize>(
+    #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+    fn depthwise<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
         weights: &[u16],
@@ -156,14 +163,15 @@ impl Conv<'_> {
         let planes = buffers.input.chunks_exact(self.input.pixels());
         for (channel, (plane, weights)) in planes.zip(weights.chunks_exact(taps)).enumerate() {
             let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
-            self.accumulate::<P, 1, L>(area, weights, Start::Bias(bias), plane, &mut scratch);
-            self.store::<P>(area, scratch.sums, channel, epilogue, &mut buffers.output, buffers.second);
+            self.accumulate::<P, N, L>(area, weights, Start::Bias(bias), plane, &mut scratch);
+            self.store::<P, L>(area, scratch.sums, channel, epilogue, &mut buffers.output, buffers.second);
         }
     }
 
     /// Sums of a tile: one row of `weights` (channels of `input` × taps) for each output channel.
-    #[inline(always)]
-    fn accumulate<P: Primitives, const N: usize, const L: usize>(
+    #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+    fn accumulate<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
         weights: &[u16],
@@ -176,12 +184,13 @@ impl Conv<'_> {
         let columns = (input.len() / plane) * taps;
         let lanes = &area.lanes;
         let block = self.tile.block;
+        let runs = Runs { count: lanes.runs, length: lanes.run, pitch: lanes.pitch };
         for (i, planes) in input.chunks(block * plane).enumerate() {
             let channels = planes.len() / plane;
             for (plane, patch) in
                 planes.chunks_exact(plane).zip(scratch.patch.chunks_exact_mut(lanes.channel))
             {
-                self.fill::<P>(area, plane, patch);
+                self.fill::<P, L>(area, plane, patch);
             }
             let Some(offsets) = scratch.offsets.get_mut(..channels * taps) else { return };
             self.offsets(lanes, offsets);
@@ -195,7 +204,7 @@ impl Conv<'_> {
                 };
                 let count = rows.len() / columns;
                 let rows = rows.chunks_exact(columns).filter_map(|row| row.get(from..from + channels * taps));
-                panel::<P, N, L>(count, rows, scratch.panel, offsets, scratch.patch, sums, lanes.sums, start);
+                panel::<P, N, L>(count, rows, scratch.panel, offsets, scratch.patch, sums, runs, start);
             }
         }
     }
@@ -216,8 +225,9 @@ impl Conv<'_> {
     }
 
     /// Widens the part of one input plane under a tile into the patch, phase by phase, with zeros for the padding.
-    #[inline(always)]
-    fn fill<P: Primitives>(&self, area: &Area, plane: &[u16], patch: &mut [f32]) {
+    #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+    fn fill<P: Primitives<L>, const L: usize>(&self, area: &Area, plane: &[u16], patch: &mut [f32]) {
         let (height, width) = (self.input.height as usize, self.input.width as usize);
         let [sy, sx] = self.window.stride.map(usize::from);
         let [top, left, _, _] = self.window.padding.map(usize::from);
@@ -247,9 +257,7 @@ impl Conv<'_> {
                         source.get(..line.len()).into_iter().for_each(|source| P::widen(source, line));
                     } else {
                         let source = source.iter().step_by(sx);
-                        line.iter_mut()
-                            .zip(source)
-                            .for_each(|(to, from)| P::widen(&[*from], core::slice::from_mut(to)));
+                        line.iter_mut().zip(source).for_each(|(to, from)| *to = P::widen_one(*from));
                     }
                 }
             }
@@ -257,8 +265,9 @@ impl Conv<'_> {
     }
 
     /// Finishes and stores the sums of one output channel of a tile.
-    #[inline(always)]
-    fn store<P: Primitives>(
+    #[cfg_attr(target_arch = "x86_64", inline(always))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+    fn store<P: Primitives<L>, const L: usize>(
         &self,
         area: &Area,
         sums: &mut [f32],
@@ -269,25 +278,35 @@ impl Conv<'_> {
     ) {
         let width = self.output.width as usize;
         let first = channel * self.output.pixels() + area.y * width + area.x;
-        for (row, sums) in sums.chunks_mut(area.lanes.pitch).take(area.rows).enumerate() {
+        for (row, sums) in sums.chunks_mut(area.lanes.stride).take(area.rows).enumerate() {
             let Some(sums) = sums.get_mut(..area.columns) else { return };
-            finish::<P>(sums, first + row * width, epilogue.activation, second, output);
+            finish::<P, L>(sums, first + row * width, epilogue.activation, second, output);
         }
     }
 }
 
-/// Adds to the sums of `count` ≤ `N` output channels: for each tap, weight · run of lanes from its offset in `x`.
-/// `rows` are the weights of each channel, one a tap; `sums` has `pitch` sums for each channel.
-#[inline(always)]
+/// The lanes that a panel goes over: runs that begin `pitch` apart in the patch and follow one another in the sums.
+#[derive(Clone, Copy)]
+struct Runs {
+    count: usize,
+    /// A multiple of the lanes.
+    length: usize,
+    pitch: usize,
+}
+
+/// Adds to the sums of `count` ≤ `N` output channels: for each tap, weight · lanes from its offset in `x`. `rows` are
+/// the weights of each channel, one a tap; `sums` has all runs of one channel, then those of the next.
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 #[allow(clippy::too_many_arguments)]
-fn panel<'w, P: Primitives, const N: usize, const L: usize>(
+fn panel<'w, P: Primitives<L>, const N: usize, const L: usize>(
     count: usize,
     rows: impl Iterator<Item = &'w [u16]>,
     panel: &mut [f32],
     offsets: &[u32],
     x: &[f32],
     sums: &mut [f32],
-    pitch: usize,
+    runs: Runs,
     start: Start<'_>,
 ) {
     for (out, row) in rows.enumerate() {
@@ -295,47 +314,63 @@ fn panel<'w, P: Primitives, const N: usize, const L: usize>(
     }
     let Some(weights) = panel.get(..offsets.len() * count) else { return };
     match count {
-        1 => lanes::<P, 1, L>(weights, offsets, x, sums, pitch, start),
-        2 if N > 2 => lanes::<P, 2, L>(weights, offsets, x, sums, pitch, start),
-        3 if N > 3 => lanes::<P, 3, L>(weights, offsets, x, sums, pitch, start),
-        _ if count == N => lanes::<P, N, L>(weights, offsets, x, sums, pitch, start),
+        1 => lanes::<P, 1, L>(weights, offsets, x, sums, runs, start),
+        2 if N > 2 => lanes::<P, 2, L>(weights, offsets, x, sums, runs, start),
+        3 if N > 3 => lanes::<P, 3, L>(weights, offsets, x, sums, runs, start),
+        _ if count == N => lanes::<P, N, L>(weights, offsets, x, sums, runs, start),
         _ => {}
     }
 }
 
 /// The inner loops: sums of `N` channels for `L` pixels in registers over all taps.
-#[inline(always)]
-fn lanes<P: Primitives, const N: usize, const L: usize>(
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+#[allow(unsafe_code)]
+fn lanes<P: Primitives<L>, const N: usize, const L: usize>(
     weights: &[f32],
     offsets: &[u32],
     x: &[f32],
     sums: &mut [f32],
-    pitch: usize,
+    runs: Runs,
     start: Start<'_>,
 ) {
-    for at in (0..pitch).step_by(L) {
-        let mut block = [[0.0; L]; N];
-        match start {
-            Start::Zero => {}
-            Start::Bias(bias) => block.iter_mut().zip(bias).for_each(|(block, bias)| *block = [*bias; L]),
-            Start::Resume => block.iter_mut().enumerate().for_each(|(n, block)| {
-                let from = sums.get(n * pitch + at..).and_then(|sums| sums.first_chunk());
-                from.into_iter().for_each(|sums| *block = *sums);
-            }),
-        }
-        let Some(x) = x.get(at..) else { return };
-        for (weights, offset) in weights.chunks_exact(N).zip(offsets) {
-            let offset = *offset as usize;
-            let Some(x) = x.get(offset..offset + L).and_then(|x| x.first_chunk::<L>()) else { return };
-            for (block, weight) in block.iter_mut().zip(weights) {
-                for (sum, x) in block.iter_mut().zip(x) {
-                    *sum = P::mul_add(*weight, *x, *sum);
+    let channel = runs.count * runs.length;
+    // What the loops below read and write lies under these bounds, so they go without checks of their own.
+    let reach = offsets.iter().max().map_or(0, |offset| *offset as usize) + (runs.count - 1) * runs.pitch;
+    let fits = reach + runs.length <= x.len() && N * channel <= sums.len();
+    let whole = runs.length.is_multiple_of(L) && N * offsets.len() == weights.len();
+    if !fits || !whole {
+        return;
+    }
+    let (resume, bias) = match start {
+        Start::Zero => (false, [0.0; N]),
+        Start::Bias(bias) => (false, core::array::from_fn(|n| bias.get(n).copied().unwrap_or_default())),
+        Start::Resume => (true, [0.0; N]),
+    };
+    for run in 0..runs.count {
+        for at in (0..runs.length).step_by(L) {
+            let first = run * runs.length + at;
+            let mut block = bias.map(P::splat);
+            if resume {
+                for (n, block) in block.iter_mut().enumerate() {
+                    // SAFETY: n·channel + first + L ≤ N·channel, which `sums` has.
+                    *block = P::load(unsafe { &*sums.as_ptr().add(n * channel + first).cast::<[f32; L]>() });
                 }
             }
-        }
-        for (n, block) in block.iter().enumerate() {
-            let to = sums.get_mut(n * pitch + at..).and_then(|sums| sums.first_chunk_mut());
-            to.into_iter().for_each(|to| *to = *block);
+            let shift = run * runs.pitch + at;
+            for (weights, offset) in weights.chunks_exact(N).zip(offsets) {
+                // SAFETY: offset + shift + L ≤ reach + length, which `x` has.
+                let x = P::load(unsafe { &*x.as_ptr().add(*offset as usize + shift).cast::<[f32; L]>() });
+                for (block, weight) in block.iter_mut().zip(weights) {
+                    *block = P::mul_add(P::splat(*weight), x, *block);
+                }
+            }
+            for (n, block) in block.iter().enumerate() {
+                // SAFETY: as for the loads.
+                P::store(*block, unsafe {
+                    &mut *sums.as_mut_ptr().add(n * channel + first).cast::<[f32; L]>()
+                });
+            }
         }
     }
 }

@@ -3,14 +3,15 @@
 use super::{Buffers, FINISH, Output, Primitives, finish};
 use crate::model::{Activation, Shape};
 
-#[inline(always)]
-pub(super) fn add<P: Primitives>(activation: Activation, buffers: &mut Buffers<'_>) {
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+pub(super) fn add<P: Primitives<L>, const L: usize>(activation: Activation, buffers: &mut Buffers<'_>) {
     let mut sums = [0.0; FINISH];
     let mut start = 0;
     for input in buffers.input.chunks(FINISH) {
         let Some(sums) = sums.get_mut(..input.len()) else { return };
         P::widen(input, sums);
-        finish::<P>(sums, start, activation, buffers.second, &mut buffers.output);
+        finish::<P, L>(sums, start, activation, buffers.second, &mut buffers.output);
         start += sums.len();
     }
 }

@@ -10,8 +10,9 @@ enum Vector<'a> {
     Full(&'a [f32]),
 }
 
-#[inline(always)]
-pub(super) fn run<P: Primitives, const N: usize, const L: usize>(
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
     weights: &LayerWeights<'_>,
     epilogue: Epilogue<'_>,
     buffers: &mut Buffers<'_>,
@@ -22,7 +23,7 @@ pub(super) fn run<P: Primitives, const N: usize, const L: usize>(
     match weights {
         LayerWeights::Dense(weights) | LayerWeights::Depthwise(weights) => {
             product::<P, N, L>(x, weights, chunks, |first, sums| {
-                store::<P>(epilogue, first, sums, &mut buffers.output);
+                store::<P, L>(epilogue, first, sums, &mut buffers.output);
             });
         }
         LayerWeights::Pair { thin, expand, rank } => {
@@ -32,22 +33,29 @@ pub(super) fn run<P: Primitives, const N: usize, const L: usize>(
                 to.into_iter().for_each(|to| to.copy_from_slice(sums));
             });
             product::<P, N, L>(Vector::Full(middle), expand, chunks, |first, sums| {
-                store::<P>(epilogue, first, sums, &mut buffers.output);
+                store::<P, L>(epilogue, first, sums, &mut buffers.output);
             });
         }
     }
 }
 
-#[inline(always)]
-fn store<P: Primitives>(epilogue: Epilogue<'_>, first: usize, sums: &mut [f32], output: &mut Output<'_>) {
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+fn store<P: Primitives<L>, const L: usize>(
+    epilogue: Epilogue<'_>,
+    first: usize,
+    sums: &mut [f32],
+    output: &mut Output<'_>,
+) {
     let bias = epilogue.bias.get(first..).unwrap_or_default();
     sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += *bias);
-    finish::<P>(sums, first, epilogue.activation, Second::None, output);
+    finish::<P, L>(sums, first, epilogue.activation, Second::None, output);
 }
 
 /// Rows of `weights` times `x`; `each` gets the index of the first of some sums, and these.
-#[inline(always)]
-fn product<P: Primitives, const N: usize, const L: usize>(
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+fn product<P: Primitives<L>, const N: usize, const L: usize>(
     x: Vector<'_>,
     weights: &[u16],
     chunks: &mut [f32],
@@ -61,28 +69,23 @@ fn product<P: Primitives, const N: usize, const L: usize>(
         return;
     }
     for (i, rows) in weights.chunks(length * N).enumerate() {
-        let mut sums = [0.0; N];
         let count = rows.len() / length;
-        if count == N {
-            sums = dots::<P, N, L>(x, length, rows, chunks);
-        } else {
-            for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(length)) {
-                [*sum] = dots::<P, 1, L>(x, length, row, chunks);
-            }
-        }
+        let mut sums = dots::<P, N, L>(x, length, rows, chunks);
         sums.get_mut(..count).into_iter().for_each(|sums| each(i * N, sums));
     }
 }
 
-/// `N` rows of weights, each multiplied with `x` and summed; `L` partial sums a row.
-#[inline(always)]
-fn dots<P: Primitives, const N: usize, const L: usize>(
+/// Up to `N` rows of weights, each multiplied with `x` and summed; `L` partial sums a row. Sums without a row mean
+/// nothing.
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+fn dots<P: Primitives<L>, const N: usize, const L: usize>(
     x: Vector<'_>,
     length: usize,
     rows: &[u16],
     chunks: &mut [f32],
 ) -> [f32; N] {
-    let mut sums = [[0.0; L]; N];
+    let mut sums = [P::splat(0.0); N];
     let (wide_x, wide_rows) = chunks.split_at_mut(LINEAR_CHUNK);
     for from in (0..length).step_by(LINEAR_CHUNK) {
         let count = LINEAR_CHUNK.min(length - from);
@@ -97,19 +100,24 @@ fn dots<P: Primitives, const N: usize, const L: usize>(
             });
         }
         for (sums, wide) in sums.iter_mut().zip(wide_rows.chunks_exact(LINEAR_CHUNK)) {
-            let pairs = wide.chunks_exact(L).zip(wide_x.chunks_exact(L)).take(lanes / L);
-            for (w, x) in pairs {
-                for (sum, (w, x)) in sums.iter_mut().zip(w.iter().zip(x)) {
-                    *sum = P::mul_add(*w, *x, *sum);
+            let (wide, x) = (wide.chunks_exact(L), wide_x.chunks_exact(L));
+            for (w, x) in wide.zip(x).take(lanes / L) {
+                if let (Some(w), Some(x)) = (w.first_chunk(), x.first_chunk()) {
+                    *sums = P::mul_add(P::load(w), P::load(x), *sums);
                 }
             }
         }
     }
-    sums.map(|sums| sums.iter().sum())
+    sums.map(|sums| {
+        let mut lanes = [0.0; L];
+        P::store(sums, &mut lanes);
+        lanes.iter().sum()
+    })
 }
 
 /// Lets `write` fill the first `count` elements and clears the rest up to `lanes`.
-#[inline(always)]
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 fn fill(to: &mut [f32], count: usize, lanes: usize, write: impl FnOnce(&mut [f32])) {
     let Some((values, rest)) = to.get_mut(..lanes).and_then(|to| to.split_at_mut_checked(count)) else {
         return;

@@ -1,51 +1,19 @@
 //! The algorithms in plain Rust, generic over [`Primitives`], output channels (`N`) and lanes (`L`) computed together.
 //!
-//! Everything here is `#[inline(always)]`, so that it takes on the instruction set of the function it is called from.
+//! Everything here is `#[cfg_attr(target_arch = "x86_64", inline(always))]`, so that it takes on the instruction set of the function it is called from.
 
 mod conv;
 mod elementwise;
 mod linear;
 mod pool;
 
-use super::{Buffers, Isa, Kernel, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
+use super::{Buffers, Isa, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
 use crate::model::Activation;
 
-/// Plain Rust.
-pub(super) struct Portable;
-
-impl Primitives for Portable {
-    #[inline(always)]
-    fn widen(from: &[u16], to: &mut [f32]) {
-        from.iter().zip(to).for_each(|(&from, to)| *to = f16::widen(from));
-    }
-
-    #[inline(always)]
-    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
-        from.iter().zip(to.iter_mut().step_by(stride)).for_each(|(&from, to)| *to = f16::widen(from));
-    }
-
-    #[inline(always)]
-    fn narrow(from: &[f32], to: &mut [u16]) {
-        from.iter().zip(to).for_each(|(&from, to)| *to = f16::narrow(from));
-    }
-
-    #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        a * b + c
-    }
-}
-
-impl Kernel for Portable {
-    const ISA: Isa = Isa::Portable;
-
-    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        run::<Portable, 4, 4>(Self::ISA, layer, buffers);
-    }
-}
-
 /// Executes one layer; `N` and `L` are those of the instruction set's geometry.
-#[inline(always)]
-pub(super) fn run<P: Primitives, const N: usize, const L: usize>(
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
     isa: Isa,
     layer: &Layer<'_>,
     mut buffers: Buffers<'_>,
@@ -61,11 +29,11 @@ pub(super) fn run<P: Primitives, const N: usize, const L: usize>(
         Layer::Pool { input, output, window, kind } => {
             pool::window(*input, *output, window, *kind, &mut buffers);
         }
-        Layer::GlobalAverage { input } => pool::global_average::<P>(*input, &mut buffers),
+        Layer::GlobalAverage { input } => pool::global_average::<P, L>(*input, &mut buffers),
         Layer::PadShortcut { input, output, stride } => {
             elementwise::pad_shortcut(*input, *output, usize::from(*stride), &mut buffers);
         }
-        Layer::Add { activation } => elementwise::add::<P>(*activation, &mut buffers),
+        Layer::Add { activation } => elementwise::add::<P, L>(*activation, &mut buffers),
     }
 }
 
@@ -80,8 +48,9 @@ struct Epilogue<'a> {
 const FINISH: usize = 16;
 
 /// Adds the residual, activates and stores `sums` as the output values from `start` on.
-#[inline(always)]
-fn finish<P: Primitives>(
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+fn finish<P: Primitives<L>, const L: usize>(
     sums: &mut [f32],
     start: usize,
     activation: Activation,

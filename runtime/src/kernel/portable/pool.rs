@@ -39,17 +39,18 @@ pub(super) fn window(
             let (y, rows) = inside(y, sy, top, kernel_height, height);
             for x in 0..output.width as usize {
                 let (x, columns) = inside(x, sx, left, kernel_width, width);
-                let lines = plane.chunks_exact(width).skip(y).take(rows);
-                let taps = lines.flat_map(|line| line.iter().skip(x).take(columns));
+                let (mut largest, mut sum) = (i16::MIN, 0.0);
+                for line in plane.chunks_exact(width).skip(y).take(rows) {
+                    for bits in line.get(x..x + columns).unwrap_or_default() {
+                        match kind {
+                            PoolKind::Max => largest = largest.max(ordered(*bits)),
+                            PoolKind::Average => sum += f16::widen(*bits),
+                        }
+                    }
+                }
                 let value = match kind {
-                    PoolKind::Max => {
-                        let largest = taps.map(|bits| ordered(*bits)).max().unwrap_or_default();
-                        f16::widen(ordered(largest as u16) as u16)
-                    }
-                    PoolKind::Average => {
-                        let sum = taps.map(|bits| f16::widen(*bits)).sum::<f32>();
-                        sum / (rows * columns) as f32
-                    }
+                    PoolKind::Max => f16::widen(ordered(largest as u16) as u16),
+                    PoolKind::Average => sum / (rows * columns) as f32,
                 };
                 set(&mut buffers.output, i, value);
                 i += 1;
@@ -59,8 +60,9 @@ pub(super) fn window(
 }
 
 /// Mean of each plane.
-#[inline(always)]
-pub(super) fn global_average<P: Primitives>(input: Shape, buffers: &mut Buffers<'_>) {
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+pub(super) fn global_average<P: Primitives<L>, const L: usize>(input: Shape, buffers: &mut Buffers<'_>) {
     for (i, plane) in buffers.input.chunks_exact(input.pixels()).enumerate() {
         // As many partial sums as values are widened together: short chains of roundings, and vector lanes.
         let mut sums = [0.0; FINISH];

@@ -1,0 +1,264 @@
+//! Every operation on every instruction set of this machine against the f64 reference, on random shapes; guards around
+//! every buffer catch a write outside.
+
+mod support;
+
+use half::f16;
+use lrpet_runtime::kernel::{self, Buffers, Isa, Layer, LayerWeights, Output, Second, tile};
+use lrpet_runtime::model::{
+    Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
+};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use support::reference::{self, Bounded, Matrix};
+
+const ISAS: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+/// Elements on each side of a buffer.
+const GUARD: usize = 64;
+
+/// A buffer between two guards.
+struct Guarded<T> {
+    all: Vec<T>,
+    mark: T,
+}
+
+impl<T: Copy + PartialEq + std::fmt::Debug> Guarded<T> {
+    fn new(values: &[T], mark: T) -> Self {
+        let guard = vec![mark; GUARD];
+        Self { all: [&guard[..], values, &guard[..]].concat(), mark }
+    }
+
+    fn values(&mut self) -> &mut [T] {
+        let end = self.all.len() - GUARD;
+        &mut self.all[GUARD..end]
+    }
+
+    /// The values, after a look at the guards.
+    fn checked(&self) -> &[T] {
+        let end = self.all.len() - GUARD;
+        assert!(self.all[..GUARD].iter().all(|x| *x == self.mark), "written before the buffer");
+        assert!(self.all[end..].iter().all(|x| *x == self.mark), "written behind the buffer");
+        &self.all[GUARD..end]
+    }
+}
+
+/// How the second operand and the result are held.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    NoSecond,
+    InPlace,
+    Other,
+    Logits,
+}
+
+fn halves(rng: &mut ChaCha8Rng, count: usize, scale: f32) -> Vec<u16> {
+    (0..count).map(|_| f16::from_f32(rng.random_range(-scale..scale)).to_bits()).collect()
+}
+
+fn wide(halves: &[u16]) -> Vec<f64> {
+    halves.iter().map(|bits| f16::from_bits(*bits).to_f64()).collect()
+}
+
+/// Runs `layer` on every instruction set and compares.
+fn compare(
+    op: &Op<&str>,
+    input: Shape,
+    layer: &Layer<'_>,
+    x: &[u16],
+    second: Option<&[u16]>,
+    place: Place,
+    expected: &[Bounded],
+) {
+    for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
+        let mut scratch = Guarded::new(&vec![f32::NAN; tile::scratch(isa, op, input)], 12345.0);
+        let initial = match place {
+            Place::InPlace => second.unwrap().to_vec(),
+            _ => vec![0x7e00; expected.len()],
+        };
+        let mut output = Guarded::new(&initial, 0x5a5a);
+        let mut logits = Guarded::new(&vec![f32::NAN; expected.len()], 54321.0);
+        let buffers = Buffers {
+            input: x,
+            second: match (place, second) {
+                (Place::InPlace, _) => Second::InPlace,
+                (_, Some(second)) => Second::Other(second),
+                _ => Second::None,
+            },
+            output: match place {
+                Place::Logits => Output::Full(logits.values()),
+                _ => Output::Half(output.values()),
+            },
+            scratch: scratch.values(),
+        };
+        kernel::run(isa, layer, buffers);
+        scratch.all.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
+        scratch.checked();
+        let (output, logits) = (output.checked(), logits.checked());
+        for (i, Bounded { value, error }) in expected.iter().enumerate() {
+            let (got, bound) = match place {
+                // One rounding: half a unit in the last place, of a subnormal at least.
+                Place::Logits => (f64::from(logits[i]), *error),
+                _ => (
+                    f16::from_bits(output[i]).to_f64(),
+                    error + (value.abs() + error) * 2f64.powi(-11) + 2f64.powi(-25),
+                ),
+            };
+            let value = if place == Place::Logits { *value } else { value.clamp(-65504.0, 65504.0) };
+            assert!(
+                (got - value).abs() <= bound,
+                "{}: element {i}: {got} and not {value} ± {bound}",
+                isa.name()
+            );
+        }
+    }
+}
+
+fn activation() -> impl Strategy<Value = Activation> {
+    prop_oneof![Just(Activation::None), Just(Activation::Relu), Just(Activation::Relu6)]
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    prop_oneof![Just(Place::NoSecond), Just(Place::InPlace), Just(Place::Other), Just(Place::Logits)]
+}
+
+/// Kernel, stride and a padding smaller than the kernel, each side its own.
+fn window() -> impl Strategy<Value = Window> {
+    ((1u16..6, 1u16..6), (1u16..4, 1u16..4)).prop_flat_map(|((kh, kw), (sy, sx))| {
+        (0..kh, 0..kw, 0..kh, 0..kw).prop_map(move |(top, left, bottom, right)| Window {
+            kernel: [kh, kw],
+            stride: [sy, sx],
+            padding: [top, left, bottom, right],
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn convolutions(
+        (c, h, w, n) in (1u32..20, 1u32..40, 1u32..40, 1u32..20),
+        window in window(),
+        form in 0..3, rank in 1u32..12,
+        activation in activation(), place in place(), scale in prop_oneof![Just(1.0f32), Just(1e-4), Just(3e3)],
+        seed: u64,
+    ) {
+        let input = Shape::new(c, h, w);
+        let (weights, n) = match form {
+            0 => (Weights::Dense, n),
+            1 => (Weights::Pair { rank }, n),
+            _ => (Weights::Depthwise, c),
+        };
+        let residual = if place == Place::InPlace || place == Place::Other { Some(1) } else { None };
+        let op = Op::Conv(Conv { name: "", input: 0, out_channels: n, window, weights, residual, activation });
+        let Some(output) = op.output_shape(input) else { return Ok(()) };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let x = halves(&mut rng, input.len(), scale);
+        let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let columns = c as usize * window.taps() as usize;
+        let (n, r) = (n as usize, rank as usize);
+        let first = halves(&mut rng, match form { 0 => n * columns, 1 => r * columns, _ => n * window.taps() as usize }, 1.0);
+        let expand = halves(&mut rng, n * r, 1.0);
+        let (stored, matrix) = match form {
+            0 => (LayerWeights::Dense(&first), Matrix::Dense(wide(&first))),
+            1 => (
+                LayerWeights::Pair { thin: &first, expand: &expand, rank: r },
+                Matrix::Pair { thin: wide(&first), expand: wide(&expand), rank: r },
+            ),
+            _ => (LayerWeights::Depthwise(&first), Matrix::Depthwise(wide(&first))),
+        };
+        let second = residual.map(|_| halves(&mut rng, output.len(), scale));
+        let wide_bias: Vec<f64> = bias.iter().map(|b| f64::from(*b)).collect();
+        let wide_second = second.as_deref().map(wide);
+        let expected =
+            reference::conv(&wide(&x), input, output, &window, &matrix, &wide_bias, wide_second.as_deref(), activation);
+        let layer = Layer::Conv { input, output, window, weights: stored, bias: &bias, activation };
+        compare(&op, input, &layer, &x, second.as_deref(), place, &expected);
+    }
+
+    #[test]
+    fn linear_layers(
+        c in 1u32..300, n in 1u32..40, rank in 0u32..20, activation in activation(), logits: bool, seed: u64,
+    ) {
+        let (input, output) = (Shape::vector(c), Shape::vector(n));
+        let weights = if rank == 0 { Weights::Dense } else { Weights::Pair { rank } };
+        let op = Op::Linear(Linear { name: "", input: 0, out_features: n, weights, activation });
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let x = halves(&mut rng, c as usize, 2.0);
+        let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let (c, n, r) = (c as usize, n as usize, rank as usize);
+        let first = halves(&mut rng, if rank == 0 { n * c } else { r * c }, 1.0);
+        let expand = halves(&mut rng, n * r, 1.0);
+        let (stored, matrix) = if rank == 0 {
+            (LayerWeights::Dense(&first), Matrix::Dense(wide(&first)))
+        } else {
+            (
+                LayerWeights::Pair { thin: &first, expand: &expand, rank: r },
+                Matrix::Pair { thin: wide(&first), expand: wide(&expand), rank: r },
+            )
+        };
+        let wide_bias: Vec<f64> = bias.iter().map(|b| f64::from(*b)).collect();
+        let one = Window::square(1, 1, 0);
+        let expected = reference::conv(&wide(&x), input, output, &one, &matrix, &wide_bias, None, activation);
+        let layer = Layer::Linear { weights: stored, bias: &bias, activation };
+        let place = if logits { Place::Logits } else { Place::NoSecond };
+        compare(&op, input, &layer, &x, None, place, &expected);
+    }
+
+    #[test]
+    fn pooling((c, h, w) in (1u32..5, 1u32..30, 1u32..30), window in window(), max: bool, seed: u64) {
+        let input = Shape::new(c, h, w);
+        let kind = if max { PoolKind::Max } else { PoolKind::Average };
+        let op = Op::Pool(Pool { input: 0, kind, window });
+        let Some(output) = op.output_shape(input) else { return Ok(()) };
+        let x = halves(&mut ChaCha8Rng::seed_from_u64(seed), input.len(), 10.0);
+        let expected = reference::pool(&wide(&x), input, output, &window, kind);
+        compare(&op, input, &Layer::Pool { input, output, window, kind }, &x, None, Place::NoSecond, &expected);
+        let expected: Vec<Bounded> =
+            wide(&x).chunks(input.pixels()).map(|plane| reference::mean(plane.iter().copied(), plane.len())).collect();
+        let op = Op::GlobalAveragePool { input: 0 };
+        compare(&op, input, &Layer::GlobalAverage { input }, &x, None, Place::NoSecond, &expected);
+    }
+
+    #[test]
+    fn shortcuts_and_sums(
+        (c, more, h, w) in (1u32..6, 0u32..7, 1u32..20, 1u32..20), stride in 1u16..4,
+        activation in activation(), in_place: bool, seed: u64,
+    ) {
+        let input = Shape::new(c, h, w);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let x = halves(&mut rng, input.len(), 60000.0);
+        let op = Op::PadShortcut(PadShortcut { input: 0, out_channels: c + more, stride });
+        let output = op.output_shape(input).unwrap();
+        let exact = |value| Bounded { value, error: 0.0 };
+        let expected: Vec<Bounded> =
+            reference::pad_shortcut(&wide(&x), input, output, usize::from(stride)).into_iter().map(exact).collect();
+        compare(&op, input, &Layer::PadShortcut { input, output, stride }, &x, None, Place::NoSecond, &expected);
+
+        let y = halves(&mut rng, input.len(), 60000.0);
+        let sum = |(a, b): (f64, f64)| reference::finish(exact(a), 0.0, b, activation);
+        let expected: Vec<Bounded> = wide(&x).into_iter().zip(wide(&y)).map(sum).collect();
+        let place = if in_place { Place::InPlace } else { Place::Other };
+        let op = Op::Add { inputs: [0, 1], activation };
+        compare(&op, input, &Layer::Add { activation }, &x, Some(&y), place, &expected);
+    }
+}
+
+#[test]
+fn what_exceeds_the_range_saturates() {
+    let input = Shape::new(1, 3, 5);
+    let window = Window::square(1, 1, 0);
+    let activation = Activation::None;
+    let (x, weight) = (vec![f16::MAX.to_bits(); 15], [f16::MAX.to_bits(), f16::MIN.to_bits()]);
+    let (n, weights) = (2, Weights::Dense);
+    let op =
+        Op::Conv(Conv { name: "", input: 0, out_channels: n, window, weights, residual: None, activation });
+    let output = Shape::new(n, 3, 5);
+    let bias = [f32::MAX, f32::MIN];
+    let layer =
+        Layer::Conv { input, output, window, weights: LayerWeights::Dense(&weight), bias: &bias, activation };
+    let mut expected = vec![Bounded { value: 65504.0, error: 0.0 }; 15];
+    expected.extend([Bounded { value: -65504.0, error: 0.0 }; 15]);
+    compare(&op, input, &layer, &x, None, Place::NoSecond, &expected);
+}
