@@ -204,6 +204,9 @@ fn pairs_compute_what_their_dense_layers_do() {
         same(&checkpoint, &plan, 1e-4);
         let (_, layers) = Folded::new(&net, &checkpoint, &plan, normalization(2), false).unwrap();
         assert!(layers.iter().all(|layer| layer.energy_kept > 1.0 - 1e-9));
+        // What the projection left is what an energy threshold finds.
+        let spectra = super::folded::spectra(&net, &checkpoint).unwrap();
+        assert_eq!(RankPlan::energy(&net, 1.0 - 1e-9, &spectra).unwrap(), plan);
     }
 }
 
