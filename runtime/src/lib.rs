@@ -8,6 +8,8 @@
 compile_error!("model files are little-endian and used in place");
 
 pub mod format;
+#[cfg(feature = "std")]
+pub mod host;
 pub mod kernel;
 pub mod model;
 pub mod plan;

@@ -25,7 +25,7 @@ struct Guarded<T> {
 
 impl<T: Copy + PartialEq + std::fmt::Debug> Guarded<T> {
     fn new(values: &[T], mark: T) -> Self {
-        let guard = vec![mark; GUARD];
+        let guard = [mark; GUARD];
         Self { all: [&guard[..], values, &guard[..]].concat(), mark }
     }
 
@@ -47,7 +47,7 @@ impl<T: Copy + PartialEq + std::fmt::Debug> Guarded<T> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     NoSecond,
-    InPlace,
+    Overwritten,
     Other,
     Logits,
 }
@@ -73,7 +73,7 @@ fn compare(
     for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
         let mut scratch = Guarded::new(&vec![f32::NAN; tile::scratch(isa, op, input)], 12345.0);
         let initial = match place {
-            Place::InPlace => second.unwrap().to_vec(),
+            Place::Overwritten => second.unwrap().to_vec(),
             _ => vec![0x7e00; expected.len()],
         };
         let mut output = Guarded::new(&initial, 0x5a5a);
@@ -81,7 +81,7 @@ fn compare(
         let buffers = Buffers {
             input: x,
             second: match (place, second) {
-                (Place::InPlace, _) => Second::InPlace,
+                (Place::Overwritten, _) => Second::InPlace,
                 (_, Some(second)) => Second::Other(second),
                 _ => Second::None,
             },
@@ -119,7 +119,7 @@ fn activation() -> impl Strategy<Value = Activation> {
 }
 
 fn place() -> impl Strategy<Value = Place> {
-    prop_oneof![Just(Place::NoSecond), Just(Place::InPlace), Just(Place::Other), Just(Place::Logits)]
+    prop_oneof![Just(Place::NoSecond), Just(Place::Overwritten), Just(Place::Other), Just(Place::Logits)]
 }
 
 /// Kernel, stride and a padding smaller than the kernel, each side its own.
@@ -150,7 +150,7 @@ proptest! {
             1 => (Weights::Pair { rank }, n),
             _ => (Weights::Depthwise, c),
         };
-        let residual = if place == Place::InPlace || place == Place::Other { Some(1) } else { None };
+        let residual = if place == Place::Overwritten || place == Place::Other { Some(1) } else { None };
         let op = Op::Conv(Conv { name: "", input: 0, out_channels: n, window, weights, residual, activation });
         let Some(output) = op.output_shape(input) else { return Ok(()) };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -239,7 +239,7 @@ proptest! {
         let y = halves(&mut rng, input.len(), 60000.0);
         let sum = |(a, b): (f64, f64)| reference::finish(exact(a), 0.0, b, activation);
         let expected: Vec<Bounded> = wide(&x).into_iter().zip(wide(&y)).map(sum).collect();
-        let place = if in_place { Place::InPlace } else { Place::Other };
+        let place = if in_place { Place::Overwritten } else { Place::Other };
         let op = Op::Add { inputs: [0, 1], activation };
         compare(&op, input, &Layer::Add { activation }, &x, Some(&y), place, &expected);
     }

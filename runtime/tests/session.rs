@@ -5,7 +5,7 @@ mod support;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::{Model, Shape};
 use lrpet_runtime::plan::Plan;
-use lrpet_runtime::session::Session;
+use lrpet_runtime::session::{Arena, Hook, RunError, Session, SessionError};
 use support::{Aligned, Network, every_op, resnet};
 
 const ISAS: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
@@ -46,4 +46,94 @@ fn logits_are_the_references() {
             }
         }
     }
+}
+
+#[test]
+fn the_arena_is_exact_and_16_byte_aligned() {
+    for (_, mut net) in networks() {
+        let file = net.file(1);
+        let model = Model::new_checked(file.bytes()).unwrap();
+        let needed = Plan::new(model.program(), Isa::detect()).unwrap().arena_bytes;
+        let mut arena = Aligned::zeroed(needed + 16);
+        let short = Session::new(&model, &mut arena.bytes_mut()[..needed - 1]).unwrap_err();
+        assert_eq!(short, SessionError::ArenaTooSmall { needed, given: needed - 1 });
+        assert!(short.to_string().contains(": 1 bytes are missing"), "{short}");
+        let none = Session::new(&model, &mut []).unwrap_err();
+        assert_eq!(none, SessionError::ArenaTooSmall { needed, given: 0 });
+        let shifted = Session::new(&model, &mut arena.bytes_mut()[8..]).unwrap_err();
+        assert_eq!(shifted, SessionError::ArenaMisaligned);
+        // Whatever was in the arena before, and nothing behind it is touched.
+        arena.bytes_mut().fill(0xff);
+        let mut session = Session::new(&model, arena.bytes_mut()).unwrap();
+        let check = model.self_check().unwrap();
+        let mut first = vec![0.0; session.classes()];
+        session.run_image(check.image(0), &mut first, &mut ()).unwrap();
+        let mut second = vec![0.0; session.classes()];
+        session.run_image(check.image(0), &mut second, &mut ()).unwrap();
+        assert_eq!(first, second, "an inference leaves nothing behind");
+        assert!(arena.bytes()[needed..].iter().all(|byte| *byte == 0xff));
+    }
+}
+
+#[test]
+fn images_of_bytes_and_of_values_agree() {
+    let mut net = every_op(9);
+    let file = net.file(1);
+    let model = Model::new_checked(file.bytes()).unwrap();
+    let header = model.program().header();
+    let image = model.self_check().unwrap().image(0);
+    let values: Vec<f32> = support::reference::normalise(header, image).iter().map(|x| *x as f32).collect();
+    let mut arena = Aligned::zeroed(Plan::new(model.program(), Isa::detect()).unwrap().arena_bytes);
+    let mut session = Session::new(&model, arena.bytes_mut()).unwrap();
+    let (mut a, mut b) = (vec![0.0; session.classes()], vec![0.0; session.classes()]);
+    session.run_image(image, &mut a, &mut ()).unwrap();
+    session.run_values(&values, &mut b, &mut ()).unwrap();
+    assert_eq!(a, b);
+
+    let needed = image.len();
+    let short = session.run_image(&image[1..], &mut a, &mut ()).unwrap_err();
+    assert_eq!(short, RunError::InputLength { needed, given: needed - 1 });
+    let few = session.run_values(&values, &mut b[1..], &mut ()).unwrap_err();
+    assert_eq!(few, RunError::LogitsLength { needed: a.len(), given: a.len() - 1 });
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut values = values.clone();
+        values[7] = bad;
+        let error = session.run_values(&values, &mut b, &mut ()).unwrap_err();
+        assert_eq!(error, RunError::InputNotFinite { index: 7 });
+    }
+}
+
+#[test]
+fn the_hook_sees_every_layer_in_order() {
+    #[derive(Default)]
+    struct Log(Vec<(bool, usize)>);
+    impl Hook for Log {
+        fn before(&mut self, layer: usize) {
+            self.0.push((false, layer));
+        }
+        fn after(&mut self, layer: usize) {
+            self.0.push((true, layer));
+        }
+    }
+    let mut net = every_op(10);
+    let file = net.file(1);
+    let model = Model::new_checked(file.bytes()).unwrap();
+    let mut arena = Box::new(Arena::<65536>::default());
+    let mut session = Session::new(&model, &mut arena.0).unwrap();
+    let mut log = Log::default();
+    let mut logits = vec![0.0; session.classes()];
+    session.run_image(model.self_check().unwrap().image(0), &mut logits, &mut log).unwrap();
+    let expected: Vec<_> = (0..net.ops.len()).flat_map(|layer| [(false, layer), (true, layer)]).collect();
+    assert_eq!(log.0, expected);
+}
+
+#[test]
+fn an_instruction_set_that_the_machine_lacks_is_refused() {
+    let mut net = every_op(11);
+    let file = net.file(0);
+    let model = Model::new_checked(file.bytes()).unwrap();
+    assert!(model.self_check().is_none());
+    let mut arena = Aligned::zeroed(1 << 20);
+    let error = Session::with_isa(&model, arena.bytes_mut(), Isa::CortexM).unwrap_err();
+    assert_eq!(error, SessionError::Isa(Isa::CortexM));
 }

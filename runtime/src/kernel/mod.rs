@@ -9,9 +9,9 @@ pub mod f16;
 mod portable;
 pub mod tile;
 
-#[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+#[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 mod cortex_m;
-#[cfg(not(all(target_arch = "arm", target_abi = "eabihf")))]
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod x86;
@@ -35,8 +35,11 @@ pub enum Isa {
 
 impl Isa {
     /// What a binary for this target uses without asking the processor.
-    pub const NATIVE: Isa =
-        if cfg!(all(target_arch = "arm", target_abi = "eabihf")) { Isa::CortexM } else { Isa::Portable };
+    pub const NATIVE: Isa = if cfg!(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")) {
+        Isa::CortexM
+    } else {
+        Isa::Portable
+    };
 
     /// The best instruction set of this machine; asks the processor where the standard library is there.
     pub fn detect() -> Isa {
@@ -79,8 +82,8 @@ pub enum LayerWeights<'a> {
     Depthwise(&'a [u16]),
 }
 
-/// What a layer computes. Shapes, slices and each other fit; a kernel given some that do not computes nonsense but
-/// stays in its buffers.
+/// What a layer computes. Shapes, weights and buffers must fit each other, as those of a checked model do: a kernel given
+/// others computes nonsense or panics, but stays in its buffers.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub enum Layer<'a> {
@@ -165,9 +168,9 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         Isa::Avx2 if isa.is_available() => x86::Avx2::run(layer, buffers),
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
         Isa::Avx512 if isa.is_available() => x86::Avx512::run(layer, buffers),
-        #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+        #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
         _ => cortex_m::CortexM::run(layer, buffers),
-        #[cfg(not(all(target_arch = "arm", target_abi = "eabihf")))]
+        #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
         _ => plain::Portable::run(layer, buffers),
     }
 }

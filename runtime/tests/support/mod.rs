@@ -221,7 +221,12 @@ pub fn every_op(seed: u64) -> Network {
     let f = net.push(Op::PadShortcut(PadShortcut { input: a, out_channels: 9, stride: 2 }));
     let _ = e;
     let g = net.push(conv("wide", d, 9, Window::square(1, 1, 0), Weights::Pair { rank: 3 }, Some(f)));
-    let h = net.push(Op::Add { inputs: [g, f], activation: Activation::Relu6 });
+    // The first summand dies, the second, both, or they are one value.
+    let sum = |inputs, activation| Op::Add { inputs, activation };
+    let p = net.push(sum([g, f], Activation::None));
+    let q = net.push(sum([f, p], Activation::Relu6));
+    let r = net.push(sum([q, f], Activation::Relu));
+    let h = net.push(sum([r, r], Activation::None));
     let i = net.push(Op::GlobalAveragePool { input: h });
     let j = net.push(Op::GlobalAveragePool { input: e });
     let k = net.push(linear("hidden", i, 6, Weights::Pair { rank: 2 }));

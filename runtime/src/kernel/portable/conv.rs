@@ -334,10 +334,11 @@ fn lanes<P: Primitives<L>, const N: usize, const L: usize>(
     runs: Runs,
     start: Start<'_>,
 ) {
-    let channel = runs.count * runs.length;
+    let channel = runs.count.saturating_mul(runs.length);
     // What the loops below read and write lies under these bounds, so they go without checks of their own.
-    let reach = offsets.iter().max().map_or(0, |offset| *offset as usize) + (runs.count - 1) * runs.pitch;
-    let fits = reach + runs.length <= x.len() && N * channel <= sums.len();
+    let farthest = offsets.iter().max().map_or(0, |offset| *offset as usize);
+    let reach = farthest.saturating_add(runs.count.saturating_sub(1).saturating_mul(runs.pitch));
+    let fits = reach.saturating_add(runs.length) <= x.len() && N.saturating_mul(channel) <= sums.len();
     let whole = runs.length.is_multiple_of(L) && N * offsets.len() == weights.len();
     if !fits || !whole {
         return;

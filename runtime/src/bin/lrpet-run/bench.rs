@@ -1,0 +1,115 @@
+//! `lrpet-run bench`: time of one inference and of each layer.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use crc::{CRC_32_ISO_HDLC, Crc};
+use lrpet_runtime::host::AlignedArena;
+use lrpet_runtime::model::cost;
+use lrpet_runtime::session::Hook;
+use serde_json::json;
+
+use super::{Common, named, open};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Inferences that are timed.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    iterations: u32,
+    /// Inferences before them.
+    #[arg(long, default_value_t = 10)]
+    warm_up: u32,
+}
+
+/// Times each layer.
+struct Clock {
+    started: Instant,
+    layers: Vec<Vec<Duration>>,
+}
+
+impl Hook for Clock {
+    fn before(&mut self, _layer: usize) {
+        self.started = Instant::now();
+    }
+
+    fn after(&mut self, layer: usize) {
+        self.layers[layer].push(self.started.elapsed());
+    }
+}
+
+/// The middle of `times`, which has at least one.
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let common = &arguments.common;
+    let map = common.map()?;
+    let model = open(&map, &common.model)?;
+    let plan = common.plan(&model)?;
+    let mut arena = AlignedArena::new(plan.arena_bytes);
+    let mut session = common.session(&model, &mut arena)?;
+    let input = model.program().header().input;
+    // The first sample of the self-check, so that the outputs' checksum compares with other machines; else grey.
+    let image = model.self_check().map(|check| check.image(0).to_vec()).filter(|image| !image.is_empty());
+    let image = image.unwrap_or_else(|| vec![128; input.len()]);
+    let mut logits = vec![0.0; session.classes()];
+    let failed = |error| named(&common.model, error);
+    for _ in 0..arguments.warm_up {
+        session.run_image(&image, &mut logits, &mut ()).map_err(failed)?;
+    }
+    let mut totals = Vec::new();
+    for _ in 0..arguments.iterations {
+        let started = Instant::now();
+        session.run_image(&image, &mut logits, &mut ()).map_err(failed)?;
+        totals.push(started.elapsed());
+    }
+    // Layers in a pass of their own: reading the clock twice a layer must not weigh on the total.
+    let mut clock = Clock { started: Instant::now(), layers: vec![Vec::new(); model.program().len()] };
+    for _ in 0..arguments.iterations {
+        session.run_image(&image, &mut logits, &mut clock).map_err(failed)?;
+    }
+    let middle = milliseconds(median(&mut totals));
+    let (least, most) = (milliseconds(totals[0]), milliseconds(totals[totals.len() - 1]));
+    let crc = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+    let output: Vec<u8> = logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
+    let layers: Vec<_> = model
+        .program()
+        .layers()
+        .zip(&mut clock.layers)
+        .map(|(layer, times)| {
+            let cost = cost::stored(&layer.op, layer.input);
+            (layer.index, layer.op.name().to_string(), cost.macs, median(times).as_secs_f64() * 1e6)
+        })
+        .collect();
+    let isa = session.isa().name();
+    if common.json {
+        let layers = layers.iter().map(|(index, name, macs, time)| json!({ "index": index, "name": name, "macs": macs, "median_us": time }));
+        println!(
+            "{}",
+            json!({
+                "board": "host", "model": common.model, "model_crc32": format!("{:08x}", crc.checksum(model.bytes())),
+                "dtype": "f16", "isa": isa, "architecture": std::env::consts::ARCH,
+                "version": env!("CARGO_PKG_VERSION"), "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
+                "threads": 1, "iterations": arguments.iterations, "warm_up": arguments.warm_up,
+                "median_ms": middle, "min_ms": least, "max_ms": most,
+                "arena_bytes": plan.arena_bytes, "model_bytes": model.bytes().len(),
+                "output_crc32": format!("{:08x}", crc.checksum(&output)), "layers": layers.collect::<Vec<_>>(),
+            })
+        );
+        return Ok(());
+    }
+    println!("{isa}, f16 storage, 1 thread, {} iterations after {}", arguments.iterations, arguments.warm_up);
+    println!("median {middle:.3} ms, min {least:.3} ms, max {most:.3} ms, arena {} bytes", plan.arena_bytes);
+    for (_, name, macs, time) in &layers {
+        println!("  {name:28} {time:>9.1} µs {:>7.2} GMAC/s", *macs as f64 / time / 1e3);
+    }
+    Ok(())
+}

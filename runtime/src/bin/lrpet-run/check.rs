@@ -1,0 +1,57 @@
+//! `lrpet-run check`: this machine's logits against those in the model file.
+
+use anyhow::{Context, Result, bail, ensure};
+use lrpet_runtime::host::{AlignedArena, top_k};
+use serde_json::json;
+
+use super::{Common, named, open};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Largest difference of a logit that passes.
+    #[arg(long, default_value_t = 1e-2)]
+    tolerance: f32,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let common = &arguments.common;
+    let map = common.map()?;
+    let model = open(&map, &common.model)?;
+    let check = model.self_check().filter(|check| check.samples() > 0);
+    let check = check.with_context(|| {
+        format!("{}: has no self-check samples; export it again with some", common.model.display())
+    })?;
+    let mut arena = AlignedArena::new(common.plan(&model)?.arena_bytes);
+    let mut session = common.session(&model, &mut arena)?;
+    let mut logits = vec![0.0; session.classes()];
+    let (mut largest, mut same) = (0.0f32, 0);
+    for i in 0..check.samples() {
+        session
+            .run_image(check.image(i), &mut logits, &mut ())
+            .map_err(|error| named(&common.model, error))?;
+        let expected: Vec<f32> = check.logits(i).collect();
+        largest = logits.iter().zip(&expected).fold(largest, |most, (a, b)| most.max((a - b).abs()));
+        same += usize::from(top_k(&logits, 1) == top_k(&expected, 1));
+    }
+    let samples = check.samples();
+    let passed = largest <= arguments.tolerance && same == samples;
+    if common.json {
+        let isa = session.isa().name();
+        println!(
+            "{}",
+            json!({
+                "model": common.model, "isa": isa, "samples": samples, "same_class": same,
+                "largest_difference": largest, "tolerance": arguments.tolerance, "passed": passed,
+            })
+        );
+    } else {
+        println!("{samples} samples, {same} of the same class, largest difference of a logit {largest:.2e}");
+    }
+    ensure!(same == samples, "{} of {samples} samples got another class", samples - same);
+    if !passed {
+        bail!("the logits differ by up to {largest:.2e}, more than {:.2e}", arguments.tolerance);
+    }
+    Ok(())
+}

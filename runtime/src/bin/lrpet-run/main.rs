@@ -1,0 +1,119 @@
+//! Runs a model on this machine: `lrpet-run run | bench | check | info`. Small, for a Raspberry Pi or a server.
+//!
+//! Standard output has the result, with `--json` as one JSON document. Exit codes: 0, 1 for a failure, 2 for wrong usage.
+
+mod bench;
+mod check;
+mod info;
+mod input;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use clap::{Parser, Subcommand, ValueEnum};
+use lrpet_runtime::host::{AlignedArena, MappedModel};
+use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::Plan;
+use lrpet_runtime::session::Session;
+
+/// Runs low-rank f16 networks on this machine.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Classifies images.
+    Run(run::Arguments),
+    /// Times the model, whole and layer by layer.
+    Bench(bench::Arguments),
+    /// Compares this machine's logits with those that the model file carries.
+    Check(check::Arguments),
+    /// Shows the model's card, its layers and the memory that it needs.
+    Info(info::Arguments),
+}
+
+/// What every command takes.
+#[derive(clap::Args)]
+struct Common {
+    /// The model file.
+    model: PathBuf,
+    /// Instruction set; the best of this machine if none is named.
+    #[arg(long)]
+    isa: Option<IsaName>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum IsaName {
+    Portable,
+    CortexM,
+    Avx2,
+    Avx512,
+}
+
+impl Common {
+    fn isa(&self) -> Isa {
+        match self.isa {
+            None => Isa::detect(),
+            Some(IsaName::Portable) => Isa::Portable,
+            Some(IsaName::CortexM) => Isa::CortexM,
+            Some(IsaName::Avx2) => Isa::Avx2,
+            Some(IsaName::Avx512) => Isa::Avx512,
+        }
+    }
+
+    fn map(&self) -> Result<MappedModel> {
+        MappedModel::open(&self.model).with_context(|| format!("cannot open {}", self.model.display()))
+    }
+
+    fn plan(&self, model: &Model<'_>) -> Result<Plan> {
+        Plan::new(model.program(), self.isa()).map_err(|error| named(&self.model, error))
+    }
+
+    fn session<'a>(&self, model: &Model<'a>, arena: &'a mut AlignedArena) -> Result<Session<'a>> {
+        Session::with_isa(model, arena.as_mut_slice(), self.isa()).map_err(|error| named(&self.model, error))
+    }
+}
+
+/// Checks a mapped model.
+fn open<'a>(map: &'a MappedModel, path: &Path) -> Result<Model<'a>> {
+    Model::new_checked(map.bytes()).map_err(|error| named(path, error))
+}
+
+/// The runtime's errors borrow from the model; this one names the file and stands alone.
+fn named(path: &Path, error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("{}: {error}", path.display())
+}
+
+/// The labels of the classes, where the card has one for each.
+fn labels(model: &Model<'_>) -> Vec<String> {
+    let classes = model.program().header().classes as usize;
+    let card = model.container().metadata_value("classes").map(|value| value.to_string()).unwrap_or_default();
+    let labels: Vec<String> = card.split(',').map(|label| label.trim().to_string()).collect();
+    if labels.len() == classes { labels } else { (0..classes).map(|class| class.to_string()).collect() }
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

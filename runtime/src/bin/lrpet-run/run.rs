@@ -1,0 +1,55 @@
+//! `lrpet-run run`: logits and the best classes of images.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use lrpet_runtime::host::{AlignedArena, softmax, top_k};
+use serde_json::json;
+
+use super::input::Images;
+use super::{Common, labels, open};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Images: a .npy of f32 [N,] C, H, W (normalised) or of u8 [N,] H, W, C; any other name: raw bytes, H·W·C each.
+    #[arg(long)]
+    input: PathBuf,
+    /// How many classes to show.
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let common = &arguments.common;
+    let map = common.map()?;
+    let model = open(&map, &common.model)?;
+    let input = model.program().header().input;
+    let images = Images::read(&arguments.input, input)?;
+    let mut arena = AlignedArena::new(common.plan(&model)?.arena_bytes);
+    let mut session = common.session(&model, &mut arena)?;
+    let labels = labels(&model);
+    let mut logits = vec![0.0; session.classes()];
+    let mut results = Vec::new();
+    for i in 0..images.count(input) {
+        let ran = images.infer(i, &mut session, &mut logits, input);
+        ran.with_context(|| format!("{}: image {i}", arguments.input.display()))?;
+        let probabilities = softmax(&logits);
+        let best = top_k(&logits, arguments.top);
+        if common.json {
+            let best = best.iter().map(|&class| {
+                json!({ "class": class, "label": labels[class], "logit": logits[class], "probability": probabilities[class] })
+            });
+            results.push(json!({ "logits": logits, "top": best.collect::<Vec<_>>() }));
+        } else {
+            let best =
+                best.iter().map(|&class| format!("{} {:.1} %", labels[class], probabilities[class] * 100.0));
+            println!("image {i}: {}", best.collect::<Vec<_>>().join(", "));
+        }
+    }
+    if common.json {
+        println!("{}", json!({ "model": common.model, "isa": session.isa().name(), "images": results }));
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The file side, for machines with the standard library: a memory-mapped model, memory for sessions, and what one does
+//! with logits.
+
+use std::fs::File;
+use std::path::Path;
+use std::vec::Vec;
+
+use bytemuck::{Pod, Zeroable};
+use memmap2::Mmap;
+
+/// A model file in a memory map: weights are read in place and paged in as they are needed.
+#[derive(Debug)]
+pub struct MappedModel(Mmap);
+
+impl MappedModel {
+    /// Maps the file at `path`. The bytes are not looked at yet: [`crate::model::Model::new_checked`] does that.
+    ///
+    /// The file must not be changed while it is mapped; a trainer that replaces it by renaming does not.
+    #[allow(unsafe_code)]
+    pub fn open(path: &Path) -> std::io::Result<MappedModel> {
+        let file = File::open(path)?;
+        // SAFETY: the map is read-only and private to this process; that nobody changes the file is the caller's part,
+        // as for every memory map. Whatever bytes are seen, kernels stay in their buffers.
+        unsafe { Mmap::map(&file) }.map(MappedModel)
+    }
+
+    /// The whole file. Maps begin at a page, so every tensor is aligned as it is in the file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// One cache line, so that an arena shares none with its neighbours.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Memory on the heap for a session.
+pub struct AlignedArena {
+    lines: Vec<Line>,
+    bytes: usize,
+}
+
+impl AlignedArena {
+    /// `bytes` bytes, zero, at a multiple of 64.
+    pub fn new(bytes: usize) -> AlignedArena {
+        AlignedArena { lines: vec![Line::zeroed(); bytes.div_ceil(size_of::<Line>())], bytes }
+    }
+
+    /// The memory.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.lines).get_mut(..self.bytes).unwrap_or_default()
+    }
+}
+
+/// Probabilities of logits: exp(x) / Σ exp.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|x| (x - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+/// The `k` classes with the largest logits, best first; of equal ones the lower class first.
+pub fn top_k(logits: &[f32], k: usize) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..logits.len()).collect();
+    classes.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    classes.truncate(k);
+    classes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_add_up_and_keep_the_order() {
+        let probabilities = softmax(&[1000.0, 999.0, -1000.0]);
+        assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((probabilities[0] / probabilities[1] - 1f32.exp()).abs() < 1e-5);
+        assert_eq!(top_k(&[1.0, 3.0, 2.0, 3.0], 3), [1, 3, 2]);
+        assert_eq!(top_k(&[1.0], 5), [0]);
+    }
+
+    #[test]
+    fn arenas_are_aligned_and_of_the_size_asked_for() {
+        for bytes in [0, 1, 64, 100] {
+            let mut arena = AlignedArena::new(bytes);
+            assert_eq!(arena.as_mut_slice().len(), bytes);
+            assert!(bytes == 0 || arena.as_mut_slice().as_ptr().addr().is_multiple_of(64));
+        }
+    }
+
+    #[test]
+    fn a_mapped_file_has_its_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bytes");
+        std::fs::write(&path, [1, 2, 3]).unwrap();
+        assert_eq!(MappedModel::open(&path).unwrap().bytes(), [1, 2, 3]);
+        assert!(MappedModel::open(&directory.path().join("none")).is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! The program `lrpet-run` as a user runs it.
+#![cfg(feature = "cli")]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use lrpet_runtime::model::{Model, Shape};
+use serde_json::Value;
+use support::{every_op, reference};
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lrpet-run")).args(arguments).current_dir(directory).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A `.npy` of version 1.0.
+fn npy(dtype: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let mut header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}");
+    header.push_str(&" ".repeat(63 - (header.len() + 10) % 64));
+    header.push('\n');
+    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
+}
+
+#[test]
+fn commands_give_json_and_exit_codes() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let mut net = every_op(21);
+    let file = net.file(3);
+    std::fs::write(at.join("model.safetensors"), file.bytes()).unwrap();
+    let model = Model::new_checked(file.bytes()).unwrap();
+    let check = model.self_check().unwrap();
+    let image = check.image(1);
+
+    let report = json(&run(at, &["check", "model.safetensors", "--json"]));
+    assert_eq!((&report["samples"], &report["passed"]), (&3.into(), &true.into()));
+    let strict = run(at, &["check", "model.safetensors", "--tolerance", "1e-9"]);
+    assert_eq!(strict.status.code(), Some(1));
+
+    // Bytes, values, and many of them at once give the same logits.
+    let values: Vec<u8> = reference::normalise(model.program().header(), image)
+        .iter()
+        .flat_map(|x| (*x as f32).to_le_bytes())
+        .collect();
+    let Shape { channels, height, width } = model.program().header().input;
+    std::fs::write(at.join("one.raw"), image).unwrap();
+    std::fs::write(at.join("values.npy"), npy("<f4", &format!("({channels}, {height}, {width})"), &values))
+        .unwrap();
+    let two = [image, image].concat();
+    std::fs::write(at.join("two.npy"), npy("|u1", &format!("(2, {height}, {width}, {channels})"), &two))
+        .unwrap();
+    let logits = |input: &str| {
+        let report = json(&run(at, &["run", "model.safetensors", "--input", input, "--json", "--top", "2"]));
+        assert_eq!(report["images"][0]["top"].as_array().unwrap().len(), 2);
+        report["images"].as_array().unwrap().iter().map(|image| image["logits"].clone()).collect::<Vec<_>>()
+    };
+    let one = logits("one.raw");
+    assert_eq!(one, logits("values.npy"));
+    assert_eq!(vec![one[0].clone(), one[0].clone()], logits("two.npy"));
+    let expected: Vec<f64> = check.logits(1).map(f64::from).collect();
+    for (got, want) in one[0].as_array().unwrap().iter().zip(expected) {
+        assert!((got.as_f64().unwrap() - want).abs() < 1e-2);
+    }
+
+    let report =
+        json(&run(at, &["bench", "model.safetensors", "--json", "--iterations", "3", "--warm-up", "1"]));
+    assert_eq!(report["layers"].as_array().unwrap().len(), net.ops.len());
+    assert!(report["median_ms"].as_f64().unwrap() > 0.0 && report["arena_bytes"].as_u64().unwrap() > 0);
+    let report = json(&run(at, &["info", "model.safetensors", "--json", "--isa", "cortex-m"]));
+    assert_eq!(report["layers"][2]["rank"], 2);
+    assert_eq!(report["card"]["format"], "1");
+    for command in ["info", "bench", "check"] {
+        assert!(run(at, &[command, "model.safetensors"]).status.success(), "{command}");
+    }
+
+    // Failures: exit code 1, one line that names the file.
+    std::fs::write(at.join("cut.safetensors"), &file.bytes()[..1000]).unwrap();
+    std::fs::write(at.join("short.raw"), &image[1..]).unwrap();
+    std::fs::write(at.join("wrong.npy"), npy("<f8", "(1, 1, 1)", &[0; 8])).unwrap();
+    std::fs::write(
+        at.join("huge.npy"),
+        npy("<f4", &format!("(9999999999999, {channels}, {height}, {width})"), &values),
+    )
+    .unwrap();
+    for (arguments, name) in [
+        (&["check", "cut.safetensors"][..], "cut.safetensors"),
+        (&["bench", "none.safetensors"], "none.safetensors"),
+        (&["run", "model.safetensors", "--input", "short.raw"], "short.raw"),
+        (&["run", "model.safetensors", "--input", "wrong.npy"], "wrong.npy"),
+        (&["run", "model.safetensors", "--input", "huge.npy"], "huge.npy"),
+        (&["run", "model.safetensors", "--input", "cut.safetensors"], "cut.safetensors"),
+    ] {
+        let output = run(at, arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.starts_with("error: ") && text.contains(name) && text.lines().count() == 1, "{text}");
+    }
+    for arguments in [
+        &["frobnicate"][..],
+        &["run", "model.safetensors"],
+        &["bench", "model.safetensors", "--iterations", "0"],
+    ] {
+        assert_eq!(run(at, arguments).status.code(), Some(2));
+    }
+}
