@@ -35,19 +35,32 @@ impl MappedModel {
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-/// Memory on the heap for a session.
-pub struct AlignedArena {
+/// Memory on the heap at an address that the runtime takes, for an arena as for a model file that is not mapped.
+#[derive(Clone)]
+pub struct AlignedBytes {
     lines: Vec<Line>,
     bytes: usize,
 }
 
-impl AlignedArena {
+impl AlignedBytes {
     /// `bytes` bytes, zero, at a multiple of 64.
-    pub fn new(bytes: usize) -> AlignedArena {
-        AlignedArena { lines: vec![Line::zeroed(); bytes.div_ceil(size_of::<Line>())], bytes }
+    pub fn zeroed(bytes: usize) -> AlignedBytes {
+        AlignedBytes { lines: vec![Line::zeroed(); bytes.div_ceil(size_of::<Line>())], bytes }
+    }
+
+    /// A copy of `bytes`, at a multiple of 64.
+    pub fn copy_of(bytes: &[u8]) -> AlignedBytes {
+        let mut copy = AlignedBytes::zeroed(bytes.len());
+        copy.as_mut_slice().copy_from_slice(bytes);
+        copy
     }
 
     /// The memory.
+    pub fn as_slice(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.lines).get(..self.bytes).unwrap_or_default()
+    }
+
+    /// The memory, to be written.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         bytemuck::cast_slice_mut(&mut self.lines).get_mut(..self.bytes).unwrap_or_default()
     }
@@ -83,9 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn arenas_are_aligned_and_of_the_size_asked_for() {
+    fn memory_is_aligned_and_of_the_size_asked_for() {
+        assert_eq!(AlignedBytes::copy_of(&[7; 65]).as_slice(), [7; 65]);
         for bytes in [0, 1, 64, 100] {
-            let mut arena = AlignedArena::new(bytes);
+            let mut arena = AlignedBytes::zeroed(bytes);
             assert_eq!(arena.as_mut_slice().len(), bytes);
             assert!(bytes == 0 || arena.as_mut_slice().as_ptr().addr().is_multiple_of(64));
         }

@@ -26,7 +26,7 @@ pub struct Args {
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     ensure!(args.threads == 1, "the runtime uses one thread for one inference: --threads 1");
-    let file = ModelFile::read(&args.model)?;
+    let file = ModelFile::open(&args.model)?;
     let options = BenchOptions { warm_up: args.warm_up as usize, iterations: args.iterations as usize };
     output.print(&measure::bench(&file.model()?, options)?, text)
 }

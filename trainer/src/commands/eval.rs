@@ -50,7 +50,7 @@ struct Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    let file = ModelFile::read(&args.model)?;
+    let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let mut test = data::load(&args.data, args.data_dir.as_deref())?.test;
     if let Some(limit) = args.limit {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use lrpet_runtime::host::AlignedBytes;
 use lrpet_trainer::data::{self, Dataset};
 use lrpet_trainer::export::{self, Card, Checkpoint, Request, atomic};
 use serde::Serialize;
@@ -94,8 +95,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 
 /// Accuracy of the file's bytes on the test set, by the runtime.
 fn measure(bytes: &[u8], test: &Dataset) -> Result<f64> {
-    let bytes = export::Aligned::copy(bytes);
-    let model = export::checked(bytes.bytes(), "the exported model")?;
+    let bytes = AlignedBytes::copy_of(bytes);
+    let model = export::checked(bytes.as_slice(), "the exported model")?;
     ensure!(!test.is_empty(), "the test set is empty");
     Ok(export::runtime_logits(&model, test, |_| ())?.accuracy(&test.labels))
 }

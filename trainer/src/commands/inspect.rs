@@ -30,7 +30,7 @@ struct Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    let file = ModelFile::read(&args.model)?;
+    let file = ModelFile::open(&args.model)?;
     let isa = [Isa::Portable, Isa::CortexM, Isa::Avx2, Isa::Avx512];
     let isa = isa.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::Portable);
     let inspection = measure::inspect(&file.model()?, isa)?;

@@ -3,26 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use lrpet_runtime::host::MappedModel;
 use lrpet_runtime::model::Model;
-use lrpet_trainer::export::{Aligned, checked};
+use lrpet_trainer::export::checked;
 
-/// The bytes of a model file.
+/// A model file in a memory map.
 pub struct ModelFile {
     path: PathBuf,
-    bytes: Aligned,
+    map: MappedModel,
 }
 
 impl ModelFile {
-    /// Reads the file.
-    pub fn read(path: &Path) -> Result<ModelFile> {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read the model {}", path.display()))?;
-        Ok(ModelFile { path: path.to_owned(), bytes: Aligned::copy(&bytes) })
+    /// Maps the file.
+    pub fn open(path: &Path) -> Result<ModelFile> {
+        let map =
+            MappedModel::open(path).with_context(|| format!("cannot read the model {}", path.display()))?;
+        Ok(ModelFile { path: path.to_owned(), map })
     }
 
     /// The bytes of the file.
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.bytes()
+        self.map.bytes()
     }
 
     /// The model, checked; the error names the file.
@@ -31,7 +32,7 @@ impl ModelFile {
     }
 }
 
-/// A key of the model's card, and the labels of its classes where the card has them.
+/// Names of the classes: those of the model's card, or their numbers.
 pub fn labels(model: &Model<'_>) -> Vec<String> {
     let count = model.program().header().classes as usize;
     let listed = model.metadata().find(|(key, _)| key.to_string() == "classes");

@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use lrpet_runtime::host::{AlignedBytes, softmax, top_k};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
-use lrpet_trainer::export::Aligned;
 use lrpet_trainer::measure::{self, Input};
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub struct Args {
 struct Class {
     class: usize,
     label: String,
-    probability: f64,
+    probability: f32,
 }
 
 /// The result for one image.
@@ -49,13 +49,13 @@ enum Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    let file = ModelFile::read(&args.model)?;
+    let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let name = || args.model.display().to_string();
     let input = measure::read_input(&args.input, model.program().header().input)?;
     let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| anyhow::anyhow!("{error}"));
-    let mut arena = Aligned::zeros(plan.with_context(name)?.arena_bytes);
-    let session = Session::new(&model, arena.bytes_mut()).map_err(|error| anyhow::anyhow!("{error}"));
+    let mut arena = AlignedBytes::zeroed(plan.with_context(name)?.arena_bytes);
+    let session = Session::new(&model, arena.as_mut_slice()).map_err(|error| anyhow::anyhow!("{error}"));
     let mut session = session.with_context(name)?;
     let labels = labels(&model);
 
@@ -82,14 +82,10 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 }
 
 fn answer(logits: &[f32], labels: &[String], top: usize) -> Answer {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|x| f64::from(x - largest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    let probabilities = softmax(logits);
     let class =
-        |class: usize| Class { class, label: labels[class].clone(), probability: powers[class] / sum };
-    Answer { logits: logits.to_vec(), top: order.into_iter().take(top).map(class).collect() }
+        |class: usize| Class { class, label: labels[class].clone(), probability: probabilities[class] };
+    Answer { logits: logits.to_vec(), top: top_k(logits, top).into_iter().map(class).collect() }
 }
 
 fn text(document: &Document) -> String {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use half::f16;
+use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::program::PROGRAM_TENSOR;
 use lrpet_runtime::model::{Header, Model, Op, Weights};
 
-use super::evaluate::{Aligned, runtime_logits};
+use super::evaluate::runtime_logits;
 use super::file::{SelfCheck, serialize};
 use super::folded::FactoredLayer;
 use super::reference::{self, Storage};
@@ -77,8 +78,8 @@ pub fn export(request: &Request<'_>) -> Result<Exported, ExportError> {
     let (folded, layers) = Folded::new(network, checkpoint, plan, normalization.clone(), energy_transfer)?;
     let card = card.metadata(network, plan, &folded);
     let mut exported = Exported { folded, layers, card, self_check: None };
-    let bytes = Aligned::copy(&exported.to_bytes()?);
-    let model = checked(bytes.bytes(), "the exported model")?;
+    let bytes = AlignedBytes::copy_of(&exported.to_bytes()?);
+    let model = checked(bytes.as_slice(), "the exported model")?;
     if let Some(data) = samples {
         let samples = data.subset(&data.spread(SELF_CHECK_SAMPLES));
         let logits = runtime_logits(&model, &samples, |_| ())?;

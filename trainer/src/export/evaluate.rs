@@ -1,8 +1,9 @@
 //! A model file over a data set with the runtime, on all cores.
 
+use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
-use lrpet_runtime::plan::{ALIGNMENT, Plan};
+use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
 use rayon::prelude::*;
 
@@ -57,40 +58,6 @@ impl Logits {
     }
 }
 
-/// Bytes at an address that the runtime takes: a multiple of 16, for a model as for an arena.
-#[derive(Debug)]
-pub struct Aligned {
-    bytes: Vec<u8>,
-    start: usize,
-    length: usize,
-}
-
-impl Aligned {
-    /// A copy of `bytes`.
-    pub fn copy(bytes: &[u8]) -> Aligned {
-        let mut aligned = Aligned::zeros(bytes.len());
-        aligned.bytes_mut().copy_from_slice(bytes);
-        aligned
-    }
-
-    /// `length` zeros.
-    pub fn zeros(length: usize) -> Aligned {
-        let bytes = vec![0; length + ALIGNMENT];
-        let start = bytes.as_ptr().addr().wrapping_neg() % ALIGNMENT;
-        Aligned { bytes, start, length }
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.length]
-    }
-
-    /// The bytes, to be written.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + self.length]
-    }
-}
-
 /// Checks that `data` has the images and as many classes as `model` takes.
 ///
 /// # Errors
@@ -128,9 +95,9 @@ pub fn runtime_logits(
     let size = data.shape.len();
     let work = values.par_chunks_mut(chunk * classes).zip(data.images.par_chunks(chunk * size));
     work.try_for_each(|(logits, images)| -> Result<(), ExportError> {
-        let mut arena = Aligned::zeros(plan.arena_bytes);
+        let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
         let mut session =
-            Session::new(model, arena.bytes_mut()).map_err(|error| refused(error.to_string()))?;
+            Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
         for (logits, image) in logits.chunks_exact_mut(classes).zip(images.chunks_exact(size)) {
             session.run_image(image, logits, &mut ()).map_err(|error| refused(error.to_string()))?;
         }
@@ -149,14 +116,5 @@ mod tests {
         let logits = Logits { values: vec![0.0, 1.0, 1.0, -3.0, -2.0, -4.0], classes: 3 };
         assert_eq!(logits.predictions().collect::<Vec<_>>(), [1, 1]);
         assert_eq!((logits.correct(&[1, 0]), logits.accuracy(&[1, 0])), (1, 0.5));
-    }
-
-    #[test]
-    fn aligned_bytes_are_aligned() {
-        for length in [0, 1, 15, 16, 1000] {
-            let aligned = Aligned::copy(&vec![7; length]);
-            assert!(aligned.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT));
-            assert_eq!(aligned.bytes(), vec![7; length]);
-        }
     }
 }

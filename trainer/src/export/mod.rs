@@ -21,7 +21,7 @@ pub use card::Card;
 pub use checkpoint::{Array, Checkpoint};
 pub use engine::Engine;
 pub use error::ExportError;
-pub use evaluate::{Aligned, Logits, runtime_logits};
+pub use evaluate::{Logits, runtime_logits};
 pub use folded::{Folded, LayerWeights};
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::{
     Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
 };
@@ -216,11 +217,11 @@ fn the_file_holds_the_rounded_network_and_is_the_same_every_time() {
     let plan = RankPlan::uniform(&net, 0.6).unwrap();
     let data = noise(20, net.input, 5, 1);
     let model = exported(&net, &plan, &data);
-    let bytes = Aligned::copy(&model.to_bytes().unwrap());
-    assert_eq!(exported(&net, &plan, &data).to_bytes().unwrap(), bytes.bytes());
+    let bytes = AlignedBytes::copy_of(&model.to_bytes().unwrap());
+    assert_eq!(exported(&net, &plan, &data).to_bytes().unwrap(), bytes.as_slice());
 
     // Any reader opens it.
-    let (length, header) = safetensors::SafeTensors::read_metadata(bytes.bytes()).unwrap();
+    let (length, header) = safetensors::SafeTensors::read_metadata(bytes.as_slice()).unwrap();
     assert_eq!((8 + length) % 8, 0);
     let metadata = header.metadata().as_ref().unwrap();
     assert_eq!(metadata["ranks"], plan.to_string());
@@ -228,7 +229,7 @@ fn the_file_holds_the_rounded_network_and_is_the_same_every_time() {
     assert_eq!((metadata["input"].as_str(), metadata["mean"].as_str()), ("1x12x10", "0.4"));
     assert_eq!(metadata["macs"], plan.cost().macs.to_string());
     assert!(!metadata.contains_key("accuracy"));
-    let file = safetensors::SafeTensors::deserialize(bytes.bytes()).unwrap();
+    let file = safetensors::SafeTensors::deserialize(bytes.as_slice()).unwrap();
     let shape = |name: &str| file.tensor(name).unwrap().shape().to_vec();
     assert_eq!(shape("layer1.0.conv1.thin.weight"), [6, 16, 3, 3]);
     assert_eq!(shape("layer1.0.conv1.expand.weight"), [16, 6, 1, 1]);
@@ -242,7 +243,7 @@ fn the_file_holds_the_rounded_network_and_is_the_same_every_time() {
     assert_eq!(weights as u64, plan.cost().weight_bytes);
 
     // The runtime takes it, and it holds what was put in.
-    let read = checked(bytes.bytes(), "model").unwrap();
+    let read = checked(bytes.as_slice(), "model").unwrap();
     assert_eq!(Folded::from_model(&read).unwrap(), model.folded.rounded());
     let check = read.self_check().unwrap();
     assert_eq!(check.samples(), 4);
@@ -262,8 +263,8 @@ fn runtime_reference_and_candle_agree() {
         let net = Network::by_name(name, Shape::new(3, 11, 13), 5).unwrap();
         let data = noise(24, net.input, 5, 7);
         let model = exported(&net, &RankPlan::uniform(&net, g).unwrap(), &data);
-        let bytes = Aligned::copy(&model.to_bytes().unwrap());
-        let read = checked(bytes.bytes(), "model").unwrap();
+        let bytes = AlignedBytes::copy_of(&model.to_bytes().unwrap());
+        let read = checked(bytes.as_slice(), "model").unwrap();
         let network = Folded::from_model(&read).unwrap();
         let device = Device::Cpu;
         let counted = std::sync::atomic::AtomicUsize::new(0);
@@ -294,8 +295,8 @@ proptest! {
     fn every_operation_agrees(seed: u64) {
         let network = every_operation(seed).rounded();
         let data = noise(3, network.input, 5, seed);
-        let bytes = Aligned::copy(&serialize(&network, &BTreeMap::new(), None).unwrap());
-        let model = checked(bytes.bytes(), "model").unwrap();
+        let bytes = AlignedBytes::copy_of(&serialize(&network, &BTreeMap::new(), None).unwrap());
+        let model = checked(bytes.as_slice(), "model").unwrap();
         prop_assert_eq!(&Folded::from_model(&model).unwrap(), &network);
         let device = Device::Cpu;
         let engine = Engine::new(&network, &device).unwrap();
@@ -349,14 +350,15 @@ fn activations_beyond_f16_and_foreign_samples_are_refused() {
     let error = export(&Request { samples: Some(&foreign), ..request }).unwrap_err().to_string();
     assert!(error.contains("1×12×10") && error.contains("1×10×12"), "{error}");
 
-    let bytes = Aligned::copy(&export(&Request { samples: None, ..request }).unwrap().to_bytes().unwrap());
-    let model = checked(bytes.bytes(), "model").unwrap();
+    let bytes =
+        AlignedBytes::copy_of(&export(&Request { samples: None, ..request }).unwrap().to_bytes().unwrap());
+    let model = checked(bytes.as_slice(), "model").unwrap();
     assert!(model.self_check().is_none());
     check_data(&model, &data).unwrap();
     let more = noise(8, net.input, 6, 1);
     assert!(check_data(&model, &more).unwrap_err().to_string().contains("5 classes"));
     assert!(
-        checked(&bytes.bytes()[..100], "cut.safetensors")
+        checked(&bytes.as_slice()[..100], "cut.safetensors")
             .unwrap_err()
             .to_string()
             .contains("cut.safetensors")

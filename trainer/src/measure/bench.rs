@@ -2,11 +2,14 @@
 
 use std::time::Instant;
 
+use lrpet_runtime::host::AlignedBytes;
+use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::{Hook, Session};
 use serde::Serialize;
 
-use crate::export::{Aligned, ExportError};
+use crate::export::ExportError;
 
 /// How often a model runs.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +77,11 @@ impl Hook for Clock {
 pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Bench, ExportError> {
     let refused = |reason: String| ExportError::Model { what: "model".into(), reason };
     let program = model.program();
-    let isa = lrpet_runtime::kernel::Isa::detect();
-    let plan = lrpet_runtime::plan::Plan::new(program, isa).map_err(|error| refused(error.to_string()))?;
-    let mut arena = Aligned::zeros(plan.arena_bytes);
-    let mut session = Session::new(model, arena.bytes_mut()).map_err(|error| refused(error.to_string()))?;
+    let isa = Isa::detect();
+    let plan = Plan::new(program, isa).map_err(|error| refused(error.to_string()))?;
+    let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
+    let mut session =
+        Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
     let grey = vec![128; program.header().input.len()];
     let check = model.self_check().filter(|check| check.samples() > 0);
     let image = check.as_ref().map_or(&grey[..], |check| check.image(0));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use crc::{CRC_32_ISO_HDLC, Crc};
-use lrpet_runtime::host::AlignedArena;
+use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::cost;
 use lrpet_runtime::session::Hook;
 use serde_json::json;
@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let map = common.map()?;
     let model = open(&map, &common.model)?;
     let plan = common.plan(&model)?;
-    let mut arena = AlignedArena::new(plan.arena_bytes);
+    let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
     let mut session = common.session(&model, &mut arena)?;
     let input = model.program().header().input;
     // The first sample of the self-check, so that the outputs' checksum compares with other machines; else grey.

@@ -1,7 +1,7 @@
 //! `lrpet-run check`: this machine's logits against those in the model file.
 
 use anyhow::{Context, Result, bail, ensure};
-use lrpet_runtime::host::{AlignedArena, top_k};
+use lrpet_runtime::host::{AlignedBytes, top_k};
 use serde_json::json;
 
 use super::{Common, named, open};
@@ -23,7 +23,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let check = check.with_context(|| {
         format!("{}: has no self-check samples; export it again with some", common.model.display())
     })?;
-    let mut arena = AlignedArena::new(common.plan(&model)?.arena_bytes);
+    let mut arena = AlignedBytes::zeroed(common.plan(&model)?.arena_bytes);
     let mut session = common.session(&model, &mut arena)?;
     let mut logits = vec![0.0; session.classes()];
     let (mut largest, mut same) = (0.0f32, 0);

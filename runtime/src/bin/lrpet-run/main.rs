@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Parser, Subcommand, ValueEnum};
-use lrpet_runtime::host::{AlignedArena, MappedModel};
+use lrpet_runtime::host::{AlignedBytes, MappedModel};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::Plan;
@@ -79,7 +79,7 @@ impl Common {
         Plan::new(model.program(), self.isa()).map_err(|error| named(&self.model, error))
     }
 
-    fn session<'a>(&self, model: &Model<'a>, arena: &'a mut AlignedArena) -> Result<Session<'a>> {
+    fn session<'a>(&self, model: &Model<'a>, arena: &'a mut AlignedBytes) -> Result<Session<'a>> {
         Session::with_isa(model, arena.as_mut_slice(), self.isa()).map_err(|error| named(&self.model, error))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use lrpet_runtime::host::{AlignedArena, softmax, top_k};
+use lrpet_runtime::host::{AlignedBytes, softmax, top_k};
 use serde_json::json;
 
 use super::input::Images;
@@ -27,7 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let model = open(&map, &common.model)?;
     let input = model.program().header().input;
     let images = Images::read(&arguments.input, input)?;
-    let mut arena = AlignedArena::new(common.plan(&model)?.arena_bytes);
+    let mut arena = AlignedBytes::zeroed(common.plan(&model)?.arena_bytes);
     let mut session = common.session(&model, &mut arena)?;
     let labels = labels(&model);
     let mut logits = vec![0.0; session.classes()];
