@@ -15,7 +15,8 @@ pub struct EpochRecord {
     pub train_loss: f64,
     /// Training accuracy, 0 to 1, of the images as augmented.
     pub train_accuracy: f64,
-    /// Validation after the epoch's projection, where there is a validation set.
+    /// Validation, where there is a validation set. Where the epoch ended in a projection it is of the projected weights, with
+    /// BN statistics averaged over a few training batches.
     pub validation: Option<Evaluation>,
     /// The epoch's projections, where there were some.
     pub projection: Option<ProjectionRecord>,

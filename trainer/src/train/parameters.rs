@@ -114,6 +114,11 @@ impl Parameters {
         &self.trained
     }
 
+    /// The running statistics of the batch normalisations, by name.
+    pub fn statistics(&self) -> &BTreeMap<String, Var> {
+        &self.statistics
+    }
+
     /// The tensor called `name`.
     ///
     /// # Errors

@@ -21,6 +21,9 @@ pub const FINAL: &str = "final.safetensors";
 /// File of the epochs' records in the run directory.
 pub const METRICS: &str = "metrics.jsonl";
 
+/// Most training batches whose statistics are averaged for the validation of projected weights.
+const VALIDATION_BATCHES: usize = 20;
+
 /// The images of a run.
 #[derive(Clone, Debug)]
 pub struct TrainData {
@@ -187,17 +190,18 @@ impl<'a> Run<'a> {
             });
         }
         let images_per_second = images as f64 / start.elapsed().as_secs_f64();
+        let mut projected = false;
         if let Some(projection) = &settings.projection {
             let due = match projection.period {
                 Period::Epochs(every) => (epoch + 1).is_multiple_of(every),
                 Period::Iterations(_) => false,
             };
-            if due || epoch + 1 == settings.epochs {
+            projected = due || epoch + 1 == settings.epochs;
+            if projected {
                 projections.add(&self.model, projection)?;
             }
         }
-        let validation =
-            self.data.validation.as_ref().map(|loader| evaluate(&mut self.model, loader)).transpose()?;
+        let validation = self.validate(projected)?;
         Ok(EpochRecord {
             epoch: epoch + 1,
             epochs: settings.epochs,
@@ -209,6 +213,27 @@ impl<'a> Run<'a> {
             images_per_second,
             seconds: start.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Evaluates the validation set, where there is one. Running statistics do not fit weights that were `projected` a moment
+    /// ago, so these are judged as they would be exported: with statistics averaged over a few training batches,
+    /// which are then put back.
+    fn validate(&mut self, projected: bool) -> Result<Option<Evaluation>, TrainError> {
+        let Some(loader) = &self.data.validation else { return Ok(None) };
+        let batches = self.config.settings.reestimate_batches.min(VALIDATION_BATCHES);
+        if !projected || batches == 0 {
+            return evaluate(&mut self.model, loader).map(Some);
+        }
+        let held: Vec<(String, Vec<f32>)> = (self.model.parameters().statistics().keys())
+            .map(|name| Ok((name.clone(), self.model.parameters().values(name)?)))
+            .collect::<Result<_, TrainError>>()?;
+        let epoch = self.data.train.epoch(self.config.settings.epochs as u64, 0);
+        reestimate(&mut self.model, epoch.take(batches))?;
+        let found = evaluate(&mut self.model, loader)?;
+        for (name, values) in held {
+            self.model.parameters().set(&name, values)?;
+        }
+        Ok(Some(found))
     }
 
     fn finish(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {

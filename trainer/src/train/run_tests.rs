@@ -160,7 +160,12 @@ fn a_killed_run_goes_on_to_the_same_bits() {
 #[test]
 fn a_damaged_checkpoint_falls_back_to_the_one_before() {
     let whole = tempfile::tempdir().unwrap();
-    start(&config(whole.path(), 4), &mut Silent).unwrap();
+    let each_epoch = |folder: &Path| {
+        let mut config = config(folder, 4);
+        config.settings.projection.as_mut().unwrap().period = Period::Epochs(1);
+        config
+    };
+    start(&each_epoch(whole.path()), &mut Silent).unwrap();
     let damage: [fn(&mut Vec<u8>); 3] = [
         |bytes| bytes.truncate(bytes.len() / 2),
         |bytes| bytes.clear(),
@@ -168,7 +173,7 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before() {
     ];
     for damage in damage {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = config(folder.path(), 4);
+        let mut config = each_epoch(folder.path());
         assert!(catch_unwind(AssertUnwindSafe(|| start(&config, &mut Killer { epoch: 4 }))).is_err());
         let path = folder.path().join(LAST);
         let mut bytes = std::fs::read(&path).unwrap();
