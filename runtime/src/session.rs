@@ -16,7 +16,7 @@ pub trait Hook {
 
 impl Hook for () {}
 
-/// Memory for a session, aligned as it must be; `static mut`-free firmware keeps one in a `StaticCell` or on the stack.
+/// Memory for a session, aligned as it must be.
 #[derive(Clone, Debug)]
 #[repr(C, align(16))]
 pub struct Arena<const N: usize>(pub [u8; N]);

@@ -214,3 +214,6 @@ fn activate(activation: Activation, values: &mut [f32]) {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;
