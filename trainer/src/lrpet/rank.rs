@@ -47,7 +47,7 @@ impl RankPlan {
     }
 
     /// The paper's uniform rule: rank [`uniform_rank`] for every convolution; `g` = 0 is dense. The classifier stays
-    /// dense: only so do the costs equal the published ones (docs/decisions/0001-uniform-ranks.md).
+    /// dense: only so do the costs equal the published ones (docs/decisions/uniform-ranks.md).
     ///
     /// # Errors
     /// [`LrpetError::Ratio`] where `g` is outside 0..1.

@@ -1,0 +1,328 @@
+"""A second reader of the model file, written from docs/format.md alone.
+
+    python read_model.py MODEL.safetensors [--exact]
+
+Decodes and checks the file, runs the network on the images of its self-check and prints one JSON document: network,
+samples, max_abs_diff (from the stored logits), logits, classes. An unreadable file, or a failed self-check, gives one line
+on stderr and exit status 1. Sums are float64 and values are rounded to f16 as the text asks; --exact leaves them unrounded
+and only reports the difference. Needs numpy and safetensors.
+"""
+
+import json
+import os
+import struct
+import sys
+from types import SimpleNamespace as Record
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from safetensors import SafetensorError, safe_open
+
+OPERATIONS = ["conv", "linear", "pool", "global_average_pool", "pad_shortcut", "add"]
+
+
+def check(condition, message):
+    """Stops with `message` unless `condition` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+# ---- Container ----------------------------------------------------------------------------------------------------------
+
+
+def unique_members(pairs):
+    """Builds a JSON object and refuses a name that comes twice."""
+    check(len(dict(pairs)) == len(pairs), "the header has a name twice")
+    return dict(pairs)
+
+
+def tensor_offsets(path):
+    """Checks what `safetensors` leaves unchecked in the header; returns each tensor's offset in the file."""
+    check(os.path.getsize(path) <= 2**32, "the file is larger than 4 GiB")
+    with open(path, "rb") as file:
+        size = struct.unpack("<Q", file.read(8))[0]
+        text = file.read(size)
+    check(text.startswith(b"{"), "the header does not begin with {")
+    tensors = json.loads(text, object_pairs_hook=unique_members)
+    tensors.pop("__metadata__", None)
+    for name, tensor in tensors.items():
+        check(tensor.keys() == {"dtype", "shape", "data_offsets"}, f"{name!r} has other fields in the header")
+        check(len(tensor["shape"]) <= 4 and all(n < 2**32 for n in tensor["shape"]), f"{name!r}: shape out of range")
+    spans = [tensor["data_offsets"] for tensor in tensors.values()]
+    check(len(spans) <= 2048 or spans == sorted(spans), "more than 2048 tensors, not in the order of their data")
+    return {name: 8 + size + tensor["data_offsets"][0] for name, tensor in tensors.items()}
+
+
+def load(file, offsets, name, dtype, shape, align=1):
+    """The tensor `name`, which must have this dtype, shape (None: any length) and alignment in the file."""
+    check(name in offsets, f"tensor {name!r} is missing")
+    part = file.get_slice(name)
+    found = part.get_shape()
+    fits = len(found) == len(shape) and all(want in (None, have) for want, have in zip(shape, found))
+    check(part.get_dtype() == dtype and fits, f"{name!r} is {part.get_dtype()} {found}, not {dtype} {list(shape)}")
+    check(offsets[name] % align == 0, f"{name!r} is misaligned")
+    data = file.get_tensor(name)
+    check(np.isfinite(data).all(), f"{name!r} has a value that is not finite")
+    return data
+
+
+def load_layer(file, offsets, op, channels):
+    """The tensors of a layer in the order of its computation, as float64; none for the other operations."""
+    if op.kind not in ("conv", "linear"):
+        return ()
+    kernel, point = (op.window.kernel, [1, 1]) if op.kind == "conv" else ([], [])
+    if op.weights == "pair":
+        shapes = {"thin.weight": [op.rank, channels, *kernel], "expand.weight": [op.out, op.rank, *point], "expand.bias": [op.out]}
+    else:
+        shapes = {"weight": [op.out, 1 if op.weights == "depthwise" else channels, *kernel], "bias": [op.out]}
+    kinds = {part: ("F32", shape, 4) if part.endswith("bias") else ("F16", shape, 2) for part, shape in shapes.items()}
+    return [load(file, offsets, f"{op.name}.{part}", *kind).astype(np.float64) for part, kind in kinds.items()]
+
+
+# ---- Program ------------------------------------------------------------------------------------------------------------
+
+
+class Decoder:
+    """Reads postcard's wire format, and the program's records in it, from bytes."""
+
+    def __init__(self, data):
+        self.data, self.position = data, 0
+
+    def take(self, count):
+        """The next `count` bytes."""
+        check(self.position + count <= len(self.data), "the program ends too early")
+        self.position += count
+        return self.data[self.position - count : self.position]
+
+    def varint(self, bits):
+        """An unsigned integer of at most `bits` bits."""
+        value = 0
+        for shift in range(0, bits, 7):
+            byte = self.take(1)[0]
+            value |= (byte & 127) << shift
+            if byte < 128:
+                break
+        check(byte < 128 and value < 2**bits, f"a number of the program does not fit into {bits} bits")
+        return value
+
+    def u16(self):
+        return self.varint(16)
+
+    def u32(self):
+        return self.varint(32)
+
+    def array(self, count, read):
+        return [read() for _ in range(count)]
+
+    def f32(self):
+        return struct.unpack("<f", self.take(4))[0]
+
+    def string(self):
+        return self.take(self.u32()).decode("utf-8")
+
+    def choice(self, *variants):
+        """One of `variants`, by its number."""
+        number = self.u32()
+        check(number < len(variants), f"unknown variant {number} in the program")
+        return variants[number]
+
+    def optional(self, read):
+        tag = self.take(1)[0]
+        check(tag < 2, "an optional value begins with neither 0 nor 1")
+        return read() if tag else None
+
+    def window(self):
+        kernel, stride, padding = (self.array(count, self.u16) for count in (2, 2, 4))
+        check(min(stride) > 0, "a window has stride 0")
+        check(all(p < k for p, k in zip(padding, kernel + kernel)), "a padding is not smaller than its kernel")
+        return Record(kernel=kernel, stride=stride, padding=padding)
+
+    def operation(self):
+        op = Record(kind=self.choice(*OPERATIONS), name=None, residual=None, activation="none")
+        if op.kind in ("conv", "linear"):
+            op.name = self.string()
+        op.inputs = self.array(2 if op.kind == "add" else 1, self.u16)
+        if op.kind in ("conv", "linear", "pad_shortcut"):
+            op.out = self.u32()
+        if op.kind == "pad_shortcut":
+            op.stride = self.u16()
+        if op.kind == "pool":
+            op.largest = self.choice(True, False)
+        if op.kind in ("conv", "pool"):
+            op.window = self.window()
+        if op.kind in ("conv", "linear"):
+            op.weights = self.choice("dense", "pair", *["depthwise"][: op.kind == "conv"])
+            op.rank = self.u32() if op.weights == "pair" else None
+            check(op.rank != 0, "a pair has rank 0")
+        if op.kind == "conv":
+            op.residual = self.optional(self.u16)
+        if op.kind in ("conv", "linear", "add"):
+            op.activation = self.choice("none", "relu", "relu6")
+        op.reads = op.inputs + ([] if op.residual is None else [op.residual])
+        return op
+
+    def program(self):
+        version = self.u16()
+        check(version == 1, f"format version {version} is not supported")
+        shape = tuple(self.array(3, self.u32))
+        mean, std = (np.array(self.array(4, self.f32), np.float32)[: shape[0]] for _ in range(2))
+        check(shape[0] <= 4, f"the image has {shape[0]} channels")
+        check(np.isfinite([mean, std]).all() and (std > 0).all(), "mean or std out of range")
+        classes, count = self.u32(), self.u16()
+        check(1 <= count <= 4096, f"the program has {count} operations")
+        ops = self.array(count, self.operation)
+        check(self.position == len(self.data), "bytes follow the last operation")
+        return Record(input=shape, mean=mean, std=std, classes=classes, ops=ops)
+
+
+def output_shape(op, shape):
+    """Shape of an operation's result, given the shape of its (first) input."""
+    channels, height, width = shape
+    if op.kind == "conv":
+        check(op.weights != "depthwise" or op.out == channels, f"{op.name!r} is depthwise but changes the channels")
+    if op.kind in ("conv", "pool"):
+        (top, left, bottom, right), (kh, kw), (down, across) = op.window.padding, op.window.kernel, op.window.stride
+        size = (height + top + bottom - kh) // down + 1, (width + left + right - kw) // across + 1
+        return op.out if op.kind == "conv" else channels, *size
+    if op.kind == "linear":
+        check(height == width == 1, f"the input of {op.name!r} is not a vector")
+        return op.out, 1, 1
+    if op.kind == "pad_shortcut":
+        check(op.stride > 0 and op.out >= channels, "a shortcut has stride 0 or loses channels")
+        return op.out, -(-height // op.stride), -(-width // op.stride)
+    return (channels, 1, 1) if op.kind == "global_average_pool" else shape
+
+
+def check_program(program):
+    """Checks all shapes and the values that operations read; returns the shapes of the values."""
+    shapes, last_read = [program.input], {}
+    for i, op in enumerate(program.ops):
+        check(max(op.reads) <= i, f"operation {i} reads a value that is not made before it")
+        last_read.update((value, i) for value in op.reads)
+        shape = output_shape(op, shapes[op.inputs[0]])
+        check(op.kind != "add" or shapes[op.inputs[1]] == shape, f"operation {i} adds values of two shapes")
+        check(op.residual is None or shapes[op.residual] == shape, f"operation {i}: the residual has another shape")
+        shapes.append(shape)
+    for c, h, w in shapes:
+        check(min(c, h, w) > 0 and c * h * w < 2**31, f"a value of shape {c}×{h}×{w} is empty or too large")
+    check(len(last_read) == len(program.ops), "a value is never read")
+    for i in range(len(program.ops)):
+        check(sum(last_read[value] >= i for value in range(i + 1)) <= 16, f"more than 16 values alive at operation {i}")
+    check(shapes[-1] == (program.classes, 1, 1), "the last value is not a vector of the classes")
+    names = [op.name for op in program.ops if op.name is not None]
+    check(len(set(names)) == len(names), "two layers have one name")
+    return shapes
+
+
+# ---- Operations: values are arrays [channels, height, width] of float64 -------------------------------------------------
+
+
+def windows(x, window, outside):
+    """All positions of a window on a padded value: [channels, rows, columns, kernel height, kernel width]."""
+    (top, left, bottom, right), (down, across) = window.padding, window.stride
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right)), constant_values=outside)
+    return sliding_window_view(padded, window.kernel, axis=(1, 2))[:, ::down, ::across]
+
+
+def conv(op, weights, x):
+    """Convolution: dense, pair (thin, then 1×1) or depthwise, with bias."""
+    patches = windows(x, op.window, 0)
+    if op.weights == "depthwise":
+        out = np.einsum("cyxij,cij->cyx", patches, weights[0][:, 0])
+    else:
+        out = np.tensordot(weights[0], patches, ([1, 2, 3], [0, 3, 4]))
+    if op.weights == "pair":
+        out = np.tensordot(weights[1][:, :, 0, 0], out, 1)
+    return out + weights[-1][:, None, None]
+
+
+def linear(op, weights, x):
+    """Linear layer: one matrix, or the two of a pair, and bias."""
+    vector = x.reshape(-1)
+    for matrix in weights[:-1]:
+        vector = matrix @ vector
+    return (vector + weights[-1]).reshape(-1, 1, 1)
+
+
+def pool(op, weights, x):
+    """Largest value, or mean, of each window's positions inside the image."""
+    if op.largest:
+        return windows(x, op.window, -np.inf).max(axis=(3, 4))
+    inside = windows(np.ones_like(x[:1]), op.window, 0).sum(axis=(3, 4))
+    return windows(x, op.window, 0).sum(axis=(3, 4)) / inside
+
+
+def global_average_pool(op, weights, x):
+    """Mean of each plane."""
+    return x.mean(axis=(1, 2), keepdims=True)
+
+
+def pad_shortcut(op, weights, x):
+    """Every stride-th row and column, between planes of zeros."""
+    extra = op.out - len(x)
+    return np.pad(x[:, :: op.stride, :: op.stride], ((extra // 2, extra - extra // 2), (0, 0), (0, 0)))
+
+
+def add(op, weights, a, b):
+    """Elementwise sum."""
+    return a + b
+
+
+def to_f16(x):
+    """The nearest f16 values, saturating, as float64."""
+    return np.clip(x, -65504, 65504).astype(np.float16).astype(np.float64)
+
+
+def run(program, weights, image, exact):
+    """The logits of one image of bytes [height, width, channels]."""
+    normalised = (image.astype(np.float32) / np.float32(255) - program.mean) / program.std
+    values = [to_f16(normalised.transpose(2, 0, 1))]
+    for i, (op, tensors) in enumerate(zip(program.ops, weights)):
+        x = globals()[op.kind](op, tensors, *(values[number] for number in op.inputs))
+        if op.residual is not None:
+            x = x + values[op.residual]
+        if op.activation != "none":
+            x = np.clip(x, 0, 6 if op.activation == "relu6" else None)
+        values.append(x if exact or i + 1 == len(program.ops) else to_f16(x))
+    return values[-1].reshape(-1)
+
+
+# ---- Command line -------------------------------------------------------------------------------------------------------
+
+
+def read(path, exact):
+    """Reads, checks and runs a file; returns the document to print, and whether the self-check holds."""
+    with safe_open(path, framework="np") as file:
+        offsets = tensor_offsets(path)
+        program = Decoder(load(file, offsets, "lrpet.program", "U8", [None]).tobytes()).program()
+        shapes = check_program(program)
+        weights = [load_layer(file, offsets, op, shapes[op.inputs[0]][0]) for op in program.ops]
+        channels, height, width = program.input
+        images, stored = np.empty((0, height, width, channels), np.uint8), np.empty((0, program.classes))
+        if "selfcheck.images" in offsets or "selfcheck.logits" in offsets:
+            images = load(file, offsets, "selfcheck.images", "U8", [None, height, width, channels])
+            stored = load(file, offsets, "selfcheck.logits", "F32", [len(images), program.classes])
+        network = (file.metadata() or {}).get("network")
+    logits = np.array([run(program, weights, image, exact) for image in images]).reshape(stored.shape)
+    difference = float(np.abs(logits - stored).max(initial=0))
+    passed = difference <= 1e-2 and (logits.argmax(1) == stored.argmax(1)).all()
+    document = {"network": network, "samples": len(images), "max_abs_diff": difference if len(images) else None}
+    return document | {"logits": logits.tolist(), "classes": program.classes}, passed
+
+
+def main(arguments):
+    """Runs the program; returns the exit status."""
+    paths, exact = [word for word in arguments if word != "--exact"], "--exact" in arguments
+    try:
+        check(len(paths) == 1, "usage: read_model.py MODEL.safetensors [--exact]")
+        document, passed = read(paths[0], exact)
+        print(json.dumps(document))
+        check(passed or exact, f"the logits differ from the self-check, by up to {document['max_abs_diff']}")
+    except (SafetensorError, OSError, ValueError, MemoryError) as error:
+        print("error:", " ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
