@@ -1,5 +1,6 @@
 //! `lrpet-run bench`: time of one inference and of each layer.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -49,7 +50,7 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let common = &arguments.common;
     let map = common.map()?;
     let model = open(&map, &common.model)?;
@@ -92,7 +93,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let isa = session.isa().name();
     if common.json {
         let layers = layers.iter().map(|(index, name, macs, time)| json!({ "index": index, "name": name, "macs": macs, "median_us": time }));
-        println!(
+        writeln!(
+            out,
             "{}",
             json!({
                 "board": "host", "model": common.model, "model_crc32": format!("{:08x}", crc.checksum(model.bytes())),
@@ -103,13 +105,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 "arena_bytes": plan.arena_bytes, "model_bytes": model.bytes().len(),
                 "output_crc32": format!("{:08x}", crc.checksum(&output)), "layers": layers.collect::<Vec<_>>(),
             })
-        );
+        )?;
         return Ok(());
     }
-    println!("{isa}, f16 storage, 1 thread, {} iterations after {}", arguments.iterations, arguments.warm_up);
-    println!("median {middle:.3} ms, min {least:.3} ms, max {most:.3} ms, arena {} bytes", plan.arena_bytes);
+    writeln!(
+        out,
+        "{isa}, f16 storage, 1 thread, {} iterations after {}",
+        arguments.iterations, arguments.warm_up
+    )?;
+    writeln!(
+        out,
+        "median {middle:.3} ms, min {least:.3} ms, max {most:.3} ms, arena {} bytes",
+        plan.arena_bytes
+    )?;
     for (_, name, macs, time) in &layers {
-        println!("  {name:28} {time:>9.1} µs {:>7.2} GMAC/s", *macs as f64 / time / 1e3);
+        writeln!(out, "  {name:28} {time:>9.1} µs {:>7.2} GMAC/s", *macs as f64 / time / 1e3)?;
     }
     Ok(())
 }

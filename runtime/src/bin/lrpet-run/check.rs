@@ -1,5 +1,7 @@
 //! `lrpet-run check`: this machine's logits against those in the model file.
 
+use std::io::Write;
+
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_runtime::host::{AlignedBytes, top_k};
 use serde_json::json;
@@ -15,7 +17,7 @@ pub struct Arguments {
     tolerance: f32,
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let common = &arguments.common;
     let map = common.map()?;
     let model = open(&map, &common.model)?;
@@ -39,15 +41,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let passed = largest <= arguments.tolerance && same == samples;
     if common.json {
         let isa = session.isa().name();
-        println!(
+        writeln!(
+            out,
             "{}",
             json!({
                 "model": common.model, "isa": isa, "samples": samples, "same_class": same,
                 "largest_difference": largest, "tolerance": arguments.tolerance, "passed": passed,
             })
-        );
+        )?;
     } else {
-        println!("{samples} samples, {same} of the same class, largest difference of a logit {largest:.2e}");
+        writeln!(
+            out,
+            "{samples} samples, {same} of the same class, largest difference of a logit {largest:.2e}"
+        )?;
     }
     ensure!(same == samples, "{} of {samples} samples got another class", samples - same);
     if !passed {

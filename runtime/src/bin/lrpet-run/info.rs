@@ -1,5 +1,7 @@
 //! `lrpet-run info`: card, layers, costs and memory of a model.
 
+use std::io::Write;
+
 use anyhow::Result;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::cost::{self, Cost};
@@ -37,7 +39,7 @@ fn rank(op: &Op<&str>) -> u64 {
     }
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let common = &arguments.common;
     let map = common.map()?;
     let model = open(&map, &common.model)?;
@@ -61,7 +63,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 "weight_bytes": own.weight_bytes, "weight_bytes_dense": twin.weight_bytes,
             })
         });
-        println!(
+        writeln!(
+            out,
             "{}",
             json!({
                 "model": common.model, "card": card, "file_bytes": model.bytes().len(),
@@ -71,40 +74,44 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 "activation_bytes": plan.activation_bytes, "scratch_bytes": plan.scratch_bytes,
                 "peak_layer": plan.peak_layer, "layers": rows.collect::<Vec<_>>(),
             })
-        );
+        )?;
         return Ok(());
     }
     for (key, value) in &card {
-        println!("{key}: {}", value.as_str().unwrap_or_default());
+        writeln!(out, "{key}: {}", value.as_str().unwrap_or_default())?;
     }
-    println!(
+    writeln!(
+        out,
         "\n{:28} {:18} {:>5} {:>11} {:>11} {:>10} {:>10}",
         "layer", "kind", "rank", "input", "output", "MACs", "bytes"
-    );
+    )?;
     for (layer, own, _) in &layers {
         let (input, output) = (layer.input.to_string(), layer.output.to_string());
         let rank = Some(rank(&layer.op)).filter(|rank| *rank > 0).map_or("".into(), |rank| rank.to_string());
         let (name, kind) = (layer.op.name(), kind(&layer.op));
-        println!(
+        writeln!(
+            out,
             "{name:28} {kind:18} {rank:>5} {input:>11} {output:>11} {:>10} {:>10}",
             own.macs, own.weight_bytes
-        );
+        )?;
     }
-    println!(
+    writeln!(
+        out,
         "\nMACs {} (dense {}), weights {} bytes (dense {})",
         stored.macs, dense.macs, stored.weight_bytes, dense.weight_bytes
-    );
+    )?;
     let isas = if common.isa.is_some() { vec![common.isa()] } else { vec![Isa::CortexM, Isa::detect()] };
     for isa in isas {
         if let Ok(plan) = lrpet_runtime::plan::Plan::new(model.program(), isa) {
-            println!(
+            writeln!(
+                out,
                 "arena on {}: {} bytes (table {}, activations {}, scratch {})",
                 isa.name(),
                 plan.arena_bytes,
                 plan.table_bytes,
                 plan.activation_bytes,
                 plan.scratch_bytes
-            );
+            )?;
         }
     }
     Ok(())

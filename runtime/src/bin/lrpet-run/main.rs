@@ -8,6 +8,7 @@ mod info;
 mod input;
 mod run;
 
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -103,14 +104,21 @@ fn labels(model: &Model<'_>) -> Vec<String> {
 }
 
 fn main() -> ExitCode {
+    let out = &mut std::io::stdout().lock();
     let result = match Arguments::parse().command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Info(arguments) => info::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, out),
+        Command::Bench(arguments) => bench::run(&arguments, out),
+        Command::Check(arguments) => check::run(&arguments, out),
+        Command::Info(arguments) => info::run(&arguments, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough, as `head` does.
+        Err(error)
+            if error.downcast_ref().is_some_and(|error: &Error| error.kind() == ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

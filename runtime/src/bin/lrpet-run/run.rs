@@ -1,5 +1,6 @@
 //! `lrpet-run run`: logits and the best classes of images.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -21,7 +22,7 @@ pub struct Arguments {
     top: usize,
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let common = &arguments.common;
     let map = common.map()?;
     let model = open(&map, &common.model)?;
@@ -45,11 +46,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         } else {
             let best =
                 best.iter().map(|&class| format!("{} {:.1} %", labels[class], probabilities[class] * 100.0));
-            println!("image {i}: {}", best.collect::<Vec<_>>().join(", "));
+            writeln!(out, "image {i}: {}", best.collect::<Vec<_>>().join(", "))?;
         }
     }
     if common.json {
-        println!("{}", json!({ "model": common.model, "isa": session.isa().name(), "images": results }));
+        writeln!(
+            out,
+            "{}",
+            json!({ "model": common.model, "isa": session.isa().name(), "images": results })
+        )?;
     }
     Ok(())
 }
