@@ -4,6 +4,7 @@
 //! → [`export`], which writes the model file that the runtime executes. What was measured on the way comes back as one
 //! [`report`].
 
+pub mod atomic;
 pub mod data;
 pub mod export;
 pub mod lrpet;

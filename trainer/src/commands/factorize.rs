@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::host::AlignedBytes;
+use lrpet_trainer::atomic;
 use lrpet_trainer::data::{self, Dataset};
-use lrpet_trainer::export::{self, Card, Checkpoint, Request, atomic};
+use lrpet_trainer::export::{self, Card, Checkpoint, Request};
 use serde::Serialize;
 
 use super::Output;

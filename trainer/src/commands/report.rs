@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use lrpet_trainer::export::atomic;
+use lrpet_trainer::atomic;
 use lrpet_trainer::report;
 
 use super::Output;

@@ -2,10 +2,9 @@
 //!
 //! [`checkpoint`] reads and checks trained weights, [`folded`] merges batch normalisation and factors layers,
 //! [`file`](mod@file) rounds to f16 and serialises, [`export`] does all of it and verifies, [`card`] is the
-//! model card, [`atomic`] puts the file in place as a whole. [`reference`](mod@reference) and [`engine`]
+//! model card. [`reference`](mod@reference) and [`engine`]
 //! compute the folded network without the runtime, to hold the runtime against.
 
-pub mod atomic;
 mod build;
 pub mod card;
 pub mod checkpoint;

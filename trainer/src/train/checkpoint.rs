@@ -12,6 +12,7 @@ use safetensors::SafeTensors;
 
 use super::metrics::EpochRecord;
 use super::{Parameters, Sgd, TrainError};
+use crate::atomic::Staged;
 
 /// The newest checkpoint.
 pub const LAST: &str = "checkpoint.safetensors";
@@ -43,34 +44,18 @@ pub fn write_safetensors(
     tensors: &BTreeMap<String, Tensor>,
     metadata: HashMap<String, String>,
 ) -> Result<(), TrainError> {
-    let staged = stage(path, tensors, metadata)?;
-    staged.persist(path).map_err(|error| io(path, error.error))?;
-    Ok(())
+    stage(path, tensors, metadata)?.commit().map_err(|error| io(path, error))
 }
 
-/// The whole file, synced, under a temporary name beside `path`.
+/// The whole file, on the disk, under a temporary name beside `path`.
 fn stage(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
     metadata: HashMap<String, String>,
-) -> Result<tempfile::NamedTempFile, TrainError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+) -> Result<Staged, TrainError> {
     let bytes = safetensors::serialize(tensors, Some(metadata))
         .map_err(|error| TrainError::Checkpoint { path: path.to_owned(), reason: error.to_string() })?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".writing-")
-        .permissions(readable())
-        .tempfile_in(folder)
-        .map_err(|error| io(folder, error))?;
-    std::io::Write::write_all(&mut file, &bytes).map_err(|error| io(path, error))?;
-    file.as_file().sync_all().map_err(|error| io(path, error))?;
-    Ok(file)
-}
-
-/// Temporary files are private; results are not.
-#[cfg(unix)]
-fn readable() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+    Staged::new(path, |writer| writer.write_all(&bytes)).map_err(|error| io(path, error))
 }
 
 pub(super) fn io(path: &Path, source: std::io::Error) -> TrainError {
@@ -117,8 +102,7 @@ pub(super) fn save(
         let before = folder.join(BEFORE);
         std::fs::rename(&path, &before).map_err(|error| io(&before, error))?;
     }
-    staged.persist(&path).map_err(|error| io(&path, error.error))?;
-    Ok(())
+    staged.commit().map_err(|error| io(&path, error))
 }
 
 fn sum_of(view: &SafeTensors) -> String {

@@ -1,44 +1,63 @@
 //! Files that are there whole or not at all.
 
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Writes a file through `write` into a temporary one in the same folder and renames it over `path` once it is
-/// on the disk. Whatever goes wrong before the rename (an error, a full disk, a kill), the old file at `path`
-/// is untouched; after an error the temporary file is removed, after a kill a hidden `.lrpet-*.partial` is left
-/// beside it.
-///
-/// # Errors
-/// What `write` or the operating system returns.
-pub fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".lrpet-").suffix(".partial");
-    #[cfg(unix)]
-    {
-        // As any new file (the umask applies): a temporary file would be its owner's alone.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let file = builder.tempfile_in(folder)?;
-    let mut writer = BufWriter::new(file.as_file());
-    write(&mut writer)?;
-    writer.flush()?;
-    drop(writer);
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    // The rename itself is on the disk only with the folder.
-    #[cfg(unix)]
-    std::fs::File::open(folder)?.sync_all()?;
-    Ok(())
+use tempfile::NamedTempFile;
+
+/// A whole file under a temporary name, on the disk, not yet in its place.
+#[derive(Debug)]
+pub struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+    folder: PathBuf,
 }
 
-/// [`write_with`] of bytes at hand.
+impl Staged {
+    /// Writes a file through `write` into a temporary one in the folder of `path`. The file at `path` is untouched.
+    /// Dropped or after an error, the temporary file is removed; after a kill a hidden `.lrpet-*.partial` is left.
+    ///
+    /// # Errors
+    /// What `write` or the operating system returns.
+    pub fn new(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Staged> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".lrpet-").suffix(".partial");
+        #[cfg(unix)]
+        {
+            // As any new file (the umask applies): a temporary file would be its owner's alone.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(folder)?;
+        let mut writer = BufWriter::new(file.as_file());
+        write(&mut writer)?;
+        writer.flush()?;
+        drop(writer);
+        file.as_file().sync_all()?;
+        Ok(Staged { file, path: path.to_owned(), folder: folder.to_owned() })
+    }
+
+    /// Renames the file to its place; an old one there is replaced at once.
+    ///
+    /// # Errors
+    /// What the operating system returns.
+    pub fn commit(self) -> io::Result<()> {
+        self.file.persist(&self.path).map_err(|error| error.error)?;
+        // The rename itself is on the disk only with the folder.
+        #[cfg(unix)]
+        std::fs::File::open(&self.folder)?.sync_all()?;
+        Ok(())
+    }
+}
+
+/// Writes `bytes` to a temporary file and renames it over `path` once it is on the disk. Whatever goes wrong before
+/// (an error, a full disk, a kill), the old file is untouched.
 ///
 /// # Errors
-/// Those of [`write_with`].
+/// What the operating system returns.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_with(path, |writer| writer.write_all(bytes))
+    Staged::new(path, |writer| writer.write_all(bytes))?.commit()
 }
 
 #[cfg(all(test, unix))]
@@ -72,7 +91,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.safetensors");
         write(&path, b"old").unwrap();
-        let failed = write_with(&path, |writer| {
+        let failed = Staged::new(&path, |writer| {
             writer.write_all(&[1; 1 << 20])?;
             Err(io::Error::other("halfway"))
         });
@@ -94,7 +113,7 @@ mod tests {
     /// Runs [`child`] under a limit of a few kilobytes a file; `prelude` says what the signal at the limit
     /// does.
     fn limited(path: &Path, prelude: &str) -> ExitStatus {
-        let script = format!(r#"{prelude} ulimit -f 8; exec "$0" --exact export::atomic::tests::child"#);
+        let script = format!(r#"{prelude} ulimit -f 8; exec "$0" --exact atomic::tests::child"#);
         let test = std::env::current_exe().unwrap();
         let output = Command::new("sh").args(["-c", &script]).arg(test).env(TARGET, path).output().unwrap();
         output.status
