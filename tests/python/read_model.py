@@ -72,7 +72,8 @@ def load_layer(file, offsets, op, channels):
         return ()
     kernel, point = (op.window.kernel, [1, 1]) if op.kind == "conv" else ([], [])
     if op.weights == "pair":
-        shapes = {"thin.weight": [op.rank, channels, *kernel], "expand.weight": [op.out, op.rank, *point], "expand.bias": [op.out]}
+        shapes = {"thin.weight": [op.rank, channels, *kernel], "expand.weight": [op.out, op.rank, *point]}
+        shapes["expand.bias"] = [op.out]
     else:
         shapes = {"weight": [op.out, 1 if op.weights == "depthwise" else channels, *kernel], "bias": [op.out]}
     kinds = {part: ("F32", shape, 4) if part.endswith("bias") else ("F16", shape, 2) for part, shape in shapes.items()}
@@ -112,6 +113,7 @@ class Decoder:
         return self.varint(32)
 
     def array(self, count, read):
+        """`count` values."""
         return [read() for _ in range(count)]
 
     def f32(self):
@@ -127,17 +129,20 @@ class Decoder:
         return variants[number]
 
     def optional(self, read):
+        """A value, or None."""
         tag = self.take(1)[0]
         check(tag < 2, "an optional value begins with neither 0 nor 1")
         return read() if tag else None
 
     def window(self):
+        """Kernel, stride and padding of a convolution or a pool."""
         kernel, stride, padding = (self.array(count, self.u16) for count in (2, 2, 4))
         check(min(stride) > 0, "a window has stride 0")
         check(all(p < k for p, k in zip(padding, kernel + kernel)), "a padding is not smaller than its kernel")
         return Record(kernel=kernel, stride=stride, padding=padding)
 
     def operation(self):
+        """One operation; the kinds have their fields in one common order."""
         op = Record(kind=self.choice(*OPERATIONS), name=None, residual=None, activation="none")
         if op.kind in ("conv", "linear"):
             op.name = self.string()
@@ -162,17 +167,18 @@ class Decoder:
         return op
 
     def program(self):
+        """The header and all operations."""
         version = self.u16()
         check(version == 1, f"format version {version} is not supported")
         shape = tuple(self.array(3, self.u32))
-        mean, std = (np.array(self.array(4, self.f32), np.float32)[: shape[0]] for _ in range(2))
+        mean, std = (np.array(self.array(4, self.f32), np.float32) for _ in range(2))
         check(shape[0] <= 4, f"the image has {shape[0]} channels")
         check(np.isfinite([mean, std]).all() and (std > 0).all(), "mean or std out of range")
         classes, count = self.u32(), self.u16()
         check(1 <= count <= 4096, f"the program has {count} operations")
         ops = self.array(count, self.operation)
         check(self.position == len(self.data), "bytes follow the last operation")
-        return Record(input=shape, mean=mean, std=std, classes=classes, ops=ops)
+        return Record(input=shape, mean=mean[: shape[0]], std=std[: shape[0]], classes=classes, ops=ops)
 
 
 def output_shape(op, shape):
@@ -268,6 +274,9 @@ def add(op, weights, a, b):
     return a + b
 
 
+COMPUTE = dict(zip(OPERATIONS, (conv, linear, pool, global_average_pool, pad_shortcut, add)))
+
+
 def to_f16(x):
     """The nearest f16 values, saturating, as float64."""
     return np.clip(x, -65504, 65504).astype(np.float16).astype(np.float64)
@@ -275,10 +284,11 @@ def to_f16(x):
 
 def run(program, weights, image, exact):
     """The logits of one image of bytes [height, width, channels]."""
-    normalised = (image.astype(np.float32) / np.float32(255) - program.mean) / program.std
+    with np.errstate(over="ignore"):  # saturates below
+        normalised = (image.astype(np.float32) / np.float32(255) - program.mean) / program.std
     values = [to_f16(normalised.transpose(2, 0, 1))]
     for i, (op, tensors) in enumerate(zip(program.ops, weights)):
-        x = globals()[op.kind](op, tensors, *(values[number] for number in op.inputs))
+        x = COMPUTE[op.kind](op, tensors, *(values[number] for number in op.inputs))
         if op.residual is not None:
             x = x + values[op.residual]
         if op.activation != "none":

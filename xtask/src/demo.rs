@@ -19,7 +19,7 @@ const DATA: &str = "fashion-mnist";
 /// Pruning ratio of the low-rank model.
 const PRUNE: f64 = 0.6;
 /// Batches between two projections: a run of few epochs needs many (docs/method.md).
-const PROJECTION_PERIOD: u32 = 50;
+const PROJECTION_PERIOD: u32 = 10;
 /// Emulated board of the demo.
 const BOARD: &str = "qemu-mps2-an386";
 /// Largest difference between a logit of the board and the host's.
@@ -29,7 +29,7 @@ const LOGIT_TOLERANCE: f64 = 1e-2;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Epochs of each of the two trainings
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 8)]
     epochs: u32,
     /// Seed of the trainings
     #[arg(long, default_value_t = 1)]
@@ -132,6 +132,10 @@ fn model(
             &seed,
             "--project-iterations",
             &period,
+            // Augmentation pays only in longer runs.
+            "--crop-padding",
+            "0",
+            "--no-flip",
             "--resume",
             "--out",
             &path(&run),

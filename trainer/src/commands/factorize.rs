@@ -62,6 +62,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         prune: args.ranks.to_string(),
         accuracy_dense: None,
         accuracy: None,
+        training: checkpoint.metadata.get("command").cloned(),
         command: super::command_line(),
     };
     let request = Request {

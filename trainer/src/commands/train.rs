@@ -50,9 +50,12 @@ pub struct Args {
     /// Only this many training images (after validation is held out)
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// No random crop and flip
+    /// Pixels of padding of the random crop; 0 is no crop [default: as usual for the data set]
+    #[arg(long, value_name = "PIXELS")]
+    crop_padding: Option<u32>,
+    /// No random horizontal flip
     #[arg(long)]
-    no_augmentation: bool,
+    no_flip: bool,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -85,7 +88,7 @@ struct OptimizerArgs {
     #[arg(long, default_value_t = 30)]
     epochs: usize,
     /// Images a batch
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = at_least_one)]
     batch: usize,
     /// Learning rate
     #[arg(long, default_value_t = 0.1)]
@@ -145,7 +148,10 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         train = train.subset(&(0..limit.min(train.len())).collect::<Vec<_>>());
     }
     let plain = || LoaderOptions::plain(args.optimizer.batch, entry.normalization());
-    let augmentation = if args.no_augmentation { Augmentation::default() } else { entry.augmentation };
+    let augmentation = Augmentation {
+        crop_padding: args.crop_padding.unwrap_or(entry.augmentation.crop_padding),
+        flip: entry.augmentation.flip && !args.no_flip,
+    };
     let options = LoaderOptions { shuffle: true, augmentation, seed: args.seed, ..plain() };
     let data = TrainData {
         train: Loader::new(Arc::new(train), options),
@@ -171,6 +177,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         },
     };
     output.print(&document, text)
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a number from 1".into()),
+        Ok(number) => Ok(number),
+    }
 }
 
 /// The network called `name` for images of `input`.

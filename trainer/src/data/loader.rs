@@ -79,6 +79,11 @@ impl Loader {
         &self.data
     }
 
+    /// How batches are made.
+    pub fn options(&self) -> &LoaderOptions {
+        &self.options
+    }
+
     /// Batches an epoch.
     pub fn batches(&self) -> usize {
         self.data.len().div_ceil(self.options.batch)

@@ -22,6 +22,8 @@ pub struct Card {
     pub accuracy_dense: Option<f64>,
     /// Accuracy of this model on the test set, 0 to 1, where it was measured.
     pub accuracy: Option<f64>,
+    /// Command that trained the weights, where the checkpoint says so.
+    pub training: Option<String>,
     /// Command that made the model.
     pub command: String,
 }
@@ -59,6 +61,9 @@ impl Card {
         set("params_dense", dense.params.to_string());
         set("weight_bytes", low.weight_bytes.to_string());
         set("weight_bytes_dense", dense.weight_bytes.to_string());
+        if let Some(training) = &self.training {
+            set("training", training.clone());
+        }
         set("command", self.command.clone());
         set("version", env!("CARGO_PKG_VERSION").to_owned());
         card

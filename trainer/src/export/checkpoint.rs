@@ -29,6 +29,8 @@ pub struct Array {
 pub struct Checkpoint {
     /// The tensors.
     pub tensors: BTreeMap<String, Array>,
+    /// What the file says of itself, such as the command that trained it.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
@@ -60,7 +62,10 @@ impl Checkpoint {
             };
             tensors.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
         }
-        Ok(Checkpoint { tensors })
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+        let metadata = header.metadata().iter().flatten();
+        let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(Checkpoint { tensors, metadata })
     }
 
     /// Copies tensors out of candle.
@@ -75,7 +80,7 @@ impl Checkpoint {
             let values = tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
             copied.insert(name.clone(), Array { shape: tensor.dims().to_vec(), values });
         }
-        Ok(Checkpoint { tensors: copied })
+        Ok(Checkpoint { tensors: copied, ..Checkpoint::default() })
     }
 
     /// Checks that the tensors are those of `network`: none missing, none more, each of the right shape, all
@@ -207,7 +212,7 @@ pub(super) mod tests {
                 tensors.insert(name, Array { shape, values });
             }
         }
-        Checkpoint { tensors }
+        Checkpoint { tensors, ..Checkpoint::default() }
     }
 
     /// Serialised with every dtype that is read, in turn, with PyTorch's counters and a velocity.

@@ -113,7 +113,7 @@ impl<'a> Run<'a> {
             )));
         }
         std::fs::create_dir_all(&config.run_dir).map_err(|error| io(&config.run_dir, error))?;
-        let identity = identity(config, network, images.len())?;
+        let identity = identity(config, network, &data.train)?;
         let mut run = Run {
             config,
             data,
@@ -284,14 +284,21 @@ impl<'a> Run<'a> {
 }
 
 /// What a checkpoint must agree on with the run that resumes it.
-fn identity(config: &TrainConfig, network: &Network, images: usize) -> Result<serde_json::Value, TrainError> {
+fn identity(
+    config: &TrainConfig,
+    network: &Network,
+    train: &Loader,
+) -> Result<serde_json::Value, TrainError> {
     let failed = |error: serde_json::Error| TrainError::Setting(format!("settings: {error}"));
     let mut value = serde_json::to_value(&config.settings).map_err(failed)?;
     if let Some(fields) = value.as_object_mut() {
         fields.insert("network".to_owned(), network.name.clone().into());
         fields.insert("input".to_owned(), network.input.to_string().into());
         fields.insert("classes".to_owned(), network.classes.into());
-        fields.insert("training images".to_owned(), images.into());
+        fields.insert("training images".to_owned(), train.data().len().into());
+        let augmentation = train.options().augmentation;
+        fields.insert("crop padding".to_owned(), augmentation.crop_padding.into());
+        fields.insert("flip".to_owned(), augmentation.flip.into());
     }
     // Through text once, so that numbers compare as they will be read back.
     serde_json::from_str(&value.to_string()).map_err(failed)

@@ -1,0 +1,85 @@
+//! A reader in Python, written from docs/format.md alone, rebuilds the logits of model files.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use lrpet_runtime::model::{
+    Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
+};
+use lrpet_tests::programs::root;
+use lrpet_tests::random_model::random_model;
+use serde_json::Value;
+
+fn read(model: &Path) -> Output {
+    let python = root().join("target/venv/bin/python");
+    assert!(python.exists(), "the Python of the tests is missing: run `cargo xtask setup`");
+    Command::new(python).arg(root().join("tests/python/read_model.py")).arg(model).output().unwrap()
+}
+
+/// Largest difference between the reader's logits and the file's, as a share of the largest logit (at least 1).
+fn difference(model: &Path) -> f64 {
+    let output = read(model);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(document["samples"].as_u64().unwrap() > 0);
+    let logits = document["logits"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
+    let largest = logits.map(|x| x.as_f64().unwrap().abs()).fold(1.0, f64::max);
+    document["max_abs_diff"].as_f64().unwrap() / largest
+}
+
+/// Every operation, rectangular windows, uneven padding, odd sizes.
+fn every_operation() -> Vec<u8> {
+    let conv = |name: &str, input, out_channels, window, weights, residual, activation| {
+        Op::Conv(Conv { name: name.to_owned(), input, out_channels, window, weights, residual, activation })
+    };
+    let window = |kernel, stride, padding| Window { kernel, stride, padding };
+    let linear = |name: &str, input, out_features, weights, activation| {
+        Op::Linear(Linear { name: name.to_owned(), input, out_features, weights, activation })
+    };
+    let pool = |input, kind, window| Op::Pool(Pool { input, kind, window });
+    let ops = [
+        conv("stem", 0, 6, window([5, 3], [2, 1], [2, 0, 1, 2]), Weights::Dense, None, Activation::Relu),
+        conv("pair", 1, 6, Window::square(3, 1, 1), Weights::Pair { rank: 2 }, Some(1), Activation::Relu6),
+        conv("deep", 2, 6, window([3, 1], [1, 2], [1, 0, 1, 0]), Weights::Depthwise, None, Activation::None),
+        pool(3, PoolKind::Max, window([3, 2], [2, 2], [1, 0, 0, 1])),
+        pool(4, PoolKind::Average, Window::square(3, 1, 1)),
+        Op::Add { inputs: [4, 5], activation: Activation::Relu },
+        Op::PadShortcut(PadShortcut { input: 6, out_channels: 9, stride: 2 }),
+        Op::GlobalAveragePool { input: 7 },
+        linear("hidden", 8, 7, Weights::Pair { rank: 3 }, Activation::Relu),
+        linear("fc", 9, 5, Weights::Dense, Activation::None),
+    ];
+    random_model(Shape::new(3, 15, 11), 5, &ops, 1).unwrap()
+}
+
+#[test]
+fn logits_are_rebuilt_from_the_specification() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("every.safetensors");
+    std::fs::write(&file, every_operation()).unwrap();
+    assert!(difference(&file) < 5e-3);
+    let mut kept = 0;
+    for entry in std::fs::read_dir(root().join("models")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "safetensors") {
+            kept += 1;
+            // f16 activations against float64.
+            assert!(difference(&file) < 1e-2, "{}", file.display());
+        }
+    }
+    assert!(kept >= 2, "models/ holds {kept} models");
+}
+
+#[test]
+fn damage_is_an_error_in_python_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = every_operation();
+    for length in [0, 7, 200, good.len() - 1] {
+        let file = folder.path().join("cut.safetensors");
+        std::fs::write(&file, &good[..length]).unwrap();
+        let output = read(&file);
+        assert_eq!(output.status.code(), Some(1), "{length}");
+        assert!(output.stdout.is_empty());
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("Traceback"), "{length}");
+    }
+}
