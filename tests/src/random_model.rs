@@ -32,11 +32,12 @@ struct Tensor {
 /// Where the operations do not chain.
 pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -> Result<Vec<u8>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let channels = input.channels as usize;
     let header = Header {
         version: FORMAT_VERSION,
         input,
-        mean: [0.5; 4],
-        std: [0.25; 4],
+        mean: std::array::from_fn(|channel| if channel < channels { 0.5 } else { 0.0 }),
+        std: std::array::from_fn(|channel| if channel < channels { 0.25 } else { 1.0 }),
         classes,
         ops: u16::try_from(ops.len()).context("too many operations")?,
     };
@@ -53,7 +54,7 @@ pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -
 
     let images: Vec<u8> = (0..SAMPLES * input.len()).map(|_| rng.random()).collect();
     let logits = logits(&serialize(&tensors)?, &images, input, classes)?;
-    let [channels, height, width] = [input.channels, input.height, input.width].map(|size| size as usize);
+    let [height, width] = [input.height, input.width].map(|size| size as usize);
     tensors.push(Tensor::bytes(SELF_CHECK_IMAGES, vec![SAMPLES, height, width, channels], images));
     tensors.push(Tensor::f32(SELF_CHECK_LOGITS, vec![SAMPLES, classes as usize], &logits));
     serialize(&tensors)

@@ -128,6 +128,9 @@ impl<'a> Walk<'a> {
             let free = free.ok_or(ProgramError::TooManyLive { index, layer })?;
             *free = Some(Live { value: index + 1, shape: output, last_use });
         } else if !last {
+            // The reader may be behind an operation that cannot be decoded: that is the error then.
+            let mut following = self.ops;
+            while following.next_op()?.is_some() {}
             return Err(ProgramError::Unused { index, layer });
         } else if output != Shape::vector(self.header.classes) {
             return Err(ProgramError::Logits { index, layer, output, classes: self.header.classes });

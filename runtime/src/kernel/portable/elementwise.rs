@@ -1,6 +1,6 @@
 //! Addition and the parameter-free shortcut.
 
-use super::{Buffers, FINISH, Output, Primitives, finish};
+use super::{Buffers, FINISH, Output, Primitives, f16, finish};
 use crate::model::{Activation, Shape};
 
 #[cfg_attr(target_arch = "x86_64", inline(always))]
@@ -17,17 +17,29 @@ pub(super) fn add<P: Primitives<L>, const L: usize>(activation: Activation, buff
 }
 
 pub(super) fn pad_shortcut(input: Shape, output: Shape, stride: usize, buffers: &mut Buffers<'_>) {
+    match &mut buffers.output {
+        Output::Half(values) => pad(input, output, stride, buffers.input, values, |half| half),
+        Output::Full(values) => pad(input, output, stride, buffers.input, values, f16::widen),
+    }
+}
+
+fn pad<T: Copy + Default>(
+    input: Shape,
+    output: Shape,
+    stride: usize,
+    from: &[u16],
+    to: &mut [T],
+    convert: impl Fn(u16) -> T,
+) {
     let (width, height) = (input.width as usize, input.height as usize);
     let before = (output.channels - input.channels) as usize / 2;
-    let pixels = output.pixels();
-    let Output::Half(values) = &mut buffers.output else { return };
-    let mut planes = values.chunks_exact_mut(pixels);
-    planes.by_ref().take(before).for_each(|plane| plane.fill(0));
-    for (from, to) in buffers.input.chunks_exact(width * height).zip(planes.by_ref()) {
+    let mut planes = to.chunks_exact_mut(output.pixels());
+    planes.by_ref().take(before).for_each(|plane| plane.fill(T::default()));
+    for (from, to) in from.chunks_exact(width * height).zip(planes.by_ref()) {
         let rows = from.chunks_exact(width).step_by(stride);
         for (from, to) in rows.zip(to.chunks_exact_mut(output.width as usize)) {
-            from.iter().step_by(stride).zip(to).for_each(|(from, to)| *to = *from);
+            from.iter().step_by(stride).zip(to).for_each(|(from, to)| *to = convert(*from));
         }
     }
-    planes.for_each(|plane| plane.fill(0));
+    planes.for_each(|plane| plane.fill(T::default()));
 }
