@@ -73,7 +73,8 @@ fn a_little_training_learns_and_is_followed() {
     assert!(loss(&epochs[1]) < loss(&epochs[0]), "{epochs:?}");
     assert!(epochs.iter().all(|epoch| epoch["projected"] == true));
     let lines = std::fs::read_to_string(trained.folder.join("run/metrics.jsonl")).unwrap();
-    assert_eq!(lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).count(), 2);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
     // Ten classes: guessing gives 0.1.
     assert!(number(&trained.training, "test.accuracy").unwrap() > 0.4, "{}", trained.training);
 }
@@ -89,6 +90,26 @@ fn projected_weights_lose_nothing_by_factoring() {
     let (dense, low) = (of("dense.safetensors"), of("lowrank.safetensors"));
     assert!((dense - exact).abs() <= 0.001, "dense file {dense}, trainer {exact}");
     assert!((low - exact).abs() <= 0.001, "low-rank file {low}, trainer {exact}");
+}
+
+#[test]
+fn a_checkpoint_from_elsewhere_needs_no_data_set() {
+    let trained = trained();
+    let bytes = std::fs::read(trained.folder.join("run/final.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    // The same tensors, and not a word about them.
+    let (stranger, model) =
+        (trained.file("stranger.safetensors"), trained.file("stranger-model.safetensors"));
+    std::fs::write(&stranger, safetensors::serialize(file.iter(), None).unwrap()).unwrap();
+    let arguments =
+        ["factorize", &stranger, "--net", NET, "--prune", "0.6", "--input", "1x28x28", "--out", &model];
+    json("lrpet", &[&arguments[..], &["--mean", "0.286", "--std", "0.353", "--energy-transfer"]].concat())
+        .unwrap();
+    assert_eq!(run("lrpet-run", &["check", &model]).unwrap().status, 0);
+    let known = json("lrpet", &["eval", &trained.file("lowrank.safetensors"), "--data", DATA]).unwrap();
+    let stranger = json("lrpet", &["eval", &model, "--data", DATA]).unwrap();
+    let difference = number(&known, "accuracy").unwrap() - number(&stranger, "accuracy").unwrap();
+    assert!(difference.abs() <= 0.001, "{known} and {stranger}");
 }
 
 #[test]
@@ -150,7 +171,7 @@ fn a_picture_and_its_values_give_the_logits_of_the_self_check() {
 /// An array of one grey 28×28 image in numpy's format 1.0.
 fn write_npy(path: &Path, values: &[f32]) {
     let mut header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 28, 28), }".to_owned();
-    while (10 + header.len() + 1) % 64 != 0 {
+    while !(10 + header.len() + 1).is_multiple_of(64) {
         header.push(' ');
     }
     header.push('\n');

@@ -6,26 +6,23 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_trainer::atomic;
-use lrpet_trainer::data::{self, Dataset};
+use lrpet_trainer::data::Dataset;
 use lrpet_trainer::export::{self, Card, Checkpoint, Request};
 use serde::Serialize;
 
 use super::Output;
+use super::images::ImageArgs;
 use super::ranks::Ranks;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Checkpoint: safetensors with torchvision-style names (`layer1.0.conv1.weight`, `bn1.running_mean`, …)
+    /// Dense checkpoint: safetensors with torchvision-style names (`layer1.0.conv1.weight`, `bn1.running_mean`, …)
     checkpoint: PathBuf,
     /// Network, one of `lrpet train --help`
     #[arg(long)]
     net: String,
-    /// Data set that the network was trained on: shape, classes, normalisation, and images for the self-check
-    #[arg(long, value_name = "NAME")]
-    data: String,
-    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    images: ImageArgs,
     #[command(flatten)]
     ranks: Ranks,
     /// Raise each pair to the energy of its dense layer (for weights that were trained without projection)
@@ -52,33 +49,33 @@ struct Document {
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let checkpoint = Checkpoint::read(&args.checkpoint)?;
-    let data = data::load(&args.data, args.data_dir.as_deref())?;
-    let classes = data.entry.classes.len() as u32;
-    let network = super::train::network(&args.net, data.entry.shape, classes)?;
+    let images = args.images.find(&args.net, &checkpoint)?;
+    let network = super::train::network(&args.net, images.shape, images.classes.len() as u32)?;
     let plan = args.ranks.plan(&network, Some(&checkpoint))?;
     let card = Card {
-        dataset: args.data.clone(),
-        classes: data.entry.classes.iter().map(|&class| class.to_owned()).collect(),
+        dataset: images.dataset.clone(),
+        classes: images.classes.clone(),
         prune: args.ranks.to_string(),
         accuracy_dense: None,
         accuracy: None,
         training: checkpoint.metadata.get("command").cloned(),
         command: super::command_line(),
     };
+    let samples = images.samples();
     let request = Request {
         network: &network,
         checkpoint: &checkpoint,
         plan: &plan,
         energy_transfer: args.energy_transfer,
-        normalization: &data.entry.normalization(),
+        normalization: &images.normalization,
         card: &card,
-        samples: Some(&data.test),
+        samples: Some(&samples),
     };
     let named = || args.checkpoint.display().to_string();
     let mut exported = export::export(&request).with_context(named)?;
     let mut accuracy = None;
-    if !args.no_accuracy {
-        let measured = measure(&exported.to_bytes()?, &data.test)?;
+    if let Some(test) = images.test.as_ref().filter(|_| !args.no_accuracy) {
+        let measured = measure(&exported.to_bytes()?, test)?;
         exported.card.insert("accuracy".into(), format!("{measured:.4}"));
         accuracy = Some(measured);
     }

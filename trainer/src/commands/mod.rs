@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod eval;
 mod factorize;
+mod images;
 mod inspect;
 mod model_file;
 mod ranks;

@@ -1,0 +1,139 @@
+//! What a checkpoint's network was trained on: from a data set, from the checkpoint itself, or from the command line.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use lrpet_runtime::model::Shape;
+use lrpet_trainer::data::{self, DataError, Dataset, Normalization, registry};
+use lrpet_trainer::export::Checkpoint;
+use lrpet_trainer::network::Network;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Images of a self-check where no data set is at hand.
+const NOISE_IMAGES: usize = 4;
+/// Height and width where nothing says otherwise: the known networks are CIFAR's.
+const USUAL_SIZE: u32 = 32;
+
+#[derive(clap::Args)]
+pub struct ImageArgs {
+    /// Data set that the network was trained on [default: the one that the checkpoint names, if any]
+    #[arg(long, value_name = "NAME")]
+    data: Option<String>,
+    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Shape of the images, where no data set says it [default: the checkpoint's channels, 32×32]
+    #[arg(long, value_name = "CxHxW", conflicts_with = "data")]
+    input: Option<String>,
+    /// Mean of each channel of pixels scaled to 0..1 [default: 0]
+    #[arg(long, value_name = "M,…", value_delimiter = ',', conflicts_with = "data")]
+    mean: Vec<f32>,
+    /// Standard deviation of each channel of pixels scaled to 0..1 [default: 1]
+    #[arg(long, value_name = "S,…", value_delimiter = ',', conflicts_with = "data")]
+    std: Vec<f32>,
+}
+
+/// What the network takes and tells apart.
+pub struct Images {
+    /// Name of the data set; empty where there is none.
+    pub dataset: String,
+    /// Shape of one image.
+    pub shape: Shape,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// How pixels become the input.
+    pub normalization: Normalization,
+    /// The test set, where its files are here.
+    pub test: Option<Dataset>,
+}
+
+impl Images {
+    /// Images for the self-check: the test set, or noise, which serves as well to compare two machines.
+    pub fn samples(&self) -> Dataset {
+        if let Some(test) = &self.test {
+            return test.clone();
+        }
+        let mut images = vec![0; NOISE_IMAGES * self.shape.len()];
+        ChaCha8Rng::seed_from_u64(0).fill(&mut images[..]);
+        let labels = vec![0; NOISE_IMAGES];
+        Dataset { images, labels, shape: self.shape, classes: self.classes.clone() }
+    }
+}
+
+impl ImageArgs {
+    /// What `checkpoint`'s network, called `net`, takes.
+    pub fn find(&self, net: &str, checkpoint: &Checkpoint) -> Result<Images> {
+        let own = self.input.is_some() || !self.mean.is_empty() || !self.std.is_empty();
+        let named = checkpoint.metadata.get("dataset").filter(|_| !own);
+        let named = named.filter(|name| registry::entry(name).is_ok());
+        let Some(name) = self.data.as_ref().or(named) else { return self.described(net, checkpoint) };
+        let entry = registry::entry(name)?;
+        let test = match data::load(name, self.data_dir.as_deref()) {
+            Ok(loaded) => Some(loaded.test),
+            // The checkpoint's own word is enough for all but the accuracy.
+            Err(error @ DataError::Missing { .. }) if self.data.is_none() => {
+                tracing::warn!("{error}; the accuracy is not measured and the self-check's images are noise");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Images {
+            dataset: name.clone(),
+            shape: entry.shape,
+            classes: entry.classes.iter().map(|&class| class.to_owned()).collect(),
+            normalization: entry.normalization(),
+            test,
+        })
+    }
+
+    /// From the command line, and from the checkpoint where that is silent.
+    fn described(&self, net: &str, checkpoint: &Checkpoint) -> Result<Images> {
+        let said = self.input.as_ref().or_else(|| checkpoint.metadata.get("input"));
+        let said = said.map(|text| parse(text)).transpose()?;
+        let axis = |shape: &[usize], axis: usize| shape.get(axis).and_then(|&size| u32::try_from(size).ok());
+        // The layers of a network have the same names for every input.
+        let known = super::train::network(net, said.unwrap_or(Shape::new(1, USUAL_SIZE, USUAL_SIZE)), 1)?;
+        let size = |layer: Option<&lrpet_trainer::network::Layer>, of: usize| {
+            let name = format!("{}.weight", layer.map_or("", |layer| layer.op.name()));
+            let found = checkpoint.tensors.get(&name).and_then(|tensor| axis(&tensor.shape, of));
+            found
+                .filter(|size| *size > 0)
+                .with_context(|| format!("the checkpoint has no tensor {name} of {net}"))
+        };
+        let Network { layers, .. } = &known;
+        let channels = size(layers.first(), 1)?;
+        let classes = size(layers.last(), 0)?;
+        let shape = said.unwrap_or(Shape::new(channels, USUAL_SIZE, USUAL_SIZE));
+        let each = |given: &[f32], name: &str, usual: f32| {
+            if given.is_empty() {
+                tracing::warn!("no data set and no --{name}: {usual} for every channel");
+                return Ok(vec![usual; channels as usize]);
+            }
+            ensure!(
+                given.len() == channels as usize,
+                "--{name} has {} numbers for {channels} channels",
+                given.len()
+            );
+            Ok(given.to_vec())
+        };
+        Ok(Images {
+            dataset: checkpoint.metadata.get("dataset").cloned().unwrap_or_default(),
+            shape,
+            classes: (0..classes).map(|class| class.to_string()).collect(),
+            normalization: Normalization {
+                mean: each(&self.mean, "mean", 0.0)?,
+                std: each(&self.std, "std", 1.0)?,
+            },
+            test: None,
+        })
+    }
+}
+
+fn parse(text: &str) -> Result<Shape> {
+    let axes: Option<Vec<u32>> = text.split('x').map(|axis| axis.parse().ok()).collect();
+    match axes.as_deref() {
+        Some(&[c, h, w]) if !Shape::new(c, h, w).is_empty() => Ok(Shape::new(c, h, w)),
+        _ => anyhow::bail!("the shape of an image is CxHxW, such as 3x32x32, not {text}"),
+    }
+}
