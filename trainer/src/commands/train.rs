@@ -20,8 +20,8 @@ use super::ranks::Ranks;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Network: resnet8, resnet20 (option-A shortcuts), resnet20b (projection shortcuts)
-    #[arg(long)]
+    /// Network
+    #[arg(long, help = network_help())]
     net: String,
     /// Data set, from `lrpet data list`
     #[arg(long, value_name = "NAME")]
@@ -177,6 +177,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         },
     };
     output.print(&document, text)
+}
+
+fn network_help() -> String {
+    let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+    format!("Network: {}", names.join(", "))
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

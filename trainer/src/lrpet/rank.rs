@@ -193,11 +193,12 @@ mod tests {
         assert_eq!(ranks(&[16, 32, 64], 0.70), [4, 9, 19]);
         assert_eq!(ranks(&[16, 32, 64], 0.65), [5, 11, 22]);
         assert_eq!(ranks(&[64, 128, 256, 512], 0.58), [26, 53, 107, 215]);
-        let millions = |g: f64| {
-            let macs = RankPlan::uniform(&network("resnet20"), g).unwrap().cost().macs;
+        let millions = |name: &str, g: f64| {
+            let macs = RankPlan::uniform(&network(name), g).unwrap().cost().macs;
             (macs as f64 / 1e4).round() / 100.0
         };
-        assert_eq!((millions(0.0), millions(0.54), millions(0.70)), (40.55, 20.15, 12.52));
+        assert_eq!([0.0, 0.54, 0.70].map(|g| millions("resnet20", g)), [40.55, 20.15, 12.52]);
+        assert_eq!((millions("resnet56", 0.57), millions("resnet110", 0.65)), (56.06, 93.78));
     }
 
     #[test]

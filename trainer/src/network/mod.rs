@@ -36,6 +36,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ("resnet8", "3 stages 16/32/64 of one block, 1×1 projection shortcuts (the MLPerf-Tiny class)"),
     ("resnet20", "3 stages 16/32/64 of three blocks, option-A shortcuts (He et al. 2016, section 4.2)"),
     ("resnet20b", "as resnet20 with 1×1 projection shortcuts (option B)"),
+    ("resnet32", "as resnet20 with five blocks a stage"),
+    ("resnet56", "as resnet20 with nine blocks a stage"),
+    ("resnet56b", "as resnet56 with 1×1 projection shortcuts (option B)"),
+    ("resnet110", "as resnet20 with eighteen blocks a stage"),
 ];
 
 impl Network {
@@ -46,6 +50,10 @@ impl Network {
             "resnet8" => resnet::cifar(name, input, classes, 1, resnet::Shortcut::Projection),
             "resnet20" => resnet::cifar(name, input, classes, 3, resnet::Shortcut::Pad),
             "resnet20b" => resnet::cifar(name, input, classes, 3, resnet::Shortcut::Projection),
+            "resnet32" => resnet::cifar(name, input, classes, 5, resnet::Shortcut::Pad),
+            "resnet56" => resnet::cifar(name, input, classes, 9, resnet::Shortcut::Pad),
+            "resnet56b" => resnet::cifar(name, input, classes, 9, resnet::Shortcut::Projection),
+            "resnet110" => resnet::cifar(name, input, classes, 18, resnet::Shortcut::Pad),
             _ => return None,
         };
         network.value_shapes().map(|_| network)
@@ -166,6 +174,11 @@ mod tests {
         let resnet20 = Network::by_name("resnet20", CIFAR, 10).unwrap().cost();
         assert_eq!(millions(resnet20.macs), 40.55);
         assert_eq!((resnet20.params as f64 / 1e3).round(), 268.0);
+        let resnet56 = Network::by_name("resnet56", CIFAR, 10).unwrap().cost();
+        assert_eq!((millions(resnet56.macs), (resnet56.params as f64 / 1e3).round()), (125.49, 849.0));
+        let resnet110 = Network::by_name("resnet110", CIFAR, 10).unwrap().cost();
+        assert_eq!((millions(resnet110.macs), (resnet110.params as f64 / 1e4).round()), (252.89, 172.0));
+        assert_eq!(millions(Network::by_name("resnet56b", CIFAR, 10).unwrap().cost().macs), 125.75);
         assert_eq!(millions(Network::by_name("resnet20b", CIFAR, 10).unwrap().cost().macs), 40.81);
         assert_eq!(millions(Network::by_name("resnet8", CIFAR, 10).unwrap().cost().macs), 12.5);
     }
