@@ -171,7 +171,9 @@ impl<'a> Table<'a> {
                 (i.params, i.params_dense)
             }),
             ("Flash", "Weights", "f16, biases f32", Unit::Bytes, |i| (i.weight_bytes, i.weight_bytes_dense)),
-            ("RAM", "Arena", "activations, scratch and table", Unit::Bytes, |i| (i.arena_bytes, i.arena_bytes_dense)),
+            ("RAM", "Arena", "activations, scratch and table", Unit::Bytes, |i| {
+                (i.arena_bytes, i.arena_bytes_dense)
+            }),
         ];
         for (group, label, detail, unit, of) in rows {
             let value = |model: &Model| model.inspect.as_ref().map(|inspect| of(inspect).0 as f64);
