@@ -72,6 +72,10 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
         Toolchain::for_target(toolchain::AARCH64_LINUX, source)?.cargo("build", toolchain::AARCH64_LINUX);
     build.args(["--release", "--package", "lrpet-runtime", "--features", "cli"]);
     tally.check(&format!("lrpet-run for {}", toolchain::AARCH64_LINUX), build)?;
+    for model in ["models/fashion-mnist-resnet8-dense.safetensors", BOARD_MODEL] {
+        tally
+            .check(&format!("lrpet-run on an emulated Cortex-A53: {model}"), on_cortex_a53(model, source)?)?;
+    }
 
     // Debug assertions and overflow checks stay on where the code meets untrusted bytes.
     tally.tests(
@@ -187,6 +191,19 @@ fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(toolchain::cargo());
     command.args(arguments).current_dir(crate::root());
     command
+}
+
+/// The self-check of a model by the program for 64-bit Arm, with the C library of the cross-compiler.
+fn on_cortex_a53(model: &str, source: Source) -> Result<Command> {
+    let target = toolchain::AARCH64_LINUX;
+    let folder = Toolchain::for_target(target, source)?.target_folder().join(target);
+    let mut command = Command::new("qemu-aarch64");
+    command
+        .current_dir(crate::root())
+        .args(["-cpu", "cortex-a53", "-L", "/usr/aarch64-linux-gnu"])
+        .arg(folder.join("release/lrpet-run"))
+        .args(["check", model]);
+    Ok(command)
 }
 
 fn board_lints(board: &Board) -> Command {

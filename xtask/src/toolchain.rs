@@ -3,7 +3,7 @@
 //! Rustup's toolchain serves where it has the target's standard library. Where rustup cannot download one, Debian's
 //! own Rust does: it builds `core` from its packaged source for microcontrollers and has `std` for 64-bit Arm Linux.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -79,7 +79,7 @@ impl Toolchain {
         }
         if self == Toolchain::Debian {
             command.env("RUSTC", DEBIAN_RUSTC).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
-            command.env("CARGO_TARGET_DIR", crate::root().join("target/debian"));
+            command.env("CARGO_TARGET_DIR", self.target_folder());
             if bare_metal {
                 // Debian packages no `core` for microcontrollers: build it, which stable compilers allow only so.
                 command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core");
@@ -87,6 +87,14 @@ impl Toolchain {
             }
         }
         command
+    }
+
+    /// Where [`Toolchain::cargo`] leaves what it builds in the workspace.
+    pub fn target_folder(self) -> PathBuf {
+        crate::root().join(match self {
+            Toolchain::Rustup => "target",
+            Toolchain::Debian => "target/debian",
+        })
     }
 
     /// The compiler's version line.
