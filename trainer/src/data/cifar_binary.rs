@@ -53,13 +53,13 @@ fn append(path: &Path, part: &mut Dataset) -> Result<(), DataError> {
     let labels: Vec<u32> = records.clone().map(|record| u32::from(record[0])).collect();
     check_labels(path, &labels, part.classes.len())?;
     part.labels.extend(labels);
-    part.images.reserve(records.len() * size);
     let channels = part.shape.channels as usize;
-    let plane = size / channels;
-    for record in records {
-        let image = &record[1..];
-        let bytes = (0..size).map(|at| image[at % channels * plane + at / channels]);
-        part.images.extend(bytes);
+    let read = part.images.len();
+    part.images.resize(read + records.len() * size, 0);
+    for (record, image) in records.zip(part.images[read..].chunks_exact_mut(size)) {
+        for (channel, plane) in record[1..].chunks_exact(size / channels).enumerate() {
+            image[channel..].iter_mut().step_by(channels).zip(plane).for_each(|(to, &from)| *to = from);
+        }
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub const ENTRIES: &[Entry] = &[
         shape: Shape::new(3, 32, 32),
         classes: &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
         mean: &[0.4914, 0.4822, 0.4465],
-        // The mean over images of each image's own deviation, as usual in published results.
+        // The mean over images of each image's own sample deviation, by which published results are normalised.
         std: &[0.2023, 0.1994, 0.2010],
         pixel_std: &[0.2470, 0.2435, 0.2616],
         train: 50_000,
