@@ -48,8 +48,11 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "warnings",
         ]),
     )?;
+    let mut documentation = cargo(&["doc", "--release", "--workspace", "--no-deps", "--all-features"]);
+    documentation.env("RUSTDOCFLAGS", "-D warnings");
+    tally.check("documentation", documentation)?;
     for manifest in firmware_manifests()? {
-        let manifest = manifest.to_string_lossy();
+        let manifest = manifest.strip_prefix(crate::root()).unwrap_or(&manifest).to_string_lossy();
         tally.check(
             &format!("format of {manifest}"),
             cargo(&["fmt", "--check", "--manifest-path", &manifest]),

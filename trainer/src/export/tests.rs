@@ -214,7 +214,9 @@ fn pairs_compute_what_their_dense_layers_do() {
 #[test]
 fn the_file_holds_the_rounded_network_and_is_the_same_every_time() {
     let net = network();
-    let plan = RankPlan::uniform(&net, 0.6).unwrap();
+    // The uniform rule leaves the classifier dense; a list need not.
+    let list = format!("{},fc=2", RankPlan::uniform(&net, 0.6).unwrap());
+    let plan = RankPlan::listed(&net, &list.parse().unwrap()).unwrap();
     let data = noise(20, net.input, 5, 1);
     let model = exported(&net, &plan, &data);
     let bytes = AlignedBytes::copy_of(&model.to_bytes().unwrap());

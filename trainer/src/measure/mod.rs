@@ -1,4 +1,4 @@
-//! What a model file costs ([`inspect`]) and how fast it runs on this machine ([`bench`]).
+//! What a model file costs ([`inspect()`]) and how fast it runs on this machine ([`bench()`]).
 
 mod bench;
 mod input;
