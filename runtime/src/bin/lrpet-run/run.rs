@@ -14,7 +14,7 @@ use super::{Common, labels, open};
 pub struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Images: a .npy of f32 [N,] C, H, W (normalised) or of u8 [N,] H, W, C; any other name: raw bytes, H·W·C each.
+    /// Images: a .npy of f32 N×C×H×W (normalised) or of u8 N×H×W×C, the first axis optional; any other name: raw bytes, H·W·C each.
     #[arg(long)]
     input: PathBuf,
     /// How many classes to show.
