@@ -12,7 +12,7 @@ use lrpet_trainer::network::Network;
 #[derive(clap::Args)]
 #[group(multiple = false)]
 pub struct Ranks {
-    /// Pruning ratio g of every layer: rank floor(m − m·g) of m singular values; 0 is dense [default: 0]
+    /// Pruning ratio g of every convolution: rank floor(m − m·g) of m singular values; 0 is dense [default: 0]
     #[arg(long, value_name = "G")]
     prune: Option<f64>,
     /// Rank of each layer: `layer1.0.conv1=6,…` (others stay dense) or a JSON or TOML file
