@@ -113,7 +113,7 @@ fn model(
     toolchain: Source,
 ) -> Result<Value> {
     // Paths relative to the root: the commands stand in the model's card.
-    let run = out.join("runs").join(name);
+    let run = out.join("runs").join(format!("{name}-{}-epochs-seed-{}", arguments.epochs, arguments.seed));
     let file = out.join(format!("{name}.safetensors"));
     let (ratio, period) = (prune.to_string(), PROJECTION_PERIOD.to_string());
     let (epochs, seed) = (arguments.epochs.to_string(), arguments.seed.to_string());
