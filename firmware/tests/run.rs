@@ -8,9 +8,9 @@ use lrpet_firmware::check::crc32;
 use lrpet_firmware::counter::{Calibration, Counter, Kind};
 use lrpet_firmware::pin::NoPin;
 use lrpet_firmware::run::{Board, Hardware, Memory, Options, run};
-use lrpet_runtime::model::{Activation, Conv, Linear, Op, Shape, Weights, Window};
+use lrpet_runtime::model::Shape;
 use lrpet_runtime::session::Arena;
-use lrpet_tests::random_model::random_model;
+use lrpet_tests::random_model::small_model;
 use serde_json::Value;
 
 const BOARD: Board = Board { name: "host \"test\"", core: "none", clock_hz: 1_000_000 };
@@ -84,32 +84,8 @@ impl OutputPin for CountingPin {
     }
 }
 
-/// A pair with stride, a dense residual layer, pooling, a classifier.
 fn model() -> Vec<u8> {
-    let conv = |name: &str, input, stride, weights, residual| {
-        Op::Conv(Conv {
-            name: name.to_owned(),
-            input,
-            out_channels: 8,
-            window: Window::square(3, stride, 1),
-            weights,
-            residual,
-            activation: Activation::Relu,
-        })
-    };
-    let ops = [
-        conv("first", 0, 2, Weights::Pair { rank: 3 }, None),
-        conv("second", 1, 1, Weights::Dense, Some(1)),
-        Op::GlobalAveragePool { input: 2 },
-        Op::Linear(Linear {
-            name: "fc".to_owned(),
-            input: 3,
-            out_features: CLASSES as u32,
-            weights: Weights::Dense,
-            activation: Activation::None,
-        }),
-    ];
-    random_model(Shape::new(3, 9, 7), CLASSES as u32, &ops, 1).unwrap()
+    small_model(Shape::new(3, 9, 7), 8, CLASSES as u32).unwrap()
 }
 
 struct Outcome {

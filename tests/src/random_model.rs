@@ -6,7 +6,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use half::f16;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
-use lrpet_runtime::model::{FORMAT_VERSION, Header, Model, Op, Shape, Weights};
+use lrpet_runtime::model::{
+    Activation, Conv, FORMAT_VERSION, Header, Linear, Model, Op, Shape, Weights, Window,
+};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
 use postcard::to_allocvec;
@@ -23,6 +25,37 @@ struct Tensor {
     dtype: Dtype,
     shape: Vec<usize>,
     data: Vec<u8>,
+}
+
+/// A small network with random weights: a pair with stride, a dense layer with a residual, pooling, a classifier.
+///
+/// # Errors
+/// Where an image of `input` is too small.
+pub fn small_model(input: Shape, out_channels: u32, classes: u32) -> Result<Vec<u8>> {
+    let conv = |name: &str, input, stride, weights, residual| {
+        Op::Conv(Conv {
+            name: name.to_owned(),
+            input,
+            out_channels,
+            window: Window::square(3, stride, 1),
+            weights,
+            residual,
+            activation: Activation::Relu,
+        })
+    };
+    let ops = [
+        conv("first", 0, 2, Weights::Pair { rank: 3 }, None),
+        conv("second", 1, 1, Weights::Dense, Some(1)),
+        Op::GlobalAveragePool { input: 2 },
+        Op::Linear(Linear {
+            name: "fc".to_owned(),
+            input: 3,
+            out_features: classes,
+            weights: Weights::Dense,
+            activation: Activation::None,
+        }),
+    ];
+    random_model(input, classes, &ops, 1)
 }
 
 /// A model file of `ops` with random weights of a size that keeps activations near 1. The self-check holds random

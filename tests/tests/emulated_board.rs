@@ -4,41 +4,18 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::{Activation, Conv, Linear, Op, Shape, Weights, Window};
+use lrpet_runtime::model::Shape;
 use lrpet_runtime::plan::Plan;
 use lrpet_tests::programs::root;
-use lrpet_tests::random_model::random_model;
+use lrpet_tests::random_model::small_model;
 use serde_json::Value;
 
 const BOARD: &str = "qemu-mps2-an386";
 const CLASSES: u32 = 4;
 
-/// Pair with stride, dense layer with residual, pooling, classifier, on images of `height` × 10.
+/// A model for images of `height` × 10.
 fn model(height: u32, out_channels: u32) -> Vec<u8> {
-    let conv = |name: &str, input, stride, weights, residual| {
-        Op::Conv(Conv {
-            name: name.to_owned(),
-            input,
-            out_channels,
-            window: Window::square(3, stride, 1),
-            weights,
-            residual,
-            activation: Activation::Relu,
-        })
-    };
-    let ops = [
-        conv("first", 0, 2, Weights::Pair { rank: 3 }, None),
-        conv("second", 1, 1, Weights::Dense, Some(1)),
-        Op::GlobalAveragePool { input: 2 },
-        Op::Linear(Linear {
-            name: "fc".to_owned(),
-            input: 3,
-            out_features: CLASSES,
-            weights: Weights::Dense,
-            activation: Activation::None,
-        }),
-    ];
-    random_model(Shape::new(3, height, 10), CLASSES, &ops, 1).unwrap()
+    small_model(Shape::new(3, height, 10), out_channels, CLASSES).unwrap()
 }
 
 /// `cargo xtask board` with a model file of these bytes.

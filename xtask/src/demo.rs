@@ -90,7 +90,10 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         "steps": steps.done,
     });
     let file = out.join("report.json");
-    std::fs::write(&file, serde_json::to_vec_pretty(&report)?)
+    // Renamed into place, so that a kill leaves the report of the run before.
+    let partial = out.join("report.json.partial");
+    std::fs::write(&partial, serde_json::to_vec_pretty(&report)?)
+        .and_then(|()| std::fs::rename(&partial, &file))
         .with_context(|| format!("cannot write {}", file.display()))?;
     let table = lrpet.text(&["report", &path(out)])?;
     println!("{table}");
