@@ -18,9 +18,9 @@ use super::ranks::Ranks;
 pub struct Args {
     /// Dense checkpoint: safetensors with torchvision-style names (`layer1.0.conv1.weight`, `bn1.running_mean`, …)
     checkpoint: PathBuf,
-    /// Network, one of `lrpet train --help`
+    /// Network, one of `lrpet train --help` [default: the one that the checkpoint names]
     #[arg(long)]
-    net: String,
+    net: Option<String>,
     #[command(flatten)]
     images: ImageArgs,
     #[command(flatten)]
@@ -49,18 +49,21 @@ struct Document {
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let checkpoint = Checkpoint::read(&args.checkpoint)?;
-    let images = args.images.find(&args.net, &checkpoint)?;
-    let network = super::train::network(&args.net, images.shape, images.classes.len() as u32)?;
-    let plan = args.ranks.plan(&network, Some(&checkpoint))?;
-    let card = Card {
+    let net = args.net.or_else(|| checkpoint.metadata.get("network").cloned());
+    let net = net.context("the checkpoint names no network: name it with --net")?;
+    let images = args.images.find(&net, &checkpoint)?;
+    let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
+    let mut card = Card {
         dataset: images.dataset.clone(),
         classes: images.classes.clone(),
-        prune: args.ranks.to_string(),
+        prune: String::new(),
         accuracy_dense: None,
         accuracy: None,
         training: checkpoint.metadata.get("command").cloned(),
         command: super::command_line(),
     };
+    let (plan, rule) = args.ranks.of_checkpoint(&network, &checkpoint, &card)?;
+    card.prune = rule;
     let samples = images.samples();
     let request = Request {
         network: &network,

@@ -1,50 +1,77 @@
 //! The choice of ranks on the command line.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use lrpet_trainer::export::{Checkpoint, folded};
-use lrpet_trainer::lrpet::{RankList, RankPlan};
+use lrpet_trainer::export::{self, Card, Checkpoint, folded};
+use lrpet_trainer::lrpet::budget::Resource;
+use lrpet_trainer::lrpet::{Budget, RankList, RankPlan, RankRule, Rule, Scope};
 use lrpet_trainer::network::Network;
 
-/// One of three ways to say which layers become pairs, and of what rank. A layer whose pair would not have fewer
+/// One of four ways to say which layers become pairs, and of what rank. A layer whose pair would not have fewer
 /// multiply-adds stays dense in all of them.
 #[derive(clap::Args)]
-#[group(multiple = false)]
 pub struct Ranks {
-    /// Pruning ratio g of every convolution: rank floor(m − m·g) of m singular values; 0 is dense [default: 0]
-    #[arg(long, value_name = "G")]
+    /// Pruning ratio g of every convolution: rank floor(m − m·g) of m singular values; 0 is dense
+    #[arg(long, value_name = "G", group = "rule")]
     prune: Option<f64>,
     /// Rank of each layer: `layer1.0.conv1=6,…` (others stay dense) or a JSON or TOML file
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", group = "rule")]
     ranks: Option<String>,
     /// Share of each layer's energy to keep, 0 to 1: the smallest rank that does
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", group = "rule")]
     energy: Option<f64>,
+    /// Ranks that keep most energy within a budget: macs=0.45x (of the dense network) or macs=18M, params=0.4x or
+    /// params=100K, flash=64KB (the whole model file)
+    #[arg(long, value_name = "BUDGET", group = "rule")]
+    budget: Option<Budget>,
+    /// Factor linear layers too, where ranks are not listed
+    #[arg(long, conflicts_with = "ranks")]
+    factor_linear: bool,
 }
 
 impl Ranks {
-    /// The plan for `network`; a share of energy needs the trained weights.
-    pub fn plan(&self, network: &Network, checkpoint: Option<&Checkpoint>) -> Result<RankPlan> {
-        if let Some(list) = &self.ranks {
-            return Ok(RankPlan::listed(network, &RankList::from_argument(list)?)?);
-        }
-        if let Some(share) = self.energy {
-            let checkpoint =
-                checkpoint.context("a share of energy needs trained weights: use --prune or --ranks")?;
-            return Ok(RankPlan::energy(network, share, &folded::spectra(network, checkpoint)?)?);
-        }
-        Ok(RankPlan::uniform(network, self.prune.unwrap_or(0.0))?)
+    /// The rule that the arguments state; none where they state none. `reserve` gives the bytes of the model file
+    /// besides weights and biases.
+    pub fn rule(&self, reserve: impl FnOnce() -> Result<u64>) -> Result<Option<RankRule>> {
+        let rule = if let Some(list) = &self.ranks {
+            Rule::Listed(RankList::from_argument(list)?)
+        } else if let Some(share) = self.energy {
+            Rule::Energy(share)
+        } else if let Some(mut budget) = self.budget {
+            if budget.resource == Resource::Flash {
+                budget.reserve = reserve()?;
+            }
+            Rule::Budget(budget)
+        } else if let Some(g) = self.prune {
+            Rule::Prune(g)
+        } else {
+            return Ok(None);
+        };
+        let scope = if self.factor_linear { Scope::All } else { Scope::Convolutions };
+        Ok(Some(RankRule { rule, scope }))
     }
-}
 
-/// As the model card says it.
-impl fmt::Display for Ranks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.ranks, self.energy) {
-            (Some(_), _) => f.write_str("listed"),
-            (_, Some(share)) => write!(f, "energy {share}"),
-            _ => write!(f, "{}", self.prune.unwrap_or(0.0)),
+    /// The ranks for the trained weights of `checkpoint`, by the stated rule, else those with which it was trained,
+    /// else dense; with the rule in words. `card` is for the size of the file.
+    pub fn of_checkpoint(
+        &self,
+        network: &Network,
+        checkpoint: &Checkpoint,
+        card: &Card,
+    ) -> Result<(RankPlan, String)> {
+        if let Some(rule) = self.rule(|| Ok(export::overhead(network, card)?))? {
+            let spectra =
+                if rule.needs_spectra() { Some(folded::spectra(network, checkpoint)?) } else { None };
+            return Ok((rule.plan(network, spectra.as_ref())?, rule.to_string()));
         }
+        let Some(ranks) = checkpoint.metadata.get("ranks") else {
+            return Ok((RankPlan::dense(network), "0".to_owned()));
+        };
+        let ranks: BTreeMap<String, u64> =
+            serde_json::from_str(ranks).context("the ranks in the checkpoint's metadata")?;
+        let rule = checkpoint.metadata.get("rule").cloned();
+        let plan = RankPlan::listed(network, &RankList::from(ranks))?;
+        Ok((plan, rule.unwrap_or_else(|| "as trained".to_owned())))
     }
 }

@@ -1,5 +1,6 @@
 //! `lrpet train`: trains a network, dense or with low-rank projection.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,10 +9,12 @@ use candle_core::Device;
 use clap::ValueEnum;
 use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::{self, Augmentation, Loader, LoaderOptions};
+use lrpet_trainer::export::{self, Card};
 use lrpet_trainer::network::{NAMES, Network};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
-    self, Decay, Evaluation, Period, Progress, ProjectionSettings, Schedule, Settings, TrainConfig, TrainData,
+    self, Choose, Decay, Evaluation, Period, Progress, ProjectionSettings, Schedule, Settings, TrainConfig,
+    TrainData,
 };
 use serde::Serialize;
 
@@ -35,6 +38,9 @@ pub struct Args {
     /// Go on from the last checkpoint in the folder, where there is one
     #[arg(long)]
     resume: bool,
+    /// Start from the weights of this safetensors file instead of fresh ones
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
     #[command(flatten)]
     ranks: Ranks,
     #[command(flatten)]
@@ -64,6 +70,10 @@ pub struct Args {
 /// Low-rank projection with energy transfer.
 #[derive(clap::Args)]
 struct ProjectionArgs {
+    /// Choose ranks by energy or budget after this many epochs without projection
+    /// [default: a tenth of the epochs; 0 with --init]
+    #[arg(long, value_name = "EPOCHS")]
+    choose_after: Option<usize>,
     /// Project every N epochs
     #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "project_iterations")]
     project_epochs: usize,
@@ -200,18 +210,28 @@ pub fn network(name: &str, input: Shape, classes: u32) -> Result<Network> {
 }
 
 fn settings(args: &Args, network: &Network) -> Result<Settings> {
-    let plan = args.ranks.plan(network, None)?;
-    let ranks: std::collections::BTreeMap<String, u64> =
-        plan.pairs().map(|(layer, rank)| (layer.name.clone(), rank)).collect();
+    let rule = args.ranks.rule(|| Ok(export::overhead(network, &card(args, network))?))?;
+    let OptimizerArgs { epochs, batch, lr, warm_up, momentum, weight_decay, reestimate, .. } = args.optimizer;
+    let words = rule.as_ref().map_or(String::new(), ToString::to_string);
+    let (mut ranks, mut choose) = (BTreeMap::new(), None);
+    match rule {
+        Some(rule) if rule.needs_spectra() => {
+            let usual = if args.init.is_some() { 0 } else { epochs.div_ceil(10) };
+            choose = Some(Choose { rule, after: args.projection.choose_after.unwrap_or(usual) });
+        }
+        Some(rule) => ranks = rule.plan(network, None)?.ranks(),
+        None => {}
+    }
     let ProjectionArgs { project_epochs, project_iterations, residual_factor, .. } = args.projection;
-    let projection = (!ranks.is_empty()).then(|| ProjectionSettings {
+    let projection = (!ranks.is_empty() || choose.is_some()).then(|| ProjectionSettings {
         ranks,
+        rule: words,
+        choose,
         period: project_iterations.map_or(Period::Epochs(project_epochs), Period::Iterations),
         energy_transfer: !args.projection.no_energy_transfer,
         rectification: !args.projection.no_rectification,
         residual: residual_factor,
     });
-    let OptimizerArgs { epochs, batch, lr, warm_up, momentum, weight_decay, reestimate, .. } = args.optimizer;
     let decay = match args.optimizer.schedule {
         ScheduleName::Cosine => Decay::Cosine,
         ScheduleName::Step if args.optimizer.steps.is_empty() => {
@@ -229,7 +249,19 @@ fn settings(args: &Args, network: &Network) -> Result<Settings> {
         seed: args.seed,
         projection,
         reestimate_batches: reestimate,
+        init: args.init.clone(),
     })
+}
+
+/// The card that a model of this run will have, for the size of its file.
+fn card(args: &Args, network: &Network) -> Card {
+    Card {
+        dataset: args.data.clone(),
+        classes: (0..network.classes).map(|class| format!("class of the name {class}")).collect(),
+        training: Some(super::command_line()),
+        command: super::command_line(),
+        ..Card::default()
+    }
 }
 
 fn text(done: &Document) -> String {

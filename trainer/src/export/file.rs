@@ -8,7 +8,11 @@ use lrpet_runtime::model::{FORMAT_VERSION, Header, Op};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use super::{ExportError, Folded};
+use super::build::SELF_CHECK_SAMPLES;
+use super::{Card, ExportError, Folded};
+use crate::data::Normalization;
+use crate::lrpet::{RankPlan, Scope};
+use crate::network::Network;
 
 /// Images with the logits that a correct device computes from them.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +68,28 @@ pub fn serialize(
         views.push((name, view));
     }
     with_card(&safetensors::serialize(views, None).map_err(format)?, card)
+}
+
+/// Bytes of a model file of `network` that are neither weights nor biases: header with `card`, program, self-check.
+/// At least that many; layers that stay dense need a little less than the pairs assumed here.
+///
+/// # Errors
+/// [`ExportError::Format`] where the network has more than the format holds.
+pub fn overhead(network: &Network, card: &Card) -> Result<u64, ExportError> {
+    let plan = RankPlan::uniform_in(network, 0.5, Scope::All)?;
+    let channels = network.input.channels as usize;
+    // As many digits as a measured mean or deviation has.
+    let normalization =
+        Normalization { mean: vec![0.123_456_79; channels], std: vec![0.123_456_79; channels] };
+    let folded = Folded::zeros(network, &plan, normalization);
+    let accuracy = Some(0.5);
+    let card = Card { accuracy, prune: "energy 0.123456789 (linear layers too)".to_owned(), ..card.clone() };
+    let check = SelfCheck {
+        images: vec![0; SELF_CHECK_SAMPLES * network.input.len()],
+        logits: vec![0.0; SELF_CHECK_SAMPLES * network.classes as usize],
+    };
+    let bytes = serialize(&folded, &card.metadata(network, &plan, &folded), Some(&check))?;
+    Ok((bytes.len() as u64).saturating_sub(plan.cost().weight_bytes))
 }
 
 /// Puts the card into the header of a safetensors file. The crate would write the strings in the order of a

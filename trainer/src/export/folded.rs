@@ -93,6 +93,27 @@ impl Folded {
         Ok((Folded { input, classes, normalization, ops: plan.apply(network), weights }, reports))
     }
 
+    /// `network` at the ranks of `plan`, all weights zero.
+    pub(super) fn zeros(network: &Network, plan: &RankPlan, normalization: Normalization) -> Folded {
+        let weights = plan.layers.iter().map(|layer| {
+            let (rows, columns) = (layer.matrix.rows as usize, layer.matrix.columns as usize);
+            let rank = layer.rank.map(|rank| rank as usize);
+            let weights = LayerWeights {
+                weight: vec![0.0; rank.unwrap_or(rows) * columns],
+                expand: rank.map(|rank| vec![0.0; rows * rank]),
+                bias: vec![0.0; rows],
+            };
+            (layer.name.clone(), weights)
+        });
+        Folded {
+            input: network.input,
+            classes: network.classes,
+            normalization,
+            ops: plan.apply(network),
+            weights: weights.collect(),
+        }
+    }
+
     /// The same network with every weight rounded to f16, as the model file holds it.
     pub fn rounded(&self) -> Folded {
         let round = |values: &[f32]| values.iter().map(|&value| f16::from_f32(value).to_f32()).collect();

@@ -21,6 +21,7 @@ pub use checkpoint::{Array, Checkpoint};
 pub use engine::Engine;
 pub use error::ExportError;
 pub use evaluate::{Logits, runtime_logits};
+pub use file::overhead;
 pub use folded::{Folded, LayerWeights};
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::reference::{Storage, logits, values};
 use super::*;
 use crate::data::dataset::tests::noise;
 use crate::data::{Dataset, Normalization};
-use crate::lrpet::{LayerWeight, Options, RankPlan, bn_scale, project};
+use crate::lrpet::{LayerWeight, Options, RankPlan, Scope, bn_scale, project};
 use crate::network::Network;
 use crate::ops::EPSILON;
 
@@ -207,7 +207,7 @@ fn pairs_compute_what_their_dense_layers_do() {
         assert!(layers.iter().all(|layer| layer.energy_kept > 1.0 - 1e-9));
         // What the projection left is what an energy threshold finds.
         let spectra = super::folded::spectra(&net, &checkpoint).unwrap();
-        assert_eq!(RankPlan::energy(&net, 1.0 - 1e-9, &spectra).unwrap(), plan);
+        assert_eq!(RankPlan::energy(&net, 1.0 - 1e-9, Scope::All, &spectra).unwrap(), plan);
     }
 }
 

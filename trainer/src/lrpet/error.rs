@@ -26,6 +26,30 @@ pub enum LrpetError {
     /// The energy threshold is outside 0..=1.
     #[error("energy threshold {0}: it must be above 0 and at most 1")]
     Threshold(f64),
+    /// A budget cannot be read.
+    #[error(
+        "budget `{0}`: write macs=0.45x (of the dense network) or macs=18M, params=0.4x or params=100K, \
+         flash=0.5x or flash=64KB"
+    )]
+    BudgetText(String),
+    /// No ranks meet a budget.
+    #[error(
+        "budget {budget}: rank 1 in every layer still takes {least} (dense: {dense}); choose a smaller network"
+    )]
+    Budget {
+        /// The budget.
+        budget: String,
+        /// What the cheapest ranks take.
+        least: u64,
+        /// What the dense network takes.
+        dense: u64,
+    },
+    /// A rule needs the spectra of trained weights.
+    #[error("{rule}: ranks by energy need trained weights")]
+    NoSpectra {
+        /// The rule.
+        rule: String,
+    },
     /// A rank list names no layer of the network.
     #[error("rank list: `{name}` is no layer with weights of {network}; its layers are {known}")]
     UnknownLayer {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::LrpetError;
@@ -12,7 +13,8 @@ use super::LrpetError;
 ///
 /// In text: `name=rank,…`, or `dense` for none. In a file: a JSON object, or TOML with a line `name = rank` for
 /// each layer (nested tables stand for the dots of a name, so quotes are not needed).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct RankList {
     ranks: BTreeMap<String, u64>,
 }
@@ -79,6 +81,12 @@ impl RankList {
             None => Ok(()),
             Some(_) => Err(format!("`{name}` is listed twice")),
         }
+    }
+}
+
+impl From<BTreeMap<String, u64>> for RankList {
+    fn from(ranks: BTreeMap<String, u64>) -> RankList {
+        RankList { ranks }
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use lrpet_runtime::model::cost::{Cost, Matrix};
 use lrpet_runtime::model::{Op, Weights};
+use serde::{Deserialize, Serialize};
 
 use super::{LrpetError, RankList, Spectrum};
 use crate::network::Network;
@@ -14,6 +15,28 @@ pub fn uniform_rank(m: u64, g: f64) -> u64 {
     let exact = m as f64 - m as f64 * g;
     // A decimal g has no exact binary form: m·g of 7.000000000000001 must not cost a rank.
     ((exact + 1e-9 * m as f64).floor() as u64).clamp(1, m.max(1))
+}
+
+/// The layers that a rule may factor. Depthwise convolutions never are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Convolutions, 1×1 ones included: the paper's.
+    #[default]
+    Convolutions,
+    /// Linear layers too.
+    All,
+}
+
+impl Scope {
+    /// True where a rule may factor `op`.
+    pub fn contains(self, op: &Op<String>) -> bool {
+        match op {
+            Op::Conv(conv) => conv.weights != Weights::Depthwise,
+            Op::Linear(_) => self == Scope::All,
+            _ => false,
+        }
+    }
 }
 
 /// One layer with weights in a plan.
@@ -52,11 +75,19 @@ impl RankPlan {
     /// # Errors
     /// [`LrpetError::Ratio`] where `g` is outside 0..1.
     pub fn uniform(network: &Network, g: f64) -> Result<RankPlan, LrpetError> {
+        RankPlan::uniform_in(network, g, Scope::Convolutions)
+    }
+
+    /// As [`RankPlan::uniform`], for the layers of `scope`.
+    ///
+    /// # Errors
+    /// [`LrpetError::Ratio`] where `g` is outside 0..1.
+    pub fn uniform_in(network: &Network, g: f64, scope: Scope) -> Result<RankPlan, LrpetError> {
         if !(0.0..1.0).contains(&g) {
             return Err(LrpetError::Ratio(g));
         }
         Ok(RankPlan::choose(network, |op, matrix| {
-            matches!(op, Op::Conv(_)).then(|| uniform_rank(singular_values(matrix), g))
+            scope.contains(op).then(|| uniform_rank(singular_values(matrix), g))
         }))
     }
 
@@ -89,21 +120,23 @@ impl RankPlan {
         Ok(RankPlan::choose(network, |op, _| list.ranks().get(op.name()).copied()))
     }
 
-    /// For each layer the smallest rank that keeps the share `threshold` of the energy of its spectrum; layers
-    /// without a spectrum stay dense.
+    /// For each layer of `scope` the smallest rank that keeps the share `threshold` of the energy of its spectrum;
+    /// layers without a spectrum stay dense.
     ///
     /// # Errors
     /// [`LrpetError::Threshold`] where `threshold` is not above 0 and at most 1.
     pub fn energy(
         network: &Network,
         threshold: f64,
+        scope: Scope,
         spectra: &BTreeMap<String, Spectrum>,
     ) -> Result<RankPlan, LrpetError> {
         if !(threshold > 0.0 && threshold <= 1.0) {
             return Err(LrpetError::Threshold(threshold));
         }
         Ok(RankPlan::choose(network, |op, _| {
-            spectra.get(op.name()).map(|spectrum| spectrum.rank_for_energy(threshold) as u64)
+            let spectrum = spectra.get(op.name()).filter(|_| scope.contains(op));
+            spectrum.map(|spectrum| spectrum.rank_for_energy(threshold) as u64)
         }))
     }
 
@@ -217,8 +250,9 @@ mod tests {
         let resnet20 = network("resnet20");
         assert_eq!(RankPlan::uniform(&resnet20, 0.0).unwrap(), RankPlan::dense(&resnet20));
         assert_eq!(RankPlan::dense(&resnet20).to_string(), "dense");
-        // A rank of 4 would pay for the classifier, which the uniform rule leaves alone.
+        // A rank of 4 pays for the classifier, which the paper's rule leaves alone.
         assert_eq!(RankPlan::uniform(&resnet20, 0.6).unwrap().rank("fc"), None);
+        assert_eq!(RankPlan::uniform_in(&resnet20, 0.6, Scope::All).unwrap().rank("fc"), Some(4));
         // The 3→16 stem breaks even at 10.05, a square 16→16 layer at 14.4.
         let plan = RankPlan::uniform(&resnet20, 0.2).unwrap();
         assert_eq!((plan.rank("conv1"), plan.rank("layer1.0.conv1")), (None, Some(12)));
@@ -254,10 +288,10 @@ mod tests {
         let spectrum = Spectrum::new("layer1.0.conv1", &weight, 16, None).unwrap();
         let spectra = BTreeMap::from([("layer1.0.conv1".to_owned(), spectrum)]);
         for (threshold, rank) in [(0.6, 1), (0.62, 2), (0.96, 2), (0.97, 3)] {
-            let plan = RankPlan::energy(&net, threshold, &spectra).unwrap();
+            let plan = RankPlan::energy(&net, threshold, Scope::Convolutions, &spectra).unwrap();
             assert_eq!(plan.to_string(), format!("layer1.0.conv1={rank}"), "{threshold}");
         }
-        assert!(RankPlan::energy(&net, 0.0, &spectra).is_err());
+        assert!(RankPlan::energy(&net, 0.0, Scope::Convolutions, &spectra).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub const BEFORE: &str = "checkpoint.previous.safetensors";
 
 const VELOCITY: &str = "momentum.";
 const CHECKSUM: &str = "crc32";
+const RANKS: &str = "ranks";
 
 /// A checkpoint in memory.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Checkpoint {
     /// What identifies the run, by name.
     pub settings: serde_json::Value,
     pub history: Vec<EpochRecord>,
+    /// Ranks, where they were chosen in the course of the run.
+    pub ranks: Option<BTreeMap<String, u64>>,
 }
 
 /// Writes tensors and metadata under another name and then renames, so that a kill or a full disk leaves the old file.
@@ -80,6 +83,7 @@ pub(super) fn save(
     optimizer: &Sgd,
     settings: &serde_json::Value,
     history: &[EpochRecord],
+    ranks: Option<&BTreeMap<String, u64>>,
 ) -> Result<(), TrainError> {
     let path = folder.join(LAST);
     let failed = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
@@ -90,12 +94,15 @@ pub(super) fn save(
     let bytes = safetensors::serialize(&tensors, None).map_err(|error| failed(error.to_string()))?;
     let view = SafeTensors::deserialize(&bytes).map_err(|error| failed(error.to_string()))?;
     let json = |error: serde_json::Error| failed(error.to_string());
-    let metadata = HashMap::from([
+    let mut metadata = HashMap::from([
         ("epoch".to_owned(), history.len().to_string()),
         ("settings".to_owned(), settings.to_string()),
         ("history".to_owned(), serde_json::to_string(history).map_err(json)?),
         (CHECKSUM.to_owned(), sum_of(&view)),
     ]);
+    if let Some(ranks) = ranks {
+        metadata.insert(RANKS.to_owned(), serde_json::to_string(ranks).map_err(json)?);
+    }
     drop(view);
     let staged = stage(&path, &tensors, metadata)?;
     if path.exists() {
@@ -125,6 +132,8 @@ fn read(path: &Path) -> Result<Checkpoint, TrainError> {
     let history: Vec<EpochRecord> =
         serde_json::from_str(field("history")?).map_err(|error| damaged(&error.to_string()))?;
     let settings = serde_json::from_str(field("settings")?).map_err(|error| damaged(&error.to_string()))?;
+    let ranks = metadata.get(RANKS).map(|ranks| serde_json::from_str(ranks)).transpose();
+    let ranks = ranks.map_err(|error| damaged(&error.to_string()))?;
     let epoch: usize = field("epoch")?.parse().map_err(|_| damaged("its epoch is no number"))?;
     if epoch != history.len() {
         return Err(damaged("its epoch and its history differ"));
@@ -136,7 +145,7 @@ fn read(path: &Path) -> Result<Checkpoint, TrainError> {
             None => tensors.insert(name, tensor),
         };
     }
-    Ok(Checkpoint { path: path.to_owned(), tensors, velocity, epoch, settings, history })
+    Ok(Checkpoint { path: path.to_owned(), tensors, velocity, epoch, settings, history, ranks })
 }
 
 /// The newest sound checkpoint in `folder`; `warn` hears of a damaged one. `None` where there is none at all.

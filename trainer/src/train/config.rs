@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Schedule, TrainError};
-use crate::lrpet;
+use crate::lrpet::{self, RankRule};
 use crate::network::Network;
 
 /// Settings that decide the result of a run, bit for bit on one kind of machine. They are written into the checkpoints; a
@@ -31,13 +31,21 @@ pub struct Settings {
     pub projection: Option<ProjectionSettings>,
     /// Training batches over which BN statistics are averaged afresh at the end (0: the running ones stay).
     pub reestimate_batches: usize,
+    /// Safetensors file with the weights and statistics to start from; none for fresh ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
 }
 
 /// When and how weights are projected.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProjectionSettings {
-    /// Rank of each projected layer by name; others stay dense.
+    /// Rank of each projected layer by name; others stay dense. Empty where `choose` is given.
     pub ranks: BTreeMap<String, u64>,
+    /// How the ranks are chosen, in words.
+    pub rule: String,
+    /// Ranks that follow from weights trained so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choose: Option<Choose>,
     /// How often.
     pub period: Period,
     /// Raise the kept singular values to keep the energy.
@@ -46,6 +54,15 @@ pub struct ProjectionSettings {
     pub rectification: bool,
     /// Residual factor ρ of the dropped singular values, in [0, 1).
     pub residual: f64,
+}
+
+/// Ranks chosen in the course of the run; from then on they stay, as the method demands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choose {
+    /// How.
+    pub rule: RankRule,
+    /// After this many epochs without projection; 0 is before the first, for weights that were trained before.
+    pub after: usize,
 }
 
 /// Time between two projections. The weights are projected at the end of the last epoch in any case.
@@ -105,6 +122,12 @@ impl Settings {
                 "residual factor {}: it must be at least 0 and below 1",
                 projection.residual
             ));
+        }
+        if let Some(choose) = &projection.choose
+            && choose.after >= self.epochs
+        {
+            let Choose { rule, after } = choose;
+            return fails(format!("ranks by {rule} after epoch {after}: the run has {} epochs", self.epochs));
         }
         let matrices = network.matrices();
         for (name, &rank) in &projection.ranks {

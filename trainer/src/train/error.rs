@@ -24,6 +24,14 @@ pub enum TrainError {
         /// Shape in the file.
         found: Vec<usize>,
     },
+    /// The weights to start from do not fit.
+    #[error("cannot start from {}: {reason}", path.display())]
+    Init {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The loss is NaN or infinite.
     #[error(
         "the loss became {loss} in epoch {epoch}, batch {batch}; lower the learning rate or add warm-up; \

@@ -24,13 +24,13 @@ mod tests;
 mod trainable;
 
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
-pub use config::{Period, ProjectionSettings, Settings, TrainConfig};
+pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
 pub use error::TrainError;
 pub use loss::{Loss, cross_entropy, top1};
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, StepRecord};
 pub use optimizer::Sgd;
 pub use parameters::Parameters;
-pub use passes::{evaluate, project, reestimate};
+pub use passes::{evaluate, project, reestimate, spectra};
 pub use progress::Progress;
 pub use run::{FINAL, METRICS, Outcome, TrainData, run};
 pub use schedule::{Decay, Schedule};

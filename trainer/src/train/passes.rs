@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use lrpet_runtime::model::Op;
+use rayon::prelude::*;
 
 use super::metrics::Evaluation;
-use super::parameters::LayerNames;
-use super::{Mode, TrainError, Trainable, cross_entropy};
+use super::parameters::{LayerNames, NormNames};
+use super::{Mode, Parameters, TrainError, Trainable, cross_entropy};
 use crate::data::{Batch, Loader};
-use crate::lrpet::{self, LayerWeight, spectrum::bn_scale};
+use crate::lrpet::{self, LayerWeight, Spectrum, bn_scale};
+use crate::network::Layer;
 use crate::ops::EPSILON;
 
 /// A batch as labels and a tensor on the model's device.
@@ -50,6 +52,33 @@ pub fn reestimate(model: &mut Trainable, batches: impl Iterator<Item = Batch>) -
     Ok(())
 }
 
+/// Spectrum of the BN-rectified weight of every layer, by name.
+///
+/// # Errors
+/// Where a weight is not finite.
+pub fn spectra(model: &Trainable) -> Result<BTreeMap<String, Spectrum>, TrainError> {
+    let parameters = model.parameters();
+    let layers =
+        model.network().layers.par_iter().filter(|layer| matches!(layer.op, Op::Conv(_) | Op::Linear(_)));
+    let spectrum = |layer: &Layer| -> Result<Option<(String, Spectrum)>, TrainError> {
+        let Some(names) = LayerNames::of(layer) else { return Ok(None) };
+        let rows = parameters.get(&names.weight)?.dim(0)?;
+        let (weight, alpha) = (parameters.values(&names.weight)?, scale(parameters, &names)?);
+        let spectrum = Spectrum::new(layer.op.name(), &weight, rows, alpha.as_deref())?;
+        Ok(Some((layer.op.name().to_owned(), spectrum)))
+    };
+    layers.filter_map(|layer| spectrum(layer).transpose()).collect()
+}
+
+/// α of the normalisation that follows a layer; none where none does.
+fn scale(parameters: &Parameters, names: &LayerNames) -> Result<Option<Vec<f64>>, TrainError> {
+    let scale = |norm: &NormNames| {
+        let (gamma, variance) = (parameters.values(&norm.gamma)?, parameters.values(&norm.variance)?);
+        Ok(bn_scale(&gamma, &variance, EPSILON))
+    };
+    names.norm.as_ref().map(scale).transpose()
+}
+
 /// Projects all layers that have a rank, in place.
 ///
 /// # Errors
@@ -66,13 +95,7 @@ pub fn project(
             continue;
         };
         let Some(names) = LayerNames::of(layer) else { continue };
-        let alpha = match &names.norm {
-            Some(norm) => {
-                let (gamma, variance) = (parameters.values(&norm.gamma)?, parameters.values(&norm.variance)?);
-                Some(bn_scale(&gamma, &variance, EPSILON))
-            }
-            None => None,
-        };
+        let alpha = scale(parameters, &names)?;
         let weight = parameters.values(&names.weight)?;
         let rows = parameters.get(&names.weight)?.dim(0)?;
         weights.push((layer.op.name(), names.weight, weight, rows, alpha, rank as usize));

@@ -1,16 +1,16 @@
 //! The training loop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 use super::checkpoint::{self, io};
 use super::config::{Period, ProjectionSettings, TrainConfig};
 use super::metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, StepRecord};
-use super::passes::{evaluate, input, project, reestimate};
+use super::passes::{evaluate, input, project, reestimate, spectra};
 use super::{Mode, Sgd, TrainError, Trainable, cross_entropy};
 use crate::data::Loader;
 use crate::lrpet;
@@ -70,7 +70,8 @@ pub fn run(
         let record = run.epoch(epoch, observer)?;
         run.history.push(record);
         let folder = &config.run_dir;
-        checkpoint::save(folder, run.model.parameters(), &run.optimizer, &run.identity, &run.history)?;
+        let ranks = run.chosen();
+        checkpoint::save(folder, run.model.parameters(), &run.optimizer, &run.identity, &run.history, ranks)?;
         append_metrics(&folder.join(METRICS), run.history.last().into_iter(), false)?;
         observer.epoch(&run.history[epoch]);
     }
@@ -83,6 +84,8 @@ struct Run<'a> {
     model: Trainable,
     optimizer: Sgd,
     history: Vec<EpochRecord>,
+    /// Rank of each projected layer, as soon as it is known.
+    ranks: Option<BTreeMap<String, u64>>,
     /// What a checkpoint must agree on with this run.
     identity: serde_json::Value,
 }
@@ -112,14 +115,19 @@ impl<'a> Run<'a> {
                 network.classes
             )));
         }
+        let mut model = Trainable::new(network, settings.seed, device)?;
+        if let Some(path) = &settings.init {
+            model.load(&initial(path)?).map_err(|error| init_failed(path, error))?;
+        }
         std::fs::create_dir_all(&config.run_dir).map_err(|error| io(&config.run_dir, error))?;
         let identity = identity(config, network, &data.train)?;
         let mut run = Run {
             config,
             data,
-            model: Trainable::new(network, settings.seed, device)?,
+            model,
             optimizer: Sgd::new(settings.momentum, settings.weight_decay),
             history: Vec::new(),
+            ranks: settings.projection.as_ref().filter(|of| of.choose.is_none()).map(|of| of.ranks.clone()),
             identity,
         };
         if config.resume {
@@ -143,11 +151,41 @@ impl<'a> Run<'a> {
         self.model.load(&found.tensors)?;
         self.optimizer.set_velocity(self.model.parameters(), found.velocity)?;
         self.history = found.history;
+        self.ranks = found.ranks.or(self.ranks.take());
         observer.stage(&format!("going on after epoch {} of {}", found.epoch, self.config.settings.epochs));
         Ok(())
     }
 
+    /// Ranks that were chosen in the course of the run.
+    fn chosen(&self) -> Option<&BTreeMap<String, u64>> {
+        let chooses = self.config.settings.projection.as_ref().is_some_and(|of| of.choose.is_some());
+        self.ranks.as_ref().filter(|_| chooses)
+    }
+
+    /// Chooses the ranks where `epoch` (from 0) is the first with projections.
+    fn choose(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let choose =
+            self.config.settings.projection.as_ref().and_then(|projection| projection.choose.as_ref());
+        let Some(choose) = choose.filter(|choose| self.ranks.is_none() && epoch >= choose.after) else {
+            return Ok(());
+        };
+        let plan = choose.rule.plan(self.model.network(), Some(&spectra(&self.model)?))?;
+        let (low, dense) = (plan.cost(), self.model.network().cost());
+        observer.stage(&format!(
+            "ranks by {}: {} of {} MACs, {} of {} parameters; {plan}",
+            choose.rule, low.macs, dense.macs, low.params, dense.params
+        ));
+        self.ranks = Some(plan.ranks());
+        Ok(())
+    }
+
+    /// The projection of a run whose ranks are known.
+    fn projection(&self) -> Option<(&ProjectionSettings, &BTreeMap<String, u64>)> {
+        Some((self.config.settings.projection.as_ref()?, self.ranks.as_ref()?))
+    }
+
     fn epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<EpochRecord, TrainError> {
+        self.choose(epoch, observer)?;
         let settings = &self.config.settings;
         let batches = self.data.train.batches();
         let start = Instant::now();
@@ -172,11 +210,11 @@ impl<'a> Run<'a> {
             correct += loss.correct;
             images += labels.len();
             let done = epoch as u64 * batches as u64 + number as u64 + 1;
-            if let Some(projection) = &settings.projection
+            if let Some((projection, ranks)) = self.projection()
                 && let Period::Iterations(every) = projection.period
                 && done.is_multiple_of(every)
             {
-                projections.add(&self.model, projection)?;
+                projections.add(&self.model, projection, ranks)?;
             }
             observer.step(&StepRecord {
                 epoch: epoch + 1,
@@ -191,14 +229,14 @@ impl<'a> Run<'a> {
         }
         let images_per_second = images as f64 / start.elapsed().as_secs_f64();
         let mut projected = false;
-        if let Some(projection) = &settings.projection {
+        if let Some((projection, ranks)) = self.projection() {
             let due = match projection.period {
                 Period::Epochs(every) => (epoch + 1).is_multiple_of(every),
                 Period::Iterations(_) => false,
             };
             projected = due || epoch + 1 == settings.epochs;
             if projected {
-                projections.add(&self.model, projection)?;
+                projections.add(&self.model, projection, ranks)?;
             }
         }
         let validation = self.validate(projected)?;
@@ -272,15 +310,28 @@ impl<'a> Run<'a> {
         if let Some(evaluation) = test.or(validation) {
             metadata.insert("accuracy".to_owned(), evaluation.accuracy.to_string());
         }
-        if let Some(projection) = &settings.projection {
-            let ranks = serde_json::to_string(&projection.ranks)
+        if let Some(ranks) = &self.ranks {
+            let ranks = serde_json::to_string(ranks)
                 .map_err(|error| TrainError::Setting(format!("ranks: {error}")))?;
             metadata.insert("ranks".to_owned(), ranks);
+            let rule = settings.projection.as_ref().map_or(String::new(), |of| of.rule.clone());
+            metadata.insert("rule".to_owned(), rule);
         }
         let weights = self.config.run_dir.join(FINAL);
         checkpoint::write_safetensors(&weights, &self.model.tensors(), metadata)?;
         Ok(Outcome { weights, history: self.history, validation, test })
     }
+}
+
+/// The tensors of a file of weights.
+fn initial(path: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    let bytes = std::fs::read(path).map_err(|error| io(path, error))?;
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
+    Ok(tensors.map_err(|error| init_failed(path, error))?.into_iter().collect())
+}
+
+fn init_failed(path: &Path, reason: impl std::fmt::Display) -> TrainError {
+    TrainError::Init { path: path.to_owned(), reason: reason.to_string() }
 }
 
 /// What a checkpoint must agree on with the run that resumes it.
@@ -313,9 +364,14 @@ struct Projections {
 }
 
 impl Projections {
-    fn add(&mut self, model: &Trainable, settings: &ProjectionSettings) -> Result<(), TrainError> {
+    fn add(
+        &mut self,
+        model: &Trainable,
+        settings: &ProjectionSettings,
+        ranks: &BTreeMap<String, u64>,
+    ) -> Result<(), TrainError> {
         let start = Instant::now();
-        self.last = project(model, &settings.ranks, &settings.options())?;
+        self.last = project(model, ranks, &settings.options())?;
         self.count += 1;
         self.seconds += start.elapsed().as_secs_f64();
         Ok(())

@@ -1,5 +1,6 @@
 //! Whole runs on small made-up images.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::data::{Augmentation, Dataset, Loader, LoaderOptions, Normalization};
-use crate::lrpet::Spectrum;
+use crate::lrpet::{RankRule, Rule, Scope, Spectrum};
 use crate::network::Network;
 
 const SHAPE: Shape = Shape::new(2, 8, 8);
@@ -67,12 +68,15 @@ fn config(folder: &Path, epochs: usize) -> TrainConfig {
             seed: 11,
             projection: Some(ProjectionSettings {
                 ranks: ranks.map(|(name, rank)| (name.to_owned(), rank)).into(),
+                rule: "listed".to_owned(),
+                choose: None,
                 period: Period::Iterations(3),
                 energy_transfer: true,
                 rectification: true,
                 residual: 0.0,
             }),
             reestimate_batches: 3,
+            init: None,
         },
         run_dir: folder.to_owned(),
         resume: false,
@@ -204,7 +208,8 @@ fn a_loss_that_is_no_number_stops_and_names_the_checkpoint() {
     model.load(&found.tensors).unwrap();
     model.parameters().set("fc.bias", vec![f32::NAN; 4]).unwrap();
     let rest = Sgd::new(0.9, 1e-4);
-    checkpoint::save(folder.path(), model.parameters(), &rest, &found.settings, &found.history).unwrap();
+    checkpoint::save(folder.path(), model.parameters(), &rest, &found.settings, &found.history, None)
+        .unwrap();
     config.resume = true;
     let error = start(&config, &mut Silent).unwrap_err();
     let TrainError::Diverged { loss, epoch: 2, batch: 1, checkpoint: Some(path) } = &error else {
@@ -236,6 +241,69 @@ fn another_run_is_not_overwritten_nor_resumed() {
     assert!(result(folder.path()) == before);
 }
 
+/// A run that chooses its ranks after an epoch.
+fn choosing(folder: &Path, epochs: usize, after: usize) -> TrainConfig {
+    let mut config = config(folder, epochs);
+    let projection = config.settings.projection.as_mut().unwrap();
+    projection.ranks.clear();
+    let rule = RankRule { rule: Rule::Budget("macs=0.5x".parse().unwrap()), scope: Scope::Convolutions };
+    projection.choose = Some(Choose { rule, after });
+    config
+}
+
+#[test]
+fn ranks_chosen_on_the_way_stay_and_survive_a_kill() {
+    let [whole, killed] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let outcome = start(&choosing(whole.path(), 4, 1), &mut Silent).unwrap();
+    let counts: Vec<usize> = outcome
+        .history
+        .iter()
+        .map(|epoch| epoch.projection.map_or(0, |projection| projection.count))
+        .collect();
+    assert!(counts[0] == 0 && counts[1..].iter().all(|&count| count > 0), "{counts:?}");
+    let weights = crate::export::Checkpoint::read(&outcome.weights).unwrap();
+    let ranks: BTreeMap<String, u64> = serde_json::from_str(&weights.metadata["ranks"]).unwrap();
+    let cost = |rank: &dyn Fn(&str) -> u64| -> u64 {
+        network().matrices().iter().map(|(_, name, matrix)| matrix.cost(rank(name)).macs).sum()
+    };
+    let (low, dense) = (cost(&|name| ranks.get(name).copied().unwrap_or(0)), cost(&|_| 0));
+    assert!(low <= dense / 2 && low > dense * 2 / 5, "{low} of {dense}");
+
+    let mut config = choosing(killed.path(), 4, 1);
+    assert!(catch_unwind(AssertUnwindSafe(|| start(&config, &mut Killer { epoch: 3 }))).is_err());
+    config.resume = true;
+    start(&config, &mut Silent).unwrap();
+    assert!(result(killed.path()) == result(whole.path()));
+}
+
+#[test]
+fn a_run_can_start_from_trained_weights() {
+    let [first, second] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut dense = config(first.path(), 6);
+    dense.settings.projection = None;
+    let trained = start(&dense, &mut Silent).unwrap();
+    let mut config = choosing(second.path(), 1, 0);
+    config.settings.init = Some(trained.weights.clone());
+    config.settings.schedule.rate = 0.01;
+    let tuned = start(&config, &mut Silent).unwrap();
+    assert!(tuned.history[0].projection.is_some());
+    assert!(tuned.history[0].train_loss < trained.history[0].train_loss);
+
+    let folder = second.path().join("other");
+    config.run_dir = folder.clone();
+    let other = Network::by_name("resnet20", network().input, network().classes).unwrap();
+    let refused = |config: &TrainConfig, network: &Network| {
+        let error = run(config, network, &data(), &Device::Cpu, &mut Silent).unwrap_err().to_string();
+        assert!(!folder.exists());
+        error
+    };
+    let error = refused(&config, &other);
+    assert!(error.contains("final.safetensors") && error.contains("layer1.1.bn1"), "{error}");
+    config.settings.init = Some(first.path().join("metrics.jsonl"));
+    let error = refused(&config, &network());
+    assert!(error.contains("metrics.jsonl"), "{error}");
+}
+
 type Change = Box<dyn Fn(&mut Settings)>;
 
 #[test]
@@ -248,7 +316,11 @@ fn wrong_settings_are_refused_before_anything_is_written() {
             settings.projection.as_mut().unwrap().ranks.insert(name.clone(), rank);
         }
     };
-    let wrong: [Change; 7] = [
+    let wrong: [Change; 8] = [
+        Box::new(|settings| {
+            let rule = RankRule { rule: Rule::Energy(0.9), scope: Scope::All };
+            settings.projection.as_mut().unwrap().choose = Some(Choose { rule, after: 1 });
+        }),
         Box::new(|settings| settings.epochs = 0),
         Box::new(|settings| settings.momentum = 1.0),
         Box::new(|settings| settings.schedule.rate = f64::NAN),
