@@ -143,6 +143,12 @@ fn wrong_ranks_and_networks_are_refused_by_name() {
     assert!(error.contains("layer1.0.conv1") && error.contains("16"), "{error}");
     let error = with(&["--net", "resnet8", "--prune", "1.5"]);
     assert!(error.contains("1.5"), "{error}");
+    let error = with(&["--net", "resnet8", "--energy", "0.9", "--epochs", "2", "--choose-after", "2"]);
+    assert!(error.contains("energy 0.9") && error.contains("2 epochs"), "{error}");
+    let other = write(folder.path(), "other.safetensors", &model());
+    let error = with(&["--net", "resnet8", "--init", &other]);
+    assert!(error.contains("other.safetensors") && error.contains("bn1"), "{error}");
+    assert!(!out.exists(), "a refused training leaves no folder");
 }
 
 #[test]
@@ -161,7 +167,12 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
 
 #[test]
 fn wrong_usage_is_another_exit_status() {
-    for arguments in [&["eval"][..], &["nothing"], &["train", "--prune", "0.5", "--ranks", "a=1"]] {
+    for arguments in [
+        &["eval"][..],
+        &["nothing"],
+        &["train", "--prune", "0.5", "--ranks", "a=1"],
+        &["factorize", "x", "--out", "y", "--budget", "ram=4"],
+    ] {
         assert_eq!(run("lrpet", arguments).unwrap().status, 2, "{arguments:?}");
     }
     assert_eq!(run("lrpet", &["--help"]).unwrap().status, 0);
