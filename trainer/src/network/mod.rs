@@ -63,14 +63,11 @@ impl Network {
     pub fn value_shapes(&self) -> Option<Vec<Shape>> {
         let mut shapes = vec![self.input];
         for layer in &self.layers {
-            let (input, second) = layer.op.inputs();
-            let output = layer.op.output_shape(*shapes.get(usize::from(input))?)?;
-            if let Some(second) = second
-                && *shapes.get(usize::from(second))? != output
-            {
-                return None;
-            }
-            shapes.push(output);
+            let inputs = layer.op.inputs();
+            let inputs = inputs.values().iter().map(|&value| shapes.get(usize::from(value)).copied());
+            let inputs = inputs.collect::<Option<Vec<Shape>>>()?;
+            let output = layer.op.output_shape(*inputs.first()?)?;
+            shapes.push(layer.op.joins(output, &inputs).then_some(output)?);
         }
         Some(shapes)
     }
@@ -82,7 +79,7 @@ impl Network {
             .iter()
             .enumerate()
             .filter_map(|(index, layer)| {
-                let input = shapes[usize::from(layer.op.inputs().0)];
+                let input = shapes[usize::from(layer.op.inputs().first())];
                 Matrix::of(&layer.op, input).map(|matrix| (index, layer.op.name(), matrix))
             })
             .collect()
