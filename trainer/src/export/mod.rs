@@ -25,4 +25,6 @@ pub use file::overhead;
 pub use folded::{Folded, LayerWeights};
 
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod tests;

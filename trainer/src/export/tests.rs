@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::{
-    Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
+    Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -23,7 +23,7 @@ use crate::lrpet::{LayerWeight, Options, RankPlan, Scope, bn_scale, project};
 use crate::network::Network;
 use crate::ops::EPSILON;
 
-fn normalization(channels: usize) -> Normalization {
+pub(super) fn normalization(channels: usize) -> Normalization {
     Normalization {
         mean: vec![0.4, 0.5, 0.3][..channels].to_vec(),
         std: vec![0.3, 0.25, 0.2][..channels].to_vec(),
@@ -46,7 +46,7 @@ fn folded(network: &Network, checkpoint: &Checkpoint, plan: &RankPlan) -> Folded
     Folded::new(network, checkpoint, plan, normalization(channels), false).unwrap().0
 }
 
-fn exported(network: &Network, plan: &RankPlan, data: &Dataset) -> Exported {
+pub(super) fn exported(network: &Network, plan: &RankPlan, data: &Dataset) -> Exported {
     let checkpoint = random(network, 3);
     let normalization = normalization(network.input.channels as usize);
     let request = Request {
@@ -62,7 +62,7 @@ fn exported(network: &Network, plan: &RankPlan, data: &Dataset) -> Exported {
 }
 
 /// Largest difference as a share of the largest of `b` (at least 1).
-fn difference(a: impl IntoIterator<Item = f64>, b: &[f64]) -> f64 {
+pub(super) fn difference(a: impl IntoIterator<Item = f64>, b: &[f64]) -> f64 {
     let scale = b.iter().fold(1.0_f64, |most, value| most.max(value.abs()));
     a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale
 }
@@ -87,17 +87,18 @@ fn every_operation(seed: u64) -> Folded {
         conv("d", 5, 7, window([1, 1], [1, 1], [0; 4]), pair(3), None, none),
         conv("e", 8, 9, window([3, 3], [2, 3], [1, 1, 1, 1]), Weights::Dense, None, none),
         Op::Add { inputs: [9, 7], activation: none },
-        Op::GlobalAveragePool { input: 10 },
+        Op::Concat(Concat { inputs: Inputs::new(&[10, 7, 9]).unwrap(), out_channels: 27 }),
+        Op::GlobalAveragePool { input: 11 },
         Op::Linear(Linear {
             name: "f".into(),
-            input: 11,
+            input: 12,
             out_features: 8,
             weights: pair(2),
             activation: Activation::Relu,
         }),
         Op::Linear(Linear {
             name: "g".into(),
-            input: 12,
+            input: 13,
             out_features: 5,
             weights: Weights::Dense,
             activation: none,
@@ -118,7 +119,7 @@ fn every_operation(seed: u64) -> Folded {
             Op::Linear(linear) => (linear.weights, 1),
             _ => continue,
         };
-        let (n, c) = (output.channels as usize, shapes[usize::from(op.inputs().0)].channels as usize);
+        let (n, c) = (output.channels as usize, shapes[usize::from(op.inputs().first())].channels as usize);
         let (rows, fan) = match weights {
             Weights::Dense => (n, c * taps),
             Weights::Depthwise => (n, taps),

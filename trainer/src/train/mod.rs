@@ -11,6 +11,8 @@ mod fused;
 mod graph;
 mod loss;
 mod metrics;
+#[cfg(test)]
+mod network_tests;
 mod optimizer;
 mod parameters;
 mod passes;
