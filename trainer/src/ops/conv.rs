@@ -1,12 +1,14 @@
 //! The dense convolution, all channels connected, as sweeps of the micro-kernels.
 
 use lrpet_runtime::model::{Shape, Window};
+use rayon::prelude::*;
 
 use super::convolution::Convolution;
 use super::geometry::Geometry;
 use super::isa::Isa;
 use super::lanes::{LANES, whole};
 use super::sweep::{self, Sweep};
+use super::sweep_weights::correlate_weights;
 
 /// A convolution with weights `[n, c, kh, kw]`.
 #[derive(Clone, Debug)]
@@ -97,22 +99,17 @@ impl Convolution for Conv {
 
     fn unpack(&self, isa: Isa, packed: &[f32], gradient: &mut [f32]) {
         let ([kh, kw], c, n) = (self.geometry.kernel, self.geometry.input[2], self.geometry.output[2]);
-        let mut rest = packed;
-        for (first, vectors) in sweep::groups(isa, n) {
-            let width = vectors * LANES;
-            let count = width.min(n - first);
-            for i in 0..kh {
-                for j in 0..kw {
-                    for within in 0..c {
-                        let (lanes, after) = rest.split_at(width);
-                        for (lane, value) in lanes[..count].iter().enumerate() {
-                            gradient[(((first + lane) * c + within) * kh + i) * kw + j] = *value;
-                        }
-                        rest = after;
-                    }
+        let (row, width) = (c * kh * kw, group_width(isa, n));
+        let groups = packed.par_chunks(width * row).zip(gradient.par_chunks_mut(width * row));
+        groups.for_each(|(packed, gradient)| {
+            let width = packed.len() / row;
+            for (tap, lanes) in packed.chunks_exact(width).enumerate() {
+                let (place, within) = (tap / c, tap % c);
+                for (gradient, value) in gradient.chunks_exact_mut(row).zip(lanes) {
+                    gradient[within * kh * kw + place] = *value;
                 }
             }
-        }
+        });
     }
 
     fn forward(&self, isa: Isa, frames: &[f32], packed: &[f32], output: &mut [f32]) {
@@ -150,7 +147,7 @@ impl Convolution for Conv {
         let images = slopes.len() / self.geometry.slope_frame.len();
         let slopes = &slopes[self.geometry.first_slope()..];
         let (group, run) = (slice / self.weights.runs, slice % self.weights.runs);
-        sweep::correlate_weights(isa, &self.weights, [group, run], images, frames, slopes, gradient);
+        correlate_weights(isa, &self.weights, [group, run], images, frames, slopes, gradient);
     }
 }
 
@@ -163,22 +160,30 @@ fn pack(
     pitch: usize,
     channels: usize,
     packed: &mut [f32],
-    weight: impl Fn(usize, usize, usize, usize) -> f32,
+    weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
 ) {
-    let mut rest = packed;
-    for (first, vectors) in sweep::groups(isa, channels) {
-        let width = vectors * LANES;
+    let width = group_width(isa, channels);
+    let values = taps[0].len() * taps[1].len() * pitch;
+    if values == 0 {
+        return;
+    }
+    packed.par_chunks_mut(width * values).enumerate().for_each(|(group, packed)| {
+        let first = group * width;
+        let mut lanes = packed.chunks_exact_mut(packed.len() / values);
         for &i in &taps[0] {
             for &j in &taps[1] {
-                for within in 0..pitch {
-                    let (lanes, after) = std::mem::take(&mut rest).split_at_mut(width);
+                for (within, lanes) in (0..pitch).zip(&mut lanes) {
                     for (lane, value) in lanes.iter_mut().enumerate() {
                         let real = within < inner && first + lane < channels;
                         *value = if real { weight(first + lane, within, i, j) } else { 0.0 };
                     }
-                    rest = after;
                 }
             }
         }
-    }
+    });
+}
+
+/// Lanes of each group of channels but the last, which may have fewer.
+fn group_width(isa: Isa, channels: usize) -> usize {
+    sweep::groups(isa, channels).next().map_or(LANES, |(_, vectors)| vectors * LANES)
 }

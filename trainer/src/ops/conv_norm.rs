@@ -68,7 +68,8 @@ impl ConvNorm {
         packed
     }
 
-    fn channels(&self) -> usize {
+    /// Channels of the result.
+    pub fn channels(&self) -> usize {
         self.conv.output()[2]
     }
 
@@ -192,8 +193,8 @@ impl ConvNorm {
         ParameterGradients { weight, gamma: gamma_gradient, beta: beta_gradient }
     }
 
-    /// The backward pass of act(convolution + bias + residual) from `dz`, the gradient of the result `z`. `dz` leaves
-    /// as the gradient before the activation, which is the residual's. Returns the gradients of weights and bias;
+    /// The backward pass of act(convolution + bias + residual) from `dz`, the gradient of the result `z` (read only
+    /// where there is an activation). `dz` leaves as the gradient before the activation, which is the residual's. Returns the gradients of weights and bias;
     /// `partial` is scratch, resized as needed.
     pub fn backward_biased(
         &self,
@@ -206,11 +207,13 @@ impl ConvNorm {
     ) -> (Vec<f32>, Vec<f32>) {
         let (channels, length) = (self.channels(), self.conv.output_len());
         let mut images = vec![0.0; dz.len() / length * channels];
-        (dz.par_chunks_exact_mut(length), z.par_chunks_exact(length))
+        (dz.par_chunks_exact_mut(length), images.par_chunks_exact_mut(channels))
             .into_par_iter()
-            .zip(images.par_chunks_exact_mut(channels))
-            .for_each(|((dz, z), sums)| {
-                norm::mask(self.isa, z, self.activation, dz);
+            .enumerate()
+            .for_each(|(image, (dz, sums))| {
+                if self.activation != Activation::None {
+                    norm::mask(self.isa, &z[image * length..][..length], self.activation, dz);
+                }
                 norm::channel_sums(self.isa, dz, sums);
             });
         let mut bias = vec![0.0; channels];

@@ -13,7 +13,7 @@ use super::isa::Isa;
 const PARTS: usize = 16;
 
 /// Weights from which on the parts of a batch share one gradient.
-const WIDE: usize = 1 << 17;
+pub(super) const WIDE: usize = 1 << 17;
 
 /// Pixels that the kernels should have at a time where the weights are many.
 const PIXELS: usize = 64;

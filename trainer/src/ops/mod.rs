@@ -1,9 +1,9 @@
 //! Operations of our own, where candle's are slow on a CPU.
 //!
 //! A feature map of a batch is channels-last (`[batch, h, w, c]`) for the kernels: [`Conv`] and [`Depthwise`] compute
-//! a few images by the micro-kernels of `sweep` and `planes`, [`ConvNorm`] fuses a batch's convolution with the normalisation, residual and activation
-//! that follow it, forward and backward. [`conv2d`] is the convolution as a candle operation on channels-first
-//! tensors, differentiable by candle and at home on any device.
+//! a few images by the micro-kernels of `sweep` and `planes`, [`ConvNorm`] fuses a batch's convolution with the
+//! normalisation, residual and activation that follow it, forward and backward. [`conv2d`] is the convolution as a
+//! candle operation on channels-first tensors, differentiable by candle and at home on any device.
 
 mod conv;
 mod conv2d;
@@ -19,8 +19,11 @@ pub mod layout;
 mod norm;
 mod planes;
 mod pool;
+#[cfg(test)]
+mod pool_tests;
 mod shape_ops;
 mod sweep;
+mod sweep_weights;
 #[cfg(test)]
 mod tests;
 

@@ -75,11 +75,6 @@ impl Pooling {
                 .for_each(|(dx, dy)| average_back(self.isa, &self.plan, dy, dx)),
         }
     }
-
-    /// Whether [`Pooling::backward`] reads the input and the result.
-    pub fn needs_values(&self) -> bool {
-        self.kind == PoolKind::Max
-    }
 }
 
 impl Plan {
