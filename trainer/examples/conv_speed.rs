@@ -1,11 +1,11 @@
-//! Speed of the convolutions of a CIFAR ResNet, forward and backward, in GMAC/s over all threads.
+//! Speed of the convolutions of CIFAR ResNets and of wide networks, forward and backward, in GMAC/s over all threads.
 //!
 //! `cargo run --release -p lrpet-trainer --example conv_speed`
 
 use std::time::Instant;
 
 use lrpet_runtime::model::{Activation, Shape, Window};
-use lrpet_trainer::ops::{Conv, ConvNorm, InputGradient, Isa, Past};
+use lrpet_trainer::ops::{Conv, ConvNorm, Convolution, InputGradient, Isa, Past};
 
 const BATCH: usize = 128;
 
@@ -33,6 +33,16 @@ fn main() {
         (32, 64, 16, 3, 2),
         (64, 64, 8, 3, 1),
         (16, 16, 28, 3, 1),
+        (64, 64, 32, 3, 1),
+        (128, 128, 16, 3, 1),
+        (256, 256, 8, 3, 1),
+        (512, 512, 4, 3, 1),
+        (512, 512, 2, 3, 1),
+        (192, 64, 32, 1, 1),
+        (480, 192, 16, 1, 1),
+        (832, 384, 8, 1, 1),
+        (16, 96, 32, 1, 1),
+        (160, 960, 7, 1, 1),
     ] {
         let window = Window::square(kernel, stride, kernel / 2);
         let conv = Conv::new(Shape::new(c, size, size), n, &window).expect("the window fits");

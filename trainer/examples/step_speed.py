@@ -1,8 +1,11 @@
 """The peer of step_speed.rs: whole training steps of the same networks with PyTorch, channels-last.
 
-Debian's python3-torch: `/usr/bin/python3 trainer/examples/step_speed.py [BATCH] [STEPS] [THREADS]`.
+Debian's python3-torch: `/usr/bin/python3 trainer/examples/step_speed.py [BATCH [STEPS [THREADS [NETWORK CxHxW]...]]]`.
+Rates are by the clock and by CPU time (of no use with several threads: PyTorch's wait busily). The memory is the
+process's since its start: name one network to see its own.
 """
 
+import resource
 import sys
 import time
 
@@ -38,7 +41,7 @@ class Block(nn.Module):
         return torch.relu_(y)
 
 
-def network(channels, blocks, project):
+def cifar_resnet(channels, blocks, project):
     """A CIFAR ResNet with `blocks` blocks a stage, ten classes."""
     layers = [nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
     width = 16
@@ -49,25 +52,161 @@ def network(channels, blocks, project):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
+def conv(inputs, outputs, kernel, stride=1, groups=1, padding=None, act=nn.ReLU):
+    """Convolution, batch normalisation and activation."""
+    padding = kernel // 2 if padding is None else padding
+    layers = [nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*layers, *([act(inplace=True)] if act else []))
+
+
+class Sum(nn.Module):
+    """The sum of a body and a shortcut, with an activation."""
+
+    def __init__(self, body, shortcut=None, relu=False):
+        super().__init__()
+        self.body, self.shortcut, self.relu = body, shortcut, relu
+
+    def forward(self, x):
+        y = self.body(x)
+        y += x if self.shortcut is None else self.shortcut(x)
+        return torch.relu_(y) if self.relu else y
+
+
+class Inception(nn.Module):
+    """Four branches, joined."""
+
+    def __init__(self, inputs, one, three, five, pooled):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [
+                conv(inputs, one, 1),
+                nn.Sequential(conv(inputs, three[0], 1), conv(three[0], three[1], 3)),
+                nn.Sequential(conv(inputs, five[0], 1), conv(five[0], five[1], 3), conv(five[1], five[1], 3)),
+                nn.Sequential(nn.MaxPool2d(3, 1, 1), conv(inputs, pooled, 1)),
+            ]
+        )
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+def head(channels):
+    """Global average pool and ten classes."""
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)]
+
+
+def vgg16_bn(channels):
+    """Thirteen 3x3 convolutions."""
+    layers, width = [], channels
+    for stage in ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)):
+        for outputs in stage:
+            layers.append(conv(width, outputs, 3))
+            width = outputs
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, *head(512))
+
+
+def googlenet(channels):
+    """Nine inception modules behind a 3x3 stem."""
+    layers, width = [conv(channels, 192, 3)], 192
+    stages = (
+        ((64, (96, 128), (16, 32), 32), (128, (128, 192), (32, 96), 64)),
+        (
+            (192, (96, 208), (16, 48), 64),
+            (160, (112, 224), (24, 64), 64),
+            (128, (128, 256), (24, 64), 64),
+            (112, (144, 288), (32, 64), 64),
+            (256, (160, 320), (32, 128), 128),
+        ),
+        ((256, (160, 320), (32, 128), 128), (384, (192, 384), (48, 128), 128)),
+    )
+    for number, stage in enumerate(stages):
+        if number:
+            layers.append(nn.MaxPool2d(3, 2, 1))
+        for widths in stage:
+            layers.append(Inception(width, *widths))
+            width = widths[0] + widths[1][1] + widths[2][1] + widths[3]
+    return nn.Sequential(*layers, *head(width))
+
+
+def mobilenet_v2(channels, full_size):
+    """Seventeen inverted residuals."""
+    layers, width = [conv(channels, 32, 3, 2 if full_size else 1, act=nn.ReLU6)], 32
+    table = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    for stage, (expansion, outputs, blocks, stride) in enumerate(table):
+        for block in range(blocks):
+            step = stride if block == 0 and (full_size or stage != 1) else 1
+            middle = width * expansion
+            body = [conv(width, middle, 1, act=nn.ReLU6)] if expansion != 1 else []
+            body += [conv(middle, middle, 3, step, middle, act=nn.ReLU6), conv(middle, outputs, 1, act=None)]
+            layers.append(Sum(nn.Sequential(*body)) if step == 1 and width == outputs else nn.Sequential(*body))
+            width = outputs
+    return nn.Sequential(*layers, conv(width, 1280, 1, act=nn.ReLU6), *head(1280))
+
+
+def resnet(channels, blocks, bottleneck):
+    """A ResNet for large images."""
+    layers, width = [conv(channels, 64, 7, 2), nn.MaxPool2d(3, 2, 1)], 64
+    for stage, count in enumerate(blocks):
+        middle = 64 << stage
+        outputs = 4 * middle if bottleneck else middle
+        for block in range(count):
+            step = 2 if stage and not block else 1
+            if bottleneck:
+                body = [conv(width, middle, 1), conv(middle, middle, 3, step), conv(middle, outputs, 1, act=None)]
+            else:
+                body = [conv(width, outputs, 3, step), conv(outputs, outputs, 3, act=None)]
+            shortcut = conv(width, outputs, 1, step, act=None) if width != outputs else None
+            layers.append(Sum(nn.Sequential(*body), shortcut, relu=True))
+            width = outputs
+    return nn.Sequential(*layers, *head(width))
+
+
+def ds_cnn(channels):
+    """10x4 stem and four depthwise-separable blocks, for 49x10 inputs."""
+    layers = [nn.ZeroPad2d((1, 1, 4, 5)), conv(channels, 64, (10, 4), 2, padding=0)]
+    for _ in range(4):
+        layers += [conv(64, 64, 3, 1, 64), conv(64, 64, 1)]
+    return nn.Sequential(*layers, *head(64))
+
+
+NETWORKS = {
+    "resnet8": lambda channels: cifar_resnet(channels, 1, True),
+    "resnet20": lambda channels: cifar_resnet(channels, 3, False),
+    "vgg16_bn": vgg16_bn,
+    "googlenet": googlenet,
+    "mobilenet_v2_cifar": lambda channels: mobilenet_v2(channels, False),
+    "mobilenet_v2": lambda channels: mobilenet_v2(channels, True),
+    "resnet18": lambda channels: resnet(channels, (2, 2, 2, 2), False),
+    "resnet50": lambda channels: resnet(channels, (3, 4, 6, 3), True),
+    "ds_cnn": ds_cnn,
+}
+
+
 def main():
-    """Prints images a second: median and best over the steps, after two to warm up."""
-    batch, steps, threads = [int(word) for word in sys.argv[1:]] + [128, 12, 2][len(sys.argv) - 1 :]
+    """Prints images a second: median and best over the steps, after two to warm up, and of CPU time; peak memory."""
+    words = sys.argv[1:]
+    batch, steps, threads = [int(word) for word in words[:3]] + [128, 12, 2][len(words[:3]) :]
     torch.set_num_threads(threads)
-    cases = [("resnet8 1x28x28", 1, 28, 1, True), ("resnet8 3x32x32", 3, 32, 1, True), ("resnet20 3x32x32", 3, 32, 3, False)]
-    for name, channels, size, blocks, project in cases:
-        model = network(channels, blocks, project).to(memory_format=torch.channels_last)
+    cases = words[3:] or ["resnet8", "1x28x28", "resnet8", "3x32x32", "resnet20", "3x32x32"]
+    for name, shape in zip(cases[::2], cases[1::2]):
+        sizes = [int(size) for size in shape.split("x")]
+        model = NETWORKS[name](sizes[0]).to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9, weight_decay=1e-4)
-        images = torch.randn(batch, channels, size, size).to(memory_format=torch.channels_last)
+        images = torch.randn(batch, *sizes).to(memory_format=torch.channels_last)
         labels = torch.randint(0, 10, (batch,))
-        times = []
+        times, busy = [], []
         for _ in range(steps + 2):
-            start = time.perf_counter()
+            start, start_busy = time.perf_counter(), time.process_time()
             optimizer.zero_grad()
             functional.cross_entropy(model(images), labels).backward()
             optimizer.step()
             times.append(time.perf_counter() - start)
-        times = sorted(times[2:])
-        print(f"{name}: median {batch / times[len(times) // 2]:.0f}, best {batch / times[0]:.0f} images/s", flush=True)
+            busy.append(time.process_time() - start_busy)
+        times, busy = sorted(times[2:]), sorted(busy[2:])
+        rates = [batch / seconds for seconds in (times[steps // 2], times[0], busy[steps // 2])]
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
+        print(f"{name} {shape}: {rates[0]:.1f}, {rates[1]:.1f}, {rates[2]:.1f}; peak memory {memory} MB", flush=True)
 
 
 if __name__ == "__main__":

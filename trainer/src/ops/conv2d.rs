@@ -1,12 +1,13 @@
 //! The convolution as a candle operation, differentiable by candle's own backward pass.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
-use lrpet_runtime::model::{self, Activation, Window};
+use lrpet_runtime::model::{self, Window};
 use rayon::prelude::*;
 
 use super::conv::Conv;
-use super::conv_norm::{ConvNorm, InputGradient};
+use super::convolution::Convolution;
 use super::frame::with_scratch;
+use super::gradients::{InputGradient, gradients};
 use super::isa::Isa;
 use super::layout::{to_channels_first, to_channels_last, with_values};
 
@@ -45,7 +46,7 @@ struct Conv2d {
 }
 
 impl Conv2d {
-    fn plan(&self, x: &[usize], weight: &[usize]) -> Result<ConvNorm> {
+    fn plan(&self, x: &[usize], weight: &[usize]) -> Result<Conv> {
         let (&[_, c, h, w], &[n, inner, kh, kw]) = (x, weight) else {
             bail!("conv2d: expected an input and weights of 4 axes, got {x:?} and {weight:?}");
         };
@@ -57,7 +58,7 @@ impl Conv2d {
             Conv::new(model::Shape::new(c.ok()?, h.ok()?, w.ok()?), n, &self.window)
         });
         match conv {
-            Some(conv) => Ok(ConvNorm::new(conv, Activation::None, Isa::best())),
+            Some(conv) => Ok(conv),
             None => bail!("conv2d: {:?} does not fit an input of shape {x:?}", self.window),
         }
     }
@@ -83,9 +84,9 @@ impl CustomOp2 for Conv2d {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let op = self.plan(l1.dims(), l2.dims())?;
+        let conv = self.plan(l1.dims(), l2.dims())?;
         let (x, weight) = (values(s1, l1)?, values(s2, l2)?);
-        let conv = op.conv();
+        let frame_map = conv.geometry().input_frame;
         let [oh, ow, n] = conv.output();
         let (batch, input, output) = (l1.dims()[0], conv.input_len(), conv.output_len());
         let channels = l1.dims()[1];
@@ -94,9 +95,9 @@ impl CustomOp2 for Conv2d {
         let mut result = vec![0.0; batch * output];
         (result.par_chunks_exact_mut(output), x.par_chunks_exact(input)).into_par_iter().for_each(
             |(result, x)| {
-                with_scratch([input, conv.input_frame_len(), output], |[last, frame, y]| {
+                with_scratch([input, frame_map.len(), output], |[last, frame, y]| {
                     to_channels_last(x, channels, last);
-                    conv.frame_input(last, frame);
+                    frame_map.fill(last, frame);
                     conv.forward(Isa::best(), frame, &packed, y);
                     to_channels_first(y, n, result);
                 });
@@ -115,8 +116,7 @@ impl CustomOp2 for Conv2d {
         if grad.dtype() != DType::F32 {
             bail!("conv2d: gradients must be f32");
         }
-        let op = self.plan(x.dims(), weight.dims())?;
-        let conv = op.conv();
+        let conv = self.plan(x.dims(), weight.dims())?;
         let (channels, n) = (x.dim(1)?, weight.dim(0)?);
         let transposed = |tensor: &Tensor, channels, length: usize| {
             with_values(tensor, |values| {
@@ -133,7 +133,7 @@ impl CustomOp2 for Conv2d {
         let image = |image: usize, to: &mut [f32]| to.copy_from_slice(&slope[image * output..][..output]);
         let dw = with_values(weight, |weight| {
             let dx = InputGradient::Write(&mut dx);
-            op.convolution_gradients(&last, weight, image, dx, &mut Vec::new())
+            gradients(&conv, Isa::best(), &last, weight, image, dx, &mut Vec::new())
         })?;
         let mut first = last;
         (first.par_chunks_exact_mut(input), dx.par_chunks_exact(input))

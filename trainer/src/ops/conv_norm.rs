@@ -4,27 +4,24 @@
 //! right after its convolution, and the backward pass makes the gradient behind the normalisation image by image and
 //! uses it at once for both gradients of the convolution: it never goes to memory.
 //!
-//! Images are split among threads; sums over images are made in one order that depends only on the batch, so results
-//! do not depend on the number of threads.
+//! A convolution without normalisation has a bias instead.
 
 use lrpet_runtime::model::Activation;
 use rayon::prelude::*;
 
-use super::conv::Conv;
+use super::convolution::Convolution;
 use super::frame::with_scratch;
+use super::gradients::{InputGradient, block, gradients};
 use super::isa::Isa;
 use super::norm::{self, Affine, Backward, Moments};
 
 /// Added to the variance under the root (the default of PyTorch's BatchNorm2d).
 pub const EPSILON: f64 = 1e-5;
 
-/// Parts that a batch is split into where each part needs a weight gradient of its own.
-const PARTS: usize = 16;
-
 /// The operation; all feature maps are channels-last, batch first.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ConvNorm {
-    conv: Conv,
+    conv: Box<dyn Convolution>,
     activation: Activation,
     isa: Isa,
 }
@@ -54,25 +51,15 @@ pub struct ParameterGradients {
     pub beta: Vec<f32>,
 }
 
-/// Where the gradient of the input goes.
-pub enum InputGradient<'a> {
-    /// Not wanted.
-    Skip,
-    /// Written.
-    Write(&'a mut [f32]),
-    /// Added to what is there.
-    Add(&'a mut [f32]),
-}
-
 impl ConvNorm {
     /// The operation around `conv`, for the instruction set `isa`.
-    pub fn new(conv: Conv, activation: Activation, isa: Isa) -> Self {
-        ConvNorm { conv, activation, isa }
+    pub fn new(conv: impl Convolution + 'static, activation: Activation, isa: Isa) -> Self {
+        ConvNorm { conv: Box::new(conv), activation, isa }
     }
 
     /// The convolution.
-    pub fn conv(&self) -> &Conv {
-        &self.conv
+    pub fn conv(&self) -> &dyn Convolution {
+        &*self.conv
     }
 
     fn packed(&self, weight: &[f32]) -> Vec<f32> {
@@ -81,28 +68,34 @@ impl ConvNorm {
         packed
     }
 
-    fn channels(&self) -> usize {
+    /// Channels of the result.
+    pub fn channels(&self) -> usize {
         self.conv.output()[2]
     }
 
-    fn forward_image(&self, x: &[f32], packed: &[f32], y: &mut [f32]) {
-        with_scratch([self.conv.input_frame_len()], |[frame]| {
-            self.conv.frame_input(x, frame);
-            self.conv.forward(self.isa, frame, packed, y);
+    /// A few images.
+    fn forward(&self, x: &[f32], packed: &[f32], y: &mut [f32]) {
+        let images = y.len() / self.conv.output_len();
+        let frame = &self.conv.geometry().input_frame;
+        with_scratch([images * frame.len()], |[frames]| {
+            frame.fill_all(x, frames);
+            self.conv.forward(self.isa, frames, packed, y);
         });
     }
 
     /// Convolution of a batch with its statistics: writes `y`.
     pub fn convolve(&self, x: &[f32], weight: &[f32], y: &mut [f32]) -> Moments {
         let packed = self.packed(weight);
-        let (channels, length) = (self.channels(), self.conv.output_len());
+        let (channels, length, block) = (self.channels(), self.conv.output_len(), block(self.conv()));
         let mut images = vec![0.0; y.len() / length * 2 * channels];
-        (y.par_chunks_exact_mut(length), x.par_chunks_exact(self.conv.input_len()))
+        (y.par_chunks_mut(block * length), x.par_chunks(block * self.conv.input_len()))
             .into_par_iter()
-            .zip(images.par_chunks_exact_mut(2 * channels))
+            .zip(images.par_chunks_mut(block * 2 * channels))
             .for_each(|((y, x), moments)| {
-                self.forward_image(x, &packed, y);
-                norm::image_moments(self.isa, y, channels, moments);
+                self.forward(x, &packed, y);
+                for (y, moments) in y.chunks_exact(length).zip(moments.chunks_exact_mut(2 * channels)) {
+                    norm::image_moments(self.isa, y, channels, moments);
+                }
             });
         norm::join_moments(&images, channels, length / channels)
     }
@@ -139,15 +132,17 @@ impl ConvNorm {
     ) {
         let packed = self.packed(weight);
         let affine = Affine::new(scale, shift);
-        let length = self.conv.output_len();
-        (z.par_chunks_exact_mut(length), x.par_chunks_exact(self.conv.input_len()))
+        let (length, block) = (self.conv.output_len(), block(self.conv()));
+        (z.par_chunks_mut(block * length), x.par_chunks(block * self.conv.input_len()))
             .into_par_iter()
             .enumerate()
-            .for_each(|(image, (z, x))| {
-                let residual = residual.map(|residual| &residual[image * length..][..length]);
-                with_scratch([self.conv.input_frame_len(), length], |[frame, y]| {
-                    self.conv.frame_input(x, frame);
-                    self.conv.forward(self.isa, frame, &packed, y);
+            .for_each(|(index, (z, x))| {
+                let residual = residual.map(|residual| &residual[index * block * length..][..z.len()]);
+                let frame = &self.conv.geometry().input_frame;
+                let images = z.len() / length;
+                with_scratch([images * frame.len(), z.len()], |[frames, y]| {
+                    frame.fill_all(x, frames);
+                    self.conv.forward(self.isa, frames, &packed, y);
                     affine.apply(self.isa, y, residual, self.activation, z);
                 });
             });
@@ -194,8 +189,42 @@ impl ConvNorm {
             let range = image * length..(image + 1) * length;
             back.apply(self.isa, &dz[range.clone()], &past.y[range], act, to);
         };
-        let weight_gradient = self.convolution_gradients(past.x, weight, slope, dx, partial);
-        ParameterGradients { weight: weight_gradient, gamma: gamma_gradient, beta: beta_gradient }
+        let weight = self.convolution_gradients(past.x, weight, slope, dx, partial);
+        ParameterGradients { weight, gamma: gamma_gradient, beta: beta_gradient }
+    }
+
+    /// The backward pass of act(convolution + bias + residual) from `dz`, the gradient of the result `z` (read only
+    /// where there is an activation). `dz` leaves as the gradient before the activation, which is the residual's. Returns the gradients of weights and bias;
+    /// `partial` is scratch, resized as needed.
+    pub fn backward_biased(
+        &self,
+        x: &[f32],
+        z: &[f32],
+        weight: &[f32],
+        dz: &mut [f32],
+        dx: InputGradient,
+        partial: &mut Vec<f32>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let (channels, length) = (self.channels(), self.conv.output_len());
+        let mut images = vec![0.0; dz.len() / length * channels];
+        (dz.par_chunks_exact_mut(length), images.par_chunks_exact_mut(channels))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(image, (dz, sums))| {
+                if self.activation != Activation::None {
+                    norm::mask(self.isa, &z[image * length..][..length], self.activation, dz);
+                }
+                norm::channel_sums(self.isa, dz, sums);
+            });
+        let mut bias = vec![0.0; channels];
+        for image in images.chunks_exact(channels) {
+            for (sum, value) in bias.iter_mut().zip(image) {
+                *sum += value;
+            }
+        }
+        let slope = |image: usize, to: &mut [f32]| to.copy_from_slice(&dz[image * length..][..length]);
+        let weight = self.convolution_gradients(x, weight, slope, dx, partial);
+        (weight, bias.into_iter().map(|sum| sum as f32).collect())
     }
 
     /// Both gradients of the convolution over a batch; `slope` writes the gradient of one image's result.
@@ -207,58 +236,6 @@ impl ConvNorm {
         dx: InputGradient,
         partial: &mut Vec<f32>,
     ) -> Vec<f32> {
-        let conv = &self.conv;
-        let (dx, accumulate) = match dx {
-            InputGradient::Skip => (None, false),
-            InputGradient::Write(dx) => (Some(dx), false),
-            InputGradient::Add(dx) => (Some(dx), true),
-        };
-        let mut transposed = vec![0.0; if dx.is_some() { conv.packed_transposed_len() } else { 0 }];
-        if dx.is_some() {
-            conv.pack_transposed(self.isa, weight, &mut transposed);
-        }
-        let batch = x.len() / conv.input_len();
-        let share = batch.div_ceil(PARTS).max(1);
-        let parts = batch.div_ceil(share);
-        let mut dx_parts: Vec<Option<&mut [f32]>> = match dx {
-            Some(dx) => dx.chunks_mut(share * conv.input_len()).map(Some).collect(),
-            None => (0..parts).map(|_| None).collect(),
-        };
-        let packed_len = conv.packed_len();
-        partial.clear();
-        partial.resize(parts * packed_len, 0.0);
-        (
-            partial.par_chunks_exact_mut(packed_len),
-            dx_parts.par_iter_mut(),
-            x.par_chunks(share * conv.input_len()),
-        )
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(part, (partial, dx, x))| {
-                let lens = [conv.output_len(), conv.input_frame_len(), conv.slope_frame_len()];
-                with_scratch(lens, |[dy, input_frame, slope_frame]| {
-                    for (image, x) in x.chunks_exact(conv.input_len()).enumerate() {
-                        slope(part * share + image, dy);
-                        conv.frame_slope(dy, slope_frame);
-                        if let Some(dx) = dx {
-                            let dx = &mut dx[image * conv.input_len()..][..conv.input_len()];
-                            conv.input_gradient(self.isa, slope_frame, &transposed, dx, accumulate);
-                        }
-                        conv.frame_input(x, input_frame);
-                        conv.weight_gradient(self.isa, input_frame, slope_frame, partial);
-                    }
-                });
-            });
-        let (total, others) = partial.split_at_mut(packed_len.min(parts * packed_len));
-        for other in others.chunks_exact(packed_len) {
-            for (sum, value) in total.iter_mut().zip(other) {
-                *sum += *value;
-            }
-        }
-        let mut gradient = vec![0.0; conv.weight_len()];
-        if parts > 0 {
-            conv.unpack(self.isa, total, &mut gradient);
-        }
-        gradient
+        gradients(self.conv(), self.isa, x, weight, slope, dx, partial)
     }
 }

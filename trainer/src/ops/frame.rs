@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::lanes::LANES;
+use super::sweep::Pitch;
 
 /// A zero-bordered copy of a channels-last feature map. The border may be cropped: a window that never reaches the
 /// last rows or columns of the map leaves them out.
@@ -24,6 +25,21 @@ impl Frame {
     /// Values of the copy.
     pub(super) fn len(&self) -> usize {
         self.rows * self.cols * self.pixel
+    }
+
+    /// Distances between its pixels.
+    pub(super) fn pitch(&self) -> Pitch {
+        Pitch { pixel: self.pixel, row: self.cols * self.pixel, image: self.len() }
+    }
+
+    /// Copies whole batches of maps and writes the borders.
+    ///
+    /// # Panics
+    /// Where `to` is shorter than the copies of `from`.
+    pub(super) fn fill_all(&self, from: &[f32], to: &mut [f32]) {
+        for (from, to) in from.chunks_exact(self.map.iter().product()).zip(to.chunks_exact_mut(self.len())) {
+            self.fill(from, to);
+        }
     }
 
     /// Copies the map `from` and writes the border.

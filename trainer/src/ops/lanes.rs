@@ -32,27 +32,10 @@ pub(super) unsafe trait Lanes {
     /// a·b + c in every lane.
     unsafe fn fma(a: Self::Reg, b: Self::Reg, c: Self::Reg) -> Self::Reg;
 
-    /// The first `count` < 16 lanes; the others are zero.
-    #[inline(always)]
-    unsafe fn load_some(from: *const f32, count: usize) -> Self::Reg {
-        let mut all = [0f32; LANES];
-        // SAFETY: `from` is valid for `count` values by the trait's contract, `all` holds more.
-        unsafe {
-            core::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), count);
-            Self::load(all.as_ptr())
-        }
-    }
-
-    /// Writes the first `count` < 16 lanes.
-    #[inline(always)]
-    unsafe fn store_some(to: *mut f32, value: Self::Reg, count: usize) {
-        let mut all = [0f32; LANES];
-        // SAFETY: `to` is valid for `count` values by the trait's contract, `all` holds more.
-        unsafe {
-            Self::store(all.as_mut_ptr(), value);
-            core::ptr::copy_nonoverlapping(all.as_ptr(), to, count);
-        }
-    }
+    /// The first `count` ≤ 16 lanes; the others are zero.
+    unsafe fn load_some(from: *const f32, count: usize) -> Self::Reg;
+    /// Writes the first `count` ≤ 16 lanes.
+    unsafe fn store_some(to: *mut f32, value: Self::Reg, count: usize);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -94,6 +77,20 @@ mod x86 {
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
             unsafe { _mm512_fmadd_ps(a, b, c) }
         }
+        #[inline(always)]
+        unsafe fn load_some(from: *const f32, count: usize) -> __m512 {
+            unsafe { _mm512_maskz_loadu_ps(first_lanes(count), from) }
+        }
+        #[inline(always)]
+        unsafe fn store_some(to: *mut f32, value: __m512, count: usize) {
+            unsafe { _mm512_mask_storeu_ps(to, first_lanes(count), value) }
+        }
+    }
+
+    /// The mask of the first `count` ≤ 16 lanes.
+    #[inline(always)]
+    fn first_lanes(count: usize) -> u16 {
+        ((1u32 << count) - 1) as u16
     }
 
     /// Two 256-bit registers; 6 tiles of them, two for weights and one broadcast value fill 15 of 16 registers.
@@ -128,6 +125,32 @@ mod x86 {
         #[inline(always)]
         unsafe fn fma(a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
             unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+        }
+        #[inline(always)]
+        unsafe fn load_some(from: *const f32, count: usize) -> [__m256; 2] {
+            unsafe {
+                let [low, high] = masks(count);
+                [_mm256_maskload_ps(from, low), _mm256_maskload_ps(from.wrapping_add(8), high)]
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_some(to: *mut f32, value: [__m256; 2], count: usize) {
+            unsafe {
+                let [low, high] = masks(count);
+                _mm256_maskstore_ps(to, low, value[0]);
+                _mm256_maskstore_ps(to.wrapping_add(8), high, value[1]);
+            }
+        }
+    }
+
+    /// The masks of the first `count` ≤ 16 lanes of two registers.
+    #[inline(always)]
+    unsafe fn masks(count: usize) -> [__m256i; 2] {
+        unsafe {
+            let count = _mm256_set1_epi32(count as i32);
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let upper = _mm256_add_epi32(lanes, _mm256_set1_epi32(8));
+            [_mm256_cmpgt_epi32(count, lanes), _mm256_cmpgt_epi32(count, upper)]
         }
     }
 }
@@ -165,5 +188,15 @@ unsafe impl Lanes for Portable {
             c[lane] += a[lane] * b[lane];
         }
         c
+    }
+    #[inline(always)]
+    unsafe fn load_some(from: *const f32, count: usize) -> [f32; LANES] {
+        let mut all = [0f32; LANES];
+        unsafe { core::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), count) };
+        all
+    }
+    #[inline(always)]
+    unsafe fn store_some(to: *mut f32, value: [f32; LANES], count: usize) {
+        unsafe { core::ptr::copy_nonoverlapping(value.as_ptr(), to, count) };
     }
 }

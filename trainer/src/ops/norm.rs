@@ -62,19 +62,25 @@ macro_rules! for_activation {
 pub(super) fn image_moments(isa: Isa, image: &[f32], channels: usize, moments: &mut [f64]) {
     let pixels = (image.len() / channels) as f64;
     let (means, squares) = moments.split_at_mut(channels);
-    let mut sums = vec![0.0; period(channels)];
-    add_up(isa, image, &mut sums);
-    for (mean, sum) in means.iter_mut().zip(fold(&sums, channels)) {
-        *mean = sum / pixels;
+    channel_sums(isa, image, means);
+    for mean in means.iter_mut() {
+        *mean /= pixels;
     }
     // Deviations are taken from the rounded mean; the correction makes the sum exact for the true one.
     let centre = spread(means.iter().map(|mean| *mean as f32));
-    sums.fill(0.0);
+    let mut sums = vec![0.0; period(channels)];
     add_up_squares(isa, image, &centre, &mut sums);
     for (channel, sum) in fold(&sums, channels).into_iter().enumerate() {
         let error = means[channel] - f64::from(centre[channel]);
         squares[channel] = (sum - pixels * error * error).max(0.0);
     }
+}
+
+/// Sum of each channel over the pixels of one image.
+pub(super) fn channel_sums(isa: Isa, image: &[f32], sums: &mut [f64]) {
+    let mut periods = vec![0.0; period(sums.len())];
+    add_up(isa, image, &mut periods);
+    sums.copy_from_slice(&fold(&periods, sums.len()));
 }
 
 /// Mean and biased variance of each channel over a batch.
@@ -273,6 +279,17 @@ multiversion! {
                 for i in 0..y.len().min(to.len()).min(residual.len()) {
                     to[i] = f(y[i] * scale[i] + shift[i] + residual[i]);
                 }
+            }
+        })
+    }
+}
+
+multiversion! {
+    /// act(a + b), elementwise.
+    pub(super) fn add(a: &[f32], b: &[f32], act: Activation, sum: &mut [f32]) {
+        for_activation!(act, |x| x, relu, relu6, |f| {
+            for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
+                *sum = f(*a + *b);
             }
         })
     }

@@ -1,7 +1,11 @@
-//! Operations without weights on channels-last feature maps: the parameter-free shortcut and the global average pool.
+//! Operations without weights on channels-last feature maps: the parameter-free shortcut, concatenation of channels,
+//! sums and the global average pool.
 
-use lrpet_runtime::model::Shape;
+use lrpet_runtime::model::{Activation, Shape};
 use rayon::prelude::*;
+
+use super::isa::Isa;
+use super::norm;
 
 /// The option-A shortcut of CIFAR ResNets: every `stride`-th pixel of each axis, new zero channels around the old
 /// ones, half of them (rounded down) before.
@@ -53,10 +57,80 @@ impl PadShortcut {
     }
 }
 
-/// Mean over the pixels of each channel: `[batch, pixels, channels]` to `[batch, channels]`.
-pub fn global_average_pool(x: &[f32], pixels: usize, channels: usize) -> Vec<f32> {
-    let mut means = vec![0.0; x.len() / pixels];
-    for (means, image) in means.chunks_exact_mut(channels).zip(x.chunks_exact(pixels * channels)) {
+/// Joins the channels of feature maps of one height and width, in order.
+#[derive(Clone, Debug)]
+pub struct Concat {
+    /// Channels of the inputs.
+    channels: Vec<usize>,
+}
+
+impl Concat {
+    /// Of inputs with so many channels.
+    pub fn new(channels: Vec<usize>) -> Self {
+        Concat { channels }
+    }
+
+    /// First and last channel of input `index` in the result.
+    fn range(&self, index: usize) -> std::ops::Range<usize> {
+        let first = self.channels[..index].iter().sum();
+        first..first + self.channels[index]
+    }
+
+    fn total(&self) -> usize {
+        self.channels.iter().sum()
+    }
+
+    /// Writes the channels of input `index` of a batch.
+    pub fn forward(&self, index: usize, x: &[f32], y: &mut [f32]) {
+        let (range, total) = (self.range(index), self.total());
+        let pixels = y.par_chunks_exact_mut(total).with_min_len(PIXELS);
+        (pixels, x.par_chunks_exact(range.len()))
+            .into_par_iter()
+            .for_each(|(y, x)| y[range.clone()].copy_from_slice(x));
+    }
+
+    /// Writes the gradient of input `index`, or adds it where `accumulate` is set.
+    pub fn backward(&self, index: usize, dy: &[f32], dx: &mut [f32], accumulate: bool) {
+        let (range, total) = (self.range(index), self.total());
+        let pixels = dx.par_chunks_exact_mut(range.len()).with_min_len(PIXELS);
+        (pixels, dy.par_chunks_exact(total)).into_par_iter().for_each(|(dx, dy)| {
+            let dy = &dy[range.clone()];
+            if accumulate {
+                dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += *dy);
+            } else {
+                dx.copy_from_slice(dy);
+            }
+        });
+    }
+}
+
+/// Fewest pixels that are worth another thread.
+const PIXELS: usize = 256;
+
+/// Fewest values that are worth another thread.
+const VALUES: usize = 1 << 14;
+
+/// act(a + b), elementwise.
+pub fn add(a: &[f32], b: &[f32], activation: Activation, sum: &mut [f32]) {
+    (sum.par_chunks_mut(VALUES), a.par_chunks(VALUES), b.par_chunks(VALUES))
+        .into_par_iter()
+        .for_each(|(sum, a, b)| norm::add(Isa::best(), a, b, activation, sum));
+}
+
+/// Turns the gradient of the result `z` of an activation into that of what it was applied to.
+pub fn mask(z: &[f32], activation: Activation, dz: &mut [f32]) {
+    if activation != Activation::None {
+        (dz.par_chunks_mut(VALUES), z.par_chunks(VALUES))
+            .into_par_iter()
+            .for_each(|(dz, z)| norm::mask(Isa::best(), z, activation, dz));
+    }
+}
+
+/// Mean over the pixels of each channel of a batch: `[batch, pixels, channels]` to `[batch, channels]`.
+pub fn global_average_pool(x: &[f32], pixels: usize, channels: usize, means: &mut [f32]) {
+    let images = x.par_chunks_exact(pixels * channels);
+    (means.par_chunks_exact_mut(channels), images).into_par_iter().for_each(|(means, image)| {
+        means.fill(0.0);
         for pixel in image.chunks_exact(channels) {
             for (mean, value) in means.iter_mut().zip(pixel) {
                 *mean += *value;
@@ -65,17 +139,17 @@ pub fn global_average_pool(x: &[f32], pixels: usize, channels: usize) -> Vec<f32
         for mean in means {
             *mean /= pixels as f32;
         }
-    }
-    means
+    });
 }
 
 /// The gradient of [`global_average_pool`]'s input: each channel's share spread over its pixels.
 pub fn global_average_pool_backward(dy: &[f32], pixels: usize, channels: usize, dx: &mut [f32]) {
-    for (dy, image) in dy.chunks_exact(channels).zip(dx.chunks_exact_mut(pixels * channels)) {
+    let images = dx.par_chunks_exact_mut(pixels * channels);
+    (dy.par_chunks_exact(channels), images).into_par_iter().for_each(|(dy, image)| {
         for pixel in image.chunks_exact_mut(channels) {
             for (dx, dy) in pixel.iter_mut().zip(dy) {
                 *dx = *dy / pixels as f32;
             }
         }
-    }
+    });
 }

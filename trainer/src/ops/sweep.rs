@@ -1,4 +1,4 @@
-//! The two micro-kernels of a convolution and their walk over one image.
+//! The micro-kernel of a convolution and its walk over a few images.
 //!
 //! Feature maps are channels-last. Vector lanes hold output channels; one input value is broadcast against them, so
 //! stride, padding and odd widths cost nothing but a different address. A convolution in a padded image is a few
@@ -19,9 +19,18 @@ pub(super) struct Pitch {
     pub pixel: usize,
     /// From one row to the next.
     pub row: usize,
+    /// From one image to the next.
+    pub image: usize,
 }
 
-/// One pass of a kernel over one padded image.
+impl Pitch {
+    /// Values from the first pixel of the first image to the last one's of `images` images of `rows` × `cols`.
+    pub(super) fn extent(&self, images: usize, rows: usize, cols: usize) -> usize {
+        (images - 1) * self.image + (rows - 1) * self.row + (cols - 1) * self.pixel
+    }
+}
+
+/// One pass of a kernel over padded images.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sweep {
     /// Runs of a window (kernel rows).
@@ -47,20 +56,12 @@ impl Sweep {
         self.runs * self.run_len * whole(self.channels)
     }
 
-    /// Values that a walk over the padded input reaches.
-    fn input_extent(&self) -> usize {
-        (self.rows - 1) * self.input.row
-            + (self.cols - 1) * self.input.pixel
-            + (self.runs - 1) * self.run_pitch
-            + self.run_len
+    /// Values that a walk over the padded input of `images` images reaches.
+    pub(super) fn input_extent(&self, images: usize) -> usize {
+        self.input.extent(images, self.rows, self.cols) + (self.runs - 1) * self.run_pitch + self.run_len
     }
 
-    /// Values that a walk over the result reaches when each pixel has `channels` values.
-    fn output_extent(&self, channels: usize) -> usize {
-        (self.rows - 1) * self.output.row + (self.cols - 1) * self.output.pixel + channels
-    }
-
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.rows == 0 || self.cols == 0 || self.runs == 0 || self.run_len == 0 || self.channels == 0
     }
 }
@@ -79,7 +80,7 @@ pub(super) fn groups(isa: Isa, channels: usize) -> impl Iterator<Item = (usize, 
     (0..vectors).step_by(across).map(move |first| (first * LANES, across.min(vectors - first)))
 }
 
-/// The result's pixels: `y[pixel, n] = (y[pixel, n]) + Σ weights[tap, n] · x[pixel + tap]`, with the old value where
+/// The result's pixels of `images` images: `y[pixel, n] = (y[pixel, n]) + Σ weights[tap, n] · x[pixel + tap]`, with the old value where
 /// `accumulate` is set. `weights` are packed as `[group][run][run_len][lanes of the group]`.
 ///
 /// # Panics
@@ -87,86 +88,63 @@ pub(super) fn groups(isa: Isa, channels: usize) -> impl Iterator<Item = (usize, 
 pub(super) fn correlate(
     isa: Isa,
     sweep: &Sweep,
+    images: usize,
     x: &[f32],
     weights: &[f32],
     y: &mut [f32],
     accumulate: bool,
 ) {
-    if sweep.is_empty() {
+    if sweep.is_empty() || images == 0 {
         return;
     }
-    assert!(x.len() >= sweep.input_extent(), "padded input is too short for the sweep");
-    assert!(y.len() >= sweep.output_extent(sweep.channels), "result is too short for the sweep");
+    assert!(x.len() >= sweep.input_extent(images), "padded input is too short for the sweep");
+    let extent = sweep.output.extent(images, sweep.rows, sweep.cols) + sweep.channels;
+    assert!(y.len() >= extent, "result is too short for the sweep");
     assert!(weights.len() >= sweep.packed_len(), "packed weights are too short for the sweep");
     let (x, weights, y) = (x.as_ptr(), weights.as_ptr(), y.as_mut_ptr());
     // SAFETY: the extents were just checked against the slices; the kind was detected on this machine.
     unsafe {
         match isa.kind() {
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => correlate_avx512(sweep, x, weights, y, accumulate),
+            Kind::Avx512 => correlate_avx512(sweep, images, x, weights, y, accumulate),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => correlate_avx2(sweep, x, weights, y, accumulate),
-            Kind::Portable => correlate_with::<Portable>(sweep, x, weights, y, accumulate),
-        }
-    }
-}
-
-/// The weights' gradient: `gradient[tap, n] += Σ_pixels x[pixel + tap] · dy[pixel, n]`, packed like the weights.
-/// Each pixel of `dy` must have whole vectors of channels.
-///
-/// # Panics
-/// Where a slice is shorter than the sweep's extent.
-pub(super) fn correlate_weights(isa: Isa, sweep: &Sweep, x: &[f32], dy: &[f32], gradient: &mut [f32]) {
-    if sweep.is_empty() {
-        return;
-    }
-    assert!(x.len() >= sweep.input_extent(), "padded input is too short for the sweep");
-    assert!(dy.len() >= sweep.output_extent(whole(sweep.channels)), "gradient is too short for the sweep");
-    assert!(gradient.len() >= sweep.packed_len(), "packed weights are too short for the sweep");
-    let (x, dy, gradient) = (x.as_ptr(), dy.as_ptr(), gradient.as_mut_ptr());
-    // SAFETY: the extents were just checked against the slices; the kind was detected on this machine.
-    unsafe {
-        match isa.kind() {
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => weights_avx512(sweep, x, dy, gradient),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => weights_avx2(sweep, x, dy, gradient),
-            Kind::Portable => weights_with::<Portable>(sweep, x, dy, gradient),
+            Kind::Avx2 => correlate_avx2(sweep, images, x, weights, y, accumulate),
+            Kind::Portable => correlate_with::<Portable>(sweep, images, x, weights, y, accumulate),
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
-unsafe fn correlate_avx512(s: &Sweep, x: *const f32, w: *const f32, y: *mut f32, accumulate: bool) {
+unsafe fn correlate_avx512(
+    s: &Sweep,
+    images: usize,
+    x: *const f32,
+    w: *const f32,
+    y: *mut f32,
+    accumulate: bool,
+) {
     // SAFETY: the caller's contract, passed on.
-    unsafe { correlate_with::<Avx512>(s, x, w, y, accumulate) }
+    unsafe { correlate_with::<Avx512>(s, images, x, w, y, accumulate) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn correlate_avx2(s: &Sweep, x: *const f32, w: *const f32, y: *mut f32, accumulate: bool) {
+unsafe fn correlate_avx2(
+    s: &Sweep,
+    images: usize,
+    x: *const f32,
+    w: *const f32,
+    y: *mut f32,
+    accumulate: bool,
+) {
     // SAFETY: the caller's contract, passed on.
-    unsafe { correlate_with::<Avx2>(s, x, w, y, accumulate) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
-unsafe fn weights_avx512(s: &Sweep, x: *const f32, dy: *const f32, gradient: *mut f32) {
-    // SAFETY: the caller's contract, passed on.
-    unsafe { weights_with::<Avx512>(s, x, dy, gradient) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn weights_avx2(s: &Sweep, x: *const f32, dy: *const f32, gradient: *mut f32) {
-    // SAFETY: the caller's contract, passed on.
-    unsafe { weights_with::<Avx2>(s, x, dy, gradient) }
+    unsafe { correlate_with::<Avx2>(s, images, x, w, y, accumulate) }
 }
 
 /// Splits `total` into the fewest parts of at most `most`, as even as can be; yields (start, length).
 #[inline(always)]
-fn even_parts(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn even_parts(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let parts = total.div_ceil(most);
     (0..parts).map(move |part| {
         let start = part * total / parts;
@@ -183,32 +161,93 @@ macro_rules! instance {
         }
     };
 }
+pub(super) use instance;
 
-/// [`correlate`] on one instruction set.
+/// Where the pixels of a tile begin, in the padded input and in the result.
+#[derive(Clone, Copy)]
+struct Pixel {
+    x: usize,
+    y: usize,
+}
+
+/// Walks over the pixels of all images in order.
+struct Walk<'a> {
+    s: &'a Sweep,
+    at: Pixel,
+    row: Pixel,
+    image: Pixel,
+    /// Columns and rows left, this one among them.
+    cols: usize,
+    rows: usize,
+}
+
+impl<'a> Walk<'a> {
+    #[inline(always)]
+    fn new(s: &'a Sweep) -> Self {
+        let start = Pixel { x: 0, y: 0 };
+        Walk { s, at: start, row: start, image: start, cols: s.cols, rows: s.rows }
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Pixel {
+        let (now, s) = (self.at, self.s);
+        let step = |from: Pixel, x: usize, y: usize| Pixel { x: from.x + x, y: from.y + y };
+        self.cols -= 1;
+        if self.cols > 0 {
+            self.at = step(now, s.input.pixel, s.output.pixel);
+        } else {
+            self.cols = s.cols;
+            self.rows -= 1;
+            if self.rows > 0 {
+                self.row = step(self.row, s.input.row, s.output.row);
+            } else {
+                self.rows = s.rows;
+                self.image = step(self.image, s.input.image, s.output.image);
+                self.row = self.image;
+            }
+            self.at = self.row;
+        }
+        now
+    }
+}
+
+/// Most pixels of a tile on any instruction set.
+const MOST_PIXELS: usize = 12;
+
+/// [`correlate`] on one instruction set. The weights of a group of channels stay in the caches while all images pass.
 ///
 /// # Safety
 /// The machine has the instructions of `L`, and the pointers are valid for the extents of the sweep.
 #[inline(always)]
-unsafe fn correlate_with<L: Lanes>(s: &Sweep, x: *const f32, w: *const f32, y: *mut f32, accumulate: bool) {
+unsafe fn correlate_with<L: Lanes>(
+    s: &Sweep,
+    images: usize,
+    x: *const f32,
+    w: *const f32,
+    y: *mut f32,
+    accumulate: bool,
+) {
     let taps = s.runs * s.run_len;
     let vectors = whole(s.channels) / LANES;
     let mut first = 0;
     while first < vectors {
         let across = L::ACROSS.min(vectors - first);
         let lanes = s.channels - first * LANES;
+        let mut walk = Walk::new(s);
+        let mut pixels = [Pixel { x: 0, y: 0 }; MOST_PIXELS];
         // SAFETY: offsets stay within the extents, by the caller's contract.
         unsafe {
             let w = w.add(first * LANES * taps);
-            for row in 0..s.rows {
-                for (col, pixels) in even_parts(s.cols, L::PIXELS[across - 1]) {
-                    let x = x.add(row * s.input.row + col * s.input.pixel);
-                    let y = y.add(row * s.output.row + col * s.output.pixel + first * LANES);
-                    let args = Tile { s, x, w, y, lanes, accumulate };
-                    if across == 1 {
-                        instance!(pixels, L::PIXELS[0], pixel_tile, L, 1, (args), [1 2 3 4 5 6 7 8 9 10 11 12]);
-                    } else {
-                        instance!(pixels, L::PIXELS[1], pixel_tile, L, 2, (args), [1 2 3 4 5 6 7 8 9 10 11 12]);
-                    }
+            let y = y.add(first * LANES);
+            for (_, count) in even_parts(images * s.rows * s.cols, L::PIXELS[across - 1]) {
+                for pixel in &mut pixels[..count] {
+                    *pixel = walk.next();
+                }
+                let args = Tile { s, x, w, y, pixels: &pixels, lanes, accumulate };
+                if across == 1 {
+                    instance!(count, L::PIXELS[0], pixel_tile, L, 1, (args), [1 2 3 4 5 6 7 8 9 10 11 12]);
+                } else {
+                    instance!(count, L::PIXELS[1], pixel_tile, L, 2, (args), [1 2 3 4 5 6 7 8 9 10 11 12]);
                 }
             }
         }
@@ -216,30 +255,39 @@ unsafe fn correlate_with<L: Lanes>(s: &Sweep, x: *const f32, w: *const f32, y: *
     }
 }
 
-/// Operands of one tile of pixels: pointers to its first window, its group's weights and its first result; `lanes`
-/// is the number of channels from there to the last.
+/// Operands of one tile of pixels: pointers to the padded input, the group's weights and its first channel in the
+/// result; `lanes` is the number of channels from there to the last.
 struct Tile<'a> {
     s: &'a Sweep,
     x: *const f32,
     w: *const f32,
     y: *mut f32,
+    pixels: &'a [Pixel; MOST_PIXELS],
     lanes: usize,
     accumulate: bool,
 }
 
-/// `P` neighbouring pixels times `V` vectors of output channels, all in registers.
+/// `P` pixels times `V` vectors of output channels, all in registers.
 #[inline(always)]
 unsafe fn pixel_tile<L: Lanes, const P: usize, const V: usize>(t: Tile) {
     let s = t.s;
     // SAFETY: the caller's contract: every offset is one that the sweep visits.
     unsafe {
+        // The loops that load and store are kept small enough to be unrolled early: only then are the sums held in
+        // registers alone. The last vector may have fewer channels than lanes.
+        let last = t.lanes.min(V * LANES) - (V - 1) * LANES;
         let mut acc = [[L::zero(); V]; P];
-        if t.accumulate {
+        if t.accumulate && last == LANES {
             for p in 0..P {
                 for v in 0..V {
-                    let from = t.y.add(p * s.output.pixel + v * LANES).cast_const();
-                    let left = t.lanes - v * LANES;
-                    acc[p][v] = if left >= LANES { L::load(from) } else { L::load_some(from, left) };
+                    acc[p][v] = L::load(t.y.add(t.pixels[p].y + v * LANES).cast_const());
+                }
+            }
+        } else if t.accumulate {
+            for p in 0..P {
+                for v in 0..V {
+                    let count = if v + 1 == V { last } else { LANES };
+                    acc[p][v] = L::load_some(t.y.add(t.pixels[p].y + v * LANES).cast_const(), count);
                 }
             }
         }
@@ -247,7 +295,7 @@ unsafe fn pixel_tile<L: Lanes, const P: usize, const V: usize>(t: Tile) {
         for run in 0..s.runs {
             let mut pixel = [t.x; P];
             for p in 0..P {
-                pixel[p] = t.x.add(run * s.run_pitch + p * s.input.pixel);
+                pixel[p] = t.x.add(run * s.run_pitch + t.pixels[p].x);
             }
             for k in 0..s.run_len {
                 let mut weights = [L::zero(); V];
@@ -263,88 +311,18 @@ unsafe fn pixel_tile<L: Lanes, const P: usize, const V: usize>(t: Tile) {
                 }
             }
         }
-        for p in 0..P {
-            for v in 0..V {
-                let to = t.y.add(p * s.output.pixel + v * LANES);
-                let left = t.lanes - v * LANES;
-                if left >= LANES {
-                    L::store(to, acc[p][v]);
-                } else {
-                    L::store_some(to, acc[p][v], left);
-                }
-            }
-        }
-    }
-}
-
-/// [`correlate_weights`] on one instruction set.
-///
-/// # Safety
-/// The machine has the instructions of `L`, and the pointers are valid for the extents of the sweep.
-#[inline(always)]
-unsafe fn weights_with<L: Lanes>(s: &Sweep, x: *const f32, dy: *const f32, gradient: *mut f32) {
-    let taps = s.runs * s.run_len;
-    let vectors = whole(s.channels) / LANES;
-    let mut first = 0;
-    while first < vectors {
-        let across = L::ACROSS.min(vectors - first);
-        // SAFETY: offsets stay within the extents, by the caller's contract.
-        unsafe {
-            let dy = dy.add(first * LANES);
-            let gradient = gradient.add(first * LANES * taps);
-            for run in 0..s.runs {
-                for (tap, count) in even_parts(s.run_len, L::TAPS[across - 1]) {
-                    let x = x.add(run * s.run_pitch + tap);
-                    let to = gradient.add((run * s.run_len + tap) * across * LANES);
-                    if across == 1 {
-                        instance!(count, L::TAPS[0], tap_tile, L, 1, (s, x, dy, to),
-                            [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24]);
-                    } else {
-                        instance!(count, L::TAPS[1], tap_tile, L, 2, (s, x, dy, to),
-                            [1 2 3 4 5 6 7 8 9 10 11 12]);
-                    }
-                }
-            }
-        }
-        first += across;
-    }
-}
-
-/// `T` neighbouring taps times `V` vectors of output channels, all in registers, over all pixels.
-#[inline(always)]
-unsafe fn tap_tile<L: Lanes, const T: usize, const V: usize>(
-    s: &Sweep,
-    x: *const f32,
-    dy: *const f32,
-    to: *mut f32,
-) {
-    // SAFETY: the caller's contract: every offset is one that the sweep visits.
-    unsafe {
-        let mut acc = [[L::zero(); V]; T];
-        for row in 0..s.rows {
-            let mut x = x.add(row * s.input.row);
-            let mut dy = dy.add(row * s.output.row);
-            for _ in 0..s.cols {
-                let mut slope = [L::zero(); V];
+        if last == LANES {
+            for p in 0..P {
                 for v in 0..V {
-                    slope[v] = L::load(dy.add(v * LANES));
+                    L::store(t.y.add(t.pixels[p].y + v * LANES), acc[p][v]);
                 }
-                for t in 0..T {
-                    let value = L::splat(x.add(t));
-                    for v in 0..V {
-                        acc[t][v] = L::fma(value, slope[v], acc[t][v]);
-                    }
-                }
-                x = x.wrapping_add(s.input.pixel);
-                dy = dy.wrapping_add(s.output.pixel);
             }
-        }
-        for t in 0..T {
-            for v in 0..V {
-                let to = to.add((t * V + v) * LANES);
-                // Adding 1·acc keeps the trait small; the product is exact.
-                let sum = L::fma(L::splat(&1.0), acc[t][v], L::load(to.cast_const()));
-                L::store(to, sum);
+        } else {
+            for p in 0..P {
+                for v in 0..V {
+                    let count = if v + 1 == V { last } else { LANES };
+                    L::store_some(t.y.add(t.pixels[p].y + v * LANES), acc[p][v], count);
+                }
             }
         }
     }

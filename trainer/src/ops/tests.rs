@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 
 /// Random geometry: odd sizes, strides and paddings by axis and side.
-fn geometry() -> impl Strategy<Value = (Shape, u32, Window, usize)> {
+pub(super) fn geometry() -> impl Strategy<Value = (Shape, u32, Window, usize)> {
     let window = ([1u16..=5, 1u16..=5], [1u16..=3, 1u16..=3], [0u16..=3, 0u16..=3, 0u16..=3, 0u16..=3]);
     let sizes = (1u32..=37, 1u32..=13, 1u32..=15, 1u32..=50);
     (sizes, window, 1usize..=3).prop_filter_map(
@@ -20,7 +20,7 @@ fn geometry() -> impl Strategy<Value = (Shape, u32, Window, usize)> {
     )
 }
 
-fn random(len: usize, seed: u64) -> Vec<f32> {
+pub(super) fn random(len: usize, seed: u64) -> Vec<f32> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect()
 }
@@ -72,52 +72,91 @@ impl Exact {
     }
 }
 
+/// A batch through `conv` and both its gradients on every instruction set against sums in f64; `products` calls its
+/// argument as [`for_each_product`] does.
+fn check_convolution(
+    conv: &(impl Convolution + Clone + 'static),
+    batch: usize,
+    seed: u64,
+    products: impl Fn(&mut dyn FnMut(usize, usize, usize)),
+) -> Result<(), TestCaseError> {
+    let (x_len, y_len) = (conv.input_len(), conv.output_len());
+    let x = random(batch * x_len, seed);
+    let dy = random(batch * y_len, seed ^ 1);
+    let w = random(conv.weight_len(), seed ^ 2);
+    let held = random(batch * x_len, seed ^ 3);
+    let mut exact_y = vec![Exact::default(); y_len * batch];
+    let mut exact_dx = vec![Exact::default(); x_len * batch];
+    let mut exact_dw = vec![Exact::default(); w.len()];
+    for image in 0..batch {
+        products(&mut |y, xi, wi| {
+            let (y, xi) = (image * y_len + y, image * x_len + xi);
+            exact_y[y].add(x[xi], w[wi]);
+            exact_dx[xi].add(dy[y], w[wi]);
+            exact_dw[wi].add(x[xi], dy[y]);
+        });
+    }
+    for isa in Isa::available() {
+        let op = ConvNorm::new(conv.clone(), Activation::None, isa);
+        let mut y = vec![f32::NAN; batch * y_len];
+        op.convolve(&x, &w, &mut y);
+        for (exact, y) in exact_y.iter().zip(&y) {
+            exact.check(*y, "forward")?;
+        }
+        let slope = |image: usize, to: &mut [f32]| to.copy_from_slice(&dy[image * y_len..][..y_len]);
+        let mut dx = vec![f32::NAN; batch * x_len];
+        let dw = op.convolution_gradients(&x, &w, slope, InputGradient::Write(&mut dx), &mut Vec::new());
+        for (exact, dx) in exact_dx.iter().zip(&dx) {
+            exact.check(*dx, "input gradient")?;
+        }
+        for (exact, dw) in exact_dw.iter().zip(&dw) {
+            exact.check(*dw, "weight gradient")?;
+        }
+        let mut added = held.clone();
+        op.convolution_gradients(&x, &w, slope, InputGradient::Add(&mut added), &mut Vec::new());
+        for ((exact, added), held) in exact_dx.iter().zip(&added).zip(&held) {
+            let mut exact = *exact;
+            exact.add(*held, 1.0);
+            exact.check(*added, "added input gradient")?;
+        }
+    }
+    Ok(())
+}
+
+/// With so many weights that a batch shares one gradient, several images at a time.
+#[test]
+fn wide_convolutions_match_f64() {
+    let (input, n) = (Shape::new(120, 4, 3), 140);
+    for window in [Window::square(3, 1, 1), Window { kernel: [3, 4], stride: [2, 1], padding: [0, 1, 1, 2] }]
+    {
+        let conv = Conv::new(input, n, &window).unwrap();
+        assert!(conv.packed_len() >= super::gradients::WIDE);
+        check_convolution(&conv, 7, 11, |f| for_each_product(input, n, &window, f)).unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn convolution_and_gradients_match_f64((input, n, window, batch) in geometry(), seed: u64) {
         let conv = Conv::new(input, n, &window).unwrap();
-        let (x_len, y_len) = (conv.input_len(), conv.output_len());
-        let x = random(batch * x_len, seed);
-        let dy = random(batch * y_len, seed ^ 1);
-        let w = random(conv.weight_len(), seed ^ 2);
-        let held = random(batch * x_len, seed ^ 3);
-        let mut exact_y = vec![Exact::default(); y_len * batch];
-        let mut exact_dx = vec![Exact::default(); x_len * batch];
-        let mut exact_dw = vec![Exact::default(); w.len()];
-        for image in 0..batch {
-            for_each_product(input, n, &window, |y, xi, wi| {
-                let (y, xi) = (image * y_len + y, image * x_len + xi);
-                exact_y[y].add(x[xi], w[wi]);
-                exact_dx[xi].add(dy[y], w[wi]);
-                exact_dw[wi].add(x[xi], dy[y]);
+        check_convolution(&conv, batch, seed, |f| for_each_product(input, n, &window, f))?;
+    }
+
+    /// One channel at a time is a dense convolution of one channel.
+    #[test]
+    fn depthwise_convolution_matches_f64((input, _, window, batch) in geometry(), seed: u64) {
+        let conv = Depthwise::new(input, &window).unwrap();
+        let (c, taps) = (input.channels as usize, window.taps() as usize);
+        check_convolution(&conv, batch, seed, |f| {
+            let plane = Shape { channels: 1, ..input };
+            for_each_product(plane, 1, &window, |y, x, w| {
+                for channel in 0..c {
+                    f(y * c + channel, x * c + channel, channel * taps + w);
+                }
             });
-        }
-        for isa in Isa::available() {
-            let op = ConvNorm::new(conv.clone(), Activation::None, isa);
-            let mut y = vec![f32::NAN; batch * y_len];
-            op.convolve(&x, &w, &mut y);
-            for (exact, y) in exact_y.iter().zip(&y) {
-                exact.check(*y, "forward")?;
-            }
-            let slope = |image: usize, to: &mut [f32]| to.copy_from_slice(&dy[image * y_len..][..y_len]);
-            let mut dx = vec![f32::NAN; batch * x_len];
-            let dw = op.convolution_gradients(&x, &w, slope, InputGradient::Write(&mut dx), &mut Vec::new());
-            for (exact, dx) in exact_dx.iter().zip(&dx) {
-                exact.check(*dx, "input gradient")?;
-            }
-            for (exact, dw) in exact_dw.iter().zip(&dw) {
-                exact.check(*dw, "weight gradient")?;
-            }
-            let mut added = held.clone();
-            op.convolution_gradients(&x, &w, slope, InputGradient::Add(&mut added), &mut Vec::new());
-            for ((exact, added), held) in exact_dx.iter().zip(&added).zip(&held) {
-                let mut exact = *exact;
-                exact.add(*held, 1.0);
-                exact.check(*added, "added input gradient")?;
-            }
-        }
+        })?;
     }
 
     #[test]
@@ -297,22 +336,27 @@ fn moments_survive_a_large_mean() {
 
 #[test]
 fn results_do_not_depend_on_threads() {
-    let conv = Conv::new(Shape::new(16, 9, 11), 24, &Window::square(3, 2, 1)).unwrap();
-    let op = ConvNorm::new(conv, Activation::Relu, Isa::best());
-    let (x, w) = (random(37 * op.conv().input_len(), 1), random(op.conv().weight_len(), 2));
-    let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let mut y = vec![0.0; 37 * op.conv().output_len()];
-            let moments = op.convolve(&x, &w, &mut y);
-            let (gamma, beta) = (random(24, 3), random(24, 4));
-            let past = Past { x: &x, y: &y, z: &y, moments: &moments, residual: false };
-            let (mut dz, mut dx) = (random(y.len(), 5), vec![0.0; x.len()]);
-            let target = InputGradient::Write(&mut dx);
-            let found = op.backward(&past, &w, &gamma, &beta, &mut dz, target, &mut Vec::new());
-            (dx, found.weight, found.gamma, moments.mean.clone())
-        })
-    };
-    let once = run(1);
-    assert!((2..=5).all(|threads| run(threads) == once));
+    fn check(conv: impl Convolution + 'static) {
+        let op = ConvNorm::new(conv, Activation::Relu, Isa::best());
+        let (x, w) = (random(37 * op.conv().input_len(), 1), random(op.conv().weight_len(), 2));
+        let channels = op.channels();
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut y = vec![0.0; 37 * op.conv().output_len()];
+                let moments = op.convolve(&x, &w, &mut y);
+                let (gamma, beta) = (random(channels, 3), random(channels, 4));
+                let past = Past { x: &x, y: &y, z: &y, moments: &moments, residual: false };
+                let (mut dz, mut dx) = (random(y.len(), 5), vec![0.0; x.len()]);
+                let target = InputGradient::Write(&mut dx);
+                let found = op.backward(&past, &w, &gamma, &beta, &mut dz, target, &mut Vec::new());
+                (dx, found.weight, found.gamma, moments.mean.clone())
+            })
+        };
+        let once = run(1);
+        assert!((2..=5).all(|threads| run(threads) == once));
+    }
+    check(Conv::new(Shape::new(16, 9, 11), 24, &Window::square(3, 2, 1)).unwrap());
+    check(Conv::new(Shape::new(128, 3, 2), 128, &Window::square(3, 1, 1)).unwrap());
+    check(Depthwise::new(Shape::new(40, 7, 6), &Window::square(3, 2, 1)).unwrap());
 }

@@ -184,17 +184,27 @@ fn pad_shortcut(shortcut: &PadShortcut, x: &Tensor) -> Result<Tensor, TrainError
 
 fn pool_layer(pool: &Pool, x: &Tensor) -> Result<Tensor, TrainError> {
     let [kh, kw] = pool.window.kernel.map(usize::from);
-    let taps = |x: &Tensor, outside: f64| -> Result<Tensor, TrainError> {
-        let taps = (0..kh).flat_map(|row| (0..kw).map(move |col| (row, col)));
-        let taps: Result<Vec<Tensor>, TrainError> =
-            taps.map(|(row, col)| shifted(x, &pool.window, row, col, outside)).collect();
-        Ok(Tensor::stack(&taps?, D::Minus1)?)
-    };
+    let mut places = (0..kh).flat_map(|row| (0..kw).map(move |col| (row, col)));
     match pool.kind {
-        PoolKind::Max => Ok(taps(x, f64::from(f32::MIN))?.max(D::Minus1)?),
+        // Not candle's maximum over an axis: where several taps are the largest, that gives each the whole gradient.
+        // Here the first one has it, as in PyTorch.
+        PoolKind::Max => {
+            let largest = |most: Option<Tensor>, (row, col): (usize, usize)| {
+                let tap = shifted(x, &pool.window, row, col, f64::from(f32::MIN))?;
+                Ok::<_, TrainError>(Some(match most {
+                    Some(most) => tap.gt(&most)?.where_cond(&tap, &most)?,
+                    None => tap,
+                }))
+            };
+            let most = places.try_fold(None, largest)?;
+            most.ok_or_else(|| TrainError::Setting("a pooling with an empty window".to_owned()))
+        }
         PoolKind::Average => {
-            let inside = taps(&x.ones_like()?, 0.0)?.sum(D::Minus1)?;
-            Ok(taps(x, 0.0)?.sum(D::Minus1)?.div(&inside)?)
+            let sum = |x: &Tensor| -> Result<Tensor, TrainError> {
+                let taps = places.clone().map(|(row, col)| shifted(x, &pool.window, row, col, 0.0));
+                Ok(Tensor::stack(&taps.collect::<Result<Vec<_>, _>>()?, D::Minus1)?.sum(D::Minus1)?)
+            };
+            Ok(sum(x)?.div(&sum(&x.ones_like()?)?)?)
         }
     }
 }

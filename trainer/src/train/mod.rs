@@ -9,10 +9,12 @@ mod config;
 mod error;
 mod fused;
 mod graph;
+mod layers;
 mod loss;
 mod metrics;
 #[cfg(test)]
 mod network_tests;
+mod node;
 mod optimizer;
 mod parameters;
 mod passes;

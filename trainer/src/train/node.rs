@@ -1,0 +1,225 @@
+//! One layer of the fused engine, forward and backward.
+
+use lrpet_runtime::model::{Activation, Op, PoolKind, Shape, Value, Weights};
+
+use super::buffers::Buffers;
+use super::layers::{ConvLayer, ConvPast, Convolved, LinearLayer};
+use super::parameters::LayerNames;
+use super::{Gradients, Mode, Parameters, TrainError};
+use crate::network::Layer;
+use crate::ops::{
+    self, Concat, Conv, ConvNorm, Depthwise, InputGradient, Isa, PadShortcut, Pooling, global_average_pool,
+    global_average_pool_backward,
+};
+
+/// A layer in the form that the kernels run.
+enum Kernel {
+    Conv(Box<ConvNorm>, LayerNames),
+    Linear(LayerNames, Activation),
+    Pool(Pooling),
+    /// Pixels and channels.
+    AveragePool(usize, usize),
+    Shortcut(PadShortcut),
+    Add(Activation),
+    Concat(Concat),
+}
+
+/// A layer, the values that it reads, and which of them its backward pass needs.
+pub(super) struct Node {
+    kernel: Kernel,
+    /// Values read.
+    pub inputs: Vec<usize>,
+    /// Values of one image of the result.
+    pub output_len: usize,
+    /// Whether the backward pass reads the first input, and the result.
+    pub needs: [bool; 2],
+}
+
+/// What a forward pass works on.
+pub(super) struct Forward<'a> {
+    pub parameters: &'a Parameters,
+    pub mode: Mode,
+    pub batch: usize,
+    /// The values made so far.
+    pub values: &'a [Vec<f32>],
+}
+
+/// What a backward pass works on.
+pub(super) struct Backward<'a> {
+    pub parameters: &'a Parameters,
+    pub batch: usize,
+    /// All values of the forward pass; empty where no backward pass needs one.
+    pub values: &'a [Vec<f32>],
+    /// Lengths of the values.
+    pub lens: &'a [usize],
+    /// Gradients of the values, as far as they are known.
+    pub slopes: &'a mut [Option<Vec<f32>>],
+    pub buffers: &'a mut Buffers,
+    /// Scratch of the convolutions.
+    pub partial: &'a mut Vec<f32>,
+    pub gradients: &'a mut Gradients,
+}
+
+impl Node {
+    /// The node of `layer`, which makes value `value` of `shapes`; `None` where it has no kernel.
+    pub(super) fn new(layer: &Layer, value: usize, shapes: &[Shape]) -> Option<Node> {
+        let inputs: Vec<usize> =
+            layer.op.inputs().values().iter().map(|&value: &Value| usize::from(value)).collect();
+        let shape = shapes[inputs[0]];
+        let output = shapes[value];
+        let (kernel, needs) = match &layer.op {
+            Op::Conv(conv) => {
+                let op = match conv.weights {
+                    Weights::Dense => {
+                        let plan = Conv::new(shape, conv.out_channels, &conv.window)?;
+                        ConvNorm::new(plan, conv.activation, Isa::best())
+                    }
+                    Weights::Depthwise => {
+                        let plan = Depthwise::new(shape, &conv.window)?;
+                        ConvNorm::new(plan, conv.activation, Isa::best())
+                    }
+                    Weights::Pair { .. } => return None,
+                };
+                let masked =
+                    conv.activation != Activation::None && (conv.residual.is_some() || layer.norm.is_none());
+                (Kernel::Conv(Box::new(op), LayerNames::of(layer)?), [true, masked])
+            }
+            Op::Linear(linear) => {
+                if linear.weights != Weights::Dense {
+                    return None;
+                }
+                let masked = linear.activation != Activation::None;
+                (Kernel::Linear(LayerNames::of(layer)?, linear.activation), [true, masked])
+            }
+            Op::Pool(pool) => {
+                let largest = pool.kind == PoolKind::Max;
+                (Kernel::Pool(Pooling::new(shape, pool, Isa::best())?), [largest, largest])
+            }
+            Op::GlobalAveragePool { .. } => {
+                (Kernel::AveragePool(shape.pixels(), shape.channels as usize), [false, false])
+            }
+            Op::PadShortcut(shortcut) => {
+                (Kernel::Shortcut(PadShortcut::new(shape, output, shortcut.stride)), [false, false])
+            }
+            Op::Add { activation, .. } => {
+                (Kernel::Add(*activation), [false, *activation != Activation::None])
+            }
+            Op::Concat(_) => {
+                let channels = inputs.iter().map(|&input| shapes[input].channels as usize).collect();
+                (Kernel::Concat(Concat::new(channels)), [false, false])
+            }
+        };
+        Some(Node { kernel, inputs, output_len: output.len(), needs })
+    }
+
+    /// Writes the result. `y` gives a buffer as long as the result where the layer needs one for its backward pass.
+    pub(super) fn forward(
+        &self,
+        past: &Forward,
+        result: &mut [f32],
+        y: impl FnOnce() -> Vec<f32>,
+    ) -> Result<Option<Convolved>, TrainError> {
+        let Forward { parameters, mode, batch, values } = *past;
+        let input = |index: usize| values[self.inputs[index]].as_slice();
+        let x = input(0);
+        match &self.kernel {
+            Kernel::Conv(op, names) => {
+                let residual = self.inputs.get(1).map(|_| input(1));
+                return ConvLayer { op, names, parameters }.forward(x, residual, mode, y, result);
+            }
+            Kernel::Linear(names, activation) => {
+                LinearLayer { names, activation: *activation, parameters }.forward(x, batch, result)?;
+            }
+            Kernel::Pool(pool) => pool.forward(x, result),
+            Kernel::AveragePool(pixels, channels) => global_average_pool(x, *pixels, *channels, result),
+            Kernel::Shortcut(shortcut) => shortcut.forward(x, result),
+            Kernel::Add(activation) => ops::add(x, input(1), *activation, result),
+            Kernel::Concat(concat) => {
+                for index in 0..self.inputs.len() {
+                    concat.forward(index, input(index), result);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// From `slope`, the gradient of the result, which is value `value`: adds the gradients of the inputs and of the
+    /// parameters. Gradients of the image are not made.
+    pub(super) fn backward(
+        &self,
+        back: &mut Backward,
+        value: usize,
+        convolved: Option<&Convolved>,
+        mut slope: Vec<f32>,
+    ) -> Result<(), TrainError> {
+        let (x, z) = (back.values[self.inputs[0]].as_slice(), back.values[value].as_slice());
+        let first = self.inputs[0];
+        match &self.kernel {
+            Kernel::Conv(op, names) => {
+                let layer = ConvLayer { op, names, parameters: back.parameters };
+                let residual = self.inputs.get(1).copied();
+                let past = ConvPast { x, z, convolved, residual: residual.is_some() };
+                let old = back.slopes[first].take();
+                let add = old.is_some();
+                let mut dx = match old {
+                    _ if first == 0 => Vec::new(),
+                    Some(old) => old,
+                    None => back.buffers.take(back.lens[first]),
+                };
+                let target = match (first, add) {
+                    (0, _) => InputGradient::Skip,
+                    (_, true) => InputGradient::Add(&mut dx),
+                    (_, false) => InputGradient::Write(&mut dx),
+                };
+                layer.backward(&past, &mut slope, target, back.partial, back.gradients)?;
+                if first != 0 {
+                    back.slopes[first] = Some(dx);
+                }
+                if let Some(residual) = residual {
+                    back.buffers.add(&mut back.slopes[residual], std::mem::take(&mut slope));
+                }
+            }
+            Kernel::Linear(names, activation) => {
+                let layer = LinearLayer { names, activation: *activation, parameters: back.parameters };
+                let dx = layer.backward(x, z, back.batch, &mut slope, back.gradients)?;
+                back.buffers.add(&mut back.slopes[first], dx);
+            }
+            Kernel::Pool(pool) => pool.backward(x, z, &slope, back.sum(first)),
+            Kernel::AveragePool(pixels, channels) => {
+                let mut dx = back.buffers.take(back.lens[first]);
+                global_average_pool_backward(&slope, *pixels, *channels, &mut dx);
+                back.buffers.add(&mut back.slopes[first], dx);
+            }
+            Kernel::Shortcut(shortcut) => shortcut.backward(&slope, back.sum(first)),
+            Kernel::Add(activation) => {
+                ops::mask(z, *activation, &mut slope);
+                let mut copy = back.buffers.take(slope.len());
+                copy.copy_from_slice(&slope);
+                back.buffers.add(&mut back.slopes[first], copy);
+                back.buffers.add(&mut back.slopes[self.inputs[1]], std::mem::take(&mut slope));
+            }
+            Kernel::Concat(concat) => {
+                for (index, &input) in self.inputs.iter().enumerate() {
+                    let old = back.slopes[input].take();
+                    let accumulate = old.is_some();
+                    let mut dx = old.unwrap_or_else(|| back.buffers.take(back.lens[input]));
+                    concat.backward(index, &slope, &mut dx, accumulate);
+                    back.slopes[input] = Some(dx);
+                }
+            }
+        }
+        back.buffers.give(slope);
+        Ok(())
+    }
+}
+
+impl Backward<'_> {
+    /// The gradient of a value so far, zeros where there is none.
+    fn sum(&mut self, value: usize) -> &mut Vec<f32> {
+        self.slopes[value].get_or_insert_with(|| {
+            let mut zeros = self.buffers.take(self.lens[value]);
+            zeros.fill(0.0);
+            zeros
+        })
+    }
+}
