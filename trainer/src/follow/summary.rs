@@ -145,7 +145,7 @@ fn time(outcome: &Outcome, began: f64, ended: f64) -> Vec<(String, String)> {
         let seconds = projections().map(|projection| projection.seconds).sum();
         facts.push(fact("Projections", format!("{times}, {}", part(seconds))));
     }
-    facts.push(fact("Waiting for images", part(history.iter().map(|record| record.waiting).sum())));
+    facts.push(fact("Waiting for images", part(history.iter().map(|record| record.wait_seconds).sum())));
     facts
 }
 

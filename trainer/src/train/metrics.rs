@@ -27,17 +27,17 @@ pub struct EpochRecord {
     pub projection: Option<ProjectionRecord>,
     /// Training images per second, without validation.
     pub images_per_second: f64,
+    /// Seconds for which the training waited for its images.
+    #[serde(default)]
+    pub wait_seconds: f64,
     /// Seconds of the epoch, everything included.
     pub seconds: f64,
-    /// Of these, seconds in which the training waited for the next batch.
-    #[serde(default)]
-    pub waiting: f64,
 }
 
 impl EpochRecord {
-    /// Share of the epoch in which the training waited for the next batch, 0 to 1.
+    /// Share of the epoch for which the training waited for its images, 0 to 1.
     pub fn waiting_share(&self) -> f64 {
-        share(self.waiting, self.seconds)
+        share(self.wait_seconds, self.seconds)
     }
 
     /// Share of the epoch that its projections took, 0 to 1; none where there was no projection.

@@ -161,12 +161,12 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let (mut loss_sum, mut correct, mut images, mut rate) = (0.0, 0, 0, 0.0);
         let mut projections = Projections::default();
-        let mut waiting = Duration::ZERO;
-        let mut loader = self.data.train.epoch(epoch as u64, 0);
+        let mut waited = Duration::ZERO;
+        let mut loaded = self.data.train.epoch(epoch as u64, 0);
         for number in 0.. {
             let asked = Instant::now();
-            let Some(batch) = loader.next() else { break };
-            waiting += asked.elapsed();
+            let Some(batch) = loaded.next() else { break };
+            waited += asked.elapsed();
             rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
             let (labels, input) = input(&self.model, batch)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
@@ -235,8 +235,8 @@ impl<'a> Run<'a> {
             validation,
             projection: projections.record(),
             images_per_second,
+            wait_seconds: waited.as_secs_f64(),
             seconds: start.elapsed().as_secs_f64(),
-            waiting: waiting.as_secs_f64(),
         })
     }
 
