@@ -4,6 +4,7 @@ mod bench_train;
 mod board;
 mod demo;
 mod elf;
+mod load;
 mod process;
 mod setup;
 mod test;
