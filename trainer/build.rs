@@ -12,6 +12,7 @@ fn main() {
     set("LRPET_REVISION", revision(Path::new(&folder)));
     set("LRPET_TARGET", env::var("TARGET").ok());
     set("LRPET_TARGET_FEATURES", env::var("CARGO_CFG_TARGET_FEATURE").ok());
+    // Not on a commit, which changes no source: the revision is the one at which the sources were built.
     for source in ["build.rs", "Cargo.toml", "src", "../runtime/src"] {
         println!("cargo::rerun-if-changed={source}");
     }
@@ -22,10 +23,6 @@ fn revision(folder: &Path) -> Option<String> {
     let git = |arguments: &[&str]| output(Command::new("git").current_dir(folder).args(arguments));
     // An unpacked archive inside another repository has no revision.
     git(&["ls-files", "--error-unmatch", "build.rs"])?;
-    let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
-    if folder.join(&log).exists() {
-        println!("cargo::rerun-if-changed={log}");
-    }
     git(&["describe", "--always", "--dirty", "--abbrev=12"])
 }
 

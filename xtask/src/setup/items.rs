@@ -152,7 +152,7 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
         Group::Python => vec![
             Item {
                 name: "python3 with venv",
-                why: "a second reader of the model format checks the written specification",
+                why: "second readers of the model format and of event files check what is written",
                 by_hand: "install Python 3.10 or newer with the modules venv and ensurepip",
                 need: Need::Python { debian: &["python3", "python3-venv"] },
             },
