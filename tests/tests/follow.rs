@@ -38,7 +38,7 @@ fn a_run_leaves_events_curves_and_a_summary() {
     let accuracy = 100.0 * number(&document, "test.accuracy").unwrap();
     for text in [
         format!("| Test accuracy | {accuracy:.2} % of 10\u{a0}000 images"),
-        format!("lrpet {} {}\n", TRAIN.join(" "), more.join(" ")),
+        format!("lrpet {} {} --json\n", TRAIN.join(" "), more.join(" ")),
         "| Multiply-adds | 9.35 M (9\u{a0}345\u{a0}920) → ".to_owned(),
         "| Images | 640 training, 200 validation, 10\u{a0}000 test |".to_owned(),
         "| seed | 7 |".to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Outcome;
 
@@ -67,10 +67,16 @@ pub struct ProjectionRecord {
     pub layers: BTreeMap<String, f64>,
 }
 
+/// A number; NaN of null, which is how JSON has to write both NaN and infinity.
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
 /// Loss and accuracy on a set of images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Mean loss in nats.
+    /// Mean loss in nats; NaN or infinite where logits are.
+    #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// Share of images whose class is right, 0 to 1.
     pub accuracy: f64,

@@ -221,6 +221,16 @@ fn a_loss_that_is_no_number_stops_and_names_the_checkpoint() {
 }
 
 #[test]
+fn a_validation_loss_that_is_no_number_comes_back_from_a_checkpoint() {
+    for loss in [f64::NAN, f64::INFINITY, 0.25] {
+        let text = serde_json::to_string(&Evaluation { loss, accuracy: 0.1, images: 10 }).unwrap();
+        let read: Evaluation = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.loss.is_nan(), read.images), (!loss.is_finite(), 10), "{text}");
+        assert!(read.loss.is_nan() || read.loss == loss);
+    }
+}
+
+#[test]
 fn weights_that_are_no_numbers_reach_no_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path(), 4);
