@@ -1,4 +1,5 @@
 //! What tests of several crates share. The whole-path tests are in `tests/`.
 
+pub mod events;
 pub mod programs;
 pub mod random_model;

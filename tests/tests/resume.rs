@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lrpet_tests::events::{self, Curves};
 use lrpet_tests::programs::{json, program, root};
 
 const EPOCHS: &str = "4";
@@ -64,4 +65,12 @@ fn a_killed_training_resumes_to_the_same_bits() {
     std::fs::write(&newest, bytes).unwrap();
     train(&killed);
     assert!(weights(&whole) == weights(&killed), "the resumed run has other weights");
+    assert_eq!(curves(&killed), curves(&whole));
+}
+
+/// The curves that do not depend on time.
+fn curves(out: &Path) -> Curves {
+    let mut curves = events::curves(out).unwrap();
+    curves.retain(|name, _| !name.starts_with("speed/"));
+    curves
 }

@@ -3,8 +3,11 @@
 Debian's python3-torch: `/usr/bin/python3 trainer/examples/step_speed.py [BATCH [STEPS [THREADS [NETWORK CxHxW]...]]]`.
 Rates are by the clock and by CPU time (of no use with several threads: PyTorch's wait busily). The memory is the
 process's since its start: name one network to see its own.
+
+`step_speed.py --serve NETWORK BATCH THREADS` is the peer's side of `cargo xtask bench train`, on images of 3x32x32.
 """
 
+import json
 import resource
 import sys
 import time
@@ -173,6 +176,11 @@ def ds_cnn(channels):
 NETWORKS = {
     "resnet8": lambda channels: cifar_resnet(channels, 1, True),
     "resnet20": lambda channels: cifar_resnet(channels, 3, False),
+    "resnet20b": lambda channels: cifar_resnet(channels, 3, True),
+    "resnet32": lambda channels: cifar_resnet(channels, 5, False),
+    "resnet56": lambda channels: cifar_resnet(channels, 9, False),
+    "resnet56b": lambda channels: cifar_resnet(channels, 9, True),
+    "resnet110": lambda channels: cifar_resnet(channels, 18, False),
     "vgg16_bn": vgg16_bn,
     "googlenet": googlenet,
     "mobilenet_v2_cifar": lambda channels: mobilenet_v2(channels, False),
@@ -183,29 +191,80 @@ NETWORKS = {
 }
 
 
+# Parts of a step, in order.
+PARTS = ("forward", "loss", "backward", "optimizer")
+
+
+class Bench:
+    """A network and one batch of random images."""
+
+    def __init__(self, name, batch, sizes):
+        self.model = NETWORKS[name](sizes[0]).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), 0.01, 0.9, weight_decay=1e-4)
+        self.images = torch.randn(batch, *sizes).to(memory_format=torch.channels_last)
+        self.labels = torch.randint(0, 10, (batch,))
+
+    def step(self):
+        """One training step: seconds of its forward pass, loss, backward pass and optimiser."""
+        times = [time.perf_counter()]
+        logits = self.model(self.images)
+        times.append(time.perf_counter())
+        loss = functional.cross_entropy(logits, self.labels)
+        times.append(time.perf_counter())
+        self.optimizer.zero_grad()
+        loss.backward()
+        times.append(time.perf_counter())
+        self.optimizer.step()
+        times.append(time.perf_counter())
+        return [end - start for start, end in zip(times, times[1:])]
+
+
+def median(values):
+    """The middle one, the later of two."""
+    return sorted(values)[len(values) // 2]
+
+
+def peak_bytes():
+    """Most memory that this process had in RAM so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def serve(bench):
+    """The other side of `cargo xtask bench train`: trains for as long as each line says, prints one JSON line each."""
+    for line in sys.stdin:
+        limit, start, steps = float(line), time.perf_counter(), []
+        while not steps or time.perf_counter() - start < limit:
+            steps.append(bench.step())
+        document = {
+            "images_per_second": len(bench.labels) / median([sum(step) for step in steps]),
+            "steps": len(steps),
+            "parts": {name: median(part) for name, part in zip(PARTS, zip(*steps))},
+            "peak_bytes": peak_bytes(),
+            "version": torch.__version__,
+        }
+        print(json.dumps(document), flush=True)
+
+
 def main():
     """Prints images a second: median and best over the steps, after two to warm up, and of CPU time; peak memory."""
     words = sys.argv[1:]
+    if words[:1] == ["--serve"]:
+        torch.set_num_threads(int(words[3]))
+        serve(Bench(words[1], int(words[2]), [3, 32, 32]))
+        return
     batch, steps, threads = [int(word) for word in words[:3]] + [128, 12, 2][len(words[:3]) :]
     torch.set_num_threads(threads)
     cases = words[3:] or ["resnet8", "1x28x28", "resnet8", "3x32x32", "resnet20", "3x32x32"]
     for name, shape in zip(cases[::2], cases[1::2]):
-        sizes = [int(size) for size in shape.split("x")]
-        model = NETWORKS[name](sizes[0]).to(memory_format=torch.channels_last)
-        optimizer = torch.optim.SGD(model.parameters(), 0.01, 0.9, weight_decay=1e-4)
-        images = torch.randn(batch, *sizes).to(memory_format=torch.channels_last)
-        labels = torch.randint(0, 10, (batch,))
+        bench = Bench(name, batch, [int(size) for size in shape.split("x")])
         times, busy = [], []
         for _ in range(steps + 2):
-            start, start_busy = time.perf_counter(), time.process_time()
-            optimizer.zero_grad()
-            functional.cross_entropy(model(images), labels).backward()
-            optimizer.step()
-            times.append(time.perf_counter() - start)
-            busy.append(time.process_time() - start_busy)
+            start = time.process_time()
+            times.append(sum(bench.step()))
+            busy.append(time.process_time() - start)
         times, busy = sorted(times[2:]), sorted(busy[2:])
-        rates = [batch / seconds for seconds in (times[steps // 2], times[0], busy[steps // 2])]
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
+        rates = [batch / seconds for seconds in (median(times), times[0], median(busy))]
+        memory = peak_bytes() // 1_000_000
         print(f"{name} {shape}: {rates[0]:.1f}, {rates[1]:.1f}, {rates[2]:.1f}; peak memory {memory} MB", flush=True)
 
 

@@ -2,11 +2,12 @@
 //!
 //! Data flows one way: [`data`] → [`network`] → [`train`] (with [`ops`] below it and [`lrpet`] at each projection)
 //! → [`export`], which writes the model file that the runtime executes. What was measured on the way comes back as one
-//! [`report`].
+//! [`report`]; [`follow`] writes what one looks at while a run goes.
 
 pub mod atomic;
 pub mod data;
 pub mod export;
+pub mod follow;
 pub mod lrpet;
 pub mod measure;
 pub mod network;

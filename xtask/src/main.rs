@@ -1,8 +1,10 @@
 //! The one entry to every chore: `cargo xtask --help`.
 
+mod bench_train;
 mod board;
 mod demo;
 mod elf;
+mod load;
 mod process;
 mod setup;
 mod test;
@@ -13,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use bench_train::Bench;
 use toolchain::Source;
 
 /// Every chore of the project.
@@ -34,6 +37,9 @@ enum Chore {
     Board(board::Arguments),
     /// From images to a measured board: train, export and measure a dense and a low-rank network
     Demo(demo::Arguments),
+    /// Measure beside another framework
+    #[command(subcommand)]
+    Bench(Bench),
     /// Run every check; the last line counts them
     Test(test::Arguments),
 }
@@ -44,6 +50,7 @@ fn main() -> ExitCode {
         Chore::Setup(arguments) => setup::main(arguments, cli.toolchain),
         Chore::Board(arguments) => board::main(arguments, cli.toolchain),
         Chore::Demo(arguments) => demo::main(arguments, cli.toolchain),
+        Chore::Bench(Bench::Train(arguments)) => bench_train::main(arguments),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };
     match done {

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::{self, Augmentation, Loader, LoaderOptions};
 use lrpet_trainer::export::{self, Card};
+use lrpet_trainer::follow::{self, About, Follow, Images};
 use lrpet_trainer::network::{KNOWN, Network};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
@@ -32,7 +33,7 @@ pub struct Args {
     /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Folder of the run: checkpoints, metrics.jsonl, final.safetensors
+    /// Folder of the run: checkpoints, metrics.jsonl, events for TensorBoard, curves.svg, summary.md, final.safetensors
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Go on from the last checkpoint in the folder, where there is one
@@ -132,6 +133,7 @@ enum ScheduleName {
 #[derive(Serialize)]
 struct Document {
     weights: PathBuf,
+    summary: PathBuf,
     validation: Option<Evaluation>,
     test: Option<Evaluation>,
     #[serde(flatten)]
@@ -174,8 +176,24 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         resume: args.resume,
         command: super::command_line(),
     };
-    let outcome = train::run(&config, &network, &data, &Device::Cpu, &mut Progress::new())?;
+    let images = |loader: &Option<Loader>| loader.as_ref().map_or(0, |loader| loader.data().len());
+    let about = About {
+        command: config.command.clone(),
+        network: &network,
+        settings: &config.settings,
+        images: Images {
+            train: data.train.data().len(),
+            validation: images(&data.validation),
+            test: images(&data.test),
+        },
+        augmentation: augmentation.to_string(),
+        device: "CPU".to_owned(),
+    };
+    let mut progress = Progress::new();
+    let mut follow = Follow::new(&mut progress, about);
+    let outcome = train::run(&config, &network, &data, &Device::Cpu, &mut follow)?;
     let document = Document {
+        summary: args.out.join(follow::SUMMARY),
         weights: outcome.weights,
         validation: outcome.validation,
         test: outcome.test,
@@ -270,9 +288,10 @@ fn text(done: &Document) -> String {
     };
     let seconds = done.training.seconds.unwrap_or(0.0);
     format!(
-        "{}{}{} in {seconds:.0} s\n",
+        "{}{}{} in {seconds:.0} s\nsummary: {}\n",
         percent("validation", &done.validation),
         percent("test", &done.test),
-        done.weights.display()
+        done.weights.display(),
+        done.summary.display()
     )
 }

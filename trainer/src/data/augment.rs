@@ -33,6 +33,17 @@ pub struct Augmentation {
     pub flip: bool,
 }
 
+impl std::fmt::Display for Augmentation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.crop_padding, self.flip) {
+            (0, false) => f.write_str("none"),
+            (0, true) => f.write_str("horizontal flip"),
+            (padding, false) => write!(f, "random crop of the image padded by {padding}"),
+            (padding, true) => write!(f, "random crop of the image padded by {padding}, horizontal flip"),
+        }
+    }
+}
+
 /// One image's draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Draw {

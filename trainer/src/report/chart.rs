@@ -25,7 +25,7 @@ pub(super) fn colours(report: &Report) -> Vec<String> {
 }
 
 /// One line of a chart.
-pub(super) struct Series {
+pub(crate) struct Series {
     /// Class of its colour.
     pub colour: String,
     /// Drawn in dashes.
@@ -35,7 +35,7 @@ pub(super) struct Series {
 }
 
 /// One point of a line.
-pub(super) struct Point {
+pub(crate) struct Point {
     pub x: f64,
     pub y: f64,
     /// Drawn as a dot.
@@ -45,7 +45,7 @@ pub(super) struct Point {
 }
 
 /// A line chart over whole numbers (epochs).
-pub(super) struct LineChart<'a> {
+pub(crate) struct LineChart<'a> {
     /// What it shows, for readers who do not see it.
     pub label: &'a str,
     /// Name of the horizontal axis.
@@ -56,8 +56,14 @@ pub(super) struct LineChart<'a> {
     pub series: Vec<Series>,
 }
 
+/// Style sheet of charts: colours in light and dark, and lines.
+pub(crate) const STYLE: &str = include_str!("chart.css");
+
+/// Style sheet of pages with charts.
+pub(crate) const PAGE_STYLE: &str = concat!(include_str!("chart.css"), include_str!("style.css"));
+
 /// Drawing area: width, height, and the plot's left, top, right and bottom edges.
-const SIZE: (f64, f64) = (460.0, 270.0);
+pub(crate) const SIZE: (f64, f64) = (460.0, 270.0);
 const PLOT: [f64; 4] = [46.0, 12.0, 448.0, 228.0];
 
 impl LineChart<'_> {

@@ -5,7 +5,7 @@
 //! [`markdown`] and [`text`] render the same table: rows are metrics, columns are models, each low-rank model
 //! beside the ratio to its dense twin.
 
-mod chart;
+pub(crate) mod chart;
 mod layers;
 mod load;
 mod memory;
@@ -18,7 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod training;
-mod units;
+pub(crate) mod units;
 
 pub use load::{Error, FILE_NAME, load, load_all, merge};
 pub use page::html;

@@ -7,8 +7,6 @@ use super::summary::{realisations, sampling_error, summary, title};
 use super::table::{Cell, Column, Row, Table, boards};
 use super::{chart, layers, memory, origin, training, units};
 
-const STYLE: &str = include_str!("style.css");
-
 /// The report as one self-contained HTML page: no script, no network, light and dark, fit for paper.
 /// Exact figures stand in `title` attributes beside the rounded ones. All text of the report is escaped.
 pub fn html(report: &Report) -> String {
@@ -25,7 +23,7 @@ pub fn html(report: &Report) -> String {
                 meta name="color-scheme" content="light dark";
                 link rel="icon" href="data:,";
                 title { (title(report)) }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(chart::PAGE_STYLE)) }
             }
             body {
                 header {

@@ -36,11 +36,27 @@ pub enum TrainError {
     #[error(
         "the loss became {loss} in epoch {epoch}, batch {batch}; lower the learning rate or add warm-up; \
          last good checkpoint: {}",
-        checkpoint.as_ref().map_or("none yet".to_owned(), |path| path.display().to_string())
+        named(checkpoint)
     )]
     Diverged {
         /// The loss.
         loss: f64,
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Batch of the epoch, from 1.
+        batch: usize,
+        /// The checkpoint to go back to.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A weight or a statistic is NaN or infinite while the loss is not yet.
+    #[error(
+        "`{name}` holds NaN or infinity after epoch {epoch}, batch {batch}; lower the learning rate or add \
+         warm-up; last good checkpoint: {}",
+        named(checkpoint)
+    )]
+    NotFinite {
+        /// The tensor, or the layer whose weight it is.
+        name: String,
         /// Epoch, from 1.
         epoch: usize,
         /// Batch of the epoch, from 1.
@@ -95,4 +111,9 @@ pub enum TrainError {
     /// candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+/// A checkpoint in an error's text.
+fn named(checkpoint: &Option<PathBuf>) -> String {
+    checkpoint.as_ref().map_or("none yet".to_owned(), |path| path.display().to_string())
 }

@@ -1,6 +1,11 @@
 //! What a run reports while it goes.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Outcome;
 
 /// One epoch; one line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,12 +27,32 @@ pub struct EpochRecord {
     pub projection: Option<ProjectionRecord>,
     /// Training images per second, without validation.
     pub images_per_second: f64,
+    /// Seconds for which the training waited for its images.
+    #[serde(default)]
+    pub wait_seconds: f64,
     /// Seconds of the epoch, everything included.
     pub seconds: f64,
 }
 
+impl EpochRecord {
+    /// Share of the epoch for which the training waited for its images, 0 to 1.
+    pub fn waiting_share(&self) -> f64 {
+        share(self.wait_seconds, self.seconds)
+    }
+
+    /// Share of the epoch that its projections took, 0 to 1; none where there was no projection.
+    pub fn projection_share(&self) -> Option<f64> {
+        self.projection.as_ref().map(|projection| share(projection.seconds, self.seconds))
+    }
+}
+
+/// `part` of `whole`, 0 where there is no whole.
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
 /// The projections of one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProjectionRecord {
     /// How many times all layers were projected.
     pub count: usize,
@@ -37,12 +62,21 @@ pub struct ProjectionRecord {
     pub skipped: usize,
     /// Seconds that they took.
     pub seconds: f64,
+    /// Share of energy kept by the last of them in each layer, by name, to six decimals.
+    #[serde(default)]
+    pub layers: BTreeMap<String, f64>,
+}
+
+/// A number; NaN of null, which is how JSON has to write both NaN and infinity.
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// Loss and accuracy on a set of images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Mean loss in nats.
+    /// Mean loss in nats; NaN or infinite where logits are.
+    #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// Share of images whose class is right, 0 to 1.
     pub accuracy: f64,
@@ -63,6 +97,10 @@ pub struct StepRecord {
     pub batches: usize,
     /// Images done in this epoch.
     pub images: usize,
+    /// Learning rate of the batch.
+    pub rate: f64,
+    /// Mean loss of the batch, in nats.
+    pub batch_loss: f64,
     /// Mean loss of the epoch so far, in nats.
     pub loss: f64,
     /// Accuracy of the epoch so far, 0 to 1.
@@ -71,8 +109,26 @@ pub struct StepRecord {
     pub images_per_second: f64,
 }
 
+/// A run as it begins or goes on, before its first batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// Folder of the run.
+    pub run_dir: &'a Path,
+    /// Records of the epochs that were done before: none unless the run goes on.
+    pub history: &'a [EpochRecord],
+    /// Epochs of the run.
+    pub epochs: usize,
+    /// Batches of an epoch.
+    pub batches: usize,
+}
+
 /// Who follows a run. All methods do nothing unless overridden.
 pub trait Observer {
+    /// The run begins or goes on.
+    fn start(&mut self, start: &Start) {
+        let _ = start;
+    }
+
     /// A batch is done.
     fn step(&mut self, record: &StepRecord) {
         let _ = record;
@@ -81,6 +137,11 @@ pub trait Observer {
     /// An epoch is done, and its checkpoint written.
     fn epoch(&mut self, record: &EpochRecord) {
         let _ = record;
+    }
+
+    /// The run is done, and its final weights written.
+    fn done(&mut self, outcome: &Outcome) {
+        let _ = outcome;
     }
 
     /// Something that the user should know and that is no failure.

@@ -21,7 +21,7 @@ mod passes;
 mod progress;
 mod run;
 #[cfg(test)]
-mod run_tests;
+pub(crate) mod run_tests;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ pub use checkpoint::{BEFORE, LAST, write_safetensors};
 pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
 pub use error::TrainError;
 pub use loss::{Loss, cross_entropy, top1};
-pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, StepRecord};
+pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
 pub use optimizer::Sgd;
 pub use parameters::Parameters;
 pub use passes::{evaluate, project, reestimate, spectra};

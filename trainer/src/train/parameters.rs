@@ -146,6 +146,21 @@ impl Parameters {
         Ok(())
     }
 
+    /// The first tensor that holds NaN or infinity.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn not_finite(&self) -> Result<Option<String>, TrainError> {
+        for (name, var) in self.trained.iter().chain(&self.statistics) {
+            // One number to read back from a device: the sum of x·0 is 0 where every x is finite, else NaN.
+            let sum: f32 = var.as_detached_tensor().affine(0.0, 0.0)?.sum_all()?.to_scalar()?;
+            if sum.is_nan() {
+                return Ok(Some(name.clone()));
+            }
+        }
+        Ok(None)
+    }
+
     /// All tensors by name, in the order of the names.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let all = self.trained.iter().chain(&self.statistics);

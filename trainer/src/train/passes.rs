@@ -79,7 +79,7 @@ fn scale(parameters: &Parameters, names: &LayerNames) -> Result<Option<Vec<f64>>
     names.norm.as_ref().map(scale).transpose()
 }
 
-/// Projects all layers that have a rank, in place.
+/// Projects all layers that have a rank, in place. What was found, by name of layer.
 ///
 /// # Errors
 /// Where a weight is not finite.
@@ -87,7 +87,7 @@ pub fn project(
     model: &Trainable,
     ranks: &BTreeMap<String, u64>,
     options: &lrpet::Options,
-) -> Result<Vec<lrpet::Projection>, TrainError> {
+) -> Result<Vec<(String, lrpet::Projection)>, TrainError> {
     let parameters = model.parameters();
     let mut weights = Vec::new();
     for layer in &model.network().layers {
@@ -112,8 +112,10 @@ pub fn project(
         .collect();
     let found = lrpet::project_all(&mut layers, options)?;
     drop(layers);
-    for (_, name, weight, ..) in weights {
+    let mut named = Vec::new();
+    for ((layer, name, weight, ..), found) in weights.into_iter().zip(found) {
         parameters.set(&name, weight)?;
+        named.push((layer.to_owned(), found));
     }
-    Ok(found)
+    Ok(named)
 }

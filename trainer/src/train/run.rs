@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
 use super::checkpoint::{self, io};
 use super::config::{Period, ProjectionSettings, TrainConfig};
-use super::metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, StepRecord};
+use super::metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Start, StepRecord};
 use super::passes::{evaluate, input, project, reestimate, spectra};
 use super::{Mode, Sgd, TrainError, Trainable, cross_entropy};
 use crate::data::Loader;
-use crate::lrpet;
+use crate::lrpet::{self, LrpetError};
 use crate::network::Network;
 
 /// File of the final weights in the run directory.
@@ -66,6 +66,12 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     let mut run = Run::start(config, network, data, device, observer)?;
+    observer.start(&Start {
+        run_dir: &config.run_dir,
+        history: &run.history,
+        epochs: config.settings.epochs,
+        batches: data.train.batches(),
+    });
     for epoch in run.history.len()..config.settings.epochs {
         let record = run.epoch(epoch, observer)?;
         run.history.push(record);
@@ -75,7 +81,9 @@ pub fn run(
         append_metrics(&folder.join(METRICS), run.history.last().into_iter(), false)?;
         observer.epoch(&run.history[epoch]);
     }
-    run.finish(observer)
+    let outcome = run.finish(observer)?;
+    observer.done(&outcome);
+    Ok(outcome)
 }
 
 struct Run<'a> {
@@ -191,7 +199,12 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let (mut loss_sum, mut correct, mut images, mut rate) = (0.0, 0, 0, 0.0);
         let mut projections = Projections::default();
-        for (number, batch) in self.data.train.epoch(epoch as u64, 0).enumerate() {
+        let mut waited = Duration::ZERO;
+        let mut loaded = self.data.train.epoch(epoch as u64, 0);
+        for number in 0.. {
+            let asked = Instant::now();
+            let Some(batch) = loaded.next() else { break };
+            waited += asked.elapsed();
             rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
             let (labels, input) = input(&self.model, batch)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
@@ -214,7 +227,12 @@ impl<'a> Run<'a> {
                 && let Period::Iterations(every) = projection.period
                 && done.is_multiple_of(every)
             {
-                projections.add(&self.model, projection, ranks)?;
+                projections.add(&self.model, projection, ranks).map_err(|error| match error {
+                    TrainError::Projection(LrpetError::NotFinite { layer, .. }) => {
+                        self.not_finite(layer, epoch, number + 1)
+                    }
+                    other => other,
+                })?;
             }
             observer.step(&StepRecord {
                 epoch: epoch + 1,
@@ -222,12 +240,18 @@ impl<'a> Run<'a> {
                 batch: number + 1,
                 batches,
                 images,
+                rate,
+                batch_loss: loss.sum / labels.len() as f64,
                 loss: loss_sum / images as f64,
                 accuracy: correct as f64 / images as f64,
                 images_per_second: images as f64 / start.elapsed().as_secs_f64(),
             });
         }
         let images_per_second = images as f64 / start.elapsed().as_secs_f64();
+        // Batch normalisation can keep a loss finite over weights that are not: no checkpoint may hold them.
+        if let Some(name) = self.model.parameters().not_finite()? {
+            return Err(self.not_finite(name, epoch, batches));
+        }
         let mut projected = false;
         if let Some((projection, ranks)) = self.projection() {
             let due = match projection.period {
@@ -249,8 +273,15 @@ impl<'a> Run<'a> {
             validation,
             projection: projections.record(),
             images_per_second,
+            wait_seconds: waited.as_secs_f64(),
             seconds: start.elapsed().as_secs_f64(),
         })
+    }
+
+    /// The error of tensor or layer `name` after `batch` batches of epoch `epoch` (from 0).
+    fn not_finite(&self, name: String, epoch: usize, batch: usize) -> TrainError {
+        let checkpoint = checkpoint::last_path(&self.config.run_dir);
+        TrainError::NotFinite { name, epoch: epoch + 1, batch, checkpoint }
     }
 
     /// Evaluates the validation set, where there is one. Running statistics do not fit weights that were `projected` a moment
@@ -360,7 +391,8 @@ fn identity(
 struct Projections {
     count: usize,
     seconds: f64,
-    last: Vec<lrpet::Projection>,
+    /// What the last of them found in each layer.
+    last: Vec<(String, lrpet::Projection)>,
 }
 
 impl Projections {
@@ -381,12 +413,15 @@ impl Projections {
         if self.last.is_empty() {
             return None;
         }
-        let energy: f64 = self.last.iter().map(|projection| projection.energy_kept).sum();
+        let energy: f64 = self.last.iter().map(|(_, projection)| projection.energy_kept).sum();
+        let rounded = |value: f64| (value * 1e6).round() / 1e6;
+        let layers = self.last.iter().map(|(name, found)| (name.clone(), rounded(found.energy_kept)));
         Some(ProjectionRecord {
             count: self.count,
             energy_kept: energy / self.last.len() as f64,
-            skipped: self.last.iter().filter(|projection| projection.skipped).count(),
+            skipped: self.last.iter().filter(|(_, projection)| projection.skipped).count(),
             seconds: self.seconds,
+            layers: layers.collect(),
         })
     }
 }

@@ -32,7 +32,7 @@ fn quadrants(count: usize, seed: u64) -> Dataset {
     Dataset { images, labels, shape: SHAPE, classes }
 }
 
-fn data() -> TrainData {
+pub(crate) fn data() -> TrainData {
     let normalization = Normalization { mean: vec![0.4; 2], std: vec![0.2; 2] };
     let options = LoaderOptions {
         batch: 24,
@@ -51,11 +51,11 @@ fn data() -> TrainData {
     }
 }
 
-fn network() -> Network {
+pub(crate) fn network() -> Network {
     Network::by_name("resnet8", SHAPE, 4).unwrap()
 }
 
-fn config(folder: &Path, epochs: usize) -> TrainConfig {
+pub(crate) fn config(folder: &Path, epochs: usize) -> TrainConfig {
     let ranks = [("layer1.0.conv1", 5), ("layer2.0.conv2", 9), ("layer3.0.conv2", 20)];
     TrainConfig {
         settings: Settings {
@@ -223,6 +223,41 @@ fn a_loss_that_is_no_number_stops_and_names_the_checkpoint() {
     config.settings.projection = None;
     let error = start(&config, &mut Silent).unwrap_err();
     assert!(matches!(&error, TrainError::Diverged { epoch: 1, checkpoint: None, .. }), "{error}");
+}
+
+#[test]
+fn a_validation_loss_that_is_no_number_comes_back_from_a_checkpoint() {
+    for loss in [f64::NAN, f64::INFINITY, 0.25] {
+        let text = serde_json::to_string(&Evaluation { loss, accuracy: 0.1, images: 10 }).unwrap();
+        let read: Evaluation = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.loss.is_nan(), read.images), (!loss.is_finite(), 10), "{text}");
+        assert!(read.loss.is_nan() || read.loss == loss);
+    }
+}
+
+#[test]
+fn weights_that_are_no_numbers_reach_no_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), 4);
+    assert!(catch_unwind(AssertUnwindSafe(|| start(&config, &mut Killer { epoch: 3 }))).is_err());
+    let sound = std::fs::read(folder.path().join(LAST)).unwrap();
+    let found = checkpoint::newest(folder.path(), |_| ()).unwrap().unwrap();
+    let mut model = Trainable::new(&network(), 0, &Device::Cpu).unwrap();
+    model.load(&found.tensors).unwrap();
+    assert_eq!(model.parameters().not_finite().unwrap(), None);
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut values = model.parameters().values("layer2.0.bn1.running_var").unwrap();
+        values[3] = value;
+        model.parameters().set("layer2.0.bn1.running_var", values).unwrap();
+        assert_eq!(model.parameters().not_finite().unwrap().as_deref(), Some("layer2.0.bn1.running_var"));
+    }
+    // In training the running variance is not read, so the loss stays finite; the projection and the checkpoint do read it.
+    let rest = Sgd::new(0.9, 1e-4);
+    checkpoint::save(folder.path(), model.parameters(), &rest, &found.settings, &found.history).unwrap();
+    config.resume = true;
+    let error = start(&config, &mut Silent).unwrap_err();
+    assert!(matches!(&error, TrainError::NotFinite { epoch: 3, checkpoint: Some(_), .. }), "{error}");
+    assert_eq!(std::fs::read(folder.path().join(BEFORE)).unwrap(), sound);
 }
 
 #[test]

@@ -19,10 +19,12 @@ pub enum Group {
     Python,
     /// Reports looked at in a browser
     Browser,
+    /// What `cargo xtask bench` compares with
+    Bench,
 }
 
 impl Group {
-    /// Every group.
+    /// Every group that builds, tests and the demo use.
     pub const ALL: &'static [Group] =
         &[Group::Checks, Group::Boards, Group::Pi, Group::Data, Group::Python, Group::Browser];
 }
@@ -59,6 +61,11 @@ pub enum Need {
     },
     /// A Python that can make virtual environments.
     Python {
+        /// Debian's packages.
+        debian: &'static [&'static str],
+    },
+    /// A Python that has PyTorch.
+    Torch {
         /// Debian's packages.
         debian: &'static [&'static str],
     },
@@ -145,7 +152,7 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
         Group::Python => vec![
             Item {
                 name: "python3 with venv",
-                why: "a second reader of the model format checks the written specification",
+                why: "second readers of the model format and of event files check what is written",
                 by_hand: "install Python 3.10 or newer with the modules venv and ensurepip",
                 need: Need::Python { debian: &["python3", "python3-venv"] },
             },
@@ -156,6 +163,12 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
                 need: Need::Venv,
             },
         ],
+        Group::Bench => vec![Item {
+            name: "PyTorch",
+            why: "what `cargo xtask bench train` compares with",
+            by_hand: "make `python3 -c \"import torch\"` succeed",
+            need: Need::Torch { debian: &["python3-torch"] },
+        }],
         Group::Browser => vec![Item {
             name: "chromium",
             why: "tests open the report in a headless browser",

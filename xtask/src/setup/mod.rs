@@ -12,6 +12,7 @@ use crate::process;
 use crate::toolchain::{self, Source};
 pub use items::Group;
 use items::{Item, Need};
+pub use python::with_torch as python_with_torch;
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -22,12 +23,18 @@ pub struct Arguments {
     /// Only what these need (default: everything)
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Group>,
+    /// Also PyTorch, for `cargo xtask bench`
+    #[arg(long)]
+    bench: bool,
 }
 
 /// Runs `cargo xtask setup`.
 pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
-    let groups = if arguments.only.is_empty() { Group::ALL } else { &arguments.only };
-    let items = items::of(groups, source);
+    let mut groups = if arguments.only.is_empty() { Group::ALL.to_vec() } else { arguments.only.clone() };
+    if arguments.bench && !groups.contains(&Group::Bench) {
+        groups.push(Group::Bench);
+    }
+    let items = items::of(&groups, source);
     let missing = missing(&items)?;
     for (item, missing) in items.iter().zip(&missing) {
         let state = if *missing { "missing" } else { "present" };
@@ -83,7 +90,10 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
             {
                 packages.extend(debian);
             }
-            Need::Program { debian, .. } | Need::FashionMnist { debian } | Need::Python { debian } => {
+            Need::Program { debian, .. }
+            | Need::FashionMnist { debian }
+            | Need::Python { debian }
+            | Need::Torch { debian } => {
                 packages.extend(debian);
             }
             _ => {}
@@ -150,6 +160,7 @@ impl Need {
             Need::Program { any_of, .. } => any_of.iter().any(|program| process::find(program).is_some()),
             Need::FashionMnist { .. } => fashion_mnist_present(),
             Need::Python { .. } => python::usable(),
+            Need::Torch { .. } => python::with_torch().is_some(),
             Need::Venv => python::venv_is_current(),
         })
     }

@@ -26,6 +26,15 @@ pub fn usable() -> bool {
     process::capture(Command::new("python3").args(["-c", "import venv, ensurepip"]), "").is_ok()
 }
 
+/// A Python that has PyTorch: the first in `PATH`, else the system's, to which Debian's package belongs.
+pub fn with_torch() -> Option<PathBuf> {
+    let candidates = [process::find("python3"), Some(PathBuf::from("/usr/bin/python3"))];
+    let imports = |python: &PathBuf| {
+        python.is_file() && process::capture(Command::new(python).args(["-c", "import torch"]), "").is_ok()
+    };
+    candidates.into_iter().flatten().find(imports)
+}
+
 /// True where the environment is there and was made from the present requirements.
 pub fn venv_is_current() -> bool {
     let wanted = std::fs::read(requirements()).ok();

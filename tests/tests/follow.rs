@@ -1,0 +1,71 @@
+//! What a training leaves for those who follow it.
+
+use lrpet_tests::events;
+use lrpet_tests::programs::{json, number, refused};
+
+const TRAIN: [&str; 9] =
+    ["train", "--net", "resnet8", "--data", "fashion-mnist", "--batch", "64", "--validation", "200"];
+
+#[test]
+fn a_run_leaves_events_curves_and_a_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let more = ["--prune", "0.5", "--limit", "640", "--epochs", "2", "--seed", "7", "--out", out];
+    let document = json("lrpet", &[&TRAIN[..], &more].concat()).unwrap();
+
+    let curves = events::curves(folder.path()).unwrap();
+    let metrics = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+    let records: Vec<serde_json::Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 2);
+    for (curve, key) in [
+        ("loss/train", "train_loss"),
+        ("accuracy/train", "train_accuracy"),
+        ("learning_rate", "rate"),
+        ("loss/validation", "validation.loss"),
+        ("projection/energy_kept", "projection.energy_kept"),
+        ("speed/images_per_second", "images_per_second"),
+    ] {
+        let values = records.iter().map(|record| f64::from(number(record, key).unwrap() as f32));
+        let expected: Vec<(u64, f64)> = (1..).zip(values).collect();
+        assert_eq!(curves[curve], expected, "{curve}");
+    }
+    assert_eq!(curves["batch/loss"].iter().map(|(step, _)| *step).collect::<Vec<_>>(), [10, 20]);
+
+    let picture = std::fs::read_to_string(folder.path().join("curves.svg")).unwrap();
+    assert!(picture.starts_with("<svg xmlns=") && picture.ends_with("</svg>"));
+    let summary = std::fs::read_to_string(document["summary"].as_str().unwrap()).unwrap();
+    let accuracy = 100.0 * number(&document, "test.accuracy").unwrap();
+    for text in [
+        format!("| Test accuracy | {accuracy:.2} % of 10\u{a0}000 images"),
+        format!("lrpet {} {} --json\n", TRAIN.join(" "), more.join(" ")),
+        "| Multiply-adds | 9.35 M (9\u{a0}345\u{a0}920) → ".to_owned(),
+        "| Images | 640 training, 200 validation, 10\u{a0}000 test |".to_owned(),
+        "| seed | 7 |".to_owned(),
+    ] {
+        assert!(summary.contains(&text), "{text}\n{summary}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_names_epoch_batch_and_a_sound_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    // One batch an epoch, and the first at rate 0: there are checkpoints before the loss is no number.
+    let more = ["--limit", "64", "--lr", "1e6", "--warm-up", "40", "--epochs", "40"];
+    let arguments = [&TRAIN[..], &more, &["--out", out.to_str().unwrap()]].concat();
+    let first = refused("lrpet", &arguments).unwrap();
+    assert!(first.contains("epoch ") && first.contains(", batch 1; "), "{first}");
+    assert!(first.contains("NaN"), "{first}");
+    let checkpoint = first.rsplit("last good checkpoint: ").next().unwrap();
+    let bytes = std::fs::read(checkpoint).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for (name, tensor) in file.iter() {
+        let values = tensor.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        assert!(values.into_iter().all(f32::is_finite), "{name}");
+    }
+    // Going on from it ends the same way, and the checkpoint stays.
+    let second = refused("lrpet", &[&arguments[..], &["--resume"]].concat()).unwrap();
+    assert_eq!(second, first);
+    assert!(std::fs::read(checkpoint).unwrap() == bytes);
+}
