@@ -22,8 +22,18 @@ pub struct EpochRecord {
     pub projection: Option<ProjectionRecord>,
     /// Training images per second, without validation.
     pub images_per_second: f64,
+    /// Seconds for which the training waited for its images.
+    #[serde(default)]
+    pub wait_seconds: f64,
     /// Seconds of the epoch, everything included.
     pub seconds: f64,
+}
+
+impl EpochRecord {
+    /// Share of the epoch for which the training waited for its images, where that is over 2 %.
+    pub fn starved(&self) -> Option<f64> {
+        Some(self.wait_seconds / self.seconds).filter(|share| *share > 0.02)
+    }
 }
 
 /// The projections of one epoch.

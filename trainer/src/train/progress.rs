@@ -88,6 +88,9 @@ impl Observer for Progress {
         if let Some(projection) = &record.projection {
             text += &format!("; {:.1} % of the energy kept", 100.0 * projection.energy_kept);
         }
+        if let Some(share) = record.starved() {
+            text += &format!("; {:.0} % of the time waiting for images", 100.0 * share);
+        }
         let left = record.seconds * (record.epochs - record.epoch) as f64;
         text += &format!("; {:.0} images/s, {left:.0} s left", record.images_per_second);
         self.line(&text);

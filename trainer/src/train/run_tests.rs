@@ -36,10 +36,11 @@ fn data() -> TrainData {
     let options = LoaderOptions {
         batch: 24,
         shuffle: true,
-        augmentation: Augmentation { crop_padding: 1, flip: false },
+        augmentation: Augmentation { crop_padding: 1, flip: false, part: None },
         normalization: normalization.clone(),
         seed: 3,
         ahead: 2,
+        threads: 1,
     };
     let plain =
         |seed| Loader::new(Arc::new(quadrants(40, seed)), LoaderOptions::plain(16, normalization.clone()));
