@@ -52,7 +52,7 @@ fn pictures(folder: &Path, rng: &mut ChaCha8Rng) -> Result<Images> {
     for number in 0..PICTURES {
         let frequency: [f32; 6] = std::array::from_fn(|_| rng.random_range(0.01..0.2));
         let picture = image::RgbImage::from_fn(500, 375, |x, y| {
-            let wave = |channel: usize| {
+            let mut wave = |channel: usize| {
                 let (x, y) = (x as f32 * frequency[2 * channel], y as f32 * frequency[2 * channel + 1]);
                 (128.0 + 50.0 * x.sin() + 50.0 * y.sin() + rng.random_range(-12.0..12.0)) as u8
             };

@@ -309,3 +309,90 @@ pub(super) fn compact<T: Copy>(
     images.truncate(count * size);
     labels.zip(kept).filter(|(_, kept)| **kept).map(|(label, _)| label).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Augmentation, Batch, Loader, LoaderOptions, Normalization};
+    use super::*;
+
+    /// `count` pictures of different sizes and colours in two classes, prepared as 8×8 images.
+    fn files(folder: &Path, count: u32, bad: BadImages, cache: u64) -> Files {
+        let listed = (0..count).map(|number| {
+            let path = folder.join(format!("{number}.png"));
+            let picture = image::RgbImage::from_fn(10 + number, 20, |x, y| {
+                image::Rgb([(5 * x) as u8, (7 * y) as u8, number as u8])
+            });
+            picture.save(&path).unwrap();
+            Listed { path, label: number % 2 }
+        });
+        let preparation = Preparation { shape: Shape::new(3, 8, 8), test_resize: 1.0, test_share: None };
+        let classes = Arc::new(vec!["even".into(), "odd".into()]);
+        Files::new(listed.collect(), classes, preparation, bad, Cache::new(cache))
+    }
+
+    fn loader(files: &Files, threads: usize) -> Loader {
+        let options = LoaderOptions {
+            shuffle: true,
+            augmentation: Augmentation { flip: true, part: Some(RandomCrop::default()), crop_padding: 0 },
+            seed: 4,
+            threads,
+            ..LoaderOptions::plain(7, Normalization::imagenet())
+        };
+        Loader::new(files.clone(), options)
+    }
+
+    fn epoch(files: &Files, threads: usize, epoch: u64, first: usize) -> Vec<Batch> {
+        loader(files, threads).epoch(epoch, first).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn batches_depend_neither_on_threads_nor_on_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let cold = files(dir.path(), 30, BadImages::Refuse, 0);
+        let once = epoch(&cold, 1, 2, 0);
+        assert_eq!(once.iter().map(|batch| batch.labels.len()).collect::<Vec<_>>(), [7, 7, 7, 7, 2]);
+        assert_ne!(once[0].images[..192], once[0].images[192..384]);
+        assert_eq!(epoch(&cold, 3, 2, 0), once);
+        assert_eq!(epoch(&cold, 2, 2, 3), once[3..]);
+        assert_ne!(epoch(&cold, 1, 3, 0)[0], once[0]);
+        // Room for some, and for all: also when the files are gone.
+        let some = files(dir.path(), 30, BadImages::Refuse, 10_000);
+        assert_eq!((epoch(&some, 2, 2, 0), epoch(&some, 2, 2, 0)), (once.clone(), once.clone()));
+        let kept = some.items.iter().filter(|item| item.picture.get().is_some()).count();
+        assert!((1..30).contains(&kept), "{kept}");
+        let mut all = files(dir.path(), 30, BadImages::Refuse, 1 << 20);
+        assert_eq!(all.decode_all(|| ()), []);
+        drop(dir);
+        assert_eq!(epoch(&all, 2, 2, 0), once);
+    }
+
+    #[test]
+    fn unreadable_files_end_the_epoch_or_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let refusing = files(dir.path(), 10, BadImages::Refuse, 0);
+        let skipping = files(dir.path(), 10, BadImages::Skip, 0);
+        std::fs::write(dir.path().join("3.png"), "no picture").unwrap();
+        let error = loader(&refusing, 2).epoch(0, 0).find_map(Result::err).unwrap().to_string();
+        assert!(error.contains("3.png") && error.contains("--bad-images skip"), "{error}");
+        let batches = epoch(&skipping, 2, 0, 0);
+        assert_eq!(batches.iter().map(|batch| batch.labels.len()).sum::<usize>(), 9);
+        assert!(batches.iter().all(|batch| batch.images.len() == 192 * batch.labels.len()));
+        let read = skipping.read(&[2, 3, 4]).unwrap();
+        assert_eq!((&read.labels[..], read.image(1)[2]), (&[0, 0][..], 4));
+        assert_eq!(epoch(&files(dir.path(), 10, BadImages::Skip, 0), 1, 0, 0).len(), 2);
+        let mut decoded = skipping.clone();
+        std::fs::write(dir.path().join("3.png"), "no picture").unwrap();
+        let bad = decoded.decode_all(|| ());
+        assert_eq!((bad.len(), decoded.len()), (1, 9));
+        let error = BadImages::Refuse.settle(bad, 10, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("1 of 10 images") && error.contains("3.png (not a picture"), "{error}");
+    }
+
+    #[test]
+    fn a_loader_whose_files_are_all_gone_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = files(dir.path(), 10, BadImages::Skip, 0);
+        drop(dir);
+        assert_eq!(epoch(&gone, 2, 0, 0), []);
+    }
+}

@@ -164,12 +164,14 @@ fn list(folder: &Path) -> Result<Part, DataError> {
     let mut empty = Vec::new();
     for (label, class) in folders.iter().enumerate() {
         let before = files.len();
-        for entry in WalkDir::new(class).follow_links(true).sort_by_file_name() {
+        let seen = |path: &Path| path == class || !is_hidden(path);
+        let walk = WalkDir::new(class).follow_links(true).sort_by_file_name().into_iter();
+        for entry in walk.filter_entry(|entry| seen(entry.path())) {
             let entry = entry.map_err(|error| {
                 let path = error.path().unwrap_or(class).to_owned();
                 DataError::Io { path, source: error.into() }
             })?;
-            if entry.file_type().is_dir() || is_hidden(entry.path()) {
+            if entry.file_type().is_dir() {
                 continue;
             }
             let path = entry.into_path();
@@ -276,4 +278,87 @@ fn name_some(names: &[String]) -> String {
     let more = names.len().saturating_sub(LISTED);
     let first = names[..names.len() - more].join(", ");
     if more == 0 { first } else { format!("{first} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes empty files.
+    fn touch(folder: &Path, files: &[&str]) {
+        for file in files {
+            let path = folder.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, []).unwrap();
+        }
+    }
+
+    fn names(part: &Part) -> Vec<(String, u32)> {
+        let name = |listed: &Listed| listed.path.strip_prefix(&part.folder).unwrap().display().to_string();
+        part.files.iter().map(|listed| (name(listed), listed.label)).collect()
+    }
+
+    #[test]
+    fn classes_are_numbered_by_name_and_images_found_below_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [
+            "train/b/2.JPG",
+            "train/b/1.png",
+            "train/a/x/9.jpeg",
+            "train/a/.hidden.png",
+            "train/a/.x/1.png",
+            "train/a/n.txt",
+        ];
+        touch(dir.path(), &files);
+        touch(dir.path(), &["train/stray.png", "train/.git/x.png", "val/a/1.png", "val/b/1.png"]);
+        let found = Folder::find(dir.path(), None, None).unwrap();
+        assert_eq!(*found.train.classes, ["a", "b"]);
+        let expected = [("a/x/9.jpeg", 0), ("b/1.png", 1), ("b/2.JPG", 1)];
+        assert_eq!(names(&found.train), expected.map(|(name, label)| (name.to_owned(), label)));
+        assert_eq!(
+            found.train.ignored,
+            ["stray.png", "a/n.txt"].map(|name| dir.path().join("train").join(name))
+        );
+        assert_eq!(
+            (found.test.folder, found.validation, found.test_share),
+            (dir.path().join("val"), None, None)
+        );
+        // Beside a test part, `val` is for validation.
+        touch(dir.path(), &["test/a/1.png", "test/b/1.png"]);
+        let found = Folder::find(dir.path(), None, None).unwrap();
+        assert_eq!(found.test.folder, dir.path().join("test"));
+        assert_eq!(found.validation.unwrap().folder, dir.path().join("val"));
+        assert_eq!(find_test(dir.path(), None).unwrap().folder, dir.path().join("test"));
+        let elsewhere = Folder::find(&dir.path().join("train"), Some(&dir.path().join("val")), None).unwrap();
+        assert_eq!(elsewhere.test.files.len(), 2);
+    }
+
+    #[test]
+    fn a_share_of_each_class_is_held_back_the_same_every_time() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..10 {
+            touch(dir.path(), &[&format!("a/{number}.png"), &format!("b/{number}.png")]);
+        }
+        let found = Folder::find(dir.path(), None, Some(0.3)).unwrap();
+        assert_eq!((found.train.files.len(), found.test.files.len(), found.test_share), (14, 6, Some(0.3)));
+        assert_eq!(found.test.files.iter().filter(|listed| listed.label == 0).count(), 3);
+        let mut all = [names(&found.train), names(&found.test)].concat();
+        all.sort();
+        assert_eq!(all, names(&find_test(dir.path(), None).unwrap()));
+        assert_eq!(find_test(dir.path(), Some(0.3)).unwrap(), found.test);
+        // The same files at another place, and with a file more all but one at most.
+        let moved = dir.path().join("moved");
+        for number in 0..11 {
+            touch(&moved, &[&format!("a/{number}.png"), &format!("b/{number}.png")]);
+        }
+        let more = names(&find_test(&moved, Some(0.3)).unwrap());
+        assert!(names(&found.test).iter().filter(|name| !more.contains(name)).count() <= 2);
+        for share in [0.0, 1.0, f64::NAN] {
+            let error = find_test(dir.path(), Some(share)).unwrap_err().to_string();
+            assert!(error.contains("above 0 and below 1"), "{error}");
+        }
+        touch(dir.path(), &["c/only.png"]);
+        let error = Folder::find(dir.path(), None, None).unwrap_err().to_string();
+        assert!(error.contains("class c has one image only") && error.contains("--test-data"), "{error}");
+    }
 }
