@@ -1,13 +1,16 @@
-//! `lrpet data`: list, get and describe data sets.
+//! `lrpet data`: list, get, describe and check data sets.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Subcommand;
+use lrpet_trainer::data::Folder;
+use lrpet_trainer::data::check::{self, Report};
 use lrpet_trainer::data::get::{self, Counts, Summary};
 
 use super::Output;
+use super::data_args::bar;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -27,6 +30,17 @@ enum Action {
         /// Name from `lrpet data list`.
         name: String,
     },
+    /// Decode every image of a folder with a folder per class: classes, counts, sizes, and files that cannot be read.
+    Check {
+        /// Folder with train/CLASS and test/CLASS (or val), or with class folders alone.
+        dir: PathBuf,
+        /// Folder with the test images, a folder per class.
+        #[arg(long, value_name = "DIR")]
+        test_data: Option<PathBuf>,
+        /// Share of each class that is held back for testing where there is no folder for it [default: 0.2].
+        #[arg(long, value_name = "SHARE", conflicts_with = "test_data")]
+        test_share: Option<f64>,
+    },
     /// Shape, classes, counts and statistics of a data set.
     Info {
         /// Name from `lrpet data list`.
@@ -38,9 +52,51 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let dir = args.data_dir.as_deref();
     match args.action {
         Action::List => output.print(&get::list(dir), |sets| list_text(sets)),
+        Action::Check { dir: folder, test_data, test_share } => {
+            check(&Folder::find(&folder, test_data.as_deref(), test_share)?, &folder, output)
+        }
         Action::Get { name } => output.print(&get::get(&name, dir)?, info_text),
         Action::Info { name } => output.print(&get::info(&name, dir)?, info_text),
     }
+}
+
+/// Reports on `found`, the images below `folder`; files that cannot be read are an error, after the report.
+fn check(found: &Folder, folder: &Path, output: &Output) -> Result<()> {
+    let bar = bar(found.parts().map(|(_, part)| part.files.len()).sum(), "images decoded");
+    let report = check::check(found, || bar.inc(1));
+    bar.finish_and_clear();
+    output.print(&report, check_text)?;
+    match report.bad() {
+        0 => Ok(()),
+        bad => anyhow::bail!("{}: {bad} images cannot be read", folder.display()),
+    }
+}
+
+fn check_text(report: &Report) -> String {
+    let mut text = format!("{}: {} classes\n", report.name, report.classes.len());
+    if let Some(share) = report.test_share {
+        let _ = writeln!(text, "no test folder: {share} of each class is held back for testing");
+    }
+    for part in &report.parts {
+        let ([h, w], [height, width]) = (part.smallest, part.largest);
+        let _ = writeln!(
+            text,
+            "{:<11}{} images in {} sizes from {h}×{w} to {height}×{width} (height × width), {} of them grey",
+            part.part, part.images, part.sizes, part.grey
+        );
+        for bad in &part.bad {
+            let _ = writeln!(text, "  bad      {}: {}", bad.file.display(), bad.reason);
+        }
+        for ignored in &part.ignored {
+            let _ = writeln!(text, "  ignored  {}", ignored.display());
+        }
+    }
+    for (class, name) in report.classes.iter().enumerate() {
+        let counts: Vec<String> =
+            report.parts.iter().map(|part| format!("{:>7} {}", part.by_class[class], part.part)).collect();
+        let _ = writeln!(text, "class {class:<4}{name:<20}{}", counts.concat());
+    }
+    text
 }
 
 fn list_text(sets: &[Summary]) -> String {

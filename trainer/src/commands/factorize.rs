@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_trainer::atomic;
-use lrpet_trainer::data::Dataset;
+use lrpet_trainer::data::Images;
 use lrpet_trainer::export::{self, Card, Checkpoint, Request};
 use serde::Serialize;
 
@@ -51,7 +51,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let checkpoint = Checkpoint::read(&args.checkpoint)?;
     let net = args.net.or_else(|| checkpoint.metadata.get("network").cloned());
     let net = net.context("the checkpoint names no network: name it with --net")?;
-    let images = args.images.find(&net, &checkpoint)?;
+    let images = args.images.find(&net, &checkpoint, &args.checkpoint)?;
     let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
     let mut card = Card {
         dataset: images.dataset.clone(),
@@ -64,7 +64,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     };
     let (plan, rule) = args.ranks.of_checkpoint(&network, &checkpoint, &card)?;
     card.prune = rule;
-    let samples = images.samples();
+    let samples = images.samples()?;
     let request = Request {
         network: &network,
         checkpoint: &checkpoint,
@@ -76,6 +76,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     };
     let named = || args.checkpoint.display().to_string();
     let mut exported = export::export(&request).with_context(named)?;
+    exported.card.extend(images.preparation.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
     let mut accuracy = None;
     if let Some(test) = images.test.as_ref().filter(|_| !args.no_accuracy) {
         let measured = measure(&exported.to_bytes()?, test)?;
@@ -96,11 +97,17 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 }
 
 /// Accuracy of the file's bytes on the test set, by the runtime.
-fn measure(bytes: &[u8], test: &Dataset) -> Result<f64> {
+fn measure(bytes: &[u8], test: &Images) -> Result<f64> {
     let bytes = AlignedBytes::copy_of(bytes);
     let model = export::checked(bytes.as_slice(), "the exported model")?;
-    ensure!(!test.is_empty(), "the test set is empty");
-    Ok(export::runtime_logits(&model, test, |_| ())?.accuracy(&test.labels))
+    let (mut correct, mut images) = (0, 0);
+    test.try_for_each_part(|part| -> Result<()> {
+        correct += export::runtime_logits(&model, part, |_| ())?.correct(&part.labels);
+        images += part.len();
+        Ok(())
+    })?;
+    ensure!(images > 0, "the test set is empty");
+    Ok(correct as f64 / images as f64)
 }
 
 fn text(done: &Document) -> String {

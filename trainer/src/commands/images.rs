@@ -1,14 +1,17 @@
 //! What a checkpoint's network was trained on: from a data set, from the checkpoint itself, or from the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::{self, DataError, Dataset, Normalization, registry};
-use lrpet_trainer::export::Checkpoint;
+use lrpet_trainer::export::{Checkpoint, SELF_CHECK_SAMPLES};
 use lrpet_trainer::network::Network;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use super::data_args::{Policy, folder};
+use super::test_images::{self, TEST_RESIZE, TEST_SHARE, Trained};
 
 /// Images of a self-check where no data set is at hand.
 const NOISE_IMAGES: usize = 4;
@@ -17,21 +20,25 @@ const USUAL_SIZE: u32 = 32;
 
 #[derive(clap::Args)]
 pub struct ImageArgs {
-    /// Data set that the network was trained on [default: the one that the checkpoint names, if any]
-    #[arg(long, value_name = "NAME")]
+    /// Data set, or folder of images per class, that the network was trained on [default: the data set that the
+    /// checkpoint names, if any]
+    #[arg(long, value_name = "NAME|DIR")]
     data: Option<String>,
     /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Shape of the images, where no data set says it [default: the checkpoint's channels, 32×32]
-    #[arg(long, value_name = "CxHxW", conflicts_with = "data")]
+    /// Shape of the images, where no data set says it [default: what the checkpoint says, or its channels and 32×32]
+    #[arg(long, value_name = "CxHxW")]
     input: Option<String>,
-    /// Mean of each channel of pixels scaled to 0..1 [default: 0]
-    #[arg(long, value_name = "M,…", value_delimiter = ',', conflicts_with = "data")]
+    /// Mean of each channel of pixels scaled to 0..1 [default: what the checkpoint says, or 0]
+    #[arg(long, value_name = "M,…", value_delimiter = ',')]
     mean: Vec<f32>,
-    /// Standard deviation of each channel of pixels scaled to 0..1 [default: 1]
-    #[arg(long, value_name = "S,…", value_delimiter = ',', conflicts_with = "data")]
+    /// Standard deviation of each channel of pixels scaled to 0..1 [default: what the checkpoint says, or 1]
+    #[arg(long, value_name = "S,…", value_delimiter = ',')]
     std: Vec<f32>,
+    /// What to do about test images of a folder that cannot be read
+    #[arg(long, value_enum, default_value = "refuse")]
+    bad_images: Policy,
 }
 
 /// What the network takes and tells apart.
@@ -44,33 +51,42 @@ pub struct Images {
     pub classes: Vec<String>,
     /// How pixels become the input.
     pub normalization: Normalization,
+    /// How pictures of a folder are prepared for testing: keys and values for the model's card.
+    pub preparation: Vec<(&'static str, String)>,
     /// The test set, where its files are here.
-    pub test: Option<Dataset>,
+    pub test: Option<data::Images>,
 }
 
 impl Images {
-    /// Images for the self-check: the test set, or noise, which serves as well to compare two machines.
-    pub fn samples(&self) -> Dataset {
+    /// Images for the self-check: some of the test set, or noise, which serves as well to compare two machines.
+    pub fn samples(&self) -> Result<Dataset> {
         if let Some(test) = &self.test {
-            return test.clone();
+            return Ok(test.read(&test.spread(SELF_CHECK_SAMPLES))?);
         }
         let mut images = vec![0; NOISE_IMAGES * self.shape.len()];
         ChaCha8Rng::seed_from_u64(0).fill(&mut images[..]);
         let labels = vec![0; NOISE_IMAGES];
-        Dataset { images, labels, shape: self.shape, classes: self.classes.clone() }
+        Ok(Dataset { images, labels, shape: self.shape, classes: self.classes.clone() })
     }
 }
 
 impl ImageArgs {
-    /// What `checkpoint`'s network, called `net`, takes.
-    pub fn find(&self, net: &str, checkpoint: &Checkpoint) -> Result<Images> {
+    /// What `checkpoint`'s network, called `net`, takes; `file` is the checkpoint's.
+    pub fn find(&self, net: &str, checkpoint: &Checkpoint, file: &Path) -> Result<Images> {
         let own = self.input.is_some() || !self.mean.is_empty() || !self.std.is_empty();
         let named = checkpoint.metadata.get("dataset").filter(|_| !own);
         let named = named.filter(|name| registry::entry(name).is_ok());
         let Some(name) = self.data.as_ref().or(named) else { return self.described(net, checkpoint) };
+        if let Some(folder) = folder(name, self.data_dir.as_deref())? {
+            return self.folder(net, checkpoint, file, &folder);
+        }
+        ensure!(
+            !own,
+            "--input, --mean and --std are for images that no data set describes; {name} has its own"
+        );
         let entry = registry::entry(name)?;
         let test = match data::load(name, self.data_dir.as_deref()) {
-            Ok(loaded) => Some(loaded.test),
+            Ok(loaded) => Some(loaded.test.into()),
             // The checkpoint's own word is enough for all but the accuracy.
             Err(error @ DataError::Missing { .. }) if self.data.is_none() => {
                 tracing::warn!("{error}; the accuracy is not measured and the self-check's images are noise");
@@ -83,8 +99,34 @@ impl ImageArgs {
             shape: entry.shape,
             classes: entry.classes.iter().map(|&class| class.to_owned()).collect(),
             normalization: entry.normalization(),
+            preparation: Vec::new(),
             test,
         })
+    }
+
+    /// From a folder of images per class, prepared as the checkpoint says.
+    fn folder(&self, net: &str, checkpoint: &Checkpoint, file: &Path, folder: &Path) -> Result<Images> {
+        let described = self.described(net, checkpoint)?;
+        let number = |key: &str| checkpoint.metadata.get(key).and_then(|text| text.parse().ok());
+        let trained = Trained {
+            shape: described.shape,
+            classes: class_names(checkpoint),
+            test_resize: number(TEST_RESIZE),
+            test_share: number(TEST_SHARE),
+            file: file.display().to_string(),
+        };
+        let test = test_images::load(&folder.to_string_lossy(), None, &trained, self.bad_images.into())?;
+        let classes = test.classes().to_vec();
+        ensure!(
+            classes.len() == described.classes.len(),
+            "{}: {} classes, but the checkpoint {} has {}",
+            folder.display(),
+            classes.len(),
+            trained.file,
+            described.classes.len()
+        );
+        let dataset = lrpet_trainer::data::folder::name(folder);
+        Ok(Images { dataset, classes, test: Some(test), ..described })
     }
 
     /// From the command line, and from the checkpoint where that is silent.
@@ -106,8 +148,13 @@ impl ImageArgs {
         let classes = size(layers.last(), 0)?;
         let shape = said.unwrap_or(Shape::new(channels, USUAL_SIZE, USUAL_SIZE));
         let each = |given: &[f32], name: &str, usual: f32| {
+            let said = checkpoint.metadata.get(name);
+            let said: Vec<f32> = said.iter().flat_map(|text| text.split(',')).flat_map(str::parse).collect();
+            let given = if given.is_empty() { &said } else { given };
             if given.is_empty() {
-                tracing::warn!("no data set and no --{name}: {usual} for every channel");
+                tracing::warn!(
+                    "neither a data set nor the checkpoint nor --{name} says it: {usual} for every channel"
+                );
                 return Ok(vec![usual; channels as usize]);
             }
             ensure!(
@@ -120,14 +167,25 @@ impl ImageArgs {
         Ok(Images {
             dataset: checkpoint.metadata.get("dataset").cloned().unwrap_or_default(),
             shape,
-            classes: (0..classes).map(|class| class.to_string()).collect(),
+            classes: class_names(checkpoint)
+                .filter(|names| names.len() == classes as usize)
+                .unwrap_or_else(|| (0..classes).map(|class| class.to_string()).collect()),
             normalization: Normalization {
                 mean: each(&self.mean, "mean", 0.0)?,
                 std: each(&self.std, "std", 1.0)?,
             },
+            preparation: [TEST_RESIZE, TEST_SHARE]
+                .into_iter()
+                .filter_map(|key| Some((key, checkpoint.metadata.get(key)?.clone())))
+                .collect(),
             test: None,
         })
     }
+}
+
+/// Names of the classes, where the checkpoint says them.
+fn class_names(checkpoint: &Checkpoint) -> Option<Vec<String>> {
+    serde_json::from_str(checkpoint.metadata.get("class_names")?).ok()
 }
 
 fn parse(text: &str) -> Result<Shape> {

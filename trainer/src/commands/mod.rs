@@ -2,6 +2,7 @@
 
 mod bench;
 mod data;
+mod data_args;
 mod eval;
 mod factorize;
 mod images;
@@ -10,6 +11,7 @@ mod model_file;
 mod ranks;
 mod report;
 mod run;
+mod test_images;
 mod train;
 
 use std::io::Write;

@@ -13,12 +13,14 @@ use serde::Serialize;
 
 use super::Output;
 use super::model_file::{ModelFile, labels};
+use super::test_images::TEST_RESIZE;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Model file
     model: PathBuf,
-    /// PNG or JPEG of the model's size, or `.npy` of f32 N×C×H×W that is normalised already
+    /// PNG or JPEG of the model's size (of any size where the network was trained on a folder of images: it is resized
+    /// and cropped as for testing), or `.npy` of f32 N×C×H×W that is normalised already
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Number of classes to show
@@ -52,7 +54,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let name = || args.model.display().to_string();
-    let input = measure::read_input(&args.input, model.program().header().input)?;
+    let test_resize = model.container().metadata_value(TEST_RESIZE);
+    let test_resize = test_resize.and_then(|value| value.to_string().parse().ok());
+    let input = measure::read_input(&args.input, model.program().header().input, test_resize)?;
     let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| anyhow::anyhow!("{error}"));
     let mut arena = AlignedBytes::zeroed(plan.with_context(name)?.arena_bytes);
     let session = Session::new(&model, arena.as_mut_slice()).map_err(|error| anyhow::anyhow!("{error}"));

@@ -2,24 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::Device;
 use clap::ValueEnum;
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::data::{self, Augmentation, Loader, LoaderOptions};
+use lrpet_trainer::data::Loader;
 use lrpet_trainer::export::{self, Card};
 use lrpet_trainer::follow::{self, About, Follow, Images};
 use lrpet_trainer::network::{KNOWN, Network};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
     self, Choose, Decay, Evaluation, Period, Progress, ProjectionSettings, Schedule, Settings, TrainConfig,
-    TrainData,
 };
 use serde::Serialize;
 
 use super::Output;
+use super::data_args::DataArgs;
 use super::ranks::Ranks;
 
 #[derive(clap::Args)]
@@ -27,12 +26,8 @@ pub struct Args {
     /// Network
     #[arg(long, help = network_help())]
     net: String,
-    /// Data set, from `lrpet data list`
-    #[arg(long, value_name = "NAME")]
-    data: String,
-    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
     /// Folder of the run: checkpoints, metrics.jsonl, events for TensorBoard, curves.svg, summary.md, final.safetensors
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -51,18 +46,6 @@ pub struct Args {
     /// Seed of initial weights, order and augmentation
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Training images held out for validation
-    #[arg(long, default_value_t = 5000, value_name = "N")]
-    validation: usize,
-    /// Only this many training images (after validation is held out)
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Pixels of padding of the random crop; 0 is no crop [default: as usual for the data set]
-    #[arg(long, value_name = "PIXELS")]
-    crop_padding: Option<u32>,
-    /// No random horizontal flip
-    #[arg(long)]
-    no_flip: bool,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -136,6 +119,8 @@ struct Document {
     summary: PathBuf,
     validation: Option<Evaluation>,
     test: Option<Evaluation>,
+    /// Seconds for which the training waited for its images.
+    wait_seconds: f64,
     #[serde(flatten)]
     training: Training,
 }
@@ -145,31 +130,10 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.with_context(|| format!("cannot use {threads} threads"))?;
     }
-    let loaded = data::load(&args.data, args.data_dir.as_deref())?;
-    let entry = loaded.entry;
-    let network = network(&args.net, entry.shape, entry.classes.len() as u32)?;
-    let settings = settings(&args, &network)?;
-    ensure!(
-        args.validation < loaded.train.len(),
-        "--validation {} leaves none of the {} training images",
-        args.validation,
-        loaded.train.len()
-    );
-    let (mut train, validation) = loaded.train.split(args.validation, args.seed);
-    if let Some(limit) = args.limit {
-        train = train.subset(&(0..limit.min(train.len())).collect::<Vec<_>>());
-    }
-    let plain = || LoaderOptions::plain(args.optimizer.batch, entry.normalization());
-    let augmentation = Augmentation {
-        crop_padding: args.crop_padding.unwrap_or(entry.augmentation.crop_padding),
-        flip: entry.augmentation.flip && !args.no_flip,
-    };
-    let options = LoaderOptions { shuffle: true, augmentation, seed: args.seed, ..plain() };
-    let data = TrainData {
-        train: Loader::new(Arc::new(train), options),
-        validation: (!validation.is_empty()).then(|| Loader::new(Arc::new(validation), plain())),
-        test: Some(Loader::new(Arc::new(loaded.test), plain())),
-    };
+    let images = args.data.find()?;
+    let network = network(&args.net, images.shape, images.classes as u32)?;
+    let settings = settings(&args, &network, &images.name)?;
+    let data = args.data.loaders(images, args.optimizer.batch, args.seed)?;
     let config = TrainConfig {
         settings,
         run_dir: args.out.clone(),
@@ -186,7 +150,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             validation: images(&data.validation),
             test: images(&data.test),
         },
-        augmentation: augmentation.to_string(),
+        augmentation: data.train.options().augmentation.to_string(),
         device: "CPU".to_owned(),
     };
     let mut progress = Progress::new();
@@ -197,6 +161,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         weights: outcome.weights,
         validation: outcome.validation,
         test: outcome.test,
+        wait_seconds: outcome.history.iter().map(|epoch| epoch.wait_seconds).sum(),
         training: Training {
             seconds: Some(outcome.history.iter().map(|epoch| epoch.seconds).sum()),
             epochs: outcome.history.iter().map(Into::into).collect(),
@@ -227,8 +192,8 @@ pub fn network(name: &str, input: Shape, classes: u32) -> Result<Network> {
     })
 }
 
-fn settings(args: &Args, network: &Network) -> Result<Settings> {
-    let rule = args.ranks.rule(|| Ok(export::overhead(network, &card(args, network))?))?;
+fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
+    let rule = args.ranks.rule(|| Ok(export::overhead(network, &card(dataset, network))?))?;
     let OptimizerArgs { epochs, batch, lr, warm_up, momentum, weight_decay, reestimate, .. } = args.optimizer;
     let words = rule.as_ref().map_or(String::new(), ToString::to_string);
     let (mut ranks, mut choose) = (BTreeMap::new(), None);
@@ -258,7 +223,7 @@ fn settings(args: &Args, network: &Network) -> Result<Settings> {
         ScheduleName::Step => Decay::Step { at: args.optimizer.steps.clone(), factor: 0.1 },
     };
     Ok(Settings {
-        dataset: args.data.clone(),
+        dataset: dataset.to_owned(),
         epochs,
         batch,
         schedule: Schedule { rate: lr, warm_up, decay },
@@ -272,9 +237,9 @@ fn settings(args: &Args, network: &Network) -> Result<Settings> {
 }
 
 /// The card that a model of this run will have, for the size of its file.
-fn card(args: &Args, network: &Network) -> Card {
+fn card(dataset: &str, network: &Network) -> Card {
     Card {
-        dataset: args.data.clone(),
+        dataset: dataset.to_owned(),
         classes: (0..network.classes).map(|class| format!("class of the name {class}")).collect(),
         training: Some(super::command_line()),
         command: super::command_line(),
@@ -287,8 +252,12 @@ fn text(done: &Document) -> String {
         of.map_or(String::new(), |of| format!("{:.2} % of {} {set} images\n", 100.0 * of.accuracy, of.images))
     };
     let seconds = done.training.seconds.unwrap_or(0.0);
+    let waiting = match done.wait_seconds / seconds {
+        share if share > 0.02 => format!(", {:.0} % of it waiting for images", 100.0 * share),
+        _ => String::new(),
+    };
     format!(
-        "{}{}{} in {seconds:.0} s\nsummary: {}\n",
+        "{}{}{} in {seconds:.0} s{waiting}\nsummary: {}\n",
         percent("validation", &done.validation),
         percent("test", &done.test),
         done.weights.display(),

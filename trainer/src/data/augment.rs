@@ -3,6 +3,8 @@
 use lrpet_runtime::model::Shape;
 use rand::Rng;
 
+use super::crop::RandomCrop;
+
 /// Mean and standard deviation of each channel, of pixels scaled to 0..1; a pixel p becomes (p/255 − mean)/std.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalization {
@@ -13,6 +15,11 @@ pub struct Normalization {
 }
 
 impl Normalization {
+    /// That of ImageNet's training set, as published networks for colour images use it (torchvision's).
+    pub fn imagenet() -> Self {
+        Normalization { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
+    }
+
     /// For each channel the normalised value of each of the 256 bytes.
     pub(super) fn table(&self) -> Vec<[f32; 256]> {
         let row = |(&mean, &std): (&f32, &f32)| {
@@ -23,7 +30,7 @@ impl Normalization {
 }
 
 /// Random changes to training images.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Augmentation {
     /// Pixels of padding on each side from which a crop of the image's own size is taken; 0 crops nothing. The
     /// raw image is padded with zero bytes, which is black, before it is normalised (the order of torchvision's
@@ -31,26 +38,37 @@ pub struct Augmentation {
     pub crop_padding: u32,
     /// Mirror half of the images left to right.
     pub flip: bool,
+    /// Part of a picture in a file that becomes the image; none is the centre, as for testing.
+    pub part: Option<RandomCrop>,
 }
 
 impl std::fmt::Display for Augmentation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.crop_padding, self.flip) {
-            (0, false) => f.write_str("none"),
-            (0, true) => f.write_str("horizontal flip"),
-            (padding, false) => write!(f, "random crop of the image padded by {padding}"),
-            (padding, true) => write!(f, "random crop of the image padded by {padding}, horizontal flip"),
+        let mut parts = Vec::new();
+        if let Some(RandomCrop { scale, stretch }) = self.part {
+            parts.push(format!(
+                "random resized crop of {scale} to 1 of the area, stretched by up to {stretch:.2}"
+            ));
         }
+        if self.crop_padding > 0 {
+            parts.push(format!("random crop of the image padded by {}", self.crop_padding));
+        }
+        if self.flip {
+            parts.push("horizontal flip".to_owned());
+        }
+        f.write_str(if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }.as_str())
     }
 }
 
 /// One image's draw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Draw {
     /// Shift of the crop against the image: row and column of the image that land at row 0, column 0.
     pub offset: [i64; 2],
     /// Mirrored left to right, after the crop.
     pub flip: bool,
+    /// Part of the picture, and the seed that draws it.
+    pub part: Option<(RandomCrop, u64)>,
 }
 
 impl Augmentation {
@@ -59,36 +77,68 @@ impl Augmentation {
         let padding = i64::from(self.crop_padding);
         let mut axis = || if padding == 0 { 0 } else { rng.random_range(-padding..=padding) };
         let offset = [axis(), axis()];
-        Draw { offset, flip: self.flip && rng.random() }
+        Draw { offset, flip: self.flip && rng.random(), part: self.part.map(|part| (part, rng.random())) }
     }
 }
 
-/// Writes an image (H×W×C bytes) as normalised C×H×W values, changed by `draw`.
-pub(super) fn write(image: &[u8], shape: Shape, draw: Draw, table: &[[f32; 256]], out: &mut [f32]) {
-    let [height, width, channels] = [shape.height, shape.width, shape.channels].map(|size| size as usize);
-    let columns = |x: usize| {
-        let across = if draw.flip { width - 1 - x } else { x };
-        inside(across, draw.offset[1], width)
-    };
-    for (channel, plane) in out.chunks_exact_mut(height * width).enumerate() {
-        let values = &table[channel];
-        for (y, row) in plane.chunks_exact_mut(width).enumerate() {
-            let Some(from) = inside(y, draw.offset[0], height) else {
-                row.fill(values[0]);
-                continue;
-            };
-            let source = &image[from * width * channels..(from + 1) * width * channels];
-            for (x, value) in row.iter_mut().enumerate() {
-                let byte = columns(x).map_or(0, |x| source[x * channels + channel]);
-                *value = values[usize::from(byte)];
+/// Writes an image (H×W×C bytes) as normalised C×H×W values, shifted and mirrored by `draw`.
+pub(super) fn write(image: &[u8], shape: Shape, draw: &Draw, table: &[[f32; 256]], out: &mut [f32]) {
+    match table {
+        [grey] => write_planes::<1>(image, shape, draw, [grey], out),
+        [red, green, blue] => write_planes::<3>(image, shape, draw, [red, green, blue], out),
+        // Any other number of channels, one plane at a time.
+        _ => {
+            let channels = table.len();
+            let planes = out.chunks_exact_mut(shape.pixels()).zip(table).enumerate();
+            for (channel, (plane, values)) in planes {
+                let bytes: Vec<u8> = image[channel..].iter().step_by(channels).copied().collect();
+                write_planes::<1>(&bytes, shape, draw, [values], plane);
             }
         }
     }
 }
 
-/// `position + offset` where it is below `size`.
-fn inside(position: usize, offset: i64, size: usize) -> Option<usize> {
-    usize::try_from(position as i64 + offset).ok().filter(|&position| position < size)
+/// [`write`] of C channels.
+fn write_planes<const C: usize>(
+    image: &[u8],
+    shape: Shape,
+    draw: &Draw,
+    table: [&[f32; 256]; C],
+    out: &mut [f32],
+) {
+    let [height, width] = [shape.height, shape.width].map(|size| size as usize);
+    let [down, across] = draw.offset;
+    // Columns of the image that stay, and where the first of them lands; the rest is black.
+    let first = (across.max(0) as usize).min(width);
+    let count = width.saturating_sub(across.unsigned_abs() as usize);
+    let before = ((-across).max(0) as usize).min(width);
+    let start = if draw.flip { width - before - count } else { before };
+    let mut planes = out.chunks_exact_mut(height * width);
+    let mut planes: [&mut [f32]; C] = std::array::from_fn(|_| planes.next().unwrap_or_default());
+    for y in 0..height {
+        let mut rows: [&mut [f32]; C] = planes.each_mut().map(|plane| &mut plane[y * width..][..width]);
+        let from = usize::try_from(y as i64 + down).ok().filter(|&from| from < height);
+        let Some(from) = from.filter(|_| count > 0) else {
+            rows.iter_mut().zip(table).for_each(|(row, values)| row.fill(values[0]));
+            continue;
+        };
+        for (row, values) in rows.iter_mut().zip(table) {
+            row[..start].fill(values[0]);
+            row[start + count..].fill(values[0]);
+        }
+        let (pixels, _) = image[(from * width + first) * C..][..count * C].as_chunks::<C>();
+        let mut rows = rows.map(|row| &mut row[start..start + count]);
+        let mut write = |x: usize, pixel: &[u8; C]| {
+            for ((row, values), &byte) in rows.iter_mut().zip(table).zip(pixel) {
+                row[x] = values[usize::from(byte)];
+            }
+        };
+        if draw.flip {
+            pixels.iter().rev().enumerate().for_each(|(x, pixel)| write(x, pixel));
+        } else {
+            pixels.iter().enumerate().for_each(|(x, pixel)| write(x, pixel));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +147,7 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    const NOTHING: Draw = Draw { offset: [0, 0], flip: false };
+    const NOTHING: Draw = Draw { offset: [0, 0], flip: false, part: None };
 
     fn identity() -> Vec<[f32; 256]> {
         vec![std::array::from_fn(|byte| byte as f32); 2]
@@ -109,18 +159,18 @@ mod tests {
         let image = [1, 11, 2, 12, 3, 13, 4, 14, 5, 15, 6, 16];
         let shape = Shape::new(2, 2, 3);
         let mut out = [0.0; 12];
-        write(&image, shape, NOTHING, &identity(), &mut out);
+        write(&image, shape, &NOTHING, &identity(), &mut out);
         assert_eq!(out, [1., 2., 3., 4., 5., 6., 11., 12., 13., 14., 15., 16.]);
-        write(&image, shape, Draw { offset: [1, -1], flip: false }, &identity(), &mut out);
+        write(&image, shape, &Draw { offset: [1, -1], ..NOTHING }, &identity(), &mut out);
         assert_eq!(out, [0., 4., 5., 0., 0., 0., 0., 14., 15., 0., 0., 0.]);
-        write(&image, shape, Draw { offset: [1, -1], flip: true }, &identity(), &mut out);
+        write(&image, shape, &Draw { offset: [1, -1], flip: true, part: None }, &identity(), &mut out);
         assert_eq!(out, [5., 4., 0., 0., 0., 0., 15., 14., 0., 0., 0., 0.]);
     }
 
     #[test]
     fn draws_cover_every_offset_and_both_sides() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let augmentation = Augmentation { crop_padding: 2, flip: true };
+        let augmentation = Augmentation { crop_padding: 2, flip: true, part: None };
         let draws: Vec<Draw> = (0..2000).map(|_| augmentation.draw(&mut rng)).collect();
         let distinct: std::collections::HashSet<_> = draws.iter().map(|d| (d.offset, d.flip)).collect();
         assert_eq!(distinct.len(), 50);

@@ -1,11 +1,8 @@
 //! Labelled images in memory.
 
 use lrpet_runtime::model::Shape;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
-use super::Normalization;
+use super::{Normalization, images};
 
 /// Labelled images of one size, as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,29 +48,10 @@ impl Dataset {
         Dataset { images, labels, shape: self.shape, classes: self.classes.clone() }
     }
 
-    /// Splits off `validation` images (at most all), drawn by `seed`; both parts keep the order of the files.
-    /// Returns the rest and the validation part.
-    pub fn split(&self, validation: usize, seed: u64) -> (Dataset, Dataset) {
-        let mut indices: Vec<usize> = (0..self.len()).collect();
-        indices.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        let (held, rest) = indices.split_at_mut(validation.min(self.len()));
-        held.sort_unstable();
-        rest.sort_unstable();
-        (self.subset(rest), self.subset(held))
-    }
-
     /// Indices of `count` images spread over the classes: the first image of each class in order of class, then
     /// the second of each, and so on. Fewer where there are not so many images.
     pub fn spread(&self, count: usize) -> Vec<usize> {
-        let mut by_class = vec![Vec::new(); self.classes.len()];
-        for (index, &label) in self.labels.iter().enumerate() {
-            by_class[label as usize].push(index);
-        }
-        let deepest = by_class.iter().map(Vec::len).max().unwrap_or(0);
-        (0..deepest)
-            .flat_map(|turn| by_class.iter().filter_map(move |images| images.get(turn).copied()))
-            .take(count)
-            .collect()
+        images::spread(self.labels.iter().copied(), self.classes.len(), count)
     }
 
     /// Mean and standard deviation of each channel over all pixels, of pixels scaled to 0..1.
@@ -103,6 +81,8 @@ impl Dataset {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
     /// `count` images of `shape` whose bytes and labels (below `classes`) are drawn by `seed`.
     pub(crate) fn noise(count: usize, shape: Shape, classes: usize, seed: u64) -> Dataset {
@@ -114,27 +94,6 @@ pub(crate) mod tests {
             shape,
             classes: (0..classes).map(|class| format!("class {class}")).collect(),
         }
-    }
-
-    #[test]
-    fn split_is_a_partition_drawn_by_the_seed() {
-        let mut data = noise(100, Shape::new(1, 1, 2), 3, 1);
-        (0..100).for_each(|index| data.images[2 * index] = index as u8);
-        let (rest, held) = data.split(30, 7);
-        assert_eq!((rest.len(), held.len()), (70, 30));
-        let mut seen: Vec<u8> = rest.images.iter().chain(&held.images).step_by(2).copied().collect();
-        seen.sort_unstable();
-        assert_eq!(seen, (0..100).collect::<Vec<u8>>());
-        for index in 0..held.len() {
-            let original = usize::from(held.image(index)[0]);
-            assert_eq!(
-                (held.image(index), held.labels[index]),
-                (data.image(original), data.labels[original])
-            );
-        }
-        assert_eq!(data.split(30, 7), (rest, held.clone()));
-        assert_ne!(data.split(30, 8).1, held);
-        assert_eq!(data.split(1000, 7).0.len(), 0);
     }
 
     #[test]

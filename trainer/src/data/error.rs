@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 
+use super::files::Bad;
+
+/// Files that an error names.
+const NAMED: usize = 10;
+
 /// Why data could not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// No data set is called so.
-    #[error("no data set is called `{name}`; known are {known}")]
+    #[error("no data set is called `{name}`, and no folder of images is there; known are {known}")]
     Unknown {
         /// The name asked for.
         name: String,
@@ -42,6 +47,30 @@ pub enum DataError {
         /// What is wrong and, where there is something, what to do.
         reason: String,
     },
+    /// Pictures of a folder cannot be read.
+    #[error(
+        "{}: {} of {total} images cannot be read: {}; repair or remove them, or leave them out with --bad-images skip",
+        folder.display(), bad.len(), name_some(bad)
+    )]
+    BadImages {
+        /// The folder.
+        folder: PathBuf,
+        /// Images in it.
+        total: usize,
+        /// Those that cannot be read.
+        bad: Vec<Bad>,
+    },
+    /// A picture cannot be read.
+    #[error("{}: {reason}; repair or remove it, or leave such images out with --bad-images skip", path.display())]
+    BadImage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Threads could not be started.
+    #[error("cannot start the threads that read images: {0}")]
+    Threads(String),
     /// The data set could not be fetched.
     #[error("data set {name}: {reason}; by hand: {obtain}")]
     Fetch {
@@ -56,4 +85,14 @@ pub enum DataError {
 
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The first of `bad` with what is wrong with them, and how many more there are.
+pub(super) fn name_some(bad: &[Bad]) -> String {
+    let one = |bad: &Bad| format!("{} ({})", bad.file.display(), bad.reason);
+    let mut named: Vec<String> = bad.iter().take(NAMED).map(one).collect();
+    if bad.len() > NAMED {
+        named.push(format!("and {} more", bad.len() - NAMED));
+    }
+    named.join(", ")
 }

@@ -1,18 +1,22 @@
-//! Batches made beside the training: a thread draws, augments and normalises ahead of the consumer.
+//! Batches made beside the training: threads draw, decode, augment and normalise ahead of the consumer.
 //!
-//! What a batch holds depends on the seed, the epoch and its place in the epoch alone, never on the timing of
-//! threads, so an epoch can be entered at any batch.
+//! What a batch holds depends on the seed, the epoch and its place in the epoch alone, never on the number or the
+//! timing of threads, so an epoch can be entered at any batch.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde_json::json;
 
-use super::augment::{self, Augmentation, Normalization};
-use super::dataset::Dataset;
+use super::augment::{self, Augmentation, Draw, Normalization};
+use super::files::{Worker, compact};
+use super::{DataError, Images};
 
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +33,8 @@ pub struct LoaderOptions {
     pub seed: u64,
     /// Batches held ready.
     pub ahead: usize,
+    /// Threads that work on the images of a batch; one is enough for images in memory.
+    pub threads: usize,
 }
 
 impl LoaderOptions {
@@ -41,6 +47,7 @@ impl LoaderOptions {
             normalization,
             seed: 0,
             ahead: 4,
+            threads: 1,
         }
     }
 }
@@ -57,26 +64,27 @@ pub struct Batch {
 /// Makes the batches of a data set, epoch after epoch.
 #[derive(Debug, Clone)]
 pub struct Loader {
-    data: Arc<Dataset>,
+    images: Images,
     options: Arc<LoaderOptions>,
 }
 
 impl Loader {
-    /// A loader over `data`.
+    /// A loader over `images`.
     ///
     /// # Panics
     /// Where the batch size is 0 or the normalisation does not have one entry a channel.
-    pub fn new(data: Arc<Dataset>, options: LoaderOptions) -> Self {
-        let channels = data.shape.channels as usize;
+    pub fn new(images: impl Into<Images>, options: LoaderOptions) -> Self {
+        let images = images.into();
+        let channels = images.shape().channels as usize;
         let Normalization { mean, std } = &options.normalization;
         assert!(options.batch > 0, "a batch holds at least one image");
         assert!(mean.len() == channels && std.len() == channels, "one mean and one std a channel");
-        Self { data, options: Arc::new(options) }
+        Self { images, options: Arc::new(options) }
     }
 
-    /// The data set.
-    pub fn data(&self) -> &Arc<Dataset> {
-        &self.data
+    /// The images.
+    pub fn data(&self) -> &Images {
+        &self.images
     }
 
     /// How batches are made.
@@ -86,38 +94,97 @@ impl Loader {
 
     /// Batches an epoch.
     pub fn batches(&self) -> usize {
-        self.data.len().div_ceil(self.options.batch)
+        self.images.len().div_ceil(self.options.batch)
     }
 
-    /// The batches of epoch `epoch` from batch `first` (0 for all) on. They are made in a thread that ends with
-    /// the iterator.
+    /// What the images depend on besides [`Augmentation`]'s crop and flip, where they come from files: a training
+    /// goes on only with the same.
+    pub fn description(&self) -> Option<serde_json::Value> {
+        let Images::Files(files) = &self.images else { return None };
+        let (preparation, options) = (files.preparation(), &self.options);
+        Some(json!({
+            "files": files.digest(),
+            "part": options.augmentation.part,
+            "mean": options.normalization.mean,
+            "std": options.normalization.std,
+            "test_resize": preparation.test_resize,
+            "test_share": preparation.test_share,
+        }))
+    }
+
+    /// What a checkpoint says of the images, so that others can be prepared alike: `class_names` (a JSON array),
+    /// `mean` and `std` of pixels scaled to 0..1, and for files `test_resize` and `test_share`.
+    pub fn metadata(&self) -> Vec<(String, String)> {
+        let join = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+        let Normalization { mean, std } = &self.options.normalization;
+        let mut found = vec![
+            ("class_names", json!(self.images.classes()).to_string()),
+            ("mean", join(mean)),
+            ("std", join(std)),
+        ];
+        if let Images::Files(files) = &self.images {
+            found.push(("test_resize", files.preparation().test_resize.to_string()));
+            found.extend(files.preparation().test_share.map(|share| ("test_share", share.to_string())));
+        }
+        found.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    /// The batches of epoch `epoch` from batch `first` (0 for all) on. They are made in threads that end with the
+    /// iterator. Images that cannot be read and are left out make a batch smaller; a batch without any is left out.
     pub fn epoch(&self, epoch: u64, first: usize) -> Batches {
         let (sender, receiver) = sync_channel(self.options.ahead.max(1));
         let loader = self.clone();
-        let thread = std::thread::spawn(move || loader.produce(epoch, first, &sender));
-        Batches { receiver: Some(receiver), thread: Some(thread) }
+        let thread = std::thread::spawn(move || {
+            if let Err(error) = loader.produce(epoch, first, &sender) {
+                // Nobody listens any more where this fails.
+                let _ = sender.send(Err(error));
+            }
+        });
+        Batches { receiver: Some(receiver), thread: Some(thread), waited: Duration::ZERO }
     }
 
     /// Sends batch after batch until all are sent or nobody listens any more.
-    fn produce(&self, epoch: u64, first: usize, sender: &SyncSender<Batch>) {
-        let mut order: Vec<usize> = (0..self.data.len()).collect();
+    fn produce(
+        &self,
+        epoch: u64,
+        first: usize,
+        sender: &SyncSender<Result<Batch, DataError>>,
+    ) -> Result<(), DataError> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.options.threads.max(1)).build();
+        let pool = pool.map_err(|error| DataError::Threads(error.to_string()))?;
+        let mut order: Vec<usize> = (0..self.images.len()).collect();
         if self.options.shuffle {
             order.shuffle(&mut self.rng(epoch, 0));
         }
         let table = self.options.normalization.table();
         for (number, indices) in order.chunks(self.options.batch).enumerate().skip(first) {
             let mut rng = self.rng(epoch, 1 + number as u64);
-            let size = self.data.shape.len();
-            let mut images = vec![0.0; indices.len() * size];
-            for (&index, out) in indices.iter().zip(images.chunks_exact_mut(size)) {
-                let draw = self.options.augmentation.draw(&mut rng);
-                augment::write(self.data.image(index), self.data.shape, draw, &table, out);
-            }
-            let labels = indices.iter().map(|&index| self.data.labels[index]).collect();
-            if sender.send(Batch { images, labels }).is_err() {
-                return;
+            let draws: Vec<Draw> = indices.iter().map(|_| self.options.augmentation.draw(&mut rng)).collect();
+            let batch = pool.install(|| self.batch(indices, &draws, &table))?;
+            if !batch.labels.is_empty() && sender.send(Ok(batch)).is_err() {
+                break;
             }
         }
+        Ok(())
+    }
+
+    /// The batch of the images with these indices, changed by these draws.
+    fn batch(&self, indices: &[usize], draws: &[Draw], table: &[[f32; 256]]) -> Result<Batch, DataError> {
+        let shape = self.images.shape();
+        let mut images = vec![0.0; indices.len() * shape.len()];
+        let places = images.par_chunks_exact_mut(shape.len());
+        let kept: Vec<bool> = (places.zip(indices).zip(draws))
+            .map_init(Worker::default, |worker, ((out, &index), draw)| {
+                let image = match &self.images {
+                    Images::Memory(data) => Some(data.image(index)),
+                    Images::Files(files) => files.image(index, draw.part, worker)?,
+                };
+                image.inspect(|image| augment::write(image, shape, draw, table, out));
+                Ok(image.is_some())
+            })
+            .collect::<Result<_, DataError>>()?;
+        let labels = compact(&mut images, &kept, indices.iter().map(|&index| self.images.label(index)));
+        Ok(Batch { images, labels })
     }
 
     /// The random numbers of one purpose: 0 is the epoch's order, 1 + b the augmentation of batch b.
@@ -131,24 +198,22 @@ impl Loader {
     }
 }
 
-/// The batches of one epoch, in order.
+/// The batches of one epoch, in order; an error ends them.
 #[derive(Debug)]
 pub struct Batches {
-    receiver: Option<Receiver<Batch>>,
+    receiver: Option<Receiver<Result<Batch, DataError>>>,
     thread: Option<JoinHandle<()>>,
+    waited: Duration,
 }
 
-impl Iterator for Batches {
-    type Item = Batch;
-
-    fn next(&mut self) -> Option<Batch> {
-        self.receiver.as_ref()?.recv().ok()
+impl Batches {
+    /// Time for which the consumer has waited for batches so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
-}
 
-impl Drop for Batches {
-    fn drop(&mut self) {
-        // The thread's next send fails once the receiver is gone.
+    /// Ends the thread, whose next send fails once the receiver is gone; its panic goes on here.
+    fn end(&mut self) {
         self.receiver = None;
         if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
             && !std::thread::panicking()
@@ -158,34 +223,59 @@ impl Drop for Batches {
     }
 }
 
+impl Iterator for Batches {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = Instant::now();
+        let batch = self.receiver.as_ref()?.recv().ok();
+        self.waited += start.elapsed();
+        if batch.is_none() {
+            self.end();
+        }
+        batch
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::dataset::tests::noise;
     use super::*;
     use lrpet_runtime::model::Shape;
 
-    fn loader(seed: u64, ahead: usize) -> Loader {
+    fn loader(seed: u64, ahead: usize, threads: usize) -> Loader {
         let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] };
         let options = LoaderOptions {
             batch: 16,
             shuffle: true,
-            augmentation: Augmentation { crop_padding: 1, flip: true },
+            augmentation: Augmentation { crop_padding: 1, flip: true, part: None },
             normalization,
             seed,
             ahead,
+            threads,
         };
         Loader::new(Arc::new(noise(50, Shape::new(2, 5, 4), 3, 9)), options)
     }
 
+    fn collect(batches: Batches) -> Vec<Batch> {
+        batches.map(Result::unwrap).collect()
+    }
+
     #[test]
     fn batches_depend_on_seed_epoch_and_place_alone() {
-        let epoch: Vec<Batch> = loader(1, 1).epoch(3, 0).collect();
+        let epoch = collect(loader(1, 1, 1).epoch(3, 0));
         assert_eq!(epoch.iter().map(|batch| batch.labels.len()).collect::<Vec<_>>(), [16, 16, 16, 2]);
-        assert_eq!(loader(1, 7).epoch(3, 0).collect::<Vec<_>>(), epoch);
-        assert_eq!(loader(1, 2).epoch(3, 2).collect::<Vec<_>>(), epoch[2..]);
-        assert_ne!(loader(1, 1).epoch(4, 0).next(), epoch.first().cloned());
-        assert_ne!(loader(2, 1).epoch(3, 0).next(), epoch.first().cloned());
-        assert_eq!(loader(1, 1).batches(), 4);
+        assert_eq!(collect(loader(1, 7, 3).epoch(3, 0)), epoch);
+        assert_eq!(collect(loader(1, 2, 2).epoch(3, 2)), epoch[2..]);
+        assert_ne!(collect(loader(1, 1, 1).epoch(4, 0))[0], epoch[0]);
+        assert_ne!(collect(loader(2, 1, 1).epoch(3, 0))[0], epoch[0]);
+        assert_eq!(loader(1, 1, 1).batches(), 4);
     }
 
     #[test]
@@ -197,7 +287,7 @@ mod tests {
         };
         let shuffled = Loader::new(Arc::new(data.clone()), options);
         let mut seen = Vec::new();
-        for batch in shuffled.epoch(0, 0) {
+        for batch in collect(shuffled.epoch(0, 0)) {
             for (image, &label) in batch.images.chunks_exact(40).zip(&batch.labels) {
                 let bytes: Vec<u8> = (0..40).map(|i| image[(i % 2) * 20 + i / 2].round() as u8).collect();
                 seen.push((bytes, label));
@@ -211,9 +301,16 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_left_early_ends_its_thread() {
-        let mut batches = loader(1, 1).epoch(0, 0);
-        batches.next().unwrap();
+    fn an_epoch_left_early_ends_its_threads_and_knows_how_long_it_waited() {
+        let mut batches = loader(1, 1, 2).epoch(0, 0);
+        assert_eq!(batches.waited(), Duration::ZERO);
+        batches.next().unwrap().unwrap();
+        let first = batches.waited();
+        assert!(first > Duration::ZERO);
+        // What is ready by now is not waited for.
+        std::thread::sleep(Duration::from_millis(200));
+        batches.next().unwrap().unwrap();
+        assert!(batches.waited() - first < Duration::from_millis(100));
         drop(batches);
     }
 }

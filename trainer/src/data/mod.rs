@@ -1,24 +1,36 @@
 //! Data: labelled images as bytes, from files to shuffled, augmented, normalised batches.
 //!
 //! [`registry`] knows the data sets by name, [`source`] finds their files, one file per [`Layout`] of the files
-//! reads them ([`idx`], [`cifar_binary`], [`cifar_png`]), [`Dataset`] holds them, [`loader`] makes batches beside
-//! the training with [`augment`].
+//! reads them ([`idx`], [`cifar_binary`], [`cifar_png`]), [`Dataset`] holds them. A user's own images lie in a
+//! [`folder`] per class and stay in their [`files`], from which [`picture`] and [`crop`] make images. [`loader`]
+//! makes batches of either ([`Images`]) beside the training with [`augment`].
 
 pub mod augment;
+pub mod check;
 pub mod cifar_binary;
 pub mod cifar_png;
+pub mod crop;
 pub mod dataset;
 mod error;
+pub mod files;
+pub mod folder;
 pub mod get;
 pub mod idx;
+mod images;
+mod jpeg;
 mod layout;
 pub mod loader;
+pub mod picture;
 pub mod registry;
 pub mod source;
 
 pub use augment::{Augmentation, Normalization};
+pub use crop::RandomCrop;
 pub use dataset::Dataset;
 pub use error::DataError;
+pub use files::{BadImages, Files, Preparation};
+pub use folder::Folder;
+pub use images::Images;
 pub use layout::Layout;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use registry::Entry;

@@ -110,6 +110,7 @@ impl<'a> Engine<'a> {
         let [channels, height, width] = [shape.channels, shape.height, shape.width].map(|size| size as usize);
         let mut values = Vec::with_capacity(data.len() * self.network.classes as usize);
         for batch in Loader::new(data.clone(), options).epoch(0, 0) {
+            let batch = batch.map_err(candle_core::Error::wrap)?;
             let shape = (batch.labels.len(), channels, height, width);
             let images = Tensor::from_vec(batch.images, shape, self.device)?;
             values.extend(self.forward(&images)?.flatten_all()?.to_vec1::<f32>()?);

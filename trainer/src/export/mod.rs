@@ -15,7 +15,7 @@ pub mod file;
 pub mod folded;
 pub mod reference;
 
-pub use build::{Exported, Request, checked, export};
+pub use build::{Exported, Request, SELF_CHECK_SAMPLES, checked, export};
 pub use card::Card;
 pub use checkpoint::{Array, Checkpoint};
 pub use engine::Engine;

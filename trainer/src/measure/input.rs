@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor};
 use lrpet_runtime::model::Shape;
 
+use crate::data::{Preparation, files, picture};
+
 /// What a model runs on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
@@ -37,36 +39,35 @@ pub enum InputError {
     },
 }
 
-/// Reads a PNG or JPEG of the model's size (grey for one channel, colour for three), or an `.npy` of f32 `[N, c, h, w]`
-/// or `[c, h, w]` that is normalised already.
+/// Reads a PNG or JPEG (grey for one channel, colour for three), or an `.npy` of f32 `[N, c, h, w]` or `[c, h, w]` that
+/// is normalised already. A picture has the model's size, or is prepared as in testing where `test_resize` says how
+/// ([`Preparation::test_resize`]).
 ///
 /// # Errors
 /// [`InputError`] names the file.
-pub fn read_input(path: &Path, shape: Shape) -> Result<Input, InputError> {
+pub fn read_input(path: &Path, shape: Shape, test_resize: Option<f64>) -> Result<Input, InputError> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
         read_npy(path, shape).map(Input::Values)
     } else {
-        read_picture(path, shape).map(Input::Image)
+        read_picture(path, shape, test_resize).map(Input::Image)
     }
 }
 
-fn read_picture(path: &Path, shape: Shape) -> Result<Vec<u8>, InputError> {
+fn read_picture(path: &Path, shape: Shape, test_resize: Option<f64>) -> Result<Vec<u8>, InputError> {
     let unreadable = |reason: String| InputError::Read { path: path.to_owned(), reason };
-    let reader = image::ImageReader::open(path).map_err(|error| unreadable(error.to_string()))?;
-    let reader = reader.with_guessed_format().map_err(|error| unreadable(error.to_string()))?;
-    let picture = reader.decode().map_err(|error| unreadable(error.to_string()))?;
     let wrong = |found: String| InputError::Shape { path: path.to_owned(), found, needed: shape };
-    if (picture.height(), picture.width()) != (shape.height, shape.width) {
-        return Err(wrong(format!(
-            "a picture of {}×{} pixels (height × width)",
-            picture.height(),
-            picture.width()
-        )));
+    if !matches!(shape.channels, 1 | 3) {
+        return Err(wrong("a picture, which has 1 or 3 channels".into()));
     }
-    match shape.channels {
-        1 => Ok(picture.into_luma8().into_raw()),
-        3 => Ok(picture.into_rgb8().into_raw()),
-        _ => Err(wrong("a picture, which has 1 or 3 channels".into())),
+    let read = picture::read(path, shape.channels).map_err(unreadable)?;
+    if (read.height, read.width) == (shape.height, shape.width) {
+        return Ok(read.pixels);
+    }
+    match test_resize {
+        Some(test_resize) => {
+            files::prepare(&read, &Preparation { shape, test_resize, test_share: None }).map_err(unreadable)
+        }
+        None => Err(wrong(format!("a picture of {}×{} pixels (height × width)", read.height, read.width))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::data::DataError;
 use crate::lrpet::LrpetError;
 
 /// Why a training could not start or go on.
@@ -108,6 +109,9 @@ pub enum TrainError {
     /// A projection failed.
     #[error(transparent)]
     Projection(#[from] LrpetError),
+    /// The images cannot be had.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

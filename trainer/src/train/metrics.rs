@@ -44,6 +44,11 @@ impl EpochRecord {
     pub fn projection_share(&self) -> Option<f64> {
         self.projection.as_ref().map(|projection| share(projection.seconds, self.seconds))
     }
+
+    /// Share of the epoch for which the training waited for its images, where that is over 2 %.
+    pub fn starved(&self) -> Option<f64> {
+        Some(self.waiting_share()).filter(|share| *share > 0.02)
+    }
 }
 
 /// `part` of `whole`, 0 where there is no whole.

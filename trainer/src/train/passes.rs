@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::metrics::Evaluation;
 use super::parameters::{LayerNames, NormNames};
 use super::{Mode, Parameters, TrainError, Trainable, cross_entropy};
-use crate::data::{Batch, Loader};
+use crate::data::{Batch, DataError, Loader};
 use crate::lrpet::{self, LayerWeight, Spectrum, bn_scale};
 use crate::network::Layer;
 use crate::ops::EPSILON;
@@ -25,11 +25,11 @@ pub(super) fn input(model: &Trainable, batch: Batch) -> Result<(Vec<u32>, Tensor
 /// Loss and accuracy of `model` on all images of `loader`, with running statistics.
 ///
 /// # Errors
-/// Where the images do not fit the network.
+/// Where the images cannot be read or do not fit the network.
 pub fn evaluate(model: &mut Trainable, loader: &Loader) -> Result<Evaluation, TrainError> {
     let (mut loss, mut correct, mut images) = (0.0, 0, 0);
     for batch in loader.epoch(0, 0) {
-        let (labels, input) = input(model, batch)?;
+        let (labels, input) = input(model, batch?)?;
         let found = cross_entropy(&model.forward(&input, Mode::Infer)?, &labels)?;
         loss += found.sum;
         correct += found.correct;
@@ -42,10 +42,13 @@ pub fn evaluate(model: &mut Trainable, loader: &Loader) -> Result<Evaluation, Tr
 /// Replaces the running statistics by the mean of the batches' statistics, with the weights as they are.
 ///
 /// # Errors
-/// Where the images do not fit the network.
-pub fn reestimate(model: &mut Trainable, batches: impl Iterator<Item = Batch>) -> Result<(), TrainError> {
+/// Where the images cannot be read or do not fit the network.
+pub fn reestimate(
+    model: &mut Trainable,
+    batches: impl Iterator<Item = Result<Batch, DataError>>,
+) -> Result<(), TrainError> {
     for (done, batch) in batches.enumerate() {
-        let (_, input) = input(model, batch)?;
+        let (_, input) = input(model, batch?)?;
         // Momentum 1/k at batch k makes the running value the mean of all k; the first replaces what was there.
         model.forward(&input, Mode::Train { momentum: 1.0 / (done + 1) as f64 })?;
     }

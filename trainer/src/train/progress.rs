@@ -91,6 +91,9 @@ impl Observer for Progress {
         if let Some(share) = record.projection_share() {
             text += &format!(" by projections that took {:.1} % of the time", 100.0 * share);
         }
+        if let Some(share) = record.starved() {
+            text += &format!("; {:.0} % of the time waiting for images", 100.0 * share);
+        }
         let left = record.seconds * (record.epochs - record.epoch) as f64;
         text += &format!("; {:.0} images/s, {left:.0} s left", record.images_per_second);
         self.line(&text);

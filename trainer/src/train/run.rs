@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
@@ -110,14 +110,14 @@ impl<'a> Run<'a> {
         settings.check(network)?;
         let images = data.train.data();
         if images.is_empty()
-            || images.shape != network.input
-            || images.classes.len() > network.classes as usize
+            || images.shape() != network.input
+            || images.classes().len() > network.classes as usize
         {
             return Err(TrainError::Setting(format!(
                 "{} training images of {} in {} classes for {} with input {} and {} classes",
                 images.len(),
-                images.shape,
-                images.classes.len(),
+                images.shape(),
+                images.classes().len(),
                 network.name,
                 network.input,
                 network.classes
@@ -199,14 +199,10 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let (mut loss_sum, mut correct, mut images, mut rate) = (0.0, 0, 0, 0.0);
         let mut projections = Projections::default();
-        let mut waited = Duration::ZERO;
         let mut loaded = self.data.train.epoch(epoch as u64, 0);
-        for number in 0.. {
-            let asked = Instant::now();
-            let Some(batch) = loaded.next() else { break };
-            waited += asked.elapsed();
+        for (number, batch) in loaded.by_ref().enumerate() {
             rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
-            let (labels, input) = input(&self.model, batch)?;
+            let (labels, input) = input(&self.model, batch?)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
             let loss = cross_entropy(&logits, &labels)?;
             if !loss.sum.is_finite() {
@@ -273,7 +269,7 @@ impl<'a> Run<'a> {
             validation,
             projection: projections.record(),
             images_per_second,
-            wait_seconds: waited.as_secs_f64(),
+            wait_seconds: loaded.waited().as_secs_f64(),
             seconds: start.elapsed().as_secs_f64(),
         })
     }
@@ -332,6 +328,7 @@ impl<'a> Run<'a> {
             ("command".to_owned(), self.config.command.clone()),
             ("settings".to_owned(), self.identity.to_string()),
         ]);
+        metadata.extend(self.data.train.metadata());
         for (name, evaluation) in [("validation", &validation), ("test", &test)] {
             if let Some(evaluation) = evaluation {
                 metadata.insert(format!("{name}_accuracy"), evaluation.accuracy.to_string());
@@ -381,6 +378,7 @@ fn identity(
         let augmentation = train.options().augmentation;
         fields.insert("crop padding".to_owned(), augmentation.crop_padding.into());
         fields.insert("flip".to_owned(), augmentation.flip.into());
+        fields.extend(train.description().map(|images| ("images".to_owned(), images)));
     }
     // Through text once, so that numbers compare as they will be read back.
     serde_json::from_str(&value.to_string()).map_err(failed)

@@ -37,10 +37,11 @@ pub(crate) fn data() -> TrainData {
     let options = LoaderOptions {
         batch: 24,
         shuffle: true,
-        augmentation: Augmentation { crop_padding: 1, flip: false },
+        augmentation: Augmentation { crop_padding: 1, flip: false, part: None },
         normalization: normalization.clone(),
         seed: 3,
         ahead: 2,
+        threads: 1,
     };
     let plain =
         |seed| Loader::new(Arc::new(quadrants(40, seed)), LoaderOptions::plain(16, normalization.clone()));
@@ -253,7 +254,8 @@ fn weights_that_are_no_numbers_reach_no_checkpoint() {
     }
     // In training the running variance is not read, so the loss stays finite; the projection and the checkpoint do read it.
     let rest = Sgd::new(0.9, 1e-4);
-    checkpoint::save(folder.path(), model.parameters(), &rest, &found.settings, &found.history).unwrap();
+    checkpoint::save(folder.path(), model.parameters(), &rest, &found.settings, &found.history, None)
+        .unwrap();
     config.resume = true;
     let error = start(&config, &mut Silent).unwrap_err();
     assert!(matches!(&error, TrainError::NotFinite { epoch: 3, checkpoint: Some(_), .. }), "{error}");
@@ -293,7 +295,7 @@ fn ranks_chosen_on_the_way_stay_and_survive_a_kill() {
     let counts: Vec<usize> = outcome
         .history
         .iter()
-        .map(|epoch| epoch.projection.map_or(0, |projection| projection.count))
+        .map(|epoch| epoch.projection.as_ref().map_or(0, |projection| projection.count))
         .collect();
     assert!(counts[0] == 0 && counts[1..].iter().all(|&count| count > 0), "{counts:?}");
     let weights = crate::export::Checkpoint::read(&outcome.weights).unwrap();

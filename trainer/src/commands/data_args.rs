@@ -1,0 +1,377 @@
+//! The images of a training, from the command line.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use lrpet_runtime::model::Shape;
+use lrpet_trainer::data::check::headers;
+use lrpet_trainer::data::files::Cache;
+use lrpet_trainer::data::folder::Part;
+use lrpet_trainer::data::picture::Header;
+use lrpet_trainer::data::{
+    self, Augmentation, BadImages, Files, Folder, Images, Loader, LoaderOptions, Normalization, Preparation,
+    RandomCrop, registry,
+};
+use lrpet_trainer::train::TrainData;
+
+/// Images held out for validation, at most, where nothing else is asked for.
+const VALIDATION: usize = 5000;
+/// Height and width of the images of a folder, where they are not all of one smaller size.
+const USUAL_SIZE: u32 = 224;
+/// Batches of images from files that are held ready.
+const FILES_AHEAD: usize = 2;
+
+/// The images.
+#[derive(clap::Args)]
+pub struct DataArgs {
+    /// Data set from `lrpet data list`, or a folder of images per class
+    ///
+    /// A folder holds DIR/train/CLASS/*.png (or jpg, jpeg) and DIR/test/CLASS/* (or val; where both are there, val
+    /// is for validation). Where it holds DIR/CLASS/* alone, a share of each class is held back for testing: the
+    /// same files every time (see --test-share). Classes are numbered in the order of their names.
+    #[arg(long, value_name = "NAME|DIR")]
+    data: String,
+    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Training images held out for validation [default: a folder's own validation part, or a tenth, at most 5000]
+    #[arg(long, value_name = "N")]
+    validation: Option<usize>,
+    /// Only this many training images (after validation is held out)
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Pixels of padding of the random crop; 0 is no crop [default: as usual for the data set; a folder's images have
+    /// a random resized crop instead, unless this is given]
+    #[arg(long, value_name = "PIXELS", conflicts_with_all = ["crop_scale", "crop_stretch"])]
+    crop_padding: Option<u32>,
+    /// No random horizontal flip
+    #[arg(long)]
+    no_flip: bool,
+    #[command(flatten)]
+    folder: FolderArgs,
+}
+
+/// What only a folder of images needs.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Images from a folder")]
+struct FolderArgs {
+    /// Folder with the test images, a folder per class
+    #[arg(long, value_name = "DIR")]
+    test_data: Option<PathBuf>,
+    /// Share of each class that is held back for testing where there is no folder for it [default: 0.2]
+    #[arg(long, value_name = "SHARE", conflicts_with = "test_data")]
+    test_share: Option<f64>,
+    /// Size of the network's images: 224, or HxW [default: the images' own where all have one of at most 224×224, else 224]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    size: Option<[u32; 2]>,
+    /// Channels: 1 (grey) or 3 (RGB) [default: 1 where every image is grey, else 3]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3))]
+    channels: Option<u32>,
+    /// Smallest share of a picture's area that the random resized crop takes [default: 0.08]
+    #[arg(long, value_name = "MIN")]
+    crop_scale: Option<f64>,
+    /// Largest stretch of one side against the other in the random resized crop [default: 4/3]
+    #[arg(long, value_name = "RATIO")]
+    crop_stretch: Option<f64>,
+    /// For testing, resize the short side to this many times the size, then take the centre [default: 256/224, or 1
+    /// with --crop-padding]
+    #[arg(long, value_name = "RATIO")]
+    test_resize: Option<f64>,
+    /// Mean and standard deviation of the channels [default: imagenet for 3 channels, measured for 1]
+    #[arg(long, value_enum)]
+    normalize: Option<Normalize>,
+    /// What to do about images that cannot be read
+    #[arg(long, value_enum, default_value = "refuse")]
+    bad_images: Policy,
+    /// Memory for decoded images; a folder that fits is decoded once, before the training
+    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    image_cache: u64,
+    /// Threads that decode images beside the training [default: all cores]
+    #[arg(long, value_name = "N")]
+    loader_threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Normalize {
+    /// Those of ImageNet's training set.
+    Imagenet,
+    /// Those of this training set.
+    Measured,
+}
+
+/// What is done about images that cannot be read.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Policy {
+    /// Name them and stop.
+    Refuse,
+    /// Name them in a warning and go on without them.
+    Skip,
+}
+
+impl From<Policy> for BadImages {
+    fn from(policy: Policy) -> BadImages {
+        match policy {
+            Policy::Refuse => BadImages::Refuse,
+            Policy::Skip => BadImages::Skip,
+        }
+    }
+}
+
+/// The images of a training.
+pub struct TrainImages {
+    /// Name of the data set.
+    pub name: String,
+    /// Shape of an image.
+    pub shape: Shape,
+    /// Number of classes.
+    pub classes: usize,
+    train: Images,
+    validation: Option<Images>,
+    test: Images,
+    normalization: Normalization,
+    augmentation: Augmentation,
+    threads: usize,
+}
+
+impl DataArgs {
+    /// Finds and checks the images.
+    pub fn find(&self) -> Result<TrainImages> {
+        match folder(&self.data, self.data_dir.as_deref())? {
+            Some(folder) => self.find_folder(&folder),
+            None => self.find_known(),
+        }
+    }
+
+    fn find_known(&self) -> Result<TrainImages> {
+        self.folder.refuse_any(&self.data)?;
+        let loaded = data::load(&self.data, self.data_dir.as_deref())?;
+        let entry = loaded.entry;
+        Ok(TrainImages {
+            name: self.data.clone(),
+            shape: entry.shape,
+            classes: entry.classes.len(),
+            train: loaded.train.into(),
+            validation: None,
+            test: loaded.test.into(),
+            normalization: entry.normalization(),
+            augmentation: Augmentation {
+                crop_padding: self.crop_padding.unwrap_or(entry.augmentation.crop_padding),
+                flip: entry.augmentation.flip && !self.no_flip,
+                part: None,
+            },
+            threads: 1,
+        })
+    }
+
+    fn find_folder(&self, folder: &Path) -> Result<TrainImages> {
+        let args = &self.folder;
+        args.check()?;
+        let policy = BadImages::from(args.bad_images);
+        let found = Folder::find(folder, args.test_data.as_deref(), args.test_share)?;
+        let parts: Vec<(&str, &Part)> = found.parts().collect();
+        let total = parts.iter().map(|(_, part)| part.files.len()).sum();
+        let bar = bar(total, "images looked at");
+        let mut good = Vec::new();
+        let mut bad = Vec::new();
+        for (_, part) in &parts {
+            warn_of_ignored(part);
+            let (headers, unreadable) = headers(part.files.clone(), || bar.inc(1));
+            good.push(headers);
+            bad.extend(unreadable);
+        }
+        bar.finish_and_clear();
+        policy.settle(bad, total, folder)?;
+        let shape = args.shape(good.iter().flatten().map(|(_, header)| header));
+        let resize = if self.crop_padding.is_some() { 1.0 } else { Preparation::TEST_RESIZE };
+        let preparation = Preparation {
+            shape,
+            test_resize: args.test_resize.unwrap_or(resize),
+            test_share: found.test_share,
+        };
+        let cache = Cache::new(args.image_cache << 20);
+        let fits = cache.holds(good.iter().flatten().map(|(_, header)| header), shape.channels);
+        let classes = &found.train.classes;
+        let mut files: Vec<Files> = good
+            .into_iter()
+            .map(|part| part.into_iter().map(|(listed, _)| listed).collect())
+            .map(|listed| Files::new(listed, classes.clone(), preparation, policy, cache.clone()))
+            .collect();
+        if fits {
+            decode_all(&mut files, policy, folder)?;
+        }
+        for ((name, part), files) in parts.iter().zip(&files) {
+            let labels: std::collections::BTreeSet<u32> =
+                (0..files.len()).map(|at| files.label(at)).collect();
+            if let Some(missing) = (0..classes.len()).find(|&class| !labels.contains(&(class as u32))) {
+                let place = part.folder.display();
+                anyhow::bail!("{place}: no readable {name} image is left of class {}", classes[missing]);
+            }
+        }
+        let test: Images = files.pop().context("no test part")?.into();
+        let mut files = files.into_iter().map(Images::from);
+        let train = files.next().context("no training part")?;
+        let normalization = match args.normalize {
+            None if shape.channels == 3 => Normalization::imagenet(),
+            Some(Normalize::Imagenet) if shape.channels == 3 => Normalization::imagenet(),
+            Some(Normalize::Imagenet) => {
+                anyhow::bail!("--normalize imagenet is for 3 channels, these images have {}", shape.channels)
+            }
+            _ => train.statistics()?,
+        };
+        let crop = RandomCrop::default();
+        let part = RandomCrop {
+            scale: args.crop_scale.unwrap_or(crop.scale),
+            stretch: args.crop_stretch.unwrap_or(crop.stretch),
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(TrainImages {
+            name: found.name.clone(),
+            shape,
+            classes: classes.len(),
+            train,
+            validation: files.next(),
+            test,
+            normalization,
+            augmentation: Augmentation {
+                crop_padding: self.crop_padding.unwrap_or(0),
+                flip: !self.no_flip,
+                part: self.crop_padding.is_none().then_some(part),
+            },
+            threads: args.loader_threads.unwrap_or_else(cores),
+        })
+    }
+
+    /// The loaders of a training with batches of this size.
+    pub fn loaders(&self, images: TrainImages, batch: usize, seed: u64) -> Result<TrainData> {
+        let TrainImages { train, validation, test, normalization, augmentation, threads, .. } = images;
+        let total = train.len();
+        let (mut train, validation) = match (self.validation, validation) {
+            (None, Some(validation)) => (train, validation),
+            (count, _) => {
+                let count = count.unwrap_or_else(|| VALIDATION.min(total / 10));
+                ensure!(count < total, "--validation {count} leaves none of the {total} training images");
+                train.split(count, seed)
+            }
+        };
+        if let Some(limit) = self.limit {
+            train = train.limited(limit);
+        }
+        let ahead = |images: &Images| if matches!(images, Images::Files(_)) { FILES_AHEAD } else { 4 };
+        let plain = |images: Images| {
+            let options = LoaderOptions::plain(batch, normalization.clone());
+            let options = LoaderOptions { ahead: ahead(&images), threads, ..options };
+            Loader::new(images, options)
+        };
+        let options = LoaderOptions {
+            shuffle: true,
+            augmentation,
+            seed,
+            ahead: ahead(&train),
+            threads,
+            ..LoaderOptions::plain(batch, normalization.clone())
+        };
+        Ok(TrainData {
+            train: Loader::new(train, options),
+            validation: (!validation.is_empty()).then(|| plain(validation)),
+            test: Some(plain(test)),
+        })
+    }
+}
+
+impl FolderArgs {
+    /// Refuses what makes no sense for the data set called `name`, which has images of one size and a test part.
+    fn refuse_any(&self, name: &str) -> Result<()> {
+        let given = [
+            ("--test-data", self.test_data.is_some()),
+            ("--test-share", self.test_share.is_some()),
+            ("--size", self.size.is_some()),
+            ("--channels", self.channels.is_some()),
+            ("--crop-scale", self.crop_scale.is_some()),
+            ("--crop-stretch", self.crop_stretch.is_some()),
+            ("--test-resize", self.test_resize.is_some()),
+            ("--normalize", self.normalize.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => anyhow::bail!("{option} is for a folder of images; {name} has its own way"),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let scale = self.crop_scale.unwrap_or(1.0);
+        ensure!(scale > 0.0 && scale <= 1.0, "--crop-scale {scale}: it is above 0 and at most 1");
+        for (name, value) in [("--crop-stretch", self.crop_stretch), ("--test-resize", self.test_resize)] {
+            let value = value.unwrap_or(1.0);
+            ensure!((1.0..=16.0).contains(&value), "{name} {value}: it is at least 1 and at most 16");
+        }
+        ensure!(self.channels != Some(2), "--channels 2: images have 1 (grey) or 3 (RGB)");
+        ensure!(self.loader_threads != Some(0), "--loader-threads 0: at least 1");
+        Ok(())
+    }
+
+    /// Shape of the images made of pictures with these headers.
+    fn shape<'h>(&self, headers: impl Iterator<Item = &'h Header> + Clone) -> Shape {
+        let grey = || headers.clone().all(|header| header.grey);
+        let channels = self.channels.unwrap_or_else(|| if grey() { 1 } else { 3 });
+        let [height, width] = self.size.unwrap_or_else(|| {
+            let mut sizes = headers.clone().map(|header| [header.height, header.width]);
+            let first = sizes.next().filter(|first| first.iter().all(|&side| side <= USUAL_SIZE));
+            first.filter(|first| sizes.all(|size| size == *first)).unwrap_or([USUAL_SIZE; 2])
+        });
+        Shape::new(channels, height, width)
+    }
+}
+
+/// The folder that `data` names where it is not a data set known by name: below `data_dir`, or here.
+pub fn folder(data: &str, data_dir: Option<&Path>) -> Result<Option<PathBuf>> {
+    let known = registry::entry(data);
+    if known.is_ok() {
+        return Ok(None);
+    }
+    let below = data_dir.map(|dir| dir.join(data));
+    match below.into_iter().chain([PathBuf::from(data)]).find(|folder| folder.is_dir()) {
+        Some(folder) => Ok(Some(folder)),
+        None => Err(known.err().map_or_else(|| anyhow::anyhow!("no data set {data}"), Into::into)),
+    }
+}
+
+/// Decodes all images and drops those that cannot be read, where that is the policy.
+fn decode_all(files: &mut [Files], policy: BadImages, folder: &Path) -> Result<()> {
+    let total = files.iter().map(Files::len).sum();
+    let bar = bar(total, "images decoded");
+    let bad = files.iter_mut().flat_map(|files| files.decode_all(|| bar.inc(1))).collect();
+    bar.finish_and_clear();
+    Ok(policy.settle(bad, total, folder)?)
+}
+
+/// Says which files are no images.
+pub fn warn_of_ignored(part: &Part) {
+    if let Some(first) = part.ignored.first() {
+        tracing::warn!(
+            "{}: {} files are no images (png, jpg, jpeg in a class folder) and are ignored, such as {}",
+            part.folder.display(),
+            part.ignored.len(),
+            first.display()
+        );
+    }
+}
+
+/// A bar on a terminal.
+pub fn bar(total: usize, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(total as u64);
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {per_sec}, {eta} left") {
+        Ok(style) => bar.with_style(style).with_message(what.to_owned()),
+        Err(_) => bar,
+    }
+}
+
+fn parse_size(text: &str) -> Result<[u32; 2], String> {
+    let sides: Option<Vec<u32>> = text.split('x').map(|side| side.parse().ok()).collect();
+    match sides.as_deref() {
+        Some(&[side]) if side > 0 => Ok([side; 2]),
+        Some(&[height, width]) if height > 0 && width > 0 => Ok([height, width]),
+        _ => Err("the size is one number, such as 224, or HxW, such as 96x160".into()),
+    }
+}

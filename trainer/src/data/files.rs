@@ -1,0 +1,398 @@
+//! Labelled pictures in files, decoded when they are asked for and kept as far as memory is granted.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use lrpet_runtime::model::Shape;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::crop::{Cutter, RandomCrop, centre};
+use super::error::name_some;
+use super::picture::{self, Header, Picture};
+use super::{DataError, Dataset};
+
+/// A file and its class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The file.
+    pub path: PathBuf,
+    /// Its class number.
+    pub label: u32,
+}
+
+/// A file that is no picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bad {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What is done about pictures that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BadImages {
+    /// They are an error.
+    #[default]
+    Refuse,
+    /// They are named in a warning and left out.
+    Skip,
+}
+
+impl BadImages {
+    /// Refuses `bad`, of `total` pictures below `folder`, or warns of them.
+    ///
+    /// # Errors
+    /// [`DataError::BadImages`].
+    pub fn settle(self, bad: Vec<Bad>, total: usize, folder: &Path) -> Result<(), DataError> {
+        if bad.is_empty() {
+            return Ok(());
+        }
+        let error = DataError::BadImages { folder: folder.to_owned(), total, bad };
+        match self {
+            BadImages::Refuse => Err(error),
+            BadImages::Skip => {
+                let DataError::BadImages { bad, .. } = &error else { return Ok(()) };
+                tracing::warn!(
+                    "{}: {} of {total} images left out: {}",
+                    folder.display(),
+                    bad.len(),
+                    name_some(bad)
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How pictures become images of one size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Preparation {
+    /// Shape of an image; 1 channel (grey) or 3 (RGB).
+    pub shape: Shape,
+    /// For testing the picture is resized to cover this many times the image's size, and its centre is taken.
+    pub test_resize: f64,
+    /// Share of each class held back for testing, where the folder has no part for it.
+    pub test_share: Option<f64>,
+}
+
+impl Preparation {
+    /// Resize before the centre crop of usual ImageNet testing: 256 for an image of 224.
+    pub const TEST_RESIZE: f64 = 256.0 / 224.0;
+}
+
+/// Memory for decoded pictures.
+#[derive(Debug)]
+pub struct Cache {
+    bound: u64,
+    used: AtomicU64,
+}
+
+impl Cache {
+    /// At most `bound` bytes.
+    pub fn new(bound: u64) -> Arc<Cache> {
+        Arc::new(Cache { bound, used: AtomicU64::new(0) })
+    }
+
+    /// Whether pictures with these headers all fit, as decoded to `channels`.
+    pub fn holds<'h>(&self, headers: impl Iterator<Item = &'h Header>, channels: u32) -> bool {
+        let bytes =
+            |header: &Header| u64::from(header.width) * u64::from(header.height) * u64::from(channels);
+        headers.map(bytes).sum::<u64>() <= self.bound
+    }
+
+    /// Takes `bytes` of the memory, where they are left.
+    fn take(&self, bytes: u64) -> bool {
+        let taken = |used: u64| used.checked_add(bytes).filter(|&used| used <= self.bound);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+}
+
+#[derive(Debug)]
+struct Item {
+    listed: Listed,
+    picture: OnceLock<Picture>,
+    /// Was named in a warning.
+    named: AtomicBool,
+}
+
+/// Pictures of one part of a folder, prepared as images of one shape.
+#[derive(Debug, Clone)]
+pub struct Files {
+    items: Vec<Arc<Item>>,
+    classes: Arc<Vec<String>>,
+    preparation: Preparation,
+    bad: BadImages,
+    cache: Arc<Cache>,
+}
+
+/// What one thread needs to prepare images.
+pub(super) type Worker = Cutter;
+
+impl Files {
+    /// The pictures `listed`, with labels below the number of `classes`.
+    pub fn new(
+        listed: Vec<Listed>,
+        classes: Arc<Vec<String>>,
+        preparation: Preparation,
+        bad: BadImages,
+        cache: Arc<Cache>,
+    ) -> Files {
+        let item = |listed| Item { listed, picture: OnceLock::new(), named: AtomicBool::new(false) };
+        let items = listed.into_iter().map(|listed| Arc::new(item(listed))).collect();
+        Files { items, classes, preparation, bad, cache }
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// True where there is no picture.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Names of the classes, by label.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// How pictures become images.
+    pub fn preparation(&self) -> &Preparation {
+        &self.preparation
+    }
+
+    /// Class number of picture `index`.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`Files::len`].
+    pub fn label(&self, index: usize) -> u32 {
+        self.items[index].listed.label
+    }
+
+    /// A digest of the files' names and classes, in order.
+    pub(super) fn digest(&self) -> String {
+        let crc = crc::Crc::<u64>::new(&crc::CRC_64_XZ);
+        let mut digest = crc.digest();
+        for item in &self.items {
+            digest.update(item.listed.path.file_name().unwrap_or_default().as_encoded_bytes());
+            digest.update(&item.listed.label.to_le_bytes());
+        }
+        format!("{:016x}", digest.finalize())
+    }
+
+    /// The pictures with the given indices, in that order; they share their memory with these.
+    ///
+    /// # Panics
+    /// Where an index is not below [`Files::len`].
+    pub fn subset(&self, indices: &[usize]) -> Files {
+        Files { items: indices.iter().map(|&index| self.items[index].clone()).collect(), ..self.clone() }
+    }
+
+    /// Decodes all pictures, keeps them as far as memory is granted, and drops those that cannot be read, which
+    /// are returned. `progress` is called after each.
+    pub fn decode_all(&mut self, progress: impl Fn() + Sync) -> Vec<Bad> {
+        let channels = self.preparation.shape.channels;
+        let found: Vec<Option<Bad>> = (self.items.par_iter())
+            .map(|item| {
+                let bad = self.picture(item, channels).err();
+                progress();
+                bad.map(|reason| Bad { file: item.listed.path.clone(), reason })
+            })
+            .collect();
+        let mut good = found.iter().map(Option::is_none);
+        self.items.retain(|_| good.next().unwrap_or(true));
+        found.into_iter().flatten().collect()
+    }
+
+    /// The decoded picture, from memory where it is kept.
+    fn picture<'i>(&self, item: &'i Item, channels: u32) -> Result<Cow<'i, Picture>, String> {
+        if let Some(kept) = item.picture.get() {
+            return Ok(Cow::Borrowed(kept));
+        }
+        let picture = picture::read(&item.listed.path, channels)?;
+        if self.cache.take(picture.pixels.len() as u64) {
+            return Ok(Cow::Borrowed(item.picture.get_or_init(|| picture)));
+        }
+        Ok(Cow::Owned(picture))
+    }
+
+    /// The image of picture `index`, H×W×C: a part drawn by `crop`'s seed, or the centre. None where the picture
+    /// cannot be read and is left out.
+    ///
+    /// # Errors
+    /// [`DataError::BadImage`].
+    pub(super) fn image<'w>(
+        &self,
+        index: usize,
+        crop: Option<(RandomCrop, u64)>,
+        worker: &'w mut Worker,
+    ) -> Result<Option<&'w [u8]>, DataError> {
+        let item = &self.items[index];
+        let Shape { channels, height, width } = self.preparation.shape;
+        let image = self.picture(item, channels).and_then(|picture| {
+            let (size, target) = ([picture.height, picture.width], [height, width]);
+            let window = match crop {
+                Some((crop, seed)) => crop.draw(size, target, &mut ChaCha8Rng::seed_from_u64(seed)),
+                None => centre(size, target, self.preparation.test_resize),
+            };
+            worker.cut(&picture, window, target)
+        });
+        let path = &item.listed.path;
+        match image {
+            Ok(image) => Ok(Some(image)),
+            Err(reason) if self.bad == BadImages::Refuse => {
+                Err(DataError::BadImage { path: path.clone(), reason })
+            }
+            Err(reason) => {
+                if !item.named.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("{}: {reason}; left out", path.display());
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The images of `indices` as for testing, on all cores; those that are left out are missing.
+    ///
+    /// # Errors
+    /// [`DataError::BadImage`].
+    ///
+    /// # Panics
+    /// Where an index is not below [`Files::len`].
+    pub fn read(&self, indices: &[usize]) -> Result<Dataset, DataError> {
+        let shape = self.preparation.shape;
+        let size = shape.len();
+        let mut images = vec![0; indices.len() * size];
+        let kept: Vec<bool> = (images.par_chunks_exact_mut(size).zip(indices))
+            .map_init(Worker::default, |worker, (out, &index)| {
+                let image = self.image(index, None, worker)?;
+                image.inspect(|image| out.copy_from_slice(image));
+                Ok(image.is_some())
+            })
+            .collect::<Result<_, DataError>>()?;
+        let labels = compact(&mut images, &kept, indices.iter().map(|&index| self.label(index)));
+        Ok(Dataset { images, labels, shape, classes: self.classes.to_vec() })
+    }
+}
+
+/// Prepares a picture as for testing: H×W×C bytes of `preparation`'s shape, whose channels are the picture's.
+///
+/// # Errors
+/// Where it cannot be resized.
+pub fn prepare(picture: &Picture, preparation: &Preparation) -> Result<Vec<u8>, String> {
+    let target = [preparation.shape.height, preparation.shape.width];
+    let window = centre([picture.height, picture.width], target, preparation.test_resize);
+    Ok(Worker::default().cut(picture, window, target)?.to_vec())
+}
+
+/// Moves the values of the images that are `kept` together, in order, and returns their labels.
+pub(super) fn compact<T: Copy>(
+    images: &mut Vec<T>,
+    kept: &[bool],
+    labels: impl Iterator<Item = u32>,
+) -> Vec<u32> {
+    let size = images.len() / kept.len().max(1);
+    let mut count = 0;
+    for (index, _) in kept.iter().enumerate().filter(|(_, kept)| **kept) {
+        if index != count {
+            images.copy_within(index * size..(index + 1) * size, count * size);
+        }
+        count += 1;
+    }
+    images.truncate(count * size);
+    labels.zip(kept).filter(|(_, kept)| **kept).map(|(label, _)| label).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Augmentation, Batch, Loader, LoaderOptions, Normalization};
+    use super::*;
+
+    /// `count` pictures of different sizes and colours in two classes, prepared as 8×8 images.
+    fn files(folder: &Path, count: u32, bad: BadImages, cache: u64) -> Files {
+        let listed = (0..count).map(|number| {
+            let path = folder.join(format!("{number}.png"));
+            let picture = image::RgbImage::from_fn(10 + number, 20, |x, y| {
+                image::Rgb([(5 * x) as u8, (7 * y) as u8, number as u8])
+            });
+            picture.save(&path).unwrap();
+            Listed { path, label: number % 2 }
+        });
+        let preparation = Preparation { shape: Shape::new(3, 8, 8), test_resize: 1.0, test_share: None };
+        let classes = Arc::new(vec!["even".into(), "odd".into()]);
+        Files::new(listed.collect(), classes, preparation, bad, Cache::new(cache))
+    }
+
+    fn loader(files: &Files, threads: usize) -> Loader {
+        let options = LoaderOptions {
+            shuffle: true,
+            augmentation: Augmentation { flip: true, part: Some(RandomCrop::default()), crop_padding: 0 },
+            seed: 4,
+            threads,
+            ..LoaderOptions::plain(7, Normalization::imagenet())
+        };
+        Loader::new(files.clone(), options)
+    }
+
+    fn epoch(files: &Files, threads: usize, epoch: u64, first: usize) -> Vec<Batch> {
+        loader(files, threads).epoch(epoch, first).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn batches_depend_neither_on_threads_nor_on_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let cold = files(dir.path(), 30, BadImages::Refuse, 0);
+        let once = epoch(&cold, 1, 2, 0);
+        assert_eq!(once.iter().map(|batch| batch.labels.len()).collect::<Vec<_>>(), [7, 7, 7, 7, 2]);
+        assert_ne!(once[0].images[..192], once[0].images[192..384]);
+        assert_eq!(epoch(&cold, 3, 2, 0), once);
+        assert_eq!(epoch(&cold, 2, 2, 3), once[3..]);
+        assert_ne!(epoch(&cold, 1, 3, 0)[0], once[0]);
+        // Room for some, and for all: also when the files are gone.
+        let some = files(dir.path(), 30, BadImages::Refuse, 10_000);
+        assert_eq!((epoch(&some, 2, 2, 0), epoch(&some, 2, 2, 0)), (once.clone(), once.clone()));
+        let kept = some.items.iter().filter(|item| item.picture.get().is_some()).count();
+        assert!((1..30).contains(&kept), "{kept}");
+        let mut all = files(dir.path(), 30, BadImages::Refuse, 1 << 20);
+        assert_eq!(all.decode_all(|| ()), []);
+        drop(dir);
+        assert_eq!(epoch(&all, 2, 2, 0), once);
+    }
+
+    #[test]
+    fn unreadable_files_end_the_epoch_or_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let refusing = files(dir.path(), 10, BadImages::Refuse, 0);
+        let skipping = files(dir.path(), 10, BadImages::Skip, 0);
+        std::fs::write(dir.path().join("3.png"), "no picture").unwrap();
+        let error = loader(&refusing, 2).epoch(0, 0).find_map(Result::err).unwrap().to_string();
+        assert!(error.contains("3.png") && error.contains("--bad-images skip"), "{error}");
+        let batches = epoch(&skipping, 2, 0, 0);
+        assert_eq!(batches.iter().map(|batch| batch.labels.len()).sum::<usize>(), 9);
+        assert!(batches.iter().all(|batch| batch.images.len() == 192 * batch.labels.len()));
+        let read = skipping.read(&[2, 3, 4]).unwrap();
+        assert_eq!((&read.labels[..], read.image(1)[2]), (&[0, 0][..], 4));
+        assert_eq!(epoch(&files(dir.path(), 10, BadImages::Skip, 0), 1, 0, 0).len(), 2);
+        let mut decoded = skipping.clone();
+        std::fs::write(dir.path().join("3.png"), "no picture").unwrap();
+        let bad = decoded.decode_all(|| ());
+        assert_eq!((bad.len(), decoded.len()), (1, 9));
+        let error = BadImages::Refuse.settle(bad, 10, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("1 of 10 images") && error.contains("3.png (not a picture"), "{error}");
+    }
+
+    #[test]
+    fn a_loader_whose_files_are_all_gone_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = files(dir.path(), 10, BadImages::Skip, 0);
+        drop(dir);
+        assert_eq!(epoch(&gone, 2, 0, 0), []);
+    }
+}
