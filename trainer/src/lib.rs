@@ -5,7 +5,10 @@
 //! [`report`].
 
 pub mod atomic;
+#[cfg(any(test, feature = "cuda"))]
+mod cuda;
 pub mod data;
+pub mod device;
 pub mod export;
 pub mod lrpet;
 pub mod measure;
