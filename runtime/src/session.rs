@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use crate::kernel::{self, Buffers, Isa, Output, Second, f16};
-use crate::model::{Header, Model, ModelError};
+use crate::kernel::{self, Buffers, Isa, Layer, Output, Second, f16};
+use crate::model::{Header, MAX_INPUTS, Model, ModelError};
 use crate::plan::{ALIGNMENT, Placer, Plan, PlanError, Step};
 
 /// Called around each layer: a clock, a watchdog, a progress display.
@@ -258,6 +258,9 @@ impl<'a> Session<'a> {
 
 /// Executes one step in `space`; `None` where its ranges overlap or leave the space, which planning rules out.
 fn execute(isa: Isa, step: &Step, model: &[u8], space: &mut [u8], logits: &mut [f32]) -> Option<()> {
+    if let Some(parts) = step.parts() {
+        return concatenate(isa, parts, step.output(), space, logits);
+    }
     let layer = step.layer(model)?;
     // A value that the step lacks is an empty range at the end, which overlaps nothing.
     let none = space.len()..space.len();
@@ -286,5 +289,31 @@ fn execute(isa: Isa, step: &Step, model: &[u8], space: &mut [u8], logits: &mut [
     };
     let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
     kernel::run(isa, &layer, Buffers { input, second, output, scratch });
+    Some(())
+}
+
+/// Copies `parts`, ranges of `space`, one after another to the range `output`, or to the logits where there is none.
+fn concatenate(
+    isa: Isa,
+    parts: [Range<usize>; MAX_INPUTS],
+    output: Option<Range<usize>>,
+    space: &mut [u8],
+    logits: &mut [f32],
+) -> Option<()> {
+    let mut start = 0;
+    for part in parts {
+        let length = part.len();
+        let (input, output) = match &output {
+            Some(output) => {
+                let to = output.start.checked_add(start)?;
+                let [input, result] = space.get_disjoint_mut([part, to..to.checked_add(length)?]).ok()?;
+                (&*input, Output::Half(bytemuck::try_cast_slice_mut(result).ok()?))
+            }
+            None => (space.get(part)?, Output::Full(logits.get_mut(start / 2..(start + length) / 2)?)),
+        };
+        let input = bytemuck::try_cast_slice(input).ok()?;
+        kernel::run(isa, &Layer::Copy, Buffers { input, second: Second::None, output, scratch: &mut [] });
+        start += length;
+    }
     Some(())
 }

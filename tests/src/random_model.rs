@@ -79,7 +79,8 @@ pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -
     let mut tensors = Vec::new();
     for op in ops {
         program.extend(to_allocvec(op)?);
-        let from = *shapes.get(usize::from(op.inputs().0)).context("a value is read before it is made")?;
+        let from =
+            *shapes.get(usize::from(op.inputs().first())).context("a value is read before it is made")?;
         shapes.push(op.output_shape(from).with_context(|| format!("{} does not take {from}", op.name()))?);
         tensors.extend(weights(op, from, &mut rng)?);
     }

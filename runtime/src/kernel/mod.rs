@@ -117,6 +117,8 @@ pub enum Layer<'a> {
     Add {
         activation: Activation,
     },
+    /// The values as they are: a part of a concatenation.
+    Copy,
 }
 
 /// The value added to a convolution's result, or the second summand of an addition.

@@ -260,7 +260,7 @@ pub fn scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
             let rank = if let Weights::Pair { rank } = linear.weights { rank as usize } else { 0 };
             linear_scratch(isa, input.channels as usize, linear.out_features as usize, rank)
         }
-        Op::Pool(_) | Op::GlobalAveragePool { .. } | Op::PadShortcut(_) | Op::Add { .. } => 0,
+        Op::Pool(_) | Op::GlobalAveragePool { .. } | Op::PadShortcut(_) | Op::Add { .. } | Op::Concat(_) => 0,
     }
 }
 

@@ -55,6 +55,9 @@ pub enum ProgramError<'a> {
     /// Residual or second summand of another shape.
     #[allow(missing_docs)]
     Summands { index: usize, layer: &'a str, output: Shape, second: Shape },
+    /// The values to be joined have other heights and widths than the result, or other channels in sum.
+    #[allow(missing_docs)]
+    Concat { index: usize, layer: &'a str, output: Shape },
     /// More than [`MAX_LIVE`] values are needed at once.
     #[allow(missing_docs)]
     TooManyLive { index: usize, layer: &'a str },
@@ -108,6 +111,9 @@ impl fmt::Display for ProgramError<'_> {
             }
             Self::Summands { index, layer, output, second } => {
                 write!(f, "operation {index} ({layer}): adds {second} to {output}")
+            }
+            Self::Concat { index, layer, output } => {
+                write!(f, "operation {index} ({layer}): its inputs do not join to {output}")
             }
             Self::TooManyLive { index, layer } => {
                 write!(f, "operation {index} ({layer}): more than {MAX_LIVE} values are needed at once")

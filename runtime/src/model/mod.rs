@@ -3,6 +3,7 @@
 pub mod cost;
 mod error;
 mod file;
+mod inputs;
 pub mod program;
 pub mod shape;
 mod view;
@@ -11,8 +12,9 @@ mod walk;
 pub use error::{ModelError, ProgramError};
 pub(crate) use file::TensorOffsets;
 pub use file::{Model, SelfCheck};
+pub use inputs::{Inputs, MAX_INPUTS};
 pub use program::{
-    Activation, Conv, FORMAT_VERSION, Header, Linear, Op, PadShortcut, Pool, PoolKind, Value, Weights,
+    Activation, Concat, Conv, FORMAT_VERSION, Header, Linear, Op, PadShortcut, Pool, PoolKind, Value, Weights,
 };
 pub use shape::{Shape, Window};
 pub use view::{MAX_OPS, Program};

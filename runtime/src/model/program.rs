@@ -12,6 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::inputs::Inputs;
 use super::shape::{Shape, Window};
 
 /// Version of the program that this crate writes and reads.
@@ -141,6 +142,15 @@ pub struct PadShortcut {
     pub stride: u16,
 }
 
+/// Feature maps of one height and width joined to one: the channels of the first, then those of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concat {
+    /// Values joined, in this order.
+    pub inputs: Inputs,
+    /// Output channels, the sum of the inputs'.
+    pub out_channels: u32,
+}
+
 /// One operation of the program. New kinds are added at the end, so that old files keep their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op<N> {
@@ -164,18 +174,22 @@ pub enum Op<N> {
         /// Applied to the sum.
         activation: Activation,
     },
+    /// Concatenation of channels.
+    Concat(Concat),
 }
 
 impl<N: AsRef<str>> Op<N> {
-    /// The values that the operation reads; the second is a residual or second summand.
-    pub fn inputs(&self) -> (Value, Option<Value>) {
+    /// The values that the operation reads; the second is a residual or second summand, or joined like the first.
+    pub fn inputs(&self) -> Inputs {
         match self {
-            Op::Conv(conv) => (conv.input, conv.residual),
-            Op::Linear(linear) => (linear.input, None),
-            Op::Pool(pool) => (pool.input, None),
-            Op::GlobalAveragePool { input } => (*input, None),
-            Op::PadShortcut(shortcut) => (shortcut.input, None),
-            Op::Add { inputs: [a, b], .. } => (*a, Some(*b)),
+            Op::Conv(Conv { input, residual: Some(residual), .. }) => Inputs::two(*input, *residual),
+            Op::Conv(conv) => Inputs::one(conv.input),
+            Op::Linear(linear) => Inputs::one(linear.input),
+            Op::Pool(pool) => Inputs::one(pool.input),
+            Op::GlobalAveragePool { input } => Inputs::one(*input),
+            Op::PadShortcut(shortcut) => Inputs::one(shortcut.input),
+            Op::Add { inputs: [a, b], .. } => Inputs::two(*a, *b),
+            Op::Concat(concat) => concat.inputs,
         }
     }
 
@@ -188,10 +202,11 @@ impl<N: AsRef<str>> Op<N> {
             Op::GlobalAveragePool { .. } => "global average pool",
             Op::PadShortcut(_) => "shortcut",
             Op::Add { .. } => "add",
+            Op::Concat(_) => "concat",
         }
     }
 
-    /// Shape of the result over an input of shape `input`; `None` where the two do not go together.
+    /// Shape of the result over a first input of shape `input`; `None` where the two do not go together.
     pub fn output_shape(&self, input: Shape) -> Option<Shape> {
         let shape = match self {
             Op::Conv(conv) => {
@@ -220,7 +235,21 @@ impl<N: AsRef<str>> Op<N> {
                 Shape::new(shortcut.out_channels, input.height.div_ceil(stride), input.width.div_ceil(stride))
             }
             Op::Add { .. } => input,
+            Op::Concat(concat) => Shape { channels: concat.out_channels, ..input },
         };
         shape.len_checked().map(|_| shape)
+    }
+
+    /// True where the values that the operation reads, of the shapes `inputs`, go with a result of shape `output`: a
+    /// residual or summand has its shape, joined values have its height and width and together its channels.
+    pub fn joins(&self, output: Shape, inputs: &[Shape]) -> bool {
+        match self {
+            Op::Concat(_) => {
+                let same_planes = inputs.iter().all(|x| (x.height, x.width) == (output.height, output.width));
+                let channels = inputs.iter().try_fold(0u32, |sum, x| sum.checked_add(x.channels));
+                same_planes && channels == Some(output.channels)
+            }
+            _ => inputs.iter().skip(1).all(|x| *x == output),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One pass over a program: decodes each operation, follows the shapes and finds each value's last use.
 
+use super::inputs::MAX_INPUTS;
 use super::program::{Header, Op, Value};
 use super::shape::{Shape, Window};
 use super::{Program, ProgramError};
@@ -20,8 +21,10 @@ pub struct LayerInfo<'a> {
     pub output: Shape,
     /// Index of the last operation that reads the result; `None` for the logits.
     pub last_use: Option<usize>,
-    /// Whether this is the last operation that reads its first input, and its second.
-    pub last_read: [bool; 2],
+    /// Channels of each value that it reads (0 behind the last).
+    pub input_channels: [u32; MAX_INPUTS],
+    /// Of each value that it reads: whether this is the last operation that reads it.
+    pub last_read: [bool; MAX_INPUTS],
 }
 
 /// Decodes operations one after another.
@@ -101,22 +104,26 @@ impl<'a> Walk<'a> {
         let index = self.index;
         self.index += 1;
         let layer = op_name(&op);
-        let (first, second) = op.inputs();
-        let unknown = |value| ProgramError::UnknownValue { index, layer, value };
-        let Live { shape: input, last_use, .. } = self.live(first).ok_or(unknown(first))?;
-        let mut last_read = [last_use == index, false];
+        let values = op.inputs();
+        let mut shapes = [Shape::new(0, 0, 0); MAX_INPUTS];
+        let mut last_read = [false; MAX_INPUTS];
+        let slots = shapes.iter_mut().zip(&mut last_read);
+        for ((shape, last_read), &value) in slots.zip(values.values()) {
+            let live = self.live(value).ok_or(ProgramError::UnknownValue { index, layer, value })?;
+            (*shape, *last_read) = (live.shape, live.last_use == index);
+        }
+        let [input, second, ..] = shapes;
         if let Op::Conv(super::Conv { window, .. }) | Op::Pool(super::Pool { window, .. }) = &op
             && padding_exceeds_kernel(window)
         {
             return Err(ProgramError::Padding { index, layer });
         }
         let output = op.output_shape(input).ok_or(ProgramError::Shapes { index, layer, input })?;
-        if let Some(second) = second {
-            let Live { shape, last_use, .. } = self.live(second).ok_or(unknown(second))?;
-            last_read[1] = last_use == index;
-            if shape != output {
-                return Err(ProgramError::Summands { index, layer, output, second: shape });
-            }
+        if !op.joins(output, shapes.get(..values.values().len()).unwrap_or_default()) {
+            return Err(match op {
+                Op::Concat(_) => ProgramError::Concat { index, layer, output },
+                _ => ProgramError::Summands { index, layer, output, second },
+            });
         }
         for live in &mut self.live {
             *live = live.filter(|live| live.last_use > index);
@@ -135,7 +142,8 @@ impl<'a> Walk<'a> {
         } else if output != Shape::vector(self.header.classes) {
             return Err(ProgramError::Logits { index, layer, output, classes: self.header.classes });
         }
-        Ok(Some(LayerInfo { index, op, input, output, last_use, last_read }))
+        let input_channels = shapes.map(|shape| shape.channels);
+        Ok(Some(LayerInfo { index, op, input, output, last_use, input_channels, last_read }))
     }
 
     /// The operations after the current one.
@@ -156,10 +164,7 @@ impl<'a> Iterator for Walk<'a> {
 /// Index of the last of `ops` that reads `value`.
 fn find_last_use(ops: Ops<'_>, value: usize) -> Option<usize> {
     let start = ops.index;
-    let reads = |op: &Op<&str>| {
-        let (first, second) = op.inputs();
-        usize::from(first) == value || second.is_some_and(|second| usize::from(second) == value)
-    };
+    let reads = |op: &Op<&str>| op.inputs().values().iter().any(|&read| usize::from(read) == value);
     ops.enumerate().filter(|(_, op)| reads(op)).last().map(|(i, _)| start + i)
 }
 
@@ -172,6 +177,7 @@ pub(crate) fn op_name<'a>(op: &Op<&'a str>) -> &'a str {
         Op::GlobalAveragePool { .. } => "global average pool",
         Op::PadShortcut(_) => "shortcut",
         Op::Add { .. } => "add",
+        Op::Concat(_) => "concat",
     }
 }
 

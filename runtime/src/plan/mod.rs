@@ -7,7 +7,7 @@ mod place;
 mod step;
 
 use crate::kernel::{Isa, tile};
-use crate::model::{LayerInfo, Op, Program, Walk, op_name};
+use crate::model::{LayerInfo, MAX_INPUTS, Op, Program, Walk, op_name};
 
 pub(crate) use place::Place;
 use place::{Side, Space};
@@ -59,8 +59,8 @@ impl core::error::Error for PlanError<'_> {}
 /// Where the values of one step lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
-    pub(crate) input: Place,
-    pub(crate) second: Option<Place>,
+    /// Of the values read, in order, but for an addition that overwrites its first summand: then that one is second.
+    pub(crate) inputs: [Option<Place>; MAX_INPUTS],
     /// `None` for the logits, which go to the caller.
     pub(crate) output: Option<Place>,
     pub(crate) scratch: Place,
@@ -95,22 +95,31 @@ impl<'a> Placer<'a> {
         let Some(layer) = self.walk.next() else { return Ok(None) };
         let index = layer.index;
         let too_large = PlanError::TooLarge { index, layer: op_name(&layer.op) };
-        let (first, second_value) = layer.op.inputs();
-        let place = |value: u16| self.space.get(usize::from(value));
-        let [first_dies, second_dies] = layer.last_read;
-        let (mut input, mut second) = (place(first), second_value.map(place));
+        let values = layer.op.inputs();
+        let mut inputs = [None; MAX_INPUTS];
+        for (place, &value) in inputs.iter_mut().zip(values.values()) {
+            *place = Some(self.space.get(usize::from(value)));
+        }
+        let [first_dies, second_dies, ..] = layer.last_read;
         if matches!(layer.op, Op::Add { .. }) && first_dies && !second_dies {
             // Only the second may be overwritten.
-            (input, second) = (second.unwrap_or(input), Some(input));
+            inputs.swap(0, 1);
         }
-        let output = match second {
+        let [first, second, ..] = inputs;
+        let input = first.unwrap_or(self.space.get(usize::from(values.first())));
+        // A value that the result is added to, and nothing reads afterwards, is overwritten.
+        let dying_summand = second.filter(|&second| {
+            second != input
+                && match layer.op {
+                    Op::Add { .. } => first_dies || second_dies,
+                    Op::Concat(_) => false,
+                    _ => second_dies,
+                }
+        });
+        let output = match dying_summand {
             _ if layer.last_use.is_none() => None,
-            Some(second)
-                if second != input && (second_dies || matches!(layer.op, Op::Add { .. }) && first_dies) =>
-            {
-                Some(second)
-            }
-            _ => {
+            Some(summand) => Some(summand),
+            None => {
                 let bytes = layer.output.len().checked_mul(2).ok_or(too_large)?;
                 Some(self.space.place(bytes, input.side.other()).ok_or(too_large)?)
             }
@@ -121,13 +130,13 @@ impl<'a> Placer<'a> {
         let scratch = tile::scratch(self.isa, &layer.op, layer.input).checked_mul(4).ok_or(too_large)?;
         let scratch = self.space.place(scratch, input.side).ok_or(too_large)?;
         let need = self.space.extent_with(scratch).ok_or(too_large)?;
-        for (value, dies) in [(Some(first), first_dies), (second_value, second_dies)] {
-            value.filter(|_| dies).into_iter().for_each(|value| self.space.release(usize::from(value)));
+        for (&value, _) in values.values().iter().zip(layer.last_read).filter(|(_, dies)| *dies) {
+            self.space.release(usize::from(value));
         }
         if fresh.is_none() {
             output.into_iter().for_each(|output| self.space.keep(index + 1, output));
         }
-        Ok(Some((layer, Placement { input, second, output, scratch, need })))
+        Ok(Some((layer, Placement { inputs, output, scratch, need })))
     }
 }
 

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{Place, Placement};
 use crate::kernel::{Layer, LayerWeights};
-use crate::model::{Activation, LayerInfo, Op, PoolKind, Shape, TensorOffsets, Weights, Window};
+use crate::model::{Activation, LayerInfo, MAX_INPUTS, Op, PoolKind, Shape, TensorOffsets, Weights, Window};
 
 /// Offset of a value that the step does not have.
 const NONE: u32 = u32::MAX;
@@ -22,6 +22,7 @@ const AVERAGE_POOL: u8 = 6;
 const GLOBAL_AVERAGE: u8 = 7;
 const PAD_SHORTCUT: u8 = 8;
 const ADD: u8 = 9;
+const CONCAT: u8 = 10;
 
 /// One resolved operation. Plain data, so that the table can lie in the arena.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -35,11 +36,9 @@ pub(crate) struct Step {
     output: u32,
     scratch: u32,
     scratch_bytes: u32,
-    /// Offsets in the model file, bytes.
-    weight: u32,
-    expand: u32,
-    bias: u32,
-    rank: u32,
+    /// Of a layer with weights: offsets of weight, expanding weight and bias in the model file (bytes), and the rank.
+    /// Of a concatenation: offsets of its third and fourth input in the space, channels of its second and third.
+    details: [u32; 4],
     kernel: [u16; 2],
     stride: [u16; 2],
     padding: [u16; 4],
@@ -59,17 +58,16 @@ impl Step {
         let offset = |place: Place| place.offset(space) as u32;
         let optional = |place: Option<Place>| place.map_or(NONE, offset);
         let axes = |shape: Shape| [shape.channels, shape.height, shape.width];
+        let [first, second, third, fourth] = placement.inputs;
         let mut step = Step {
             input_shape: axes(layer.input),
             output_shape: axes(layer.output),
-            input: offset(placement.input),
-            second: optional(placement.second),
+            input: optional(first),
+            second: optional(second),
             output: optional(placement.output),
             scratch: offset(placement.scratch),
             scratch_bytes: placement.scratch.bytes as u32,
-            weight: tensors.weight as u32,
-            expand: tensors.expand as u32,
-            bias: tensors.bias as u32,
+            details: [tensors.weight as u32, tensors.expand as u32, tensors.bias as u32, 0],
             ..Step::zeroed()
         };
         let (window, activation) = match layer.op {
@@ -97,6 +95,12 @@ impl Step {
                 step.kind = ADD;
                 (Window::square(1, 1, 0), activation)
             }
+            Op::Concat(_) => {
+                let [_, second, third_channels, _] = layer.input_channels;
+                step.kind = CONCAT;
+                step.details = [optional(third), optional(fourth), second, third_channels];
+                (Window::square(1, 1, 0), Activation::None)
+            }
         };
         (step.kernel, step.stride, step.padding) = (window.kernel, window.stride, window.padding);
         step.activation = activation as u8;
@@ -104,7 +108,8 @@ impl Step {
     }
 
     fn set_weights(&mut self, weights: Weights, [dense, pair, depthwise]: [u8; 3]) {
-        (self.kind, self.rank) = match weights {
+        let [.., stored_rank] = &mut self.details;
+        (self.kind, *stored_rank) = match weights {
             Weights::Dense => (dense, 0),
             Weights::Pair { rank } => (pair, rank),
             Weights::Depthwise => (depthwise, 0),
@@ -122,20 +127,19 @@ impl Step {
             _ => Activation::Relu6,
         };
         let (n, c, taps) = (output.channels as usize, input.channels as usize, window.taps() as usize);
-        let rank = self.rank as usize;
+        let [weight, expand, bias, rank] = self.details;
+        let rank = rank as usize;
         Some(match self.kind {
             DENSE | PAIR | DEPTHWISE | LINEAR | LINEAR_PAIR => {
-                let bias = bytemuck::try_cast_slice(tensor(model, self.bias, n.checked_mul(4)?)?).ok()?;
+                let bias = bytemuck::try_cast_slice(tensor(model, bias, n.checked_mul(4)?)?).ok()?;
                 let weights = match self.kind {
                     PAIR | LINEAR_PAIR => LayerWeights::Pair {
-                        thin: halves(model, self.weight, rank.checked_mul(c)?.checked_mul(taps)?)?,
-                        expand: halves(model, self.expand, n.checked_mul(rank)?)?,
+                        thin: halves(model, weight, rank.checked_mul(c)?.checked_mul(taps)?)?,
+                        expand: halves(model, expand, n.checked_mul(rank)?)?,
                         rank,
                     },
-                    DEPTHWISE => LayerWeights::Depthwise(halves(model, self.weight, n.checked_mul(taps)?)?),
-                    _ => {
-                        LayerWeights::Dense(halves(model, self.weight, n.checked_mul(c)?.checked_mul(taps)?)?)
-                    }
+                    DEPTHWISE => LayerWeights::Depthwise(halves(model, weight, n.checked_mul(taps)?)?),
+                    _ => LayerWeights::Dense(halves(model, weight, n.checked_mul(c)?.checked_mul(taps)?)?),
                 };
                 match self.kind {
                     LINEAR | LINEAR_PAIR => Layer::Linear { weights, bias, activation },
@@ -146,13 +150,34 @@ impl Step {
             AVERAGE_POOL => Layer::Pool { input, output, window, kind: PoolKind::Average },
             GLOBAL_AVERAGE => Layer::GlobalAverage { input },
             PAD_SHORTCUT => Layer::PadShortcut { input, output, stride: self.stride[0] },
-            _ => Layer::Add { activation },
+            ADD => Layer::Add { activation },
+            _ => Layer::Copy,
         })
     }
 
     /// Range of the first input in the space, bytes.
     pub(crate) fn input(&self) -> Range<usize> {
         range(self.input, self.input_shape)
+    }
+
+    /// Ranges of the values that a concatenation joins, empty behind the last; `None` for other operations.
+    pub(crate) fn parts(&self) -> Option<[Range<usize>; MAX_INPUTS]> {
+        let [third, fourth, second_channels, third_channels] = self.details;
+        let [first_channels, height, width] = self.input_shape;
+        let [channels, ..] = self.output_shape;
+        if self.kind != CONCAT {
+            return None;
+        }
+        let known = first_channels.checked_add(second_channels)?.checked_add(third_channels)?;
+        let part = |offset: u32, channels: u32| {
+            if offset == NONE { 0..0 } else { range(offset, [channels, height, width]) }
+        };
+        Some([
+            part(self.input, first_channels),
+            part(self.second, second_channels),
+            part(third, third_channels),
+            part(fourth, channels.saturating_sub(known)),
+        ])
     }
 
     /// Range of the residual or second summand.

@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::model::{
-    Activation, Conv, FORMAT_VERSION, Header, Linear, PadShortcut, Pool, PoolKind, Shape, Value, Weights,
-    Window,
+    Activation, Concat, Conv, FORMAT_VERSION, Header, Inputs, Linear, PadShortcut, Pool, PoolKind, Shape,
+    Value, Weights, Window,
 };
 
 /// A program in the making; names are the indices.
@@ -25,9 +25,9 @@ impl Builder {
     }
 
     fn push(&mut self, op: Op<String>) -> Value {
-        let (first, second) = op.inputs();
-        self.unread.retain(|value| *value != first && Some(*value) != second);
-        self.shapes.push(op.output_shape(self.shape(first)).unwrap());
+        let inputs = op.inputs();
+        self.unread.retain(|value| !inputs.values().contains(value));
+        self.shapes.push(op.output_shape(self.shape(inputs.first())).unwrap());
         self.ops.push(op);
         self.unread.push(self.ops.len() as Value);
         self.ops.len() as Value
@@ -100,6 +100,14 @@ fn random(seed: u64, ops: usize) -> Vec<u8> {
                 let other = same.filter(|v| v + 6 > net.shapes.len()).unwrap_or(usize::from(input)) as Value;
                 net.push(Op::Add { inputs: [input, other], activation: Activation::Relu })
             }
+            4 => {
+                let fits = |v: &usize| Shape { channels: shape.channels, ..net.shapes[*v] } == shape;
+                let others = (0..net.shapes.len()).rev().filter(fits).map(|v| v as Value);
+                let count = rng.random_range(0..MAX_INPUTS);
+                let joined: Vec<Value> = [input].into_iter().chain(others.take(count)).collect();
+                let out_channels = joined.iter().map(|&v| net.shape(v).channels).sum();
+                net.push(Op::Concat(Concat { inputs: Inputs::new(&joined).unwrap(), out_channels }))
+            }
             _ => {
                 let (n, k) = (rng.random_range(1..40), rng.random_range(0..2));
                 let window = Window::square(2 * k + 1, 1, k);
@@ -144,9 +152,7 @@ fn check(program: &Program<'_>, isa: Isa) -> (Plan, usize, usize) {
     let layers: Vec<_> = program.layers().collect();
     let mut last_read = BTreeMap::from([(0, 0)]);
     for layer in &layers {
-        let (first, second) = layer.op.inputs();
-        last_read.insert(usize::from(first), layer.index);
-        last_read.extend(second.map(|second| (usize::from(second), layer.index)));
+        last_read.extend(layer.op.inputs().values().iter().map(|&value| (usize::from(value), layer.index)));
     }
     let range = |place: Place, bytes: usize| place.offset(space)..place.offset(space) + bytes;
     let mut placer = Placer::new(program, isa).unwrap();
@@ -154,16 +160,17 @@ fn check(program: &Program<'_>, isa: Isa) -> (Plan, usize, usize) {
         vec![Some(range(placer.input(), program.header().input.len() * 2))];
     let (mut least, mut in_place) = (0, 0);
     while let Some((layer, placement)) = placer.next_step().unwrap() {
-        let (first, second) = layer.op.inputs();
-        let read = |value: Value| values[usize::from(value)].clone().unwrap();
-        let input = range(placement.input, layer.input.len() * 2);
-        let scratch = range(placement.scratch, placement.scratch.bytes);
-        let summands = placement.second.map(|place| range(place, layer.output.len() * 2));
-        if matches!(layer.op, Op::Add { .. }) && input != read(first) {
-            assert_eq!((&input, summands), (&read(second.unwrap()), Some(read(first))));
-        } else {
-            assert_eq!((&input, &summands), (&read(first), &second.map(read)));
+        let read = |&value: &Value| values[usize::from(value)].clone().unwrap();
+        let expected: Vec<Range<usize>> = layer.op.inputs().values().iter().map(read).collect();
+        let places = placement.inputs.iter().flatten().zip(&expected);
+        let mut found: Vec<Range<usize>> =
+            places.map(|(place, range_of)| range(*place, range_of.len())).collect();
+        let input = found[0].clone();
+        if matches!(layer.op, Op::Add { .. }) && input != expected[0] {
+            found.reverse();
         }
+        assert_eq!(found, expected);
+        let scratch = range(placement.scratch, placement.scratch.bytes);
         let output = placement.output.map(|place| range(place, layer.output.len() * 2));
         let alive = |value: &usize| last_read[value] >= layer.index && *value <= layer.index;
         let live: Vec<usize> = last_read.keys().copied().filter(alive).collect();
@@ -175,7 +182,8 @@ fn check(program: &Program<'_>, isa: Isa) -> (Plan, usize, usize) {
             if let Some(output) = output.clone().filter(|output| overlap(output, &place)) {
                 assert_eq!(output, place, "only whole values are overwritten");
                 assert_eq!(last_read[&value], layer.index, "a value is overwritten that lives on");
-                assert!(second.is_some() && place != input, "only a summand is overwritten");
+                let summand = expected.len() == 2 && !matches!(layer.op, Op::Concat(_));
+                assert!(summand && place != input, "only a summand is overwritten");
                 in_place += 1;
                 bytes -= place.len().next_multiple_of(ALIGNMENT);
             }

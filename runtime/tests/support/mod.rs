@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use half::f16;
 use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
 use lrpet_runtime::model::{
-    Activation, Conv, FORMAT_VERSION, Header, Linear, Op, PadShortcut, Pool, Shape, Value, Weights, Window,
+    Activation, Concat, Conv, FORMAT_VERSION, Header, Inputs, Linear, Op, PadShortcut, Pool, Shape, Value,
+    Weights, Window,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -67,7 +68,7 @@ impl Network {
 
     /// Adds an operation and its weights; returns its value.
     pub fn push(&mut self, op: Op<String>) -> Value {
-        let input = self.shapes[usize::from(op.inputs().0)];
+        let input = self.shapes[usize::from(op.inputs().first())];
         self.shapes.push(op.output_shape(input).expect("the operation fits its input"));
         let (name, weights, n, kernel) = match &op {
             Op::Conv(conv) => {
@@ -163,6 +164,12 @@ pub fn linear(name: &str, input: Value, n: u32, weights: Weights) -> Op<String> 
     Op::Linear(Linear { name: name.into(), input, out_features: n, weights, activation: Activation::None })
 }
 
+/// Joins `values`.
+pub fn concat(net: &Network, values: &[Value]) -> Op<String> {
+    let out_channels = values.iter().map(|&value| net.shapes[usize::from(value)].channels).sum();
+    Op::Concat(Concat { inputs: Inputs::new(values).expect("1 to 4 values"), out_channels })
+}
+
 /// ResNet of the CIFAR kind with 1×1 projections (option B) or padded shortcuts (option A); with `prune` every layer
 /// that pays is a pair of rank floor(m − m·prune).
 pub fn resnet(input: Shape, blocks: u32, pad: bool, prune: Option<f64>, seed: u64) -> Network {
@@ -224,7 +231,12 @@ pub fn every_op(seed: u64) -> Network {
     // The first summand dies, the second, both, or they are one value.
     let sum = |inputs, activation| Op::Add { inputs, activation };
     let p = net.push(sum([g, f], Activation::None));
-    let q = net.push(sum([f, p], Activation::Relu6));
+    let s = {
+        let op = concat(&net, &[d, p, f, d]);
+        net.push(op)
+    };
+    let t = net.push(conv("joined", s, 9, Window::square(1, 1, 0), Weights::Dense, Some(p)));
+    let q = net.push(sum([f, t], Activation::Relu6));
     let r = net.push(sum([q, f], Activation::Relu));
     let h = net.push(sum([r, r], Activation::None));
     let i = net.push(Op::GlobalAveragePool { input: h });

@@ -196,10 +196,10 @@ fn matrix(net: &Network, name: &str, weights: Weights) -> (Matrix, Vec<f64>) {
 pub fn run(net: &Network, input: &[f64]) -> Vec<f64> {
     let mut values = vec![input.to_vec()];
     for (i, op) in net.ops.iter().enumerate() {
-        let (first, second) = op.inputs();
-        let (x, shape, output) =
-            (&values[usize::from(first)], net.shapes[usize::from(first)], net.shapes[i + 1]);
-        let second = second.map(|second| values[usize::from(second)].as_slice());
+        let inputs = op.inputs();
+        let first = usize::from(inputs.first());
+        let (x, shape, output) = (&values[first], net.shapes[first], net.shapes[i + 1]);
+        let second = inputs.second().map(|second| values[usize::from(second)].as_slice());
         let result: Vec<Bounded> = match op {
             Op::Conv(layer) => {
                 let (matrix, bias) = matrix(net, &layer.name, layer.weights);
@@ -220,6 +220,10 @@ pub fn run(net: &Network, input: &[f64]) -> Vec<f64> {
             Op::Add { activation, .. } => {
                 let second = second.expect("an addition has two summands");
                 x.iter().zip(second).map(|(a, b)| finish(exact(*a), 0.0, *b, *activation)).collect()
+            }
+            Op::Concat(_) => {
+                let joined = inputs.values().iter().flat_map(|&value| &values[usize::from(value)]);
+                joined.copied().map(exact).collect()
             }
         };
         let last = i + 1 == net.ops.len();

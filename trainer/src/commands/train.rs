@@ -8,7 +8,7 @@ use candle_core::Device;
 use clap::ValueEnum;
 use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::{self, Augmentation, Loader, LoaderOptions};
-use lrpet_trainer::network::{NAMES, Network};
+use lrpet_trainer::network::{KNOWN, Network};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
     self, Decay, Evaluation, Period, Progress, ProjectionSettings, Schedule, Settings, TrainConfig, TrainData,
@@ -180,7 +180,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 }
 
 fn network_help() -> String {
-    let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
     format!("Network: {}", names.join(", "))
 }
 
@@ -194,7 +194,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 /// The network called `name` for images of `input`.
 pub fn network(name: &str, input: Shape, classes: u32) -> Result<Network> {
     Network::by_name(name, input, classes).with_context(|| {
-        let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
         format!("no network {name} for images of {input}; known networks: {}", names.join(", "))
     })
 }

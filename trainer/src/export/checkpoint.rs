@@ -146,7 +146,7 @@ fn expected(network: &Network) -> BTreeMap<String, Expected> {
     let shapes = network.value_shapes().expect("a network built by the network module chains");
     let mut tensors = BTreeMap::new();
     for (index, layer) in network.layers.iter().enumerate() {
-        let channels = shapes[usize::from(layer.op.inputs().0)].channels as usize;
+        let channels = shapes[usize::from(layer.op.inputs().first())].channels as usize;
         let rows = shapes[index + 1].channels as usize;
         let mut add = |name: String, shape: Vec<usize>, required| {
             tensors.insert(name, Expected { shape, required });

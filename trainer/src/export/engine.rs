@@ -65,8 +65,10 @@ impl<'a> Engine<'a> {
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
         let mut values = vec![images.clone()];
         for (op, weights) in self.network.ops.iter().zip(&self.weights) {
-            let (first, second) = op.inputs();
-            let x = &values[usize::from(first)];
+            let inputs = op.inputs();
+            let x = &values[usize::from(inputs.first())];
+            // What is added to the result.
+            let mut summand = inputs.second();
             let (mut y, activation) = match (op, weights) {
                 (Op::Conv(layer), Some(weights)) => (conv(x, layer, weights)?, layer.activation),
                 (Op::Linear(layer), Some(weights)) => {
@@ -76,12 +78,18 @@ impl<'a> Engine<'a> {
                 (Op::GlobalAveragePool { .. }, _) => (x.mean_keepdim((2, 3))?, Activation::None),
                 (Op::PadShortcut(layer), _) => (pad_shortcut(x, layer)?, Activation::None),
                 (Op::Add { activation, .. }, _) => (x.clone(), *activation),
+                (Op::Concat(_), _) => {
+                    summand = None;
+                    let joined: Vec<&Tensor> =
+                        inputs.values().iter().map(|&value| &values[usize::from(value)]).collect();
+                    (Tensor::cat(&joined, 1)?, Activation::None)
+                }
                 (Op::Conv(_) | Op::Linear(_), None) => {
                     candle_core::bail!("layer {} has no weights", op.name())
                 }
             };
-            if let Some(second) = second {
-                y = (y + &values[usize::from(second)])?;
+            if let Some(summand) = summand {
+                y = (y + &values[usize::from(summand)])?;
             }
             values.push(match activation {
                 Activation::None => y,

@@ -120,7 +120,7 @@ impl Folded {
     pub fn value_shapes(&self) -> Vec<Shape> {
         let mut shapes = vec![self.input];
         for op in &self.ops {
-            let output = op.output_shape(shapes[usize::from(op.inputs().0)]);
+            let output = op.output_shape(shapes[usize::from(op.inputs().first())]);
             shapes.push(output.expect("the network's layers chain, and ranks do not change shapes"));
         }
         shapes

@@ -33,8 +33,11 @@ pub fn values(network: &Folded, image: &[f32], storage: Storage) -> Vec<Vec<f64>
     let store = |value: f64| if storage == Storage::F16 { f16::from_f64(value).to_f64() } else { value };
     let mut values: Vec<Vec<f64>> = vec![image.iter().map(|&value| store(f64::from(value))).collect()];
     for (op, &output) in network.ops.iter().zip(&shapes[1..]) {
-        let (first, second) = op.inputs();
-        let input = Map { values: &values[usize::from(first)], shape: shapes[usize::from(first)] };
+        let inputs = op.inputs();
+        let first = usize::from(inputs.first());
+        let input = Map { values: &values[first], shape: shapes[first] };
+        // What is added to the result.
+        let mut summand = inputs.second();
         let weights = || &network.weights[op.name()];
         let (mut result, activation) = match op {
             Op::Conv(layer) => (conv(input, layer, weights(), output), layer.activation),
@@ -48,9 +51,14 @@ pub fn values(network: &Folded, image: &[f32], storage: Storage) -> Vec<Vec<f64>
             }
             Op::PadShortcut(layer) => (pad_shortcut(input, layer, output), Activation::None),
             Op::Add { activation, .. } => (input.values.to_vec(), *activation),
+            Op::Concat(_) => {
+                summand = None;
+                let joined = inputs.values().iter().flat_map(|&value| &values[usize::from(value)]);
+                (joined.copied().collect(), Activation::None)
+            }
         };
-        if let Some(second) = second {
-            let summand = &values[usize::from(second)];
+        if let Some(summand) = summand {
+            let summand = &values[usize::from(summand)];
             result.iter_mut().zip(summand).for_each(|(value, summand)| *value += summand);
         }
         let last = values.len() == network.ops.len();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::{
-    Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
+    Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -87,17 +87,18 @@ fn every_operation(seed: u64) -> Folded {
         conv("d", 5, 7, window([1, 1], [1, 1], [0; 4]), pair(3), None, none),
         conv("e", 8, 9, window([3, 3], [2, 3], [1, 1, 1, 1]), Weights::Dense, None, none),
         Op::Add { inputs: [9, 7], activation: none },
-        Op::GlobalAveragePool { input: 10 },
+        Op::Concat(Concat { inputs: Inputs::new(&[10, 7, 9]).unwrap(), out_channels: 27 }),
+        Op::GlobalAveragePool { input: 11 },
         Op::Linear(Linear {
             name: "f".into(),
-            input: 11,
+            input: 12,
             out_features: 8,
             weights: pair(2),
             activation: Activation::Relu,
         }),
         Op::Linear(Linear {
             name: "g".into(),
-            input: 12,
+            input: 13,
             out_features: 5,
             weights: Weights::Dense,
             activation: none,
@@ -118,7 +119,7 @@ fn every_operation(seed: u64) -> Folded {
             Op::Linear(linear) => (linear.weights, 1),
             _ => continue,
         };
-        let (n, c) = (output.channels as usize, shapes[usize::from(op.inputs().0)].channels as usize);
+        let (n, c) = (output.channels as usize, shapes[usize::from(op.inputs().first())].channels as usize);
         let (rows, fan) = match weights {
             Weights::Dense => (n, c * taps),
             Weights::Depthwise => (n, taps),

@@ -268,7 +268,7 @@ mod tests {
         let shapes = net.value_shapes().unwrap();
         let stored = ops
             .iter()
-            .map(|op| lrpet_runtime::model::cost::stored(op, shapes[usize::from(op.inputs().0)]))
+            .map(|op| lrpet_runtime::model::cost::stored(op, shapes[usize::from(op.inputs().first())]))
             .fold(Cost::default(), |sum, cost| sum + cost);
         assert_eq!(stored, plan.cost());
     }

@@ -199,5 +199,6 @@ fn kind<N>(op: &Op<N>) -> &'static str {
         Op::GlobalAveragePool { .. } => "global average pool",
         Op::PadShortcut(_) => "shortcut",
         Op::Add { .. } => "add",
+        Op::Concat(_) => "concat",
     }
 }

@@ -56,8 +56,8 @@ impl Fused {
     pub(super) fn new(network: &Network) -> Option<Fused> {
         let shapes = network.value_shapes()?;
         let node = |(index, layer): (usize, &Layer)| {
-            let (input, residual) = layer.op.inputs();
-            let shape = shapes[usize::from(input)];
+            let inputs = layer.op.inputs();
+            let shape = shapes[usize::from(inputs.first())];
             let kernel = match &layer.op {
                 Op::Conv(conv) if conv.weights == Weights::Dense && layer.norm.is_some() => {
                     let plan = Conv::new(shape, conv.out_channels, &conv.window)?;
@@ -76,8 +76,8 @@ impl Fused {
             let value = |value: Value| usize::from(value);
             Some(Node {
                 kernel,
-                input: value(input),
-                residual: residual.map(value),
+                input: value(inputs.first()),
+                residual: inputs.second().map(value),
                 output_len: shapes[index + 1].len(),
             })
         };

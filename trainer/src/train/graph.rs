@@ -30,10 +30,10 @@ impl Engine for Graph {
     ) -> Result<Tensor, TrainError> {
         let mut values = vec![images.clone()];
         for layer in &self.layers {
-            let (input, second) = layer.op.inputs();
-            let x = &values[usize::from(input)];
-            let second = second.map(|second| &values[usize::from(second)]);
-            values.push(apply(parameters, layer, x, second, mode)?);
+            let inputs = layer.op.inputs();
+            let inputs: Vec<&Tensor> =
+                inputs.values().iter().map(|&value| &values[usize::from(value)]).collect();
+            values.push(apply(parameters, layer, &inputs, mode)?);
         }
         let logits = values.pop().expect("the images at least");
         let logits = if logits.rank() > 2 { logits.flatten_from(1)? } else { logits };
@@ -58,10 +58,10 @@ impl Engine for Graph {
 fn apply(
     parameters: &Parameters,
     layer: &Layer,
-    x: &Tensor,
-    second: Option<&Tensor>,
+    inputs: &[&Tensor],
     mode: Mode,
 ) -> Result<Tensor, TrainError> {
+    let (x, second) = (inputs[0], inputs.get(1).copied());
     let names = LayerNames::of(layer);
     match (&layer.op, names) {
         (Op::Conv(conv), Some(names)) => {
@@ -90,6 +90,7 @@ fn apply(
             let sum = second.map_or(Ok(x.clone()), |second| x + second)?;
             activate(&sum, *activation)
         }
+        (Op::Concat(_), _) => Ok(Tensor::cat(inputs, 1)?),
         (Op::Conv(_) | Op::Linear(_), None) => unreachable!("layers with weights have names"),
     }
 }

@@ -28,6 +28,7 @@ fn kind(op: &Op<&str>) -> &'static str {
         Op::Pool(_) | Op::GlobalAveragePool { .. } => "pooling",
         Op::PadShortcut(_) => "shortcut",
         Op::Add { .. } => "addition",
+        Op::Concat(_) => "concatenation",
     }
 }
 

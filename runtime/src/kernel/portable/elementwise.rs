@@ -1,4 +1,4 @@
-//! Addition and the parameter-free shortcut.
+//! Addition, copying and the parameter-free shortcut.
 
 use super::{Buffers, FINISH, Output, Primitives, f16, finish};
 use crate::model::{Activation, Shape};
@@ -13,6 +13,15 @@ pub(super) fn add<P: Primitives<L>, const L: usize>(activation: Activation, buff
         P::widen(input, sums);
         finish::<P, L>(sums, start, activation, buffers.second, &mut buffers.output);
         start += sums.len();
+    }
+}
+
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+pub(super) fn copy<P: Primitives<L>, const L: usize>(buffers: &mut Buffers<'_>) {
+    match &mut buffers.output {
+        Output::Half(values) => values.copy_from_slice(buffers.input),
+        Output::Full(values) => P::widen(buffers.input, values),
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
             elementwise::pad_shortcut(*input, *output, usize::from(*stride), &mut buffers);
         }
         Layer::Add { activation } => elementwise::add::<P, L>(*activation, &mut buffers),
+        Layer::Copy => elementwise::copy::<P, L>(&mut buffers),
     }
 }
 
