@@ -50,7 +50,9 @@ pub enum DeviceError {
         count: usize,
     },
     /// The GPU or one of CUDA's libraries failed at the start.
-    #[error("GPU {index} cannot be used: {reason}; see docs/cuda.md for the driver and libraries that are needed")]
+    #[error(
+        "GPU {index} cannot be used: {reason}; see docs/cuda.md for the driver and libraries that are needed"
+    )]
     Failed {
         /// The number asked for.
         index: usize,
@@ -109,8 +111,8 @@ fn open_cuda(index: usize, precision: Precision) -> Result<Device, DeviceError> 
     if index >= count {
         return Err(DeviceError::OutOfRange { index, count });
     }
-    let device = crate::cuda::open(index)
-        .map_err(|error| DeviceError::Failed { index, reason: error.to_string() })?;
+    let device =
+        crate::cuda::open(index).map_err(|error| DeviceError::Failed { index, reason: error.to_string() })?;
     candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
     Ok(device)
 }

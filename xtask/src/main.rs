@@ -1,6 +1,7 @@
 //! The one entry to every chore: `cargo xtask --help`.
 
 mod board;
+mod build_cuda;
 mod demo;
 mod elf;
 mod process;
@@ -34,6 +35,8 @@ enum Chore {
     Board(board::Arguments),
     /// From images to a measured board: train, export and measure a dense and a low-rank network
     Demo(demo::Arguments),
+    /// Build the trainer with CUDA; needs no GPU
+    BuildCuda(build_cuda::Arguments),
     /// Run every check; the last line counts them
     Test(test::Arguments),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Chore::Setup(arguments) => setup::main(arguments, cli.toolchain),
         Chore::Board(arguments) => board::main(arguments, cli.toolchain),
         Chore::Demo(arguments) => demo::main(arguments, cli.toolchain),
+        Chore::BuildCuda(arguments) => build_cuda::main(arguments),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };
     match done {

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use candle_core::Device;
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use lrpet_trainer::data;
+use lrpet_trainer::device::DeviceName;
 use lrpet_trainer::export::{Engine, Folded, evaluate, runtime_logits};
 use serde::Serialize;
 
 use super::Output;
+use super::device::DeviceArgs;
 use super::model_file::ModelFile;
 
 #[derive(clap::Args)]
@@ -31,6 +32,8 @@ pub struct Args {
     /// Only the first images of the test set
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum, Serialize)]
@@ -50,6 +53,12 @@ struct Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
+    ensure!(
+        matches!((args.engine, args.device.device), (EngineName::Candle, _) | (_, DeviceName::Cpu)),
+        "the runtime runs on the CPU alone: give --engine candle with --device {}",
+        args.device.device
+    );
+    let device = args.device.open()?;
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let mut test = data::load(&args.data, args.data_dir.as_deref())?.test;
@@ -67,7 +76,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             bar.finish_and_clear();
             logits
         }
-        EngineName::Candle => Engine::new(&Folded::from_model(&model)?, &Device::Cpu)?.logits(&test)?,
+        EngineName::Candle => Engine::new(&Folded::from_model(&model)?, &device)?.logits(&test)?,
     };
     let document = Document {
         engine: args.engine,

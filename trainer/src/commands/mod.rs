@@ -2,6 +2,7 @@
 
 mod bench;
 mod data;
+mod device;
 mod eval;
 mod factorize;
 mod images;

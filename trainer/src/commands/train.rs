@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::Device;
 use clap::ValueEnum;
 use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::{self, Augmentation, Loader, LoaderOptions};
@@ -16,6 +15,7 @@ use lrpet_trainer::train::{
 use serde::Serialize;
 
 use super::Output;
+use super::device::DeviceArgs;
 use super::ranks::Ranks;
 
 #[derive(clap::Args)]
@@ -59,6 +59,8 @@ pub struct Args {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Low-rank projection with energy transfer.
@@ -133,6 +135,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.with_context(|| format!("cannot use {threads} threads"))?;
     }
+    // First: a device that is not there must cost nothing.
+    let device = args.device.open()?;
     let loaded = data::load(&args.data, args.data_dir.as_deref())?;
     let entry = loaded.entry;
     let network = network(&args.net, entry.shape, entry.classes.len() as u32)?;
@@ -164,7 +168,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         resume: args.resume,
         command: super::command_line(),
     };
-    let outcome = train::run(&config, &network, &data, &Device::Cpu, &mut Progress::new())?;
+    let outcome = train::run(&config, &network, &data, &device, &mut Progress::new())?;
     let document = Document {
         weights: outcome.weights,
         validation: outcome.validation,

@@ -28,7 +28,18 @@ fn compiled() -> Library {
     let mut compiler = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
     // No contraction: a GPU's is its own, and the tests' tolerances do not lean on this machine's.
     // Checked longjmp takes a jump between stacks for an error.
-    compiler.args(["-O2", "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-x", "c"]);
+    compiler.args([
+        "-O2",
+        "-U_FORTIFY_SOURCE",
+        "-ffp-contract=off",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-shared",
+        "-fPIC",
+        "-x",
+        "c",
+    ]);
     let done = compiler.arg(source).arg("-o").arg(&library).arg("-lm").output().expect("a C compiler");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     // SAFETY: the library was made a moment ago and runs nothing when it is loaded.

@@ -51,8 +51,7 @@ impl DeviceEngine {
     pub(crate) fn new(network: &Network) -> DeviceEngine {
         let shapes = network.value_shapes().expect("a network that trains chains");
         let node = |(index, layer): (usize, &Layer)| {
-            let (first, second) = layer.op.inputs();
-            let inputs: Vec<usize> = std::iter::once(first).chain(second).map(usize::from).collect();
+            let inputs: Vec<usize> = layer.op.inputs().values().iter().copied().map(usize::from).collect();
             Node {
                 op: layer.op.clone(),
                 names: LayerNames::of(layer),
@@ -174,6 +173,10 @@ impl Node {
             Op::GlobalAveragePool { .. } => steps::mean(x)?,
             Op::PadShortcut(shortcut) => self.shortcut(shortcut.stride, batch)?.forward(x)?,
             Op::Add { activation, .. } => steps::add(x, second.unwrap_or(x), *activation)?,
+            Op::Concat(_) => {
+                let joined: Vec<&Tensor> = self.inputs.iter().map(|&input| &values[input]).collect();
+                Tensor::cat(&joined, 0)?
+            }
         };
         Ok((value, None))
     }
@@ -239,6 +242,17 @@ impl Node {
                     let found = steps::before(&slope, z, *activation)?;
                     let old = slopes[input].take();
                     slopes[input] = Some(steps::sum(old, found)?);
+                }
+            }
+            Op::Concat(_) => {
+                let mut start = 0;
+                for &input in &self.inputs {
+                    let channels = tape.values[input].dim(0)?;
+                    // Parts of one memory that do not overlap.
+                    let found = slope.narrow(0, start, channels)?;
+                    let old = slopes[input].take();
+                    slopes[input] = Some(steps::sum(old, found)?);
+                    start += channels;
                 }
             }
         }

@@ -32,8 +32,7 @@ pub(super) fn launch<P: Parameters + DeviceRepr>(
     parameters: P,
 ) -> Result<()> {
     let function = device.get_or_load_custom_func(kernel, "lrpet", PTX)?;
-    let shape =
-        LaunchConfig { grid_dim: (across, down, 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
+    let shape = LaunchConfig { grid_dim: (across, down, 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
     let mut builder = function.builder();
     builder.arg(&parameters);
     // SAFETY: the kernel takes this one structure; its addresses are the caller's duty (see `launch::launch`).

@@ -19,7 +19,7 @@ mod windows;
 #[cfg(test)]
 mod emulated;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use engine::DeviceEngine;
 #[cfg(feature = "cuda")]

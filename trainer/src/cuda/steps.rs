@@ -12,11 +12,7 @@ fn length(tensor: &Tensor) -> Result<u32> {
     }
 }
 
-fn elementwise(
-    kernel: &'static str,
-    [a, b, to]: [&Tensor; 3],
-    activation: Activation,
-) -> Result<()> {
+fn elementwise(kernel: &'static str, [a, b, to]: [&Tensor; 3], activation: Activation) -> Result<()> {
     let length = length(to)?;
     let [a, b, to_address] = [address(a)?, address(b)?, address(to)?];
     let parameters = launch::Sum { a, b, to: to_address, length, activation: code(activation) };
@@ -107,13 +103,7 @@ pub(crate) struct Moved<'a> {
 ///
 /// # Errors
 /// Where the device fails.
-pub(crate) fn descend(
-    device: &Device,
-    moved: &[Moved],
-    rate: f64,
-    momentum: f64,
-    decay: f64,
-) -> Result<()> {
+pub(crate) fn descend(device: &Device, moved: &[Moved], rate: f64, momentum: f64, decay: f64) -> Result<()> {
     let mut table: Vec<Address> = Vec::with_capacity(4 * moved.len());
     for Moved { weight, slope, velocity } in moved {
         table.extend([address(weight)?, address(slope)?, address(velocity)?, weight.elem_count() as u64]);

@@ -1,7 +1,9 @@
 //! The device engine against the CPU's engines: the kernels emulated, and on the GPU where there is one.
 
 use candle_core::{Device, Tensor};
-use lrpet_runtime::model::{Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window};
+use lrpet_runtime::model::{
+    Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
+};
 use rand::{Rng, SeedableRng};
 
 use super::launch;
@@ -90,7 +92,7 @@ fn compare(name: &str, reference: &mut Trainable, batch: usize) {
 }
 
 #[test]
-fn whole_networks_match_the_fused_engine() {
+fn whole_networks_match_the_cpu() {
     for (name, shape, batch) in [
         ("resnet8", Shape::new(1, 13, 10), 16),
         // More than one part a channel.
@@ -98,6 +100,7 @@ fn whole_networks_match_the_fused_engine() {
         ("resnet20", Shape::new(3, 8, 8), 16),
         ("resnet20b", Shape::new(2, 9, 7), 16),
         ("resnet8", Shape::new(3, 8, 8), 1),
+        ("ds_cnn", Shape::new(1, 49, 10), 3),
     ] {
         let network = Network::by_name(name, shape, 10).unwrap();
         compare(name, &mut Trainable::new(&network, 5, &Device::Cpu).unwrap(), batch);
@@ -142,12 +145,16 @@ fn all_operations_match_candle() {
         conv("sparse", 10, 5, Window::square(1, 2, 0), Activation::None),
         Layer { op: Op::PadShortcut(PadShortcut { input: 10, out_channels: 5, stride: 2 }), norm: None },
         Layer { op: Op::Add { inputs: [11, 12], activation: Activation::None }, norm: None },
-        pool(13, PoolKind::Max, Window::square(2, 1, 0)),
-        Layer { op: Op::GlobalAveragePool { input: 14 }, norm: None },
+        Layer {
+            op: Op::Concat(Concat { inputs: Inputs::new(&[13, 12, 13]).unwrap(), out_channels: 15 }),
+            norm: None,
+        },
+        pool(14, PoolKind::Max, Window::square(2, 1, 0)),
+        Layer { op: Op::GlobalAveragePool { input: 15 }, norm: None },
         Layer {
             op: Op::Linear(Linear {
                 name: "fc".to_owned(),
-                input: 15,
+                input: 16,
                 out_features: 10,
                 weights: Weights::Dense,
                 activation: Activation::None,
@@ -216,7 +223,10 @@ fn steps_match_the_cpu() {
         for (name, expected) in a.velocity() {
             assert!(difference(&b.velocity()[name], expected) < 1e-6, "velocity of {name}");
         }
-        let wrong = Gradients::from([("fc.bias".to_owned(), Tensor::zeros(3, candle_core::DType::F32, &device).unwrap())]);
+        let wrong = Gradients::from([(
+            "fc.bias".to_owned(),
+            Tensor::zeros(3, candle_core::DType::F32, &device).unwrap(),
+        )]);
         assert!(b.step_at_once(ours.parameters(), &wrong, 0.1).is_err());
     }
 }

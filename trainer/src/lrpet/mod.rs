@@ -5,6 +5,7 @@
 //! row-major, which is the order of a weight `[n, c, kh, kw]`. [`rank`] says which layers become pairs and of
 //! what rank, [`projection`] is the step of the training, [`factors`] makes the two thin convolutions.
 
+pub mod device;
 mod error;
 pub mod factors;
 pub mod list;
@@ -12,6 +13,7 @@ pub mod projection;
 pub mod rank;
 pub mod spectrum;
 
+pub use device::{DeviceLayer, DeviceProjectionError, project_on_device};
 pub use error::LrpetError;
 pub use factors::Factors;
 pub use list::RankList;

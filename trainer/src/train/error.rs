@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::lrpet::LrpetError;
+use crate::lrpet::{DeviceProjectionError, LrpetError};
 
 /// Why a training could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -87,4 +87,13 @@ pub enum TrainError {
     /// candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl From<DeviceProjectionError> for TrainError {
+    fn from(error: DeviceProjectionError) -> Self {
+        match error {
+            DeviceProjectionError::Layer(error) => error.into(),
+            DeviceProjectionError::Device(error) => error.into(),
+        }
+    }
 }
