@@ -106,7 +106,7 @@ fn open_cuda(index: usize, precision: Precision) -> Result<Device, DeviceError> 
     let count = match crate::cuda::count() {
         Ok(0) => return Err(DeviceError::NoGpu("the driver finds none".to_owned())),
         Ok(count) => count,
-        Err(error) => return Err(DeviceError::NoGpu(error.to_string())),
+        Err(reason) => return Err(DeviceError::NoGpu(reason)),
     };
     if index >= count {
         return Err(DeviceError::OutOfRange { index, count });

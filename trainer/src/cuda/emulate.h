@@ -90,6 +90,7 @@ static void emulate(Body body, const unsigned *shape, const void *parameters, in
 }
 
 #define EMULATED(name, type, barriers) \
+    const unsigned size_##name = sizeof(struct type); \
     static void name##_body(const struct type p); \
     static void name##_thread(const void *p) { name##_body(*(const struct type *)p); } \
     void kernel_##name(const unsigned *shape, const void *p) { emulate(name##_thread, shape, p, barriers); } \

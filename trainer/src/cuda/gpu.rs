@@ -1,7 +1,9 @@
 //! The kernels on a GPU.
 
 use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute;
-use candle_core::cuda_backend::cudarc::driver::{DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, result};
+use candle_core::cuda_backend::cudarc::driver::{
+    DevicePtr, DriverError, LaunchConfig, PushKernelArg, result,
+};
 use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
 use candle_core::{CudaDevice, CudaStorage, Device, Result, bail};
 
@@ -24,7 +26,7 @@ pub(super) fn address(storage: &CudaStorage) -> Result<Address> {
 }
 
 /// Starts a kernel; it runs after all that the device's stream was given before.
-pub(super) fn launch<P: Parameters + DeviceRepr>(
+pub(super) fn launch<P: Parameters>(
     device: &CudaDevice,
     kernel: &'static str,
     [across, down]: [u32; 2],
@@ -46,10 +48,14 @@ pub(super) fn launch<P: Parameters + DeviceRepr>(
 /// Number of GPUs.
 ///
 /// # Errors
-/// The driver's, where there is none that works.
-pub(crate) fn count() -> Result<usize> {
-    result::init().w()?;
-    Ok(usize::try_from(result::device::get_count().w()?).unwrap_or(0))
+/// The driver's reason, where there is none that works.
+pub(crate) fn count() -> std::result::Result<usize, String> {
+    let reason = |error: DriverError| match error.error_string() {
+        Ok(text) => text.to_string_lossy().into_owned(),
+        Err(_) => format!("{:?}", error.0),
+    };
+    result::init().map_err(reason)?;
+    Ok(usize::try_from(result::device::get_count().map_err(reason)?).unwrap_or(0))
 }
 
 /// GPU `index` with one stream of its own.

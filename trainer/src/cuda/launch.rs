@@ -14,12 +14,18 @@ const MOST_BLOCKS: u32 = 4096;
 /// An address on a device; 0 is none.
 pub(super) type Address = u64;
 
+/// What may be handed to a kernel by value.
+#[cfg(feature = "cuda")]
+pub(super) use candle_core::cuda_backend::cudarc::driver::DeviceRepr as ByValue;
+#[cfg(not(feature = "cuda"))]
+pub(super) use std::marker::Copy as ByValue;
+
 /// What a kernel takes.
 ///
 /// # Safety
 /// The type is `repr(C)` and, field by field, a structure of `kernels.cu`.
 #[allow(unsafe_code)] // what the kernels do with it is beyond the compiler's sight
-pub(super) unsafe trait Parameters: Copy {}
+pub(super) unsafe trait Parameters: Copy + ByValue {}
 
 macro_rules! parameters {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
@@ -34,7 +40,7 @@ macro_rules! parameters {
             #[cfg(feature = "cuda")]
             // SAFETY: as above; passed by value.
             #[allow(unsafe_code)]
-            unsafe impl candle_core::cuda_backend::cudarc::driver::DeviceRepr for $name {}
+            unsafe impl ByValue for $name {}
         )*
     };
 }
