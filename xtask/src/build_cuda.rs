@@ -41,7 +41,8 @@ const HINT: &str = "see the log";
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Compute capability of the GPU, without the dot: 75 (T4), 80 (A100), 86, 89 (L4), 90 (H100), 100, 120
+    /// Compute capability of the GPU, without the dot: 75 (T4), 80 (A100), 89 (L4), 90 (H100 and H200), 100, 120. Below 90,
+    /// newer GPUs can run it too
     #[arg(long, default_value_t = 90, value_name = "NN", value_parser = clap::value_parser!(u32).range(75..=121))]
     cap: u32,
     /// Convolutions of `lrpet eval` by cuDNN
@@ -223,12 +224,14 @@ impl Build {
     fn explain(&self, arguments: &Arguments, programs: &Programs) {
         let Programs { lrpet, tests, gpu_speed } = programs;
         let cudnn = if arguments.cudnn { " 'nvidia-cudnn-cu13==9.*'" } else { "" };
+        // candle's kernels are for 9.0 with its own instructions alone, for older ones in a form that all newer ones take.
+        let newer = if arguments.cap < 90 { " or newer" } else { "" };
         println!("built and linked, and started with a driver that finds no GPU:");
         for program in [lrpet, tests, gpu_speed] {
             println!("  {}", program.display());
         }
         println!(
-            "\nOn a machine with a GPU of compute capability {}.{} or newer and driver 580 or newer, copy them and run:\n\
+            "\nOn a machine with a GPU of compute capability {}.{}{newer} and driver 580 or newer, copy them and run:\n\
              \n  python3 -m venv cuda && cuda/bin/pip install {RUN_WHEELS}{cudnn}\n  \
              export LD_LIBRARY_PATH=$(echo $PWD/cuda/lib/python3*/site-packages/nvidia/*/lib | tr ' ' :)\n  \
              ./lrpet train --device cuda …\n  ./trainer-tests cuda:: lrpet::device:: device::\n  \

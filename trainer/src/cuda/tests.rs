@@ -243,7 +243,7 @@ fn steps_match_the_cpu() {
     }
 }
 
-/// Twenty steps from the same weights on the same images: both engines learn them, and alike.
+/// Twelve steps from the same weights on the same images: both engines learn them, and alike.
 #[test]
 fn a_training_goes_the_same_way() {
     let network = Network::by_name("resnet8", Shape::new(1, 8, 8), 10).unwrap();
@@ -252,7 +252,7 @@ fn a_training_goes_the_same_way() {
         let images = images.to_device(device).unwrap();
         let mut optimizer = Sgd::new(0.9, 1e-4);
         let mut losses = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..12 {
             let logits = model.forward(&images, Mode::TRAIN).unwrap();
             let loss = cross_entropy(&logits, &labels).unwrap();
             losses.push(loss.sum / 20.0);
@@ -264,7 +264,7 @@ fn a_training_goes_the_same_way() {
     let mut reference = Trainable::new(&network, 5, &Device::Cpu).unwrap();
     let ours: Vec<_> = devices().into_iter().map(|device| (copied(&reference, &device), device)).collect();
     let expected = run(&mut reference, &Device::Cpu);
-    assert!(expected[19] < 0.5 * expected[0], "{expected:?}");
+    assert!(expected[11] < 0.8 * expected[0], "{expected:?}");
     for (mut model, device) in ours {
         let found = run(&mut model, &device);
         for (found, expected) in found.iter().zip(&expected) {
