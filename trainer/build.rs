@@ -1,9 +1,12 @@
-//! Tells the summary of a run what it was built from and with: revision, compiler, target, target features. What cannot be found
-//! out is left empty; nothing here fails a build.
+//! Tells the summary of a run what it was built from and with (revision, compiler, target, target features; what cannot
+//! be found out is left empty), and compiles the CUDA kernels where the feature `cuda` asks for them.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The oldest GPUs that CUDA 13 serves (Turing); the driver compiles the PTX for the one at hand.
+const ARCHITECTURE: &str = "compute_75";
 
 fn main() {
     let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
@@ -15,6 +18,9 @@ fn main() {
     // Not on a commit, which changes no source: the revision is the one at which the sources were built.
     for source in ["build.rs", "Cargo.toml", "src", "../runtime/src"] {
         println!("cargo::rerun-if-changed={source}");
+    }
+    if env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        kernels();
     }
 }
 
@@ -34,4 +40,40 @@ fn output(command: &mut Command) -> Option<String> {
 
 fn set(variable: &str, value: Option<String>) {
     println!("cargo::rustc-env={variable}={}", value.unwrap_or_default());
+}
+
+/// Compiles the CUDA kernels to PTX.
+fn kernels() {
+    let source = "src/cuda/kernels.cu";
+    println!("cargo::rerun-if-changed={source}");
+    for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "PATH"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    let folder = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
+    let nvcc = nvcc();
+    let mut command = Command::new(&nvcc);
+    command.args(["-ptx", "-O3", "-arch", ARCHITECTURE, "-o"]).arg(Path::new(&folder).join("kernels.ptx"));
+    match command.arg(source).output() {
+        Ok(done) if done.status.success() => {}
+        Ok(done) => {
+            let lines = String::from_utf8_lossy(&done.stderr);
+            lines.lines().for_each(|line| println!("cargo::error={line}"));
+            println!("cargo::error={} cannot compile {source}", nvcc.display());
+        }
+        Err(error) => println!(
+            "cargo::error=cannot start {}: {error}; feature `cuda` needs a CUDA toolkit (set CUDA_HOME), \
+             or use `cargo xtask build-cuda`",
+            nvcc.display()
+        ),
+    }
+}
+
+/// The compiler: `$NVCC`, that of `$CUDA_HOME` or `$CUDA_PATH`, or the one in `PATH`.
+fn nvcc() -> PathBuf {
+    if let Some(nvcc) = env::var_os("NVCC") {
+        return nvcc.into();
+    }
+    let roots = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os);
+    let mut found = roots.map(|root| Path::new(&root).join("bin/nvcc")).filter(|nvcc| nvcc.is_file());
+    found.next().unwrap_or_else(|| "nvcc".into())
 }

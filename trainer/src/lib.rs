@@ -5,7 +5,10 @@
 //! [`report`]; [`follow`] writes what one looks at while a run goes.
 
 pub mod atomic;
+#[cfg(any(test, feature = "cuda"))]
+mod cuda;
 pub mod data;
+pub mod device;
 pub mod export;
 pub mod follow;
 pub mod lrpet;

@@ -2,6 +2,7 @@
 
 mod bench_train;
 mod board;
+mod build_cuda;
 mod demo;
 mod elf;
 mod load;
@@ -40,6 +41,8 @@ enum Chore {
     /// Measure beside another framework
     #[command(subcommand)]
     Bench(Bench),
+    /// Build the trainer with CUDA; needs no GPU
+    BuildCuda(build_cuda::Arguments),
     /// Run every check; the last line counts them
     Test(test::Arguments),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Board(arguments) => board::main(arguments, cli.toolchain),
         Chore::Demo(arguments) => demo::main(arguments, cli.toolchain),
         Chore::Bench(Bench::Train(arguments)) => bench_train::main(arguments),
+        Chore::BuildCuda(arguments) => build_cuda::main(arguments),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };
     match done {

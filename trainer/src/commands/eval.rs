@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::Device;
 use clap::ValueEnum;
 use lrpet_runtime::model::Model;
+use lrpet_trainer::device::DeviceName;
 use lrpet_trainer::export::{Engine, Folded, evaluate, runtime_logits};
 use serde::Serialize;
 
 use super::Output;
 use super::data_args::{Policy, bar};
+use super::device::DeviceArgs;
 use super::model_file::{ModelFile, labels};
 use super::test_images::{self, TEST_RESIZE, TEST_SHARE, Trained};
 
@@ -35,6 +36,8 @@ pub struct Args {
     /// What to do about images of a folder that cannot be read
     #[arg(long, value_enum, default_value = "refuse")]
     bad_images: Policy,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum, Serialize)]
@@ -54,6 +57,12 @@ struct Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
+    ensure!(
+        matches!((args.engine, args.device.device), (EngineName::Candle, _) | (_, DeviceName::Cpu)),
+        "the runtime runs on the CPU alone: give --engine candle with --device {}",
+        args.device.device
+    );
+    let device = args.device.open()?;
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let mut test = test_images::load(
@@ -70,7 +79,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         EngineName::Runtime => None,
         EngineName::Candle => Some(Folded::from_model(&model)?),
     };
-    let engine = engine.as_ref().map(|folded| Engine::new(folded, &Device::Cpu)).transpose()?;
+    let engine = engine.as_ref().map(|folded| Engine::new(folded, &device)).transpose()?;
     let bar = bar(test.len(), "images");
     let (mut correct, mut images) = (0, 0);
     test.try_for_each_part(|part| -> Result<()> {

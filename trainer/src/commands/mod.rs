@@ -3,6 +3,7 @@
 mod bench;
 mod data;
 mod data_args;
+mod device;
 mod eval;
 mod factorize;
 mod images;

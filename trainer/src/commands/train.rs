@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use candle_core::Device;
 use clap::ValueEnum;
 use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::Loader;
@@ -19,6 +18,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::data_args::DataArgs;
+use super::device::DeviceArgs;
 use super::ranks::Ranks;
 
 #[derive(clap::Args)]
@@ -49,6 +49,8 @@ pub struct Args {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Low-rank projection with energy transfer.
@@ -130,6 +132,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.with_context(|| format!("cannot use {threads} threads"))?;
     }
+    // First: a device that is not there must cost nothing.
+    let device = args.device.open()?;
     let images = args.data.find()?;
     let network = network(&args.net, images.shape, images.classes as u32)?;
     let settings = settings(&args, &network, &images.name)?;
@@ -151,11 +155,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             test: images(&data.test),
         },
         augmentation: data.train.options().augmentation.to_string(),
-        device: "CPU".to_owned(),
+        device: args.device.device.to_string(),
     };
     let mut progress = Progress::new();
     let mut follow = Follow::new(&mut progress, about);
-    let outcome = train::run(&config, &network, &data, &Device::Cpu, &mut follow)?;
+    let outcome = train::run(&config, &network, &data, &device, &mut follow)?;
     let document = Document {
         summary: args.out.join(follow::SUMMARY),
         weights: outcome.weights,

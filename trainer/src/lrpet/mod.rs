@@ -7,6 +7,7 @@
 //! thin convolutions.
 
 pub mod budget;
+pub mod device;
 mod error;
 pub mod factors;
 pub mod knapsack;
@@ -17,6 +18,7 @@ pub mod rule;
 pub mod spectrum;
 
 pub use budget::Budget;
+pub use device::{DeviceLayer, DeviceProjectionError, project_on_device};
 pub use error::LrpetError;
 pub use factors::Factors;
 pub use list::RankList;

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use super::{LrpetError, Spectrum};
 
 /// Keeps the division by α² away from zero on the way back from M̃ to M (paper).
-const BACK_EPSILON: f64 = 1e-5;
+pub(super) const BACK_EPSILON: f64 = 1e-5;
 /// A layer whose largest singular value is below this is left alone: there is no direction to keep (paper).
-const SMALLEST_LEADING_VALUE: f64 = 1e-4;
+pub(super) const SMALLEST_LEADING_VALUE: f64 = 1e-4;
 
 /// What a projection does; the paper's choice is the default.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::data::DataError;
-use crate::lrpet::LrpetError;
+use crate::lrpet::{DeviceProjectionError, LrpetError};
 
 /// Why a training could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -120,4 +120,13 @@ pub enum TrainError {
 /// A checkpoint in an error's text.
 fn named(checkpoint: &Option<PathBuf>) -> String {
     checkpoint.as_ref().map_or("none yet".to_owned(), |path| path.display().to_string())
+}
+
+impl From<DeviceProjectionError> for TrainError {
+    fn from(error: DeviceProjectionError) -> Self {
+        match error {
+            DeviceProjectionError::Layer(error) => error.into(),
+            DeviceProjectionError::Device(error) => error.into(),
+        }
+    }
 }

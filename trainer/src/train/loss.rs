@@ -21,16 +21,11 @@ pub struct Loss {
 /// Where a label is no class, or the number of labels is not the batch.
 pub fn cross_entropy(logits: &Tensor, labels: &[u32]) -> Result<Loss, TrainError> {
     let (batch, classes) = logits.dims2()?;
-    if labels.len() != batch {
-        return Err(TrainError::Setting(format!("{} labels for {batch} images", labels.len())));
-    }
+    check(labels, batch, classes)?;
     let mut values: Vec<f32> = logits.flatten_all()?.to_vec1()?;
     let (mut sum, mut correct) = (0.0, 0);
     for (row, &label) in values.chunks_exact_mut(classes).zip(labels) {
         let label = label as usize;
-        if label >= classes {
-            return Err(TrainError::Setting(format!("label {label}, but the network has {classes} classes")));
-        }
         let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let total: f64 = row.iter().map(|logit| f64::from(logit - largest).exp()).sum();
         sum += total.ln() - f64::from(row[label] - largest);
@@ -42,6 +37,101 @@ pub fn cross_entropy(logits: &Tensor, labels: &[u32]) -> Result<Loss, TrainError
         }
     }
     Ok(Loss { sum, correct, gradient: Tensor::from_vec(values, (batch, classes), logits.device())? })
+}
+
+/// The labels' number and range.
+fn check(labels: &[u32], batch: usize, classes: usize) -> Result<(), TrainError> {
+    if labels.len() != batch {
+        return Err(TrainError::Setting(format!("{} labels for {batch} images", labels.len())));
+    }
+    match labels.iter().find(|&&label| label as usize >= classes) {
+        Some(label) => {
+            Err(TrainError::Setting(format!("label {label}, but the network has {classes} classes")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Batches between two readings of a GPU's sums.
+#[cfg(any(test, feature = "cuda"))]
+const READ_EVERY: usize = 32;
+
+/// Losses and right answers of batch after batch. On the CPU they are known at once; a GPU adds them up itself and is
+/// asked now and then, so that it need not wait for the program each step.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Sum of the images' losses, in nats, as far as they are known.
+    pub sum: f64,
+    /// Images whose largest logit is their label's, as far as they are known.
+    pub correct: usize,
+    /// Images that these two are of.
+    pub images: usize,
+    #[cfg(any(test, feature = "cuda"))]
+    pending: Option<Pending>,
+}
+
+/// Sums on a GPU.
+#[cfg(any(test, feature = "cuda"))]
+#[derive(Debug)]
+struct Pending {
+    /// Loss and right answers since the start, f64.
+    totals: Tensor,
+    images: usize,
+    batches: usize,
+}
+
+impl Meter {
+    /// Adds a batch; returns the gradient of its mean loss by the logits, as [`Loss::gradient`].
+    ///
+    /// # Errors
+    /// As [`cross_entropy`].
+    pub fn add(&mut self, logits: &Tensor, labels: &[u32]) -> Result<Tensor, TrainError> {
+        #[cfg(feature = "cuda")]
+        if logits.device().is_cuda() {
+            return self.add_on_device(logits, labels);
+        }
+        let loss = cross_entropy(logits, labels)?;
+        self.sum += loss.sum;
+        self.correct += loss.correct;
+        self.images += labels.len();
+        Ok(loss.gradient)
+    }
+
+    /// Makes all batches known.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn read(&mut self) -> Result<(), TrainError> {
+        #[cfg(any(test, feature = "cuda"))]
+        if let Some(pending) = &self.pending {
+            let totals: Vec<f64> = pending.totals.to_vec1()?;
+            (self.sum, self.correct, self.images) = (totals[0], totals[1] as usize, pending.images);
+        }
+        Ok(())
+    }
+
+    #[cfg(any(test, feature = "cuda"))]
+    fn add_on_device(&mut self, logits: &Tensor, labels: &[u32]) -> Result<Tensor, TrainError> {
+        let ((batch, classes), device) = (logits.dims2()?, logits.device());
+        check(labels, batch, classes)?;
+        let pending = match &mut self.pending {
+            Some(pending) => pending,
+            empty => empty.insert(Pending {
+                totals: Tensor::zeros(2, candle_core::DType::F64, device)?,
+                images: 0,
+                batches: 0,
+            }),
+        };
+        let labels = Tensor::from_slice(labels, batch, device)?;
+        let gradient = crate::cuda::cross_entropy(logits, &labels, &pending.totals)?;
+        pending.images += batch;
+        pending.batches += 1;
+        // The first at once: a loss that is not finite shows itself early.
+        if pending.batches % READ_EVERY == 1 {
+            self.read()?;
+        }
+        Ok(gradient)
+    }
 }
 
 /// Class of the largest logit, the first of equals.
@@ -68,6 +158,24 @@ mod tests {
         let difference = (ours.gradient - gradients.get(&logits).unwrap()).unwrap().abs().unwrap();
         assert!(difference.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-6);
         assert_eq!(ours.correct, 2);
+    }
+
+    #[test]
+    fn a_device_adds_up_what_the_cpu_does() {
+        let (mut ours, mut theirs) = (Meter::default(), Meter::default());
+        for batch in 0..READ_EVERY + 2 {
+            let values: Vec<f32> = (0..300 * 7).map(|i| ((i * i + batch) as f32).sin() * 9.0).collect();
+            let logits = Tensor::from_vec(values, (300, 7), &Device::Cpu).unwrap();
+            let labels: Vec<u32> = (0..300).map(|image| (image * 5 + batch as u32) % 7).collect();
+            let ours = ours.add_on_device(&logits, &labels).unwrap();
+            let theirs = theirs.add(&logits, &labels).unwrap();
+            let difference = (ours - theirs).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(difference.to_scalar::<f32>().unwrap() < 1e-8);
+        }
+        assert_eq!(ours.images, 300 * (READ_EVERY + 1));
+        ours.read().unwrap();
+        assert_eq!((ours.images, ours.correct), (theirs.images, theirs.correct));
+        assert!((ours.sum / theirs.sum - 1.0).abs() < 1e-6);
     }
 
     #[test]

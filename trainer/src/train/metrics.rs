@@ -104,7 +104,7 @@ pub struct StepRecord {
     pub images: usize,
     /// Learning rate of the batch.
     pub rate: f64,
-    /// Mean loss of the batch, in nats.
+    /// Mean loss of the batch in nats; on a GPU, of the batches that it was asked about last.
     pub batch_loss: f64,
     /// Mean loss of the epoch so far, in nats.
     pub loss: f64,

@@ -30,7 +30,7 @@ mod trainable;
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
 pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
 pub use error::TrainError;
-pub use loss::{Loss, cross_entropy, top1};
+pub use loss::{Loss, Meter, cross_entropy, top1};
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
 pub use optimizer::Sgd;
 pub use parameters::Parameters;
@@ -40,4 +40,6 @@ pub use run::{FINAL, METRICS, Outcome, TrainData, run};
 pub use schedule::{Decay, Schedule};
 pub use trainable::{Gradients, Mode, Trainable};
 
-use trainable::Engine;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) use parameters::LayerNames;
+pub(crate) use trainable::Engine;

@@ -30,6 +30,10 @@ impl Sgd {
         gradients: &Gradients,
         rate: f64,
     ) -> Result<(), TrainError> {
+        #[cfg(feature = "cuda")]
+        if parameters.device().is_cuda() {
+            return self.step_at_once(parameters, gradients, rate);
+        }
         for (name, gradient) in gradients {
             let weight = parameters.get(name)?;
             let held = weight.as_detached_tensor();
@@ -42,6 +46,33 @@ impl Sgd {
             self.velocity.insert(name.clone(), velocity);
         }
         Ok(())
+    }
+
+    /// [`Sgd::step`] by one kernel that moves weights and velocities where they lie.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn step_at_once(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &Gradients,
+        rate: f64,
+    ) -> Result<(), TrainError> {
+        let mut tensors = Vec::with_capacity(gradients.len());
+        for (name, gradient) in gradients {
+            let weight = parameters.get(name)?.as_detached_tensor();
+            if gradient.shape() != weight.shape() {
+                let (name, expected) = (name.clone(), weight.dims().to_vec());
+                return Err(TrainError::Shape { name, expected, found: gradient.dims().to_vec() });
+            }
+            if !self.velocity.contains_key(name) {
+                self.velocity.insert(name.clone(), weight.zeros_like()?);
+            }
+            tensors.push((weight, gradient.contiguous()?, self.velocity[name].clone()));
+        }
+        let moved: Vec<crate::cuda::Moved> = tensors
+            .iter()
+            .map(|(weight, slope, velocity)| crate::cuda::Moved { weight, slope, velocity })
+            .collect();
+        Ok(crate::cuda::descend(parameters.device(), &moved, rate, self.momentum, self.weight_decay)?)
     }
 
     /// Velocities v by parameter; empty before the first step.

@@ -12,7 +12,7 @@ use crate::network::{Layer, Network};
 
 /// Names of one layer's tensors.
 #[derive(Clone, Debug)]
-pub(super) struct LayerNames {
+pub(crate) struct LayerNames {
     pub weight: String,
     /// Present where no normalisation follows.
     pub bias: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct LayerNames {
 
 /// Names of one batch normalisation's tensors.
 #[derive(Clone, Debug)]
-pub(super) struct NormNames {
+pub(crate) struct NormNames {
     pub gamma: String,
     pub beta: String,
     pub mean: String,
@@ -30,7 +30,7 @@ pub(super) struct NormNames {
 
 impl LayerNames {
     /// The names of `layer`'s tensors; `None` where it has none.
-    pub(super) fn of(layer: &Layer) -> Option<LayerNames> {
+    pub(crate) fn of(layer: &Layer) -> Option<LayerNames> {
         if !matches!(layer.op, Op::Conv(_) | Op::Linear(_)) {
             return None;
         }

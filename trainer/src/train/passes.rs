@@ -92,6 +92,9 @@ pub fn project(
     options: &lrpet::Options,
 ) -> Result<Vec<(String, lrpet::Projection)>, TrainError> {
     let parameters = model.parameters();
+    if !parameters.device().is_cpu() {
+        return project_where_it_lies(model, ranks, options);
+    }
     let mut weights = Vec::new();
     for layer in &model.network().layers {
         let (Op::Conv(_) | Op::Linear(_), Some(&rank)) = (&layer.op, ranks.get(layer.op.name())) else {
@@ -121,4 +124,66 @@ pub fn project(
         named.push((layer.to_owned(), found));
     }
     Ok(named)
+}
+
+/// [`project`] with the large products on the model's device.
+fn project_where_it_lies(
+    model: &Trainable,
+    ranks: &BTreeMap<String, u64>,
+    options: &lrpet::Options,
+) -> Result<Vec<(String, lrpet::Projection)>, TrainError> {
+    let parameters = model.parameters();
+    let get = |name: &String| Ok::<_, TrainError>(parameters.get(name)?.as_detached_tensor());
+    let (mut layers, mut names) = (Vec::new(), Vec::new());
+    for layer in &model.network().layers {
+        let (Op::Conv(_) | Op::Linear(_), Some(&rank)) = (&layer.op, ranks.get(layer.op.name())) else {
+            continue;
+        };
+        let Some(found) = LayerNames::of(layer) else { continue };
+        let norm = match &found.norm {
+            Some(norm) => Some((get(&norm.gamma)?, get(&norm.variance)?)),
+            None => None,
+        };
+        let weight = get(&found.weight)?;
+        layers.push(lrpet::DeviceLayer { name: layer.op.name(), weight, norm, rank: rank as usize });
+        names.push(found.weight);
+    }
+    let found = lrpet::project_on_device(&layers, options, EPSILON)?;
+    for (name, (weight, _)) in names.iter().zip(&found) {
+        if let Some(weight) = weight {
+            parameters.get(name)?.set(weight)?;
+        }
+    }
+    let named = layers.iter().zip(found);
+    Ok(named.map(|(layer, (_, projection))| (layer.name.to_owned(), projection)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Network;
+    use candle_core::Device;
+    use lrpet_runtime::model::Shape;
+
+    #[test]
+    fn both_ways_of_projecting_agree() {
+        let network = Network::by_name("resnet8", Shape::new(3, 8, 8), 10).unwrap();
+        let ranks: BTreeMap<String, u64> =
+            network.matrices().iter().map(|(_, name, _)| ((*name).to_owned(), 4)).collect();
+        let options = lrpet::Options::default();
+        let [ours, theirs] = [1, 1].map(|seed| Trainable::new(&network, seed, &Device::Cpu).unwrap());
+        let found = project_where_it_lies(&ours, &ranks, &options).unwrap();
+        let expected = project(&theirs, &ranks, &options).unwrap();
+        assert_eq!(found.len(), ranks.len());
+        for ((layer, found), (other, expected)) in found.iter().zip(&expected) {
+            assert_eq!(layer, other);
+            assert!((found.energy_kept - expected.energy_kept).abs() < 1e-9);
+        }
+        for name in theirs.parameters().trained().keys() {
+            let values = |model: &Trainable| model.parameters().values(name).unwrap();
+            for (found, expected) in values(&ours).iter().zip(values(&theirs)) {
+                assert!((found - expected).abs() < 1e-6, "{name}");
+            }
+        }
+    }
 }

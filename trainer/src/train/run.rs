@@ -11,7 +11,7 @@ use super::checkpoint::{self, io};
 use super::config::{Period, ProjectionSettings, TrainConfig};
 use super::metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Start, StepRecord};
 use super::passes::{evaluate, input, project, reestimate, spectra};
-use super::{Mode, Sgd, TrainError, Trainable, cross_entropy};
+use super::{Meter, Mode, Sgd, TrainError, Trainable};
 use crate::data::Loader;
 use crate::lrpet::{self, LrpetError};
 use crate::network::Network;
@@ -197,26 +197,21 @@ impl<'a> Run<'a> {
         let settings = &self.config.settings;
         let batches = self.data.train.batches();
         let start = Instant::now();
-        let (mut loss_sum, mut correct, mut images, mut rate) = (0.0, 0, 0, 0.0);
+        let (mut meter, mut images, mut rate, mut recent) = (Meter::default(), 0, 0.0, f64::NAN);
         let mut projections = Projections::default();
         let mut loaded = self.data.train.epoch(epoch as u64, 0);
         for (number, batch) in loaded.by_ref().enumerate() {
             rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
             let (labels, input) = input(&self.model, batch?)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
-            let loss = cross_entropy(&logits, &labels)?;
-            if !loss.sum.is_finite() {
-                return Err(TrainError::Diverged {
-                    loss: loss.sum,
-                    epoch: epoch + 1,
-                    batch: number + 1,
-                    checkpoint: checkpoint::last_path(&self.config.run_dir),
-                });
+            let known = (meter.sum, meter.images);
+            let gradient = meter.add(&logits, &labels)?;
+            if meter.images > known.1 {
+                recent = (meter.sum - known.0) / (meter.images - known.1) as f64;
             }
-            let gradients = self.model.backward(&loss.gradient)?;
+            self.check(&meter, epoch, number)?;
+            let gradients = self.model.backward(&gradient)?;
             self.optimizer.step(self.model.parameters(), &gradients, rate)?;
-            loss_sum += loss.sum;
-            correct += loss.correct;
             images += labels.len();
             let done = epoch as u64 * batches as u64 + number as u64 + 1;
             if let Some((projection, ranks)) = self.projection()
@@ -237,12 +232,14 @@ impl<'a> Run<'a> {
                 batches,
                 images,
                 rate,
-                batch_loss: loss.sum / labels.len() as f64,
-                loss: loss_sum / images as f64,
-                accuracy: correct as f64 / images as f64,
+                batch_loss: recent,
+                loss: meter.sum / meter.images as f64,
+                accuracy: meter.correct as f64 / meter.images as f64,
                 images_per_second: images as f64 / start.elapsed().as_secs_f64(),
             });
         }
+        meter.read()?;
+        self.check(&meter, epoch, batches - 1)?;
         let images_per_second = images as f64 / start.elapsed().as_secs_f64();
         // Batch normalisation can keep a loss finite over weights that are not: no checkpoint may hold them.
         if let Some(name) = self.model.parameters().not_finite()? {
@@ -264,8 +261,8 @@ impl<'a> Run<'a> {
             epoch: epoch + 1,
             epochs: settings.epochs,
             rate,
-            train_loss: loss_sum / images as f64,
-            train_accuracy: correct as f64 / images as f64,
+            train_loss: meter.sum / images as f64,
+            train_accuracy: meter.correct as f64 / images as f64,
             validation,
             projection: projections.record(),
             images_per_second,
@@ -278,6 +275,19 @@ impl<'a> Run<'a> {
     fn not_finite(&self, name: String, epoch: usize, batch: usize) -> TrainError {
         let checkpoint = checkpoint::last_path(&self.config.run_dir);
         TrainError::NotFinite { name, epoch: epoch + 1, batch, checkpoint }
+    }
+
+    /// Stops a run whose loss is not finite, as far as it is known after batch `number` of epoch `epoch` (both from 0).
+    fn check(&self, meter: &Meter, epoch: usize, number: usize) -> Result<(), TrainError> {
+        if meter.sum.is_finite() {
+            return Ok(());
+        }
+        Err(TrainError::Diverged {
+            loss: meter.sum,
+            epoch: epoch + 1,
+            batch: number + 1,
+            checkpoint: checkpoint::last_path(&self.config.run_dir),
+        })
     }
 
     /// Evaluates the validation set, where there is one. Running statistics do not fit weights that were `projected` a moment

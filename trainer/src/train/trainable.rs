@@ -31,7 +31,7 @@ impl Mode {
 }
 
 /// A way to compute forward and backward passes.
-pub(super) trait Engine: Send {
+pub(crate) trait Engine: Send {
     /// Logits `[batch, classes]` of `images` `[batch, c, h, w]`.
     fn forward(&mut self, parameters: &Parameters, images: &Tensor, mode: Mode)
     -> Result<Tensor, TrainError>;
@@ -41,7 +41,7 @@ pub(super) trait Engine: Send {
 }
 
 /// A network with its parameters and the engine that runs it: fused kernels on the CPU where every layer has one,
-/// else candle's operations.
+/// kernels of our own on a GPU, else candle's operations.
 pub struct Trainable {
     network: Network,
     parameters: Parameters,
@@ -55,11 +55,22 @@ impl Trainable {
     /// Where the device fails.
     pub fn new(network: &Network, seed: u64, device: &Device) -> Result<Trainable, TrainError> {
         let parameters = Parameters::new(network, seed, device)?;
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            return Ok(Trainable::with_kernels(network, parameters));
+        }
         let engine: Box<dyn Engine> = match Fused::new(network).filter(|_| device.is_cpu()) {
             Some(fused) => Box::new(fused),
             None => Box::new(Graph::new(network)),
         };
         Ok(Trainable { network: network.clone(), parameters, engine })
+    }
+
+    /// `network` with the kernels of [`crate::cuda`].
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn with_kernels(network: &Network, parameters: Parameters) -> Trainable {
+        let engine = Box::new(crate::cuda::DeviceEngine::new(network));
+        Trainable { network: network.clone(), parameters, engine }
     }
 
     /// As [`Trainable::new`], always with candle's operations.

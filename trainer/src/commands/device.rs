@@ -1,0 +1,34 @@
+//! The device that a command computes on, from the command line.
+
+use anyhow::Result;
+use candle_core::Device;
+use clap::ValueEnum;
+use lrpet_trainer::device::{DeviceName, Precision};
+
+/// Options of the device.
+#[derive(clap::Args)]
+pub struct DeviceArgs {
+    /// What computes: cpu, cuda (the first GPU) or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: DeviceName,
+    /// Matrix products on a GPU: in f32, or by tensor cores with factors of 10 bits of mantissa
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionName,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PrecisionName {
+    F32,
+    Tf32,
+}
+
+impl DeviceArgs {
+    /// Opens the device.
+    pub fn open(&self) -> Result<Device> {
+        let precision = match self.precision {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::Tf32 => Precision::Tf32,
+        };
+        Ok(self.device.open(precision)?)
+    }
+}

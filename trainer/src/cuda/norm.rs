@@ -1,0 +1,213 @@
+//! What follows a product: batch normalisation or bias, residual, activation; forward and back.
+
+use candle_core::{Device, Result, Tensor};
+use lrpet_runtime::model::Activation;
+
+use super::launch::{self, address, code, fresh, launch, over};
+use crate::ops::EPSILON;
+
+/// Values of a channel that one block sums.
+const PART: u32 = 4096;
+/// Most parts of a channel; one thread adds them up.
+const MOST_PARTS: u32 = 64;
+
+/// The tensors of a batch normalisation, `[n]` each.
+pub(super) struct Norm<'a> {
+    pub gamma: &'a Tensor,
+    pub beta: &'a Tensor,
+    pub mean: &'a Tensor,
+    pub variance: &'a Tensor,
+}
+
+/// Mean and 1 / standard deviation by which a batch was normalised, `[n]` each.
+pub(super) struct Statistics {
+    mean: Tensor,
+    inverse: Tensor,
+}
+
+/// Channels, and values of each, of a map `[n, …]`.
+fn sizes(y: &Tensor) -> Result<(u32, u32)> {
+    let channels = y.dim(0)?;
+    let length = y.elem_count() / channels.max(1);
+    match (u32::try_from(channels), u32::try_from(length)) {
+        (Ok(channels), Ok(length)) if length <= i32::MAX as u32 => Ok((channels, length)),
+        _ => candle_core::bail!("a map of shape {:?} is too large; give a smaller batch", y.dims()),
+    }
+}
+
+fn parts(length: u32) -> u32 {
+    length.div_ceil(PART).clamp(1, MOST_PARTS)
+}
+
+impl Statistics {
+    /// Those of the batch `y`; the running ones move towards them by `momentum` (variances unbiased).
+    pub(super) fn of_batch(y: &Tensor, norm: &Norm, momentum: f64) -> Result<Statistics> {
+        let (channels, length) = sizes(y)?;
+        let splits = parts(length);
+        let device = y.device();
+        let found = Statistics {
+            mean: fresh(channels as usize, device)?,
+            inverse: fresh(channels as usize, device)?,
+        };
+        let partial = fresh(2 * (channels * splits) as usize, device)?;
+        let parameters = launch::Moments {
+            y: address(y)?,
+            partial: address(&partial)?,
+            mean: address(&found.mean)?,
+            inverse: address(&found.inverse)?,
+            running_mean: address(norm.mean)?,
+            running_variance: address(norm.variance)?,
+            channels,
+            length,
+            splits,
+            momentum: momentum as f32,
+            epsilon: EPSILON as f32,
+        };
+        launch(device, "moments", [splits, channels.min(65_535)], parameters)?;
+        launch(device, "finish_moments", over(channels, 1), parameters)?;
+        Ok(found)
+    }
+
+    /// The running ones.
+    pub(super) fn running(norm: &Norm) -> Result<Statistics> {
+        let device = norm.mean.device();
+        let inverse = fresh(norm.mean.shape(), device)?;
+        let channels = norm.mean.elem_count() as u32;
+        let parameters = launch::Moments {
+            y: 0,
+            partial: 0,
+            mean: 0,
+            inverse: address(&inverse)?,
+            running_mean: 0,
+            running_variance: address(norm.variance)?,
+            channels,
+            length: 0,
+            splits: 0,
+            momentum: 0.0,
+            epsilon: EPSILON as f32,
+        };
+        launch(device, "running_inverse", over(channels, 1), parameters)?;
+        Ok(Statistics { mean: norm.mean.clone(), inverse })
+    }
+}
+
+/// How the sum becomes the result.
+pub(super) enum Shift<'a> {
+    /// By statistics, γ and β.
+    Norm(&'a Statistics, &'a Norm<'a>),
+    /// By a bias `[n]`.
+    Bias(&'a Tensor),
+}
+
+impl Shift<'_> {
+    /// Addresses of mean, 1 / standard deviation, γ and β.
+    fn addresses(&self) -> Result<[launch::Address; 4]> {
+        match self {
+            Shift::Norm(found, norm) => Ok([
+                address(&found.mean)?,
+                address(&found.inverse)?,
+                address(norm.gamma)?,
+                address(norm.beta)?,
+            ]),
+            Shift::Bias(bias) => Ok([0, 0, 0, address(bias)?]),
+        }
+    }
+}
+
+fn optional(tensor: Option<&Tensor>) -> Result<launch::Address> {
+    tensor.map_or(Ok(0), address)
+}
+
+/// act(shift(y) + residual).
+pub(super) fn finish(
+    y: &Tensor,
+    shift: &Shift,
+    residual: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    let (channels, length) = sizes(y)?;
+    let z = fresh(y.shape(), y.device())?;
+    let [mean, inverse, gamma, beta] = shift.addresses()?;
+    let parameters = launch::Normalise {
+        y: address(y)?,
+        mean,
+        inverse,
+        gamma,
+        beta,
+        residual: optional(residual)?,
+        z: address(&z)?,
+        channels,
+        length,
+        activation: code(activation),
+    };
+    launch(y.device(), "normalise", over(length, channels), parameters)?;
+    Ok(z)
+}
+
+/// What the way back gives.
+pub(super) struct Slopes {
+    /// Gradient of the product y.
+    pub y: Tensor,
+    /// Gradients of γ (without a normalisation there is none) and of β or the bias.
+    pub gamma: Option<Tensor>,
+    pub beta: Tensor,
+    /// Gradient of the residual, where there is one.
+    pub residual: Option<Tensor>,
+}
+
+/// What the way back starts from.
+pub(super) struct Past<'a> {
+    /// The product; a bias does not need it.
+    pub y: Option<&'a Tensor>,
+    /// The result.
+    pub z: &'a Tensor,
+    pub activation: Activation,
+}
+
+/// The way back through [`finish`], from `slope`, the gradient of its result, which it overwrites. Where there is a
+/// residual, its gradient is written, or added to the one that it has.
+pub(super) fn back(
+    past: &Past,
+    shift: &Shift,
+    slope: Tensor,
+    residual: Option<Option<Tensor>>,
+) -> Result<Slopes> {
+    let (channels, length) = sizes(past.z)?;
+    let splits = parts(length);
+    let device: &Device = slope.device();
+    let partial = fresh(2 * (channels * splits) as usize, device)?;
+    let beta = fresh(channels as usize, device)?;
+    let [mean, inverse, gamma, _] = shift.addresses()?;
+    let gamma_slope = match shift {
+        Shift::Norm(..) => Some(fresh(channels as usize, device)?),
+        Shift::Bias(_) => None,
+    };
+    let add = matches!(residual, Some(Some(_)));
+    let residual = match residual {
+        Some(Some(old)) => Some(old),
+        Some(None) => Some(fresh(past.z.shape(), device)?),
+        None => None,
+    };
+    let parameters = launch::Slopes {
+        slope: address(&slope)?,
+        z: address(past.z)?,
+        y: optional(past.y)?,
+        mean,
+        inverse,
+        gamma,
+        partial: address(&partial)?,
+        gamma_slope: optional(gamma_slope.as_ref())?,
+        beta_slope: address(&beta)?,
+        y_slope: address(&slope)?,
+        residual_slope: optional(residual.as_ref())?,
+        channels,
+        length,
+        splits,
+        activation: code(past.activation),
+        add: u32::from(add),
+    };
+    launch(device, "slope_sums", [splits, channels.min(65_535)], parameters)?;
+    launch(device, "finish_slopes", over(channels, 1), parameters)?;
+    launch(device, "slopes", over(length, channels), parameters)?;
+    Ok(Slopes { y: slope, gamma: gamma_slope, beta, residual })
+}
