@@ -10,7 +10,7 @@ use lrpet_runtime::model::Activation;
 use rayon::prelude::*;
 
 use super::convolution::Convolution;
-use super::frame::with_scratch;
+use super::frame::{with_packed, with_scratch};
 use super::gradients::{InputGradient, block, gradients};
 use super::isa::Isa;
 use super::norm::{self, Affine, Backward, Moments};
@@ -62,10 +62,11 @@ impl ConvNorm {
         &*self.conv
     }
 
-    fn packed(&self, weight: &[f32]) -> Vec<f32> {
-        let mut packed = vec![0.0; self.conv.packed_len()];
-        self.conv.pack(self.isa, weight, &mut packed);
-        packed
+    fn with_packed<R>(&self, weight: &[f32], f: impl FnOnce(&[f32]) -> R) -> R {
+        with_packed(self.conv.packed_len(), |packed| {
+            self.conv.pack(self.isa, weight, packed);
+            f(packed)
+        })
     }
 
     /// Channels of the result.
@@ -85,18 +86,19 @@ impl ConvNorm {
 
     /// Convolution of a batch with its statistics: writes `y`.
     pub fn convolve(&self, x: &[f32], weight: &[f32], y: &mut [f32]) -> Moments {
-        let packed = self.packed(weight);
         let (channels, length, block) = (self.channels(), self.conv.output_len(), block(self.conv()));
         let mut images = vec![0.0; y.len() / length * 2 * channels];
-        (y.par_chunks_mut(block * length), x.par_chunks(block * self.conv.input_len()))
-            .into_par_iter()
-            .zip(images.par_chunks_mut(block * 2 * channels))
-            .for_each(|((y, x), moments)| {
-                self.forward(x, &packed, y);
-                for (y, moments) in y.chunks_exact(length).zip(moments.chunks_exact_mut(2 * channels)) {
-                    norm::image_moments(self.isa, y, channels, moments);
-                }
-            });
+        self.with_packed(weight, |packed| {
+            (y.par_chunks_mut(block * length), x.par_chunks(block * self.conv.input_len()))
+                .into_par_iter()
+                .zip(images.par_chunks_mut(block * 2 * channels))
+                .for_each(|((y, x), moments)| {
+                    self.forward(x, packed, y);
+                    for (y, moments) in y.chunks_exact(length).zip(moments.chunks_exact_mut(2 * channels)) {
+                        norm::image_moments(self.isa, y, channels, moments);
+                    }
+                });
+        });
         norm::join_moments(&images, channels, length / channels)
     }
 
@@ -130,22 +132,22 @@ impl ConvNorm {
         residual: Option<&[f32]>,
         z: &mut [f32],
     ) {
-        let packed = self.packed(weight);
         let affine = Affine::new(scale, shift);
         let (length, block) = (self.conv.output_len(), block(self.conv()));
-        (z.par_chunks_mut(block * length), x.par_chunks(block * self.conv.input_len()))
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(index, (z, x))| {
-                let residual = residual.map(|residual| &residual[index * block * length..][..z.len()]);
-                let frame = &self.conv.geometry().input_frame;
-                let images = z.len() / length;
-                with_scratch([images * frame.len(), z.len()], |[frames, y]| {
-                    frame.fill_all(x, frames);
-                    self.conv.forward(self.isa, frames, &packed, y);
-                    affine.apply(self.isa, y, residual, self.activation, z);
+        let frame = &self.conv.geometry().input_frame;
+        self.with_packed(weight, |packed| {
+            (z.par_chunks_mut(block * length), x.par_chunks(block * self.conv.input_len()))
+                .into_par_iter()
+                .enumerate()
+                .for_each(|(index, (z, x))| {
+                    let residual = residual.map(|residual| &residual[index * block * length..][..z.len()]);
+                    with_scratch([z.len() / length * frame.len(), z.len()], |[frames, y]| {
+                        frame.fill_all(x, frames);
+                        self.conv.forward(self.isa, frames, packed, y);
+                        affine.apply(self.isa, y, residual, self.activation, z);
+                    });
                 });
-            });
+        });
     }
 
     /// The backward pass from `dz`, the gradient of the result. Where a residual was added, `dz` leaves as the gradient

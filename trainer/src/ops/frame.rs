@@ -93,3 +93,18 @@ pub(super) fn with_scratch<const N: usize, R>(lens: [usize; N], f: impl FnOnce([
         }))
     })
 }
+
+/// Lends `len` values that the calling thread keeps from call to call, with any content: fresh pages for the packed
+/// weights of a wide layer would cost as much as packing them.
+pub(super) fn with_packed<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut packed = PACKED.take();
+    if packed.len() < len {
+        packed.resize(len, 0.0);
+    }
+    let result = f(&mut packed[..len]);
+    PACKED.set(packed);
+    result
+}

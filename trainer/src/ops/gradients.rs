@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::convolution::Convolution;
-use super::frame::with_scratch;
+use super::frame::{with_packed, with_scratch};
 use super::isa::Isa;
 
 /// Parts that a batch is split into where each part needs a weight gradient of its own.
@@ -53,18 +53,20 @@ pub(super) fn gradients(
         InputGradient::Write(dx) => (Some(dx), false),
         InputGradient::Add(dx) => (Some(dx), true),
     };
-    let mut transposed = vec![0.0; if dx.is_some() { conv.packed_transposed_len() } else { 0 }];
-    if dx.is_some() {
-        conv.pack_transposed(isa, weight, &mut transposed);
-    }
-    let task = Task { conv, isa, transposed: &transposed, accumulate };
-    let packed = if conv.packed_len() < WIDE {
-        task.narrow(x, slope, dx, partial)
-    } else {
-        task.wide(x, slope, dx, partial)
-    };
+    let transposed_len = if dx.is_some() { conv.packed_transposed_len() } else { 0 };
     let mut gradient = vec![0.0; conv.weight_len()];
-    conv.unpack(isa, packed, &mut gradient);
+    with_packed(transposed_len, |transposed| {
+        if dx.is_some() {
+            conv.pack_transposed(isa, weight, transposed);
+        }
+        let task = Task { conv, isa, transposed, accumulate };
+        let packed = if conv.packed_len() < WIDE {
+            task.narrow(x, slope, dx, partial)
+        } else {
+            task.wide(x, slope, dx, partial)
+        };
+        conv.unpack(isa, packed, &mut gradient);
+    });
     gradient
 }
 
