@@ -20,6 +20,8 @@ use lrpet_trainer::train::TrainData;
 const VALIDATION: usize = 5000;
 /// Height and width of the images of a folder, where they are not all of one smaller size.
 const USUAL_SIZE: u32 = 224;
+/// Heading in the help.
+const FOLDER: &str = "Images from a folder";
 /// Batches of images from files that are held ready.
 const FILES_AHEAD: usize = 2;
 
@@ -55,41 +57,40 @@ pub struct DataArgs {
 
 /// What only a folder of images needs.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Images from a folder")]
 struct FolderArgs {
     /// Folder with the test images, a folder per class
-    #[arg(long, value_name = "DIR")]
+    #[arg(help_heading = FOLDER, long, value_name = "DIR")]
     test_data: Option<PathBuf>,
     /// Share of each class that is held back for testing where there is no folder for it [default: 0.2]
-    #[arg(long, value_name = "SHARE", conflicts_with = "test_data")]
+    #[arg(help_heading = FOLDER, long, value_name = "SHARE", conflicts_with = "test_data")]
     test_share: Option<f64>,
     /// Size of the network's images: 224, or HxW [default: the images' own where all have one of at most 224×224, else 224]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(help_heading = FOLDER, long, value_name = "SIZE", value_parser = parse_size)]
     size: Option<[u32; 2]>,
     /// Channels: 1 (grey) or 3 (RGB) [default: 1 where every image is grey, else 3]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3))]
+    #[arg(help_heading = FOLDER, long, value_parser = clap::value_parser!(u32).range(1..=3))]
     channels: Option<u32>,
     /// Smallest share of a picture's area that the random resized crop takes [default: 0.08]
-    #[arg(long, value_name = "MIN")]
+    #[arg(help_heading = FOLDER, long, value_name = "MIN")]
     crop_scale: Option<f64>,
     /// Largest stretch of one side against the other in the random resized crop [default: 4/3]
-    #[arg(long, value_name = "RATIO")]
+    #[arg(help_heading = FOLDER, long, value_name = "RATIO")]
     crop_stretch: Option<f64>,
     /// For testing, resize the short side to this many times the size, then take the centre [default: 256/224, or 1
     /// with --crop-padding]
-    #[arg(long, value_name = "RATIO")]
+    #[arg(help_heading = FOLDER, long, value_name = "RATIO")]
     test_resize: Option<f64>,
     /// Mean and standard deviation of the channels [default: imagenet for 3 channels, measured for 1]
-    #[arg(long, value_enum)]
+    #[arg(help_heading = FOLDER, long, value_enum)]
     normalize: Option<Normalize>,
     /// What to do about images that cannot be read
-    #[arg(long, value_enum, default_value = "refuse")]
+    #[arg(help_heading = FOLDER, long, value_enum, default_value = "refuse")]
     bad_images: Policy,
     /// Memory for decoded images; a folder that fits is decoded once, before the training
-    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    #[arg(help_heading = FOLDER, long, value_name = "MB", default_value_t = 1024)]
     image_cache: u64,
     /// Threads that decode images beside the training [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = FOLDER, long, value_name = "N")]
     loader_threads: Option<usize>,
 }
 
@@ -212,19 +213,7 @@ impl DataArgs {
         let test: Images = files.pop().context("no test part")?.into();
         let mut files = files.into_iter().map(Images::from);
         let train = files.next().context("no training part")?;
-        let normalization = match args.normalize {
-            None if shape.channels == 3 => Normalization::imagenet(),
-            Some(Normalize::Imagenet) if shape.channels == 3 => Normalization::imagenet(),
-            Some(Normalize::Imagenet) => {
-                anyhow::bail!("--normalize imagenet is for 3 channels, these images have {}", shape.channels)
-            }
-            _ => train.statistics()?,
-        };
-        let crop = RandomCrop::default();
-        let part = RandomCrop {
-            scale: args.crop_scale.unwrap_or(crop.scale),
-            stretch: args.crop_stretch.unwrap_or(crop.stretch),
-        };
+        let normalization = args.normalization(&train)?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(TrainImages {
             name: found.name.clone(),
@@ -237,7 +226,7 @@ impl DataArgs {
             augmentation: Augmentation {
                 crop_padding: self.crop_padding.unwrap_or(0),
                 flip: !self.no_flip,
-                part: self.crop_padding.is_none().then_some(part),
+                part: self.crop_padding.is_none().then(|| args.random_crop()),
             },
             threads: args.loader_threads.unwrap_or_else(cores),
         })
@@ -309,6 +298,26 @@ impl FolderArgs {
         ensure!(self.channels != Some(2), "--channels 2: images have 1 (grey) or 3 (RGB)");
         ensure!(self.loader_threads != Some(0), "--loader-threads 0: at least 1");
         Ok(())
+    }
+
+    /// The normalisation of training images `train`.
+    fn normalization(&self, train: &Images) -> Result<Normalization> {
+        let channels = train.shape().channels;
+        match (self.normalize, channels) {
+            (None | Some(Normalize::Imagenet), 3) => Ok(Normalization::imagenet()),
+            (Some(Normalize::Imagenet), _) => {
+                anyhow::bail!("--normalize imagenet is for 3 channels, these images have {channels}")
+            }
+            _ => Ok(train.statistics()?),
+        }
+    }
+
+    fn random_crop(&self) -> RandomCrop {
+        let usual = RandomCrop::default();
+        RandomCrop {
+            scale: self.crop_scale.unwrap_or(usual.scale),
+            stretch: self.crop_stretch.unwrap_or(usual.stretch),
+        }
     }
 
     /// Shape of the images made of pictures with these headers.

@@ -167,6 +167,36 @@ mod tests {
         assert_eq!(out, [5., 4., 0., 0., 0., 0., 15., 14., 0., 0., 0., 0.]);
     }
 
+    /// [`write`] by its definition, pixel by pixel.
+    fn defined(image: &[u8], shape: Shape, draw: &Draw) -> Vec<f32> {
+        let [c, h, w] = [shape.channels, shape.height, shape.width].map(i64::from);
+        let mut out = Vec::new();
+        for at in 0..c * h * w {
+            let (channel, y, x) = (at / (h * w), at / w % h, at % w);
+            let (y, x) = (y + draw.offset[0], if draw.flip { w - 1 - x } else { x } + draw.offset[1]);
+            let inside = (0..h).contains(&y) && (0..w).contains(&x);
+            out.push(if inside { image[((y * w + x) * c + channel) as usize].into() } else { 0.0 });
+        }
+        out
+    }
+
+    #[test]
+    fn every_shift_of_every_number_of_channels_is_as_defined() {
+        let table = identity()[0];
+        for channels in 1..=4 {
+            let shape = Shape::new(channels, 3, 4);
+            let image: Vec<u8> = (1..=shape.len() as u8).collect();
+            for (down, across, flip) in
+                (-4..=4).flat_map(|y| (-5..=5).flat_map(move |x| [(y, x, false), (y, x, true)]))
+            {
+                let draw = Draw { offset: [down, across], flip, part: None };
+                let mut out = vec![f32::NAN; shape.len()];
+                write(&image, shape, &draw, &vec![table; channels as usize], &mut out);
+                assert_eq!(out, defined(&image, shape, &draw), "{channels} channels, {draw:?}");
+            }
+        }
+    }
+
     #[test]
     fn draws_cover_every_offset_and_both_sides() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
