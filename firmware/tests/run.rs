@@ -16,7 +16,7 @@ use serde_json::Value;
 const BOARD: Board = Board { name: "host \"test\"", core: "none", clock_hz: 1_000_000 };
 const ONCE: Options = Options { warm_up: 0, iterations: 1 };
 const CLASSES: usize = 4;
-const LAYERS: usize = 4;
+const LAYERS: usize = 5;
 
 /// Reading costs `OVERHEAD`; after the empty intervals that measure it, interval i (from 1) is `STEP`·i long.
 struct FakeCounter {
@@ -154,13 +154,13 @@ fn a_good_model_passes_and_reports_everything() {
     assert_eq!([&total["min"], &total["median"], &total["max"]].map(Value::as_u64), [10, 20, 30].map(Some));
     let layers = outcome.named("layer");
     let names: Vec<_> = layers.iter().map(|layer| layer["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["first", "second", "global average pool", "fc"]);
+    assert_eq!(names, ["first", "second", "concat", "global average pool", "fc"]);
     let first = [&layers[0]["min"], &layers[0]["mean"], &layers[0]["max"]].map(Value::as_u64);
-    assert_eq!(first, [40, 80, 120].map(Some));
+    assert_eq!(first, [40, 90, 140].map(Some));
     assert_eq!((&layers[0]["rank"], &layers[1]["rank"]), (&3.into(), &0.into()));
     assert_eq!(layers[0]["output"], "8×5×4");
     let pair = 3 * (3 * 9 + 8) * 5 * 4;
-    let macs = [pair, 8 * 8 * 9 * 5 * 4, 0, 8 * CLASSES];
+    let macs = [pair, 8 * 8 * 9 * 5 * 4, 0, 0, 16 * CLASSES];
     assert_eq!(layers.iter().map(|layer| layer["macs"].as_u64().unwrap() as usize).collect::<Vec<_>>(), macs);
     assert_eq!(total["macs"], macs.iter().sum::<usize>());
 

@@ -5,7 +5,7 @@ mod support;
 use half::f16;
 use lrpet_runtime::model::program::PROGRAM_TENSOR;
 use lrpet_runtime::model::{
-    Activation, FORMAT_VERSION, Header, LayerInfo, Model, Op, Program, Shape, Weights, Window,
+    Activation, Concat, FORMAT_VERSION, Header, Inputs, LayerInfo, Model, Op, Program, Shape, Weights, Window,
 };
 use safetensors::Dtype;
 use support::{Aligned, Network, conv, linear};
@@ -134,6 +134,50 @@ fn operations_must_chain() {
     assert_eq!(text, "operation 1 (conv2): nothing reads its result");
     let text = edit(3, |op| *op = Op::Add { inputs: [3, 3], activation: Activation::None });
     assert!(text.contains("must be a vector of 3 logits and is 4×1×1"), "{text}");
+}
+
+#[test]
+fn joined_values_must_make_up_the_result() {
+    let joined = |values: &[u16], out_channels| {
+        refusal(|net| {
+            let inputs = Inputs::new(values).expect("1 to 4 values");
+            net.ops[2] = Op::Concat(Concat { inputs, out_channels });
+            net.ops.insert(3, Op::GlobalAveragePool { input: 3 });
+            net.ops[4] = linear("fc", 4, 3, Weights::Dense);
+        })
+    };
+    let text = joined(&[2, 1], 9);
+    assert_eq!(text, "operation 2 (concat): its inputs do not join to 9×6×5");
+    assert!(joined(&[2, 0, 1, 0], 13).contains("do not join"));
+    assert!(joined(&[2, 0], 0).contains("does not go with its input of 4×6×5"));
+    assert_eq!(joined(&[2, 3], 8), "operation 2 (concat): reads value 3, which no earlier operation makes");
+    // Sound up to the classifier, which is one of three logits over four features.
+    assert!(joined(&[2, 1], 8).contains("tensor fc.weight is [3, 4] and must be [3, 8]"));
+    let text = refusal(|net| {
+        net.ops[2] = Op::Concat(Concat { inputs: Inputs::new(&[2, 0]).unwrap(), out_channels: 6 });
+        net.ops[1] = Op::GlobalAveragePool { input: 1 };
+    });
+    assert_eq!(text, "operation 2 (concat): its inputs do not join to 6×1×1");
+}
+
+#[test]
+fn a_list_of_values_has_one_to_four() {
+    assert!(Inputs::new(&[]).is_none() && Inputs::new(&[1, 2, 3, 4, 5]).is_none());
+    let op = |count: u8, values: &[u8]| [&[6, count][..], values, &[8]].concat();
+    let read = |bytes: &[u8]| postcard::from_bytes::<Op<String>>(bytes).ok();
+    for count in 1..=4u8 {
+        let values: Vec<u8> = (1..=count).collect();
+        let expected: Vec<u16> = values.iter().copied().map(u16::from).collect();
+        let concat =
+            Op::<String>::Concat(Concat { inputs: Inputs::new(&expected).unwrap(), out_channels: 8 });
+        assert_eq!(read(&op(count, &values)).as_ref(), Some(&concat));
+        let mut written = [0; 16];
+        assert_eq!(postcard::to_slice(&concat, &mut written).unwrap(), op(count, &values));
+        assert_eq!(concat.inputs().values(), expected);
+    }
+    assert_eq!(read(&op(0, &[])), None);
+    assert_eq!(read(&op(5, &[1, 2, 3, 4, 5])), None);
+    assert_eq!(read(&op(4, &[1, 2, 3])), None);
 }
 
 #[test]

@@ -3,10 +3,10 @@
 mod support;
 
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::{Model, Shape};
+use lrpet_runtime::model::{Model, Op, Shape, Weights, Window};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::{Arena, Hook, RunError, Session, SessionError};
-use support::{Aligned, Network, every_op, resnet};
+use support::{Aligned, Network, concat, conv, every_op, linear, resnet};
 
 const ISAS: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
 
@@ -17,7 +17,20 @@ fn networks() -> Vec<(&'static str, Network)> {
         ("ResNet-8 low-rank", resnet(gray, 1, false, Some(0.6), 2)),
         ("ResNet-14, padded shortcuts, low-rank", resnet(Shape::new(3, 17, 15), 2, true, Some(0.7), 3)),
         ("every operation", every_op(4)),
+        ("joined logits", joined_logits()),
     ]
+}
+
+/// Logits that come from three places, one of them twice.
+fn joined_logits() -> Network {
+    let mut net = Network::new(Shape::new(2, 5, 4), 9, 5);
+    let a = net.push(conv("a", 0, 3, Window::square(3, 1, 1), Weights::Dense, None));
+    let a = net.push(Op::GlobalAveragePool { input: a });
+    let b = net.push(linear("b", a, 2, Weights::Dense));
+    let c = net.push(linear("c", b, 1, Weights::Dense));
+    let op = concat(&net, &[b, a, c, a]);
+    net.push(op);
+    net
 }
 
 #[test]

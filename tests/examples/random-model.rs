@@ -1,25 +1,26 @@
 //! Writes a model file of a known network with random weights:
-//! `cargo run --release -p lrpet-tests --example random-model -- resnet8 1x28x28 0.6 model.safetensors`.
+//! `cargo run --release -p lrpet-tests --example random-model -- resnet8 1x28x28 0.6 model.safetensors`; `default` in place
+//! of the shape takes the images and the classes that the network is known for.
 
 use anyhow::{Context, Result, bail};
 use lrpet_runtime::model::{Op, Shape, Weights};
 use lrpet_tests::random_model::random_model;
 use lrpet_trainer::lrpet::RankPlan;
-use lrpet_trainer::network::Network;
+use lrpet_trainer::network::Known;
 
+/// Classes where the shape is given.
 const CLASSES: u32 = 10;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [name, shape, ratio, file] = arguments.as_slice() else {
-        bail!("usage: random-model NETWORK CxHxW PRUNING-RATIO FILE");
+        bail!("usage: random-model NETWORK CxHxW|default PRUNING-RATIO FILE");
     };
-    let sizes =
-        shape.split('x').map(str::parse).collect::<Result<Vec<u32>, _>>().context("CxHxW takes numbers")?;
-    let [channels, height, width] = sizes[..] else { bail!("the shape is CxHxW, not {shape}") };
-    let input = Shape::new(channels, height, width);
+    let known = Known::by_name(name).with_context(|| format!("no network {name}"))?;
+    let (input, classes) =
+        if shape == "default" { (known.input, known.classes) } else { (parse(shape)?, CLASSES) };
     let network =
-        Network::by_name(name, input, CLASSES).with_context(|| format!("no network {name} for {input}"))?;
+        known.build(input, classes).with_context(|| format!("{name} does not take images of {input}"))?;
     let plan = RankPlan::uniform(&network, ratio.parse().context("the pruning ratio is a number")?)?;
     let ops: Vec<Op<String>> = network
         .layers
@@ -35,6 +36,13 @@ fn main() -> Result<()> {
             op
         })
         .collect();
-    std::fs::write(file, random_model(input, CLASSES, &ops, 1)?)
+    std::fs::write(file, random_model(input, classes, &ops, 1)?)
         .with_context(|| format!("cannot write {file}"))
+}
+
+fn parse(shape: &str) -> Result<Shape> {
+    let sizes =
+        shape.split('x').map(str::parse).collect::<Result<Vec<u32>, _>>().context("CxHxW takes numbers")?;
+    let [channels, height, width] = sizes[..] else { bail!("the shape is CxHxW, not {shape}") };
+    Ok(Shape::new(channels, height, width))
 }

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from safetensors import SafetensorError, safe_open
 
-OPERATIONS = ["conv", "linear", "pool", "global_average_pool", "pad_shortcut", "add"]
+OPERATIONS = ["conv", "linear", "pool", "global_average_pool", "pad_shortcut", "add", "concat"]
 
 
 def check(condition, message):
@@ -146,8 +146,10 @@ class Decoder:
         op = Record(kind=self.choice(*OPERATIONS), name=None, residual=None, activation="none")
         if op.kind in ("conv", "linear"):
             op.name = self.string()
-        op.inputs = self.array(2 if op.kind == "add" else 1, self.u16)
-        if op.kind in ("conv", "linear", "pad_shortcut"):
+        count = self.u32() if op.kind == "concat" else 2 if op.kind == "add" else 1
+        check(1 <= count <= 4, f"an operation has {count} inputs")
+        op.inputs = self.array(count, self.u16)
+        if op.kind in ("conv", "linear", "pad_shortcut", "concat"):
             op.out = self.u32()
         if op.kind == "pad_shortcut":
             op.stride = self.u16()
@@ -196,6 +198,8 @@ def output_shape(op, shape):
     if op.kind == "pad_shortcut":
         check(op.stride > 0 and op.out >= channels, "a shortcut has stride 0 or loses channels")
         return op.out, -(-height // op.stride), -(-width // op.stride)
+    if op.kind == "concat":
+        return op.out, height, width
     return (channels, 1, 1) if op.kind == "global_average_pool" else shape
 
 
@@ -207,6 +211,10 @@ def check_program(program):
         last_read.update((value, i) for value in op.reads)
         shape = output_shape(op, shapes[op.inputs[0]])
         check(op.kind != "add" or shapes[op.inputs[1]] == shape, f"operation {i} adds values of two shapes")
+        if op.kind == "concat":
+            parts = [shapes[value] for value in op.inputs]
+            check(all(part[1:] == shape[1:] for part in parts), f"operation {i} joins values of two sizes")
+            check(sum(part[0] for part in parts) == op.out, f"operation {i} does not join to {op.out} channels")
         check(op.residual is None or shapes[op.residual] == shape, f"operation {i}: the residual has another shape")
         shapes.append(shape)
     for c, h, w in shapes:
@@ -274,7 +282,12 @@ def add(op, weights, a, b):
     return a + b
 
 
-COMPUTE = dict(zip(OPERATIONS, (conv, linear, pool, global_average_pool, pad_shortcut, add)))
+def concat(op, weights, *parts):
+    """The planes of all inputs, one after another."""
+    return np.concatenate(parts)
+
+
+COMPUTE = dict(zip(OPERATIONS, (conv, linear, pool, global_average_pool, pad_shortcut, add, concat)))
 
 
 def to_f16(x):

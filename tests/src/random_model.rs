@@ -7,7 +7,7 @@ use half::f16;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
 use lrpet_runtime::model::{
-    Activation, Conv, FORMAT_VERSION, Header, Linear, Model, Op, Shape, Weights, Window,
+    Activation, Concat, Conv, FORMAT_VERSION, Header, Inputs, Linear, Model, Op, Shape, Weights, Window,
 };
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
@@ -27,7 +27,8 @@ struct Tensor {
     data: Vec<u8>,
 }
 
-/// A small network with random weights: a pair with stride, a dense layer with a residual, pooling, a classifier.
+/// A small network with random weights: a pair with stride, a dense layer with a residual, its result joined with itself,
+/// pooling, a classifier.
 ///
 /// # Errors
 /// Where an image of `input` is too small.
@@ -46,10 +47,14 @@ pub fn small_model(input: Shape, out_channels: u32, classes: u32) -> Result<Vec<
     let ops = [
         conv("first", 0, 2, Weights::Pair { rank: 3 }, None),
         conv("second", 1, 1, Weights::Dense, Some(1)),
-        Op::GlobalAveragePool { input: 2 },
+        Op::Concat(Concat {
+            inputs: Inputs::new(&[2, 2]).context("two values")?,
+            out_channels: out_channels * 2,
+        }),
+        Op::GlobalAveragePool { input: 3 },
         Op::Linear(Linear {
             name: "fc".to_owned(),
-            input: 3,
+            input: 4,
             out_features: classes,
             weights: Weights::Dense,
             activation: Activation::None,

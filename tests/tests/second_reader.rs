@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use lrpet_runtime::model::{
-    Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
+    Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
 };
 use lrpet_tests::programs::root;
 use lrpet_tests::random_model::random_model;
@@ -37,6 +37,9 @@ fn every_operation() -> Vec<u8> {
         Op::Linear(Linear { name: name.to_owned(), input, out_features, weights, activation })
     };
     let pool = |input, kind, window| Op::Pool(Pool { input, kind, window });
+    let concat = |inputs: &[u16], out_channels| {
+        Op::Concat(Concat { inputs: Inputs::new(inputs).unwrap(), out_channels })
+    };
     let ops = [
         conv("stem", 0, 6, window([5, 3], [2, 1], [2, 0, 1, 2]), Weights::Dense, None, Activation::Relu),
         conv("pair", 1, 6, Window::square(3, 1, 1), Weights::Pair { rank: 2 }, Some(1), Activation::Relu6),
@@ -44,10 +47,11 @@ fn every_operation() -> Vec<u8> {
         pool(3, PoolKind::Max, window([3, 2], [2, 2], [1, 0, 0, 1])),
         pool(4, PoolKind::Average, Window::square(3, 1, 1)),
         Op::Add { inputs: [4, 5], activation: Activation::Relu },
-        Op::PadShortcut(PadShortcut { input: 6, out_channels: 9, stride: 2 }),
-        Op::GlobalAveragePool { input: 7 },
-        linear("hidden", 8, 7, Weights::Pair { rank: 3 }, Activation::Relu),
-        linear("fc", 9, 5, Weights::Dense, Activation::None),
+        concat(&[6, 4, 5, 4], 24),
+        Op::PadShortcut(PadShortcut { input: 7, out_channels: 27, stride: 2 }),
+        Op::GlobalAveragePool { input: 8 },
+        linear("hidden", 9, 7, Weights::Pair { rank: 3 }, Activation::Relu),
+        linear("fc", 10, 5, Weights::Dense, Activation::None),
     ];
     random_model(Shape::new(3, 15, 11), 5, &ops, 1).unwrap()
 }
@@ -61,6 +65,11 @@ fn logits_are_rebuilt_from_the_specification() {
     // An operation that moves values makes logits like any other.
     let moved = [Op::PadShortcut(PadShortcut { input: 0, out_channels: 4, stride: 12 })];
     std::fs::write(&file, random_model(Shape::new(1, 3, 3), 4, &moved, 1).unwrap()).unwrap();
+    assert!(difference(&file) < 1e-6);
+    let shortcut = |input| Op::PadShortcut(PadShortcut { input, out_channels: 2, stride: 12 });
+    let joined = Op::Concat(Concat { inputs: Inputs::new(&[2, 1]).unwrap(), out_channels: 4 });
+    let joined = [shortcut(0), shortcut(1), joined];
+    std::fs::write(&file, random_model(Shape::new(1, 3, 3), 4, &joined, 1).unwrap()).unwrap();
     assert!(difference(&file) < 1e-6);
     let mut kept = 0;
     for entry in std::fs::read_dir(root().join("models")).unwrap() {

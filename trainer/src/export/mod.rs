@@ -24,4 +24,6 @@ pub use evaluate::{Logits, runtime_logits};
 pub use folded::{Folded, LayerWeights};
 
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
-//! A plain interpreter of a folded network in f64: slow, and as close to the definitions of the operations as
-//! can be written. The runtime and the candle engine are held against it.
+//! A plain interpreter of a folded network in f64: slow, and close to the definitions of the operations. The runtime and the candle engine are held against it.
 
 use half::f16;
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window};
+use rayon::prelude::*;
 
 use super::{Folded, LayerWeights};
 
@@ -105,38 +105,60 @@ fn fill(shape: Shape, value: impl Fn(usize, usize, usize) -> f64) -> Vec<f64> {
 /// Convolution with bias; a pair is the thin convolution and then a 1×1 one.
 fn conv(input: Map<'_>, layer: &Conv<String>, weights: &LayerWeights, output: Shape) -> Vec<f64> {
     let depthwise = layer.weights == Weights::Depthwise;
-    let taps_count = layer.window.taps() as usize;
-    let channels = if depthwise { 1 } else { input.shape.channels as usize };
-    let convolve = |weight: &[f32], out_channels: usize| {
-        fill(Shape { channels: out_channels as u32, ..output }, |n, y, x| {
-            let filter = &weight[n * channels * taps_count..(n + 1) * channels * taps_count];
-            let mut sum = 0.0;
-            for (c, filter) in filter.chunks_exact(taps_count).enumerate() {
-                let channel = if depthwise { n } else { c };
-                for ((y, x), &weight) in taps(&layer.window, y, x).zip(filter) {
-                    sum += f64::from(weight) * input.at(channel, y, x).unwrap_or(0.0);
-                }
-            }
-            sum
-        })
-    };
-    let pixels = output.pixels();
     let n = output.channels as usize;
     let mut result = match &weights.expand {
-        None => convolve(&weights.weight, n),
+        None => correlate(input, &weights.weight, &layer.window, depthwise, output),
         Some(expand) => {
-            let rank = expand.len() / n;
-            let thin = convolve(&weights.weight, rank);
-            fill(output, |n, y, x| {
-                let pixel = y * output.width as usize + x;
-                (0..rank).map(|k| f64::from(expand[n * rank + k]) * thin[k * pixels + pixel]).sum()
-            })
+            let shape = Shape { channels: (expand.len() / n) as u32, ..output };
+            let thin = correlate(input, &weights.weight, &layer.window, false, shape);
+            correlate(Map { values: &thin, shape }, expand, &Window::square(1, 1, 0), false, output)
         }
     };
-    for (plane, &bias) in result.chunks_exact_mut(pixels).zip(&weights.bias) {
+    for (plane, &bias) in result.chunks_exact_mut(output.pixels()).zip(&weights.bias) {
         plane.iter_mut().for_each(|value| *value += f64::from(bias));
     }
     result
+}
+
+/// Each filter over all channels of the input, or filter n over channel n alone.
+fn correlate(input: Map<'_>, weight: &[f32], window: &Window, depthwise: bool, output: Shape) -> Vec<f64> {
+    let taps = window.taps() as usize;
+    let filter_len = taps * if depthwise { 1 } else { input.shape.channels as usize };
+    let mut result = vec![0.0; output.len()];
+    let planes = result.par_chunks_exact_mut(output.pixels()).zip(weight.par_chunks_exact(filter_len));
+    planes.enumerate().for_each(|(n, (plane, filter))| {
+        for (at, &weight) in filter.iter().enumerate() {
+            let channel = if depthwise { n } else { at / taps };
+            add_shifted(input, channel, window, at % taps, f64::from(weight), plane, output.width as usize);
+        }
+    });
+    result
+}
+
+/// Adds to each pixel of `plane`, rows of `width`, `weight` times the value that the tap meets there.
+fn add_shifted(
+    input: Map<'_>,
+    channel: usize,
+    window: &Window,
+    tap: usize,
+    weight: f64,
+    plane: &mut [f64],
+    width: usize,
+) {
+    let [sy, sx] = window.stride.map(usize::from);
+    let [top, left, _, _] = window.padding.map(usize::from);
+    let (ky, kx) = (tap / usize::from(window.kernel[1]), tap % usize::from(window.kernel[1]));
+    let (rows, columns) = (input.shape.height as usize, input.shape.width as usize);
+    // Columns of the result where the tap is inside the image.
+    let first = left.saturating_sub(kx).div_ceil(sx);
+    let end = (columns + left).saturating_sub(kx).div_ceil(sx).min(width);
+    for (y, to) in plane.chunks_exact_mut(width).enumerate() {
+        let Some(row) = (y * sy + ky).checked_sub(top).filter(|&row| row < rows) else { continue };
+        if first < end {
+            let from = &input.values[(channel * rows + row) * columns + first * sx + kx - left..];
+            to[first..end].iter_mut().zip(from.iter().step_by(sx)).for_each(|(to, x)| *to += weight * x);
+        }
+    }
 }
 
 fn linear(input: Map<'_>, weights: &LayerWeights) -> Vec<f64> {

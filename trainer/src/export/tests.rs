@@ -23,7 +23,7 @@ use crate::lrpet::{LayerWeight, Options, RankPlan, bn_scale, project};
 use crate::network::Network;
 use crate::ops::EPSILON;
 
-fn normalization(channels: usize) -> Normalization {
+pub(super) fn normalization(channels: usize) -> Normalization {
     Normalization {
         mean: vec![0.4, 0.5, 0.3][..channels].to_vec(),
         std: vec![0.3, 0.25, 0.2][..channels].to_vec(),
@@ -46,7 +46,7 @@ fn folded(network: &Network, checkpoint: &Checkpoint, plan: &RankPlan) -> Folded
     Folded::new(network, checkpoint, plan, normalization(channels), false).unwrap().0
 }
 
-fn exported(network: &Network, plan: &RankPlan, data: &Dataset) -> Exported {
+pub(super) fn exported(network: &Network, plan: &RankPlan, data: &Dataset) -> Exported {
     let checkpoint = random(network, 3);
     let normalization = normalization(network.input.channels as usize);
     let request = Request {
@@ -62,7 +62,7 @@ fn exported(network: &Network, plan: &RankPlan, data: &Dataset) -> Exported {
 }
 
 /// Largest difference as a share of the largest of `b` (at least 1).
-fn difference(a: impl IntoIterator<Item = f64>, b: &[f64]) -> f64 {
+pub(super) fn difference(a: impl IntoIterator<Item = f64>, b: &[f64]) -> f64 {
     let scale = b.iter().fold(1.0_f64, |most, value| most.max(value.abs()));
     a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale
 }

@@ -16,7 +16,7 @@ pub struct LayerCost {
     /// Name of the layer, or what it does.
     pub name: String,
     /// `conv`, `pair`, `depthwise`, `linear`, `linear pair`, `max pool`, `average pool`, `global average pool`,
-    /// `shortcut` or `add`.
+    /// `shortcut`, `add` or `concat`.
     pub kind: &'static str,
     /// Shape of the input: channels, height, width.
     pub input: [u32; 3],

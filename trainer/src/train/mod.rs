@@ -12,6 +12,8 @@ mod graph;
 mod layers;
 mod loss;
 mod metrics;
+#[cfg(test)]
+mod network_tests;
 mod node;
 mod optimizer;
 mod parameters;
