@@ -78,7 +78,7 @@ struct Task<'a> {
 }
 
 /// The gradient of the input in pieces of `len` values, or as many times nothing.
-fn pieces<'a>(dx: Option<&'a mut [f32]>, len: usize, count: usize) -> Vec<Option<&'a mut [f32]>> {
+fn pieces(dx: Option<&mut [f32]>, len: usize, count: usize) -> Vec<Option<&mut [f32]>> {
     match dx {
         Some(dx) => dx.chunks_mut(len).map(Some).collect(),
         None => (0..count).map(|_| None).collect(),
