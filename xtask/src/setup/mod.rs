@@ -112,6 +112,11 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
     if wanted().any(|item| matches!(item.need, Need::Venv)) {
         python::make_venv()?;
     }
+    if wanted().any(|item| matches!(item.need, Need::Cifar10)) {
+        let mut fetch = Command::new(toolchain::cargo());
+        fetch.args(["run", "--release", "-q", "-p", "lrpet-trainer", "--", "data", "get", "cifar10"]);
+        run(&mut fetch, "lrpet data get cifar10 (builds lrpet first)", "check the network and npm")?;
+    }
 
     for (item, was_missing) in items.iter().zip(&missing) {
         if *was_missing && !item.need.present()? {
@@ -158,7 +163,11 @@ impl Need {
                 process::capture(command.args([subcommand, "--version"]), "").is_ok()
             }
             Need::Program { any_of, .. } => any_of.iter().any(|program| process::find(program).is_some()),
-            Need::FashionMnist { .. } => fashion_mnist_present(),
+            Need::FashionMnist { .. } => {
+                let files = ["train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"];
+                data_present("fashion-mnist", Some("/usr/share/datasets/fashion-mnist"), &files)
+            }
+            Need::Cifar10 => data_present("cifar10", None, &["test_batch.png", "test_batch.bin"]),
             Need::Python { .. } => python::usable(),
             Need::Torch { .. } => python::with_torch().is_some(),
             Need::Venv => python::venv_is_current(),
@@ -166,15 +175,12 @@ impl Need {
     }
 }
 
-/// True where `lrpet` finds the files: Debian's folder, `LRPET_DATA`, or the user's cache.
-fn fashion_mnist_present() -> bool {
+/// True where `lrpet` finds one of `files` of a data set: in `LRPET_DATA`, the user's cache, or the system's folder.
+fn data_present(name: &str, system: Option<&str>, files: &[&str]) -> bool {
     let variable = |name| std::env::var_os(name).map(std::path::PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
     let stores = [variable("LRPET_DATA"), cache.map(|folder| folder.join("lrpet/data"))];
-    let folders = stores.into_iter().flatten().map(|folder| folder.join("fashion-mnist"));
-    folders.chain(["/usr/share/datasets/fashion-mnist".into()]).any(|folder| {
-        ["train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"]
-            .iter()
-            .any(|file| folder.join(file).is_file())
-    })
+    let folders = stores.into_iter().flatten().map(|folder| folder.join(name));
+    let mut folders = folders.chain(system.map(std::path::PathBuf::from));
+    folders.any(|folder| files.iter().any(|file| folder.join(file).is_file()))
 }
