@@ -111,8 +111,11 @@ fn open_cuda(index: usize, precision: Precision) -> Result<Device, DeviceError> 
     if index >= count {
         return Err(DeviceError::OutOfRange { index, count });
     }
-    let device =
-        crate::cuda::open(index).map_err(|error| DeviceError::Failed { index, reason: error.to_string() })?;
+    let device = crate::cuda::open(index).map_err(|error| {
+        // candle's text goes on with a backtrace where RUST_BACKTRACE asks for one.
+        let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
+        DeviceError::Failed { index, reason }
+    })?;
     candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
     Ok(device)
 }
