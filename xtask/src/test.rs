@@ -25,6 +25,9 @@ const LIMIT: Duration = Duration::from_secs(40 * 60);
 /// The targets for which the runtime and the firmware must build without `std`.
 const BARE_METAL: [&str; 2] = [toolchain::THUMBV7EM, toolchain::THUMBV8M];
 
+/// All features but those that need a CUDA toolkit, which `cargo xtask build-cuda` builds.
+const FEATURES: &str = "lrpet-runtime/cli";
+
 /// The model that is in flash where a board's code is checked.
 const BOARD_MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
 
@@ -42,13 +45,14 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "--release",
             "--workspace",
             "--all-targets",
-            "--all-features",
+            "--features",
+            FEATURES,
             "--",
             "-D",
             "warnings",
         ]),
     )?;
-    let mut documentation = cargo(&["doc", "--release", "--workspace", "--no-deps", "--all-features"]);
+    let mut documentation = cargo(&["doc", "--release", "--workspace", "--no-deps", "--features", FEATURES]);
     documentation.env("RUSTDOCFLAGS", "-D warnings");
     tally.check("documentation", documentation)?;
     for manifest in firmware_manifests()? {
@@ -92,22 +96,13 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "-p",
             "xtask",
             "--features",
-            "lrpet-runtime/cli",
+            FEATURES,
         ]),
     )?;
     // Candle without optimisation is too slow to train even a little.
     tally.check(
         "programs for the whole-path tests",
-        cargo(&[
-            "build",
-            "--release",
-            "-p",
-            "lrpet-trainer",
-            "-p",
-            "lrpet-runtime",
-            "--features",
-            "lrpet-runtime/cli",
-        ]),
+        cargo(&["build", "--release", "-p", "lrpet-trainer", "-p", "lrpet-runtime", "--features", FEATURES]),
     )?;
     tally.tests("tests of the trainer", cargo(&["test", "--release", "-p", "lrpet-trainer"]))?;
     tally.tests("whole-path tests", cargo(&["test", "--release", "-p", "lrpet-tests"]))?;
