@@ -19,6 +19,8 @@ mod optimizer;
 mod parameters;
 mod passes;
 mod progress;
+mod projections;
+mod records;
 mod run;
 #[cfg(test)]
 pub(crate) mod run_tests;

@@ -1,19 +1,20 @@
 //! The training loop.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 
 use super::checkpoint::{self, io};
 use super::config::{Period, ProjectionSettings, TrainConfig};
-use super::metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Start, StepRecord};
-use super::passes::{evaluate, input, project, reestimate, spectra};
+use super::metrics::{EpochRecord, Evaluation, Observer, Start, StepRecord};
+use super::passes::{evaluate, input, reestimate, spectra};
+use super::projections::Projections;
+use super::records::{Finished, append_metrics, identity, init_failed, initial};
 use super::{Meter, Mode, Sgd, TrainError, Trainable};
 use crate::data::Loader;
-use crate::lrpet::{self, LrpetError};
+use crate::lrpet::LrpetError;
 use crate::network::Network;
 
 /// File of the final weights in the run directory.
@@ -323,130 +324,17 @@ impl<'a> Run<'a> {
             loader.as_ref().map(|loader| evaluate(&mut self.model, loader)).transpose()
         };
         let (validation, test) = (evaluated(&self.data.validation)?, evaluated(&self.data.test)?);
-        let network = self.model.network();
-        let mut metadata = HashMap::from([
-            ("format".to_owned(), "pt".to_owned()),
-            ("network".to_owned(), network.name.clone()),
-            ("dataset".to_owned(), settings.dataset.clone()),
-            (
-                "input".to_owned(),
-                format!("{}x{}x{}", network.input.channels, network.input.height, network.input.width),
-            ),
-            ("classes".to_owned(), network.classes.to_string()),
-            ("seed".to_owned(), settings.seed.to_string()),
-            ("epochs".to_owned(), settings.epochs.to_string()),
-            ("command".to_owned(), self.config.command.clone()),
-            ("settings".to_owned(), self.identity.to_string()),
-        ]);
-        metadata.extend(self.data.train.metadata());
-        for (name, evaluation) in [("validation", &validation), ("test", &test)] {
-            if let Some(evaluation) = evaluation {
-                metadata.insert(format!("{name}_accuracy"), evaluation.accuracy.to_string());
-                metadata.insert(format!("{name}_images"), evaluation.images.to_string());
-            }
-        }
-        if let Some(evaluation) = test.or(validation) {
-            metadata.insert("accuracy".to_owned(), evaluation.accuracy.to_string());
-        }
-        if let Some(ranks) = &self.ranks {
-            let ranks = serde_json::to_string(ranks)
-                .map_err(|error| TrainError::Setting(format!("ranks: {error}")))?;
-            metadata.insert("ranks".to_owned(), ranks);
-            let rule = settings.projection.as_ref().map_or(String::new(), |of| of.rule.clone());
-            metadata.insert("rule".to_owned(), rule);
-        }
+        let finished = Finished {
+            config: self.config,
+            identity: &self.identity,
+            train: &self.data.train,
+            ranks: self.ranks.as_ref(),
+            validation: validation.as_ref(),
+            test: test.as_ref(),
+        };
+        let metadata = finished.metadata(self.model.network())?;
         let weights = self.config.run_dir.join(FINAL);
         checkpoint::write_safetensors(&weights, &self.model.tensors(), metadata)?;
         Ok(Outcome { weights, history: self.history, validation, test })
     }
-}
-
-/// The tensors of a file of weights.
-fn initial(path: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {
-    let bytes = std::fs::read(path).map_err(|error| io(path, error))?;
-    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
-    Ok(tensors.map_err(|error| init_failed(path, error))?.into_iter().collect())
-}
-
-fn init_failed(path: &Path, reason: impl std::fmt::Display) -> TrainError {
-    TrainError::Init { path: path.to_owned(), reason: reason.to_string() }
-}
-
-/// What a checkpoint must agree on with the run that resumes it.
-fn identity(
-    config: &TrainConfig,
-    network: &Network,
-    train: &Loader,
-) -> Result<serde_json::Value, TrainError> {
-    let failed = |error: serde_json::Error| TrainError::Setting(format!("settings: {error}"));
-    let mut value = serde_json::to_value(&config.settings).map_err(failed)?;
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert("network".to_owned(), network.name.clone().into());
-        fields.insert("input".to_owned(), network.input.to_string().into());
-        fields.insert("classes".to_owned(), network.classes.into());
-        fields.insert("training images".to_owned(), train.data().len().into());
-        let augmentation = train.options().augmentation;
-        fields.insert("crop padding".to_owned(), augmentation.crop_padding.into());
-        fields.insert("flip".to_owned(), augmentation.flip.into());
-        fields.extend(train.description().map(|images| ("images".to_owned(), images)));
-    }
-    // Through text once, so that numbers compare as they will be read back.
-    serde_json::from_str(&value.to_string()).map_err(failed)
-}
-
-/// Counts the projections of an epoch.
-#[derive(Default)]
-struct Projections {
-    count: usize,
-    seconds: f64,
-    /// What the last of them found in each layer.
-    last: Vec<(String, lrpet::Projection)>,
-}
-
-impl Projections {
-    fn add(
-        &mut self,
-        model: &Trainable,
-        settings: &ProjectionSettings,
-        ranks: &BTreeMap<String, u64>,
-    ) -> Result<(), TrainError> {
-        let start = Instant::now();
-        self.last = project(model, ranks, &settings.options())?;
-        self.count += 1;
-        self.seconds += start.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    fn record(&self) -> Option<ProjectionRecord> {
-        if self.last.is_empty() {
-            return None;
-        }
-        let energy: f64 = self.last.iter().map(|(_, projection)| projection.energy_kept).sum();
-        let rounded = |value: f64| (value * 1e6).round() / 1e6;
-        let layers = self.last.iter().map(|(name, found)| (name.clone(), rounded(found.energy_kept)));
-        Some(ProjectionRecord {
-            count: self.count,
-            energy_kept: energy / self.last.len() as f64,
-            skipped: self.last.iter().filter(|(_, projection)| projection.skipped).count(),
-            seconds: self.seconds,
-            layers: layers.collect(),
-        })
-    }
-}
-
-/// Adds records to the file, or begins it anew with them.
-fn append_metrics<'r>(
-    path: &Path,
-    records: impl Iterator<Item = &'r EpochRecord>,
-    anew: bool,
-) -> Result<(), TrainError> {
-    let failed = |error: std::io::Error| io(path, error);
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(!anew).write(true).truncate(anew);
-    let mut file = options.open(path).map_err(failed)?;
-    for record in records {
-        let line = serde_json::to_string(record).map_err(|error| failed(error.into()))?;
-        writeln!(file, "{line}").map_err(failed)?;
-    }
-    Ok(())
 }
