@@ -104,8 +104,10 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
         "programs for the whole-path tests",
         cargo(&["build", "--release", "-p", "lrpet-trainer", "-p", "lrpet-runtime", "--features", FEATURES]),
     )?;
-    tally.tests("tests of the trainer", cargo(&["test", "--release", "-p", "lrpet-trainer"]))?;
-    tally.tests("whole-path tests", cargo(&["test", "--release", "-p", "lrpet-tests"]))?;
+    // With the same features in every step, or the trainer would be compiled for each anew.
+    let tests = |package| cargo(&["test", "--release", "-p", package, "--features", FEATURES]);
+    tally.tests("tests of the trainer", tests("lrpet-trainer"))?;
+    tally.tests("whole-path tests", tests("lrpet-tests"))?;
 
     for failure in &tally.failures {
         println!("failed: {failure}");

@@ -113,9 +113,13 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
         python::make_venv()?;
     }
     if wanted().any(|item| matches!(item.need, Need::Cifar10)) {
-        let mut fetch = Command::new(toolchain::cargo());
-        fetch.args(["run", "--release", "-q", "-p", "lrpet-trainer", "--", "data", "get", "cifar10"]);
-        run(&mut fetch, "lrpet data get cifar10 (builds lrpet first)", "check the network and npm")?;
+        let mut build = Command::new(toolchain::cargo());
+        // As the tests build it.
+        build.args(["build", "--release", "-p", "lrpet-trainer", "-p", "lrpet-runtime"]);
+        build.args(["--features", "lrpet-runtime/cli"]);
+        run(&mut build, "cargo build of lrpet, which fetches CIFAR-10", "see the log")?;
+        let mut fetch = Command::new(crate::root().join("target/release/lrpet"));
+        run(fetch.args(["data", "get", "cifar10"]), "lrpet data get cifar10", "check the network and npm")?;
     }
 
     for (item, was_missing) in items.iter().zip(&missing) {
