@@ -9,7 +9,6 @@ pub mod f16;
 mod portable;
 pub mod tile;
 
-#[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 mod cortex_m;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
@@ -170,6 +169,8 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         Isa::Avx2 if isa.is_available() => x86::Avx2::run(layer, buffers),
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
         Isa::Avx512 if isa.is_available() => x86::Avx512::run(layer, buffers),
+        // Off the device too, with inner loops in Rust: its scratch is not that of the portable code.
+        Isa::CortexM => cortex_m::CortexM::run(layer, buffers),
         #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
         _ => cortex_m::CortexM::run(layer, buffers),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]

@@ -23,6 +23,19 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
             let epilogue = Epilogue { bias, activation: *activation };
             conv::run::<P, N, L>(isa, (*input, *output, window), weights, epilogue, &mut buffers);
         }
+        other => self::other::<P, N, L>(other, buffers),
+    }
+}
+
+/// Executes one layer that is no convolution.
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+pub(super) fn other<P: Primitives<L>, const N: usize, const L: usize>(
+    layer: &Layer<'_>,
+    mut buffers: Buffers<'_>,
+) {
+    match layer {
+        Layer::Conv { .. } => {}
         Layer::Linear { weights, bias, activation } => {
             linear::run::<P, N, L>(weights, Epilogue { bias, activation: *activation }, &mut buffers);
         }
@@ -40,9 +53,9 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
 
 /// What follows a layer's sums.
 #[derive(Clone, Copy)]
-struct Epilogue<'a> {
-    bias: &'a [f32],
-    activation: Activation,
+pub(super) struct Epilogue<'a> {
+    pub(super) bias: &'a [f32],
+    pub(super) activation: Activation,
 }
 
 /// Values finished together; small enough for the stack of a microcontroller.
@@ -51,7 +64,7 @@ const FINISH: usize = 16;
 /// Adds the residual, activates and stores `sums` as the output values from `start` on.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
-fn finish<P: Primitives<L>, const L: usize>(
+pub(super) fn finish<P: Primitives<L>, const L: usize>(
     sums: &mut [f32],
     start: usize,
     activation: Activation,

@@ -1,14 +1,13 @@
-//! Cortex-M with a single-precision FPU: the portable algorithms with VCVTB and VCVTT (Armv7-M Architecture Reference
-//! Manual, A7.7). Every core of thumbv7em-none-eabihf and thumbv8m.main-none-eabihf has them.
+//! What the portable algorithms need, with VCVTB and VCVTT (Armv7-M Architecture Reference Manual, A7.7). Every core of thumbv7em-none-eabihf and thumbv8m.main-none-eabihf has them.
 //!
 //! The assembler names its s-registers, because operands of class `sreg` are refused on single-precision targets.
 #![allow(unsafe_code)]
 
 use core::arch::asm;
 
-use super::{Buffers, Isa, Kernel, Layer, Primitives, f16, portable};
+use super::super::{Primitives, f16};
 
-pub(super) struct CortexM;
+pub(in crate::kernel) struct CortexM;
 
 /// Values converted at a time.
 const CHUNK: usize = 4;
@@ -164,12 +163,4 @@ fn widen_one(half: u16) -> f32 {
         );
     }
     f32::from_bits(bits)
-}
-
-impl Kernel for CortexM {
-    const ISA: Isa = Isa::CortexM;
-
-    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        portable::run::<CortexM, 4, LANES>(Self::ISA, layer, buffers);
-    }
 }

@@ -1,0 +1,224 @@
+//! The inner loops: checked entries, and what they do in assembler on the device and in Rust elsewhere.
+#![allow(unsafe_code)]
+
+#[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
+#[path = "arm.rs"]
+mod inner;
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+#[path = "plain.rs"]
+mod inner;
+
+use super::{OUTS, PIXELS};
+use crate::model::Activation;
+
+pub(super) use inner::{overflow, widen_one};
+
+/// Which taps share a load of pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taps {
+    /// Each tap loads its pixels: one offset a tap.
+    Single,
+    /// Three taps of a row one pixel apart: one offset a row.
+    Row,
+    /// Three taps of a row two pixels apart, in two phases: one offset a row.
+    Stride2,
+}
+
+impl Taps {
+    /// Taps of one offset.
+    pub fn each(self) -> usize {
+        if self == Taps::Single { 1 } else { 3 }
+    }
+}
+
+/// Lengths in elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sweep {
+    pub rows: usize,
+    /// Groups of pixels in a row.
+    pub groups: usize,
+    /// From a group to the next in `x`.
+    pub x_group: usize,
+    /// From the first group of a row to that of the next in `x`.
+    pub x_row: usize,
+    /// From a group to the next in the sums.
+    pub sums_group: usize,
+    /// From phase 0 to phase 1 in `x` ([`Taps::Stride2`]).
+    pub phase: usize,
+}
+
+/// What sums start from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start<'a> {
+    /// One value for each output channel; zero where there is none.
+    Bias(&'a [f32]),
+    /// What they hold.
+    Resume,
+}
+
+/// What [`accumulate`]'s loops read; lengths in bytes. The assembler knows the order of the fields.
+#[repr(C)]
+struct Accumulate {
+    x: *const f32,
+    x_row: usize,
+    rows: usize,
+    groups: usize,
+    offsets: *const u32,
+    offsets_end: *const u32,
+    weights: *const f32,
+    sums: *mut f32,
+    sums_group: usize,
+    start: *const f32,
+    start_group: usize,
+    x_group: usize,
+    phase: usize,
+}
+
+/// For each group of pixels and each of `outs` channels (1 to 4): adds to its four sums, for every offset and each of
+/// its taps, weight · pixels. `offsets` are bytes in `x`; `weights` holds for each tap one weight a
+/// channel. Does nothing where a length does not fit.
+pub(super) fn accumulate(
+    taps: Taps,
+    outs: usize,
+    (x, offsets): (&[f32], &[u32]),
+    weights: &[f32],
+    sums: &mut [f32],
+    sweep: Sweep,
+    start: Start<'_>,
+) {
+    const F32: usize = size_of::<f32>();
+    let Sweep { rows, groups, x_group, x_row, sums_group, phase } = sweep;
+    let (Some(farthest), true) = (offsets.iter().max(), rows > 0 && groups > 0 && (1..=OUTS).contains(&outs)) else {
+        return;
+    };
+    // The farthest pixels and sums that are met.
+    let span = match taps {
+        Taps::Single => PIXELS,
+        Taps::Row => PIXELS + 2,
+        Taps::Stride2 => PIXELS + phase.max(1),
+    };
+    let reach = *farthest as usize / F32 + (rows - 1) * x_row + (groups - 1) * x_group + span;
+    let kept = (rows * groups - 1) * sums_group + outs * PIXELS;
+    let fits = reach <= x.len() && kept <= sums.len() && weights.len() == offsets.len() * taps.each() * outs;
+    if !fits {
+        return;
+    }
+    let mut initial = [0.0; OUTS * PIXELS];
+    if let Start::Bias(bias) = start {
+        initial.chunks_exact_mut(PIXELS).zip(bias).for_each(|(to, bias)| to.fill(*bias));
+    }
+    let offsets = offsets.as_ptr_range();
+    let mut arguments = Accumulate {
+        x: x.as_ptr(),
+        x_row: x_row * F32,
+        rows,
+        groups,
+        offsets: offsets.start,
+        offsets_end: offsets.end,
+        weights: weights.as_ptr(),
+        sums: sums.as_mut_ptr(),
+        sums_group: sums_group * F32,
+        start: match start {
+            Start::Bias(_) => initial.as_ptr(),
+            Start::Resume => sums.as_ptr(),
+        },
+        start_group: if let Start::Resume = start { sums_group * F32 } else { 0 },
+        x_group: x_group * F32,
+        phase: phase * F32,
+    };
+    // SAFETY: pixels up to `reach` and sums up to `kept` are there, checked above; each offset has its taps' weights;
+    // the initial sums are 16 values, or the sums themselves.
+    unsafe { inner::accumulate(taps, outs, &mut arguments) }
+}
+
+/// What [`finish`]'s loops read; lengths in bytes. The assembler knows the order of the fields.
+#[repr(C)]
+struct Finish {
+    sums: *const f32,
+    sums_group: usize,
+    output: *mut u16,
+    residual: *const u16,
+    groups: usize,
+    rows: usize,
+    /// From behind the last group of a row to the first of the next, in output and residual.
+    gap: usize,
+    /// The same in the sums.
+    sums_gap: usize,
+}
+
+/// What is added to the sums before activation.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Residual<'a> {
+    None,
+    /// What the output holds.
+    InPlace,
+    Other(&'a [u16]),
+}
+
+/// Rows of whole groups that are finished; lengths in elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows {
+    pub rows: usize,
+    /// Groups of a row that are finished, and those that its sums have.
+    pub groups: [usize; 2],
+    /// From a group to the next in the sums.
+    pub sums_group: usize,
+    /// From a row to the next in the output.
+    pub width: usize,
+}
+
+/// Adds the residual to sums, activates them and stores them in `output`, which begins with the first row's first
+/// pixel, as does the residual. f16 overflow becomes an infinity and is seen by [`overflow`].
+pub(super) fn finish(sums: &[f32], output: &mut [u16], residual: Residual<'_>, shape: Rows, activation: Activation) {
+    let Rows { rows, groups: [groups, all], sums_group, width } = shape;
+    if rows == 0 || groups == 0 || groups > all {
+        return;
+    }
+    let pixels = (rows - 1) * width + groups * PIXELS;
+    let kept = ((rows - 1) * all + groups - 1) * sums_group + PIXELS;
+    let (residual, there) = match residual {
+        Residual::None => (core::ptr::null(), usize::MAX),
+        Residual::InPlace => (output.as_ptr(), usize::MAX),
+        Residual::Other(values) => (values.as_ptr(), values.len()),
+    };
+    if pixels > output.len().min(there) || kept > sums.len() || width < groups * PIXELS {
+        return;
+    }
+    let arguments = Finish {
+        sums: sums.as_ptr(),
+        sums_group: sums_group * size_of::<f32>(),
+        output: output.as_mut_ptr(),
+        residual,
+        groups,
+        rows,
+        gap: (width - groups * PIXELS) * size_of::<u16>(),
+        sums_gap: (all - groups) * sums_group * size_of::<f32>(),
+    };
+    // SAFETY: the pixels and sums that are met are there, checked above. A residual in the output is read before its
+    // place is written.
+    unsafe { inner::finish(activation, &arguments) }
+}
+
+/// f16 bits → f32, as many as both slices have.
+pub(super) fn widen(from: &[u16], to: &mut [f32]) {
+    let count = from.len().min(to.len());
+    // SAFETY: both have `count` elements.
+    unsafe { inner::widen(from.as_ptr(), to.as_mut_ptr(), count) }
+}
+
+/// f16 bits → f32, even elements here and odd ones there; of an odd number the last one stays.
+pub(super) fn widen_pairs(from: &[u16], even: &mut [f32], odd: &mut [f32]) {
+    let count = (from.len() / 2).min(even.len()).min(odd.len());
+    // SAFETY: twice `count` elements and `count` each.
+    unsafe { inner::widen_pairs(from.as_ptr(), even.as_mut_ptr(), odd.as_mut_ptr(), count) }
+}
+
+/// f16 bits → f32: the first `count` elements of `rows` (1 to 4) that begin `pitch` apart, element by element.
+pub(super) fn widen_panel(from: &[u16], pitch: usize, rows: usize, count: usize, to: &mut [f32]) -> bool {
+    let there = (1..=OUTS).contains(&rows) && (rows - 1) * pitch + count <= from.len() && rows * count <= to.len();
+    if there {
+        // SAFETY: the elements are there, checked above.
+        unsafe { inner::widen_panel(from.as_ptr(), pitch, rows, count, to.as_mut_ptr()) }
+    }
+    there
+}
