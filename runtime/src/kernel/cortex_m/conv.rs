@@ -7,7 +7,7 @@ use super::super::portable::{Epilogue, finish};
 use super::super::tile::Form;
 use super::super::{Buffers, LayerWeights, Output, Second};
 use super::fill::fill;
-use super::micro::{self, Residual, Rows, Start, Sweep, Taps};
+use super::micro::{self, Offsets, Residual, Rows, Start, Sweep, Taps};
 use super::tile::{Geometry, Tile};
 use super::{Native, OUTS, PIXELS};
 use crate::model::{Shape, Window};
@@ -128,11 +128,6 @@ impl Conv {
         let groups = area.rows * area.groups;
         let Some((middle, sums)) = scratch.sums.split_at_mut_checked(groups * PIXELS * rank) else { return };
         let block = self.tile.ranks.max(1);
-        let whole = rank <= block;
-        let Some(offsets) = scratch.offsets.get_mut(..block.min(rank)) else { return };
-        if whole {
-            steps(offsets, 0);
-        }
         for first in (0..n).step_by(OUTS) {
             let outs = OUTS.min(n - first);
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
@@ -140,17 +135,14 @@ impl Conv {
             let sweep = Sweep { rows: 1, groups, x_group: rank * PIXELS, x_row: 0, sums_group, phase: 0 };
             for from in (0..rank).step_by(block) {
                 let ranks = block.min(rank - from);
-                let Some(offsets) = offsets.get_mut(..ranks) else { return };
-                if !whole {
-                    steps(offsets, from);
-                }
                 let Some(rows) = expand.get(first * rank + from..) else { return };
                 let Some(panel) = scratch.panel.get_mut(..ranks * outs) else { return };
                 if !micro::widen_panel(rows, rank, outs, ranks, panel) {
                     return;
                 }
                 let start = if from == 0 { Start::Bias(bias) } else { Start::Resume };
-                micro::accumulate(Taps::Single, outs, (middle, offsets), panel, sums, sweep, start);
+                let Some(middle) = middle.get(from * PIXELS..) else { return };
+                micro::accumulate(Taps::Ranks, outs, (middle, Offsets::ranks(ranks)), panel, sums, sweep, start);
             }
             self.store(area, sums, first..first + outs, epilogue, &mut buffers.output, buffers.second);
         }
@@ -192,28 +184,29 @@ impl Conv {
             sums_group,
             phase: pitch,
         };
-        let mut known = 0;
+        let Scratch { sums, patch, panel, offsets } = scratch;
+        // The first block has the most channels; another has the first of its offsets.
+        let each = taps / self.taps.each();
+        let Some(offsets) = offsets.get_mut(..block.min(input.len() / plane) * each) else { return };
+        self.offsets(channel, pitch, offsets);
+        let offsets = Offsets::new(offsets);
         for (i, planes) in input.chunks(block * plane).enumerate() {
             let channels = planes.len() / plane;
-            for (plane, patch) in planes.chunks_exact(plane).zip(scratch.patch.chunks_exact_mut(channel)) {
+            for (plane, patch) in planes.chunks_exact(plane).zip(patch.chunks_exact_mut(channel)) {
                 fill(geometry, area, plane, patch);
             }
-            let Some(offsets) = scratch.offsets.get_mut(..channels * taps / self.taps.each()) else { return };
-            if known != channels {
-                self.offsets(channel, pitch, offsets);
-                known = channels;
-            }
+            let offsets = offsets.first(channels * each);
             let from = i * block * taps;
             for first in (0..outs).step_by(OUTS) {
                 let some = OUTS.min(outs - first);
                 let Some(rows) = weights.get(first * columns + from..) else { return };
-                let Some(panel) = scratch.panel.get_mut(..channels * taps * some) else { return };
-                let Some(sums) = scratch.sums.get_mut(first * PIXELS..) else { return };
+                let Some(panel) = panel.get_mut(..channels * taps * some) else { return };
+                let Some(sums) = sums.get_mut(first * PIXELS..) else { return };
                 if !micro::widen_panel(rows, columns, some, channels * taps, panel) {
                     return;
                 }
                 let start = if i > 0 { Start::Resume } else { Start::Bias(bias.get(first..).unwrap_or_default()) };
-                micro::accumulate(self.taps, some, (scratch.patch, offsets), panel, sums, sweep, start);
+                micro::accumulate(self.taps, some, (patch, offsets), panel, sums, sweep, start);
             }
         }
     }
@@ -273,10 +266,4 @@ impl Conv {
             }
         }
     }
-}
-
-/// Where each rank's four values begin in a group, in bytes.
-fn steps(offsets: &mut [u32], from: usize) {
-    let bytes = PIXELS * size_of::<f32>();
-    offsets.iter_mut().enumerate().for_each(|(k, offset)| *offset = ((from + k) * bytes) as u32);
 }

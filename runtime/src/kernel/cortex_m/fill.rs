@@ -8,47 +8,46 @@ use super::tile::Geometry;
 pub(super) fn fill(geometry: &Geometry, area: &Area, plane: &[u16], patch: &mut [f32]) {
     let (height, width) = (geometry.input.height as usize, geometry.input.width as usize);
     let ([sy, sx], [top, left]) = (geometry.stride, geometry.before);
-    let (step, phases, pitch) = (geometry.row_step(), geometry.phases(), geometry.pitch(area.columns));
+    let (phases, pitch) = (geometry.phases(), geometry.pitch(area.columns));
     // Elements of a row in the image's order: from which one on, and up to which, they lie in the image.
     let column = area.x * sx;
     let length = pitch * sx;
     let begin = left.saturating_sub(column).min(length);
     let end = (width + left).saturating_sub(column).clamp(begin, length);
     let skipped = (column + begin).saturating_sub(left);
+    let (step, row) = (geometry.row_step(), pitch * phases);
+    if sx == 1 && step == sy && begin < end {
+        // One phase, and every row between the first and the last.
+        let rows = geometry.patch_rows(area.rows);
+        let first = area.y * sy;
+        let above = top.saturating_sub(first).min(rows);
+        let inside = (height + top).saturating_sub(first).clamp(above, rows) - above;
+        let from = plane.get((first + above - top.min(first + above)) * width + skipped..).unwrap_or_default();
+        let Some((zeros, rest)) = patch.split_at_mut_checked(above * row) else { return };
+        let Some((image, below)) = rest.split_at_mut_checked(inside * row) else { return };
+        zeros.fill(0.0);
+        micro::widen_rows(from, width, inside, image, [begin, end - begin, pitch - end]);
+        below.fill(0.0);
+        return;
+    }
     let mut y = area.y * sy;
     let mut in_step = 0;
-    for line in patch.chunks_exact_mut(pitch * phases) {
-        let row = y.checked_sub(top).filter(|y| *y < height).map(|y| y * width + skipped);
+    for line in patch.chunks_exact_mut(row) {
+        let source = y.checked_sub(top).filter(|y| *y < height).map(|y| y * width + skipped);
         // The rows between those that a kernel shorter than its stride meets are not in the patch.
         in_step += 1;
         y += 1;
         if in_step == step && step < sy {
             (in_step, y) = (0, y + sy - step);
         }
-        let Some(source) = row.and_then(|row| plane.get(row..)?.get(..end - begin)) else {
+        let Some(source) = source.and_then(|from| plane.get(from..)?.get(..end - begin)) else {
             line.fill(0.0);
             continue;
         };
         match (sx, phases) {
-            (1, _) => {
-                let Some((before, rest)) = line.split_at_mut_checked(begin) else { return };
-                let Some((inside, behind)) = rest.split_at_mut_checked(end - begin) else { return };
-                clear(before);
-                micro::widen(source, inside);
-                clear(behind);
-            }
             (2, 2) => split(line, begin, end, source),
             _ => phased(line, [pitch, sx], begin, source),
         }
-    }
-}
-
-/// Clears the padding of a row: most often one element, for which memset would take longer.
-fn clear(values: &mut [f32]) {
-    match values {
-        [] => {}
-        [one] => *one = 0.0,
-        more => more.fill(0.0),
     }
 }
 

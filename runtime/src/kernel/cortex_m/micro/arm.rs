@@ -1,16 +1,16 @@
 //! The inner loops in assembler.
 //!
-//! Naked functions, because their loops keep 30 of the 32 s-registers in use, which operands of `asm!` cannot say for
+//! Naked functions, because their loops keep all 32 s-registers in use, which operands of `asm!` cannot say for
 //! targets with single precision. An FPU of type FPv4 (Cortex-M4F) takes three cycles for a fused or chained
 //! multiply-add and one each for VMUL and VADD, if no result is used by the instruction right behind it; FPv5
 //! (Cortex-M7, M33, M55) fuses.
 //!
-//! Registers of all [`Accumulate`] loops: s0–s15 sums, four pixels for each output channel; s16–s21 pixels; s22–s25
-//! weights; s26–s29 products.
+//! Registers of all [`Accumulate`] loops: s0–s15 sums, four pixels for each output channel; s16–s21 pixels; s22–s29
+//! weights; s30 and s31 products.
 
 use core::arch::{asm, naked_asm};
 
-use super::{Accumulate, Finish, Taps};
+use super::{Accumulate, Finish, Taps, WidenRows};
 use crate::model::Activation;
 
 /// Four sums plus weight · pixels.
@@ -18,14 +18,14 @@ use crate::model::Activation;
 macro_rules! mac {
     ($w:literal; $p0:literal $p1:literal $p2:literal $p3:literal; $a0:literal $a1:literal $a2:literal $a3:literal) => {
         concat!(
-            "vmul.f32 s26, s", $p0, ", s", $w, "\n",
-            "vmul.f32 s27, s", $p1, ", s", $w, "\n",
-            "vmul.f32 s28, s", $p2, ", s", $w, "\n",
-            "vmul.f32 s29, s", $p3, ", s", $w, "\n",
-            "vadd.f32 s", $a0, ", s", $a0, ", s26\n",
-            "vadd.f32 s", $a1, ", s", $a1, ", s27\n",
-            "vadd.f32 s", $a2, ", s", $a2, ", s28\n",
-            "vadd.f32 s", $a3, ", s", $a3, ", s29\n",
+            "vmul.f32 s30, s", $p0, ", s", $w, "\n",
+            "vmul.f32 s31, s", $p1, ", s", $w, "\n",
+            "vadd.f32 s", $a0, ", s", $a0, ", s30\n",
+            "vmul.f32 s30, s", $p2, ", s", $w, "\n",
+            "vadd.f32 s", $a1, ", s", $a1, ", s31\n",
+            "vmul.f32 s31, s", $p3, ", s", $w, "\n",
+            "vadd.f32 s", $a2, ", s", $a2, ", s30\n",
+            "vadd.f32 s", $a3, ", s", $a3, ", s31\n",
         )
     };
 }
@@ -43,48 +43,115 @@ macro_rules! mac {
     };
 }
 
-/// One tap: its weights, and four pixels for each of 1 to 4 output channels.
+/// One tap: four pixels for each of 1 to 4 output channels, with weights that lie in the given registers.
 macro_rules! tap {
-    (1; $($p:literal)*) => {
-        concat!("vldmia r4!, {{s22}}\n", mac!(22; $($p)*; 0 1 2 3))
+    ($($p:literal)*; $w0:literal) => {
+        mac!($w0; $($p)*; 0 1 2 3)
     };
-    (2; $($p:literal)*) => {
-        concat!("vldmia r4!, {{s22-s23}}\n", mac!(22; $($p)*; 0 1 2 3), mac!(23; $($p)*; 4 5 6 7))
+    ($($p:literal)*; $w0:literal $w1:literal) => {
+        concat!(mac!($w0; $($p)*; 0 1 2 3), mac!($w1; $($p)*; 4 5 6 7))
     };
-    (3; $($p:literal)*) => {
+    ($($p:literal)*; $w0:literal $w1:literal $w2:literal) => {
+        concat!(mac!($w0; $($p)*; 0 1 2 3), mac!($w1; $($p)*; 4 5 6 7), mac!($w2; $($p)*; 8 9 10 11))
+    };
+    ($($p:literal)*; $w0:literal $w1:literal $w2:literal $w3:literal) => {
         concat!(
-            "vldmia r4!, {{s22-s24}}\n",
-            mac!(22; $($p)*; 0 1 2 3), mac!(23; $($p)*; 4 5 6 7), mac!(24; $($p)*; 8 9 10 11),
-        )
-    };
-    (4; $($p:literal)*) => {
-        concat!(
-            "vldmia r4!, {{s22-s25}}\n",
-            mac!(22; $($p)*; 0 1 2 3), mac!(23; $($p)*; 4 5 6 7),
-            mac!(24; $($p)*; 8 9 10 11), mac!(25; $($p)*; 12 13 14 15),
+            mac!($w0; $($p)*; 0 1 2 3), mac!($w1; $($p)*; 4 5 6 7),
+            mac!($w2; $($p)*; 8 9 10 11), mac!($w3; $($p)*; 12 13 14 15),
         )
     };
 }
 
-/// The taps of one offset, whose pixels begin at r5.
+/// Three taps: `$first`, `$second` and `$third` load the pixels of one where they are not there yet.
+macro_rules! three {
+    (1; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
+        concat!(
+            "vldmia r4!, {{s22-s24}}\n",
+            $($first,)? tap!($($p)*; 22), $($second,)? tap!($($q)*; 23), $($third,)? tap!($($r)*; 24),
+        )
+    };
+    (2; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
+        concat!(
+            "vldmia r4!, {{s22-s27}}\n",
+            $($first,)? tap!($($p)*; 22 23), $($second,)? tap!($($q)*; 24 25), $($third,)? tap!($($r)*; 26 27),
+        )
+    };
+    // Nine registers are free for weights besides the products' two and six pixels.
+    (3; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
+        concat!(
+            "vldmia r4!, {{s22-s27}}\n",
+            $($first,)? tap!($($p)*; 22 23 24), $($second,)? tap!($($q)*; 25 26 27),
+            "vldmia r4!, {{s22-s24}}\n",
+            $($third,)? tap!($($r)*; 22 23 24),
+        )
+    };
+    (4; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
+        concat!(
+            "vldmia r4!, {{s22-s29}}\n",
+            $($first,)? tap!($($p)*; 22 23 24 25), $($second,)? tap!($($q)*; 26 27 28 29),
+            "vldmia r4!, {{s22-s25}}\n",
+            $($third,)? tap!($($r)*; 22 23 24 25),
+        )
+    };
+}
+
+/// The taps of one offset, whose pixels begin at r5 (or follow r5, and end where the weights do).
 macro_rules! taps {
-    (Single $n:tt) => {
-        concat!("vldmia r5, {{s16-s19}}\n", tap!($n; 16 17 18 19))
+    (Single 1) => {
+        concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22}}\n", tap!(16 17 18 19; 22))
+    };
+    (Single 2) => {
+        concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22-s23}}\n", tap!(16 17 18 19; 22 23))
+    };
+    (Single 3) => {
+        concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22-s24}}\n", tap!(16 17 18 19; 22 23 24))
+    };
+    (Single 4) => {
+        concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22-s25}}\n", tap!(16 17 18 19; 22 23 24 25))
+    };
+    (Ranks 1) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22}}\n", tap!(16 17 18 19; 22))
+    };
+    (Ranks 2) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s23}}\n", tap!(16 17 18 19; 22 23))
+    };
+    (Ranks 3) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s24}}\n", tap!(16 17 18 19; 22 23 24))
+    };
+    (Ranks 4) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s25}}\n", tap!(16 17 18 19; 22 23 24 25))
     };
     (Row $n:tt) => {
-        concat!(
-            "vldmia r5, {{s16-s21}}\n",
-            tap!($n; 16 17 18 19), tap!($n; 17 18 19 20), tap!($n; 18 19 20 21),
-        )
+        concat!("vldmia r5, {{s16-s21}}\n", three!($n; [; 16 17 18 19] [; 17 18 19 20] [; 18 19 20 21]))
     };
+    // The second phase's pixels take the place of the first's, of which the last four are loaded again.
     (Stride2 $n:tt) => {
-        concat!(
-            "vldmia r5, {{s16-s19}}\n", tap!($n; 16 17 18 19),
-            "add r11, r5, lr\n",
-            "adds r5, #4\n",
-            "vldmia r11, {{s16-s19}}\n", tap!($n; 16 17 18 19),
-            "vldmia r5, {{s16-s19}}\n", tap!($n; 16 17 18 19),
-        )
+        three!($n;
+            ["vldmia r5, {{s16-s19}}\nadd r11, r5, lr\n"; 16 17 18 19]
+            ["vldmia r11, {{s16-s19}}\nadds r5, #4\n"; 16 17 18 19]
+            ["vldmia r5, {{s16-s19}}\n"; 16 17 18 19])
+    };
+}
+
+/// From offset to offset.
+macro_rules! walk {
+    (Ranks Begin) => {
+        "mov r5, r1"
+    };
+    (Ranks Next) => {
+        ""
+    };
+    (Ranks End) => {
+        "cmp r4, r3"
+    };
+    ($taps:ident Begin) => {
+        ""
+    };
+    ($taps:ident Next) => {
+        "ldr r5, [r2], #4\nadd r5, r5, r1"
+    };
+    ($taps:ident End) => {
+        "cmp r2, r3"
     };
 }
 
@@ -97,7 +164,7 @@ macro_rules! accumulate {
             naked_asm!(
                 ".fpu fpv4-sp-d16",
                 "push {{r4-r11, lr}}",
-                "vpush {{s16-s29}}",
+                "vpush {{s16-s31}}",
                 "ldr r3, [r0, #20]",
                 "ldr r6, [r0, #28]",
                 "ldr r7, [r0, #32]",
@@ -113,11 +180,11 @@ macro_rules! accumulate {
                 "add r8, r8, r9",
                 "ldr r2, [r0, #16]",
                 "ldr r4, [r0, #24]",
+                walk!($taps Begin),
                 "4:",
-                "ldr r5, [r2], #4",
-                "add r5, r5, r1",
+                walk!($taps Next),
                 taps!($taps $n),
-                "cmp r2, r3",
+                walk!($taps End),
                 "bne 4b",
                 concat!("vstmia r6, {{s0-s", $last, "}}"),
                 "add r6, r6, r7",
@@ -132,7 +199,7 @@ macro_rules! accumulate {
                 "subs r10, r10, #1",
                 "str r10, [r0, #8]",
                 "bne 2b",
-                "vpop {{s16-s29}}",
+                "vpop {{s16-s31}}",
                 "pop {{r4-r11, pc}}",
             )
         }
@@ -144,6 +211,10 @@ accumulate! {
     single_2: Single 2 7;
     single_3: Single 3 11;
     single_4: Single 4 15;
+    ranks_1: Ranks 1 3;
+    ranks_2: Ranks 2 7;
+    ranks_3: Ranks 3 11;
+    ranks_4: Ranks 4 15;
     row_1: Row 1 3;
     row_2: Row 2 7;
     row_3: Row 3 11;
@@ -162,6 +233,10 @@ pub(super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumul
         (Taps::Single, 2) => single_2,
         (Taps::Single, 3) => single_3,
         (Taps::Single, _) => single_4,
+        (Taps::Ranks, 1) => ranks_1,
+        (Taps::Ranks, 2) => ranks_2,
+        (Taps::Ranks, 3) => ranks_3,
+        (Taps::Ranks, _) => ranks_4,
         (Taps::Row, 1) => row_1,
         (Taps::Row, 2) => row_2,
         (Taps::Row, 3) => row_3,
@@ -319,61 +394,97 @@ pub(super) unsafe fn finish(activation: Activation, arguments: &Finish) {
     unsafe { inner(arguments) }
 }
 
+/// Widens r2 values from r0 to r1, which both go behind them; uses r3 and r12.
+macro_rules! widen {
+    () => {
+        concat!(
+            "subs r2, #8\n",
+            "blo 14f\n",
+            // VLDM needs words.
+            "tst r0, #2\n",
+            "bne 13f\n",
+            "12:\n",
+            "vldmia r0!, {{s8-s11}}\n",
+            widen!(Eight),
+            "bhs 12b\n",
+            "b 14f\n",
+            "13:\n",
+            "ldr r3, [r0], #4\n",
+            "ldr r12, [r0], #4\n",
+            "vmov s8, s9, r3, r12\n",
+            "ldr r3, [r0], #4\n",
+            "ldr r12, [r0], #4\n",
+            "vmov s10, s11, r3, r12\n",
+            widen!(Eight),
+            "bhs 13b\n",
+            "14:\n",
+            "adds r2, #8\n",
+            "beq 16f\n",
+            "15:\n",
+            "ldrh r3, [r0], #2\n",
+            "vmov s8, r3\n",
+            "vcvtb.f32.f16 s0, s8\n",
+            "vstmia r1!, {{s0}}\n",
+            "subs r2, #1\n",
+            "bne 15b\n",
+            "16:\n",
+        )
+    };
+    (Eight) => {
+        concat!(
+            "vcvtb.f32.f16 s0, s8\n",
+            "vcvtt.f32.f16 s1, s8\n",
+            "vcvtb.f32.f16 s2, s9\n",
+            "vcvtt.f32.f16 s3, s9\n",
+            "vcvtb.f32.f16 s4, s10\n",
+            "vcvtt.f32.f16 s5, s10\n",
+            "vcvtb.f32.f16 s6, s11\n",
+            "vcvtt.f32.f16 s7, s11\n",
+            "vstmia r1!, {{s0-s7}}\n",
+            "subs r2, #8\n",
+        )
+    };
+}
+
 /// # Safety
 /// `count` elements in both.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn widen(from: *const u16, to: *mut f32, count: usize) {
+    naked_asm!(".fpu fpv4-sp-d16", widen!(), "bx lr")
+}
+
+/// # Safety
+/// As in [`super::widen_rows`].
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn widen_rows(arguments: *const WidenRows) {
     naked_asm!(
         ".fpu fpv4-sp-d16",
-        "subs r2, #8",
-        "blo 4f",
-        // VLDM needs words.
-        "tst r0, #2",
-        "bne 3f",
+        "push {{r4-r9, lr}}",
+        "ldm r0, {{r1, r4-r9}}",
+        "movs r0, #0",
+        "vmov s12, r0",
         "2:",
-        "vldmia r0!, {{s8-s11}}",
-        "vcvtb.f32.f16 s0, s8",
-        "vcvtt.f32.f16 s1, s8",
-        "vcvtb.f32.f16 s2, s9",
-        "vcvtt.f32.f16 s3, s9",
-        "vcvtb.f32.f16 s4, s10",
-        "vcvtt.f32.f16 s5, s10",
-        "vcvtb.f32.f16 s6, s11",
-        "vcvtt.f32.f16 s7, s11",
-        "vstmia r1!, {{s0-s7}}",
-        "subs r2, #8",
-        "bhs 2b",
-        "b 4f",
+        "movs r2, r7",
+        "beq 4f",
         "3:",
-        "ldr r3, [r0], #4",
-        "ldr r12, [r0], #4",
-        "vmov s8, s9, r3, r12",
-        "ldr r3, [r0], #4",
-        "ldr r12, [r0], #4",
-        "vmov s10, s11, r3, r12",
-        "vcvtb.f32.f16 s0, s8",
-        "vcvtt.f32.f16 s1, s8",
-        "vcvtb.f32.f16 s2, s9",
-        "vcvtt.f32.f16 s3, s9",
-        "vcvtb.f32.f16 s4, s10",
-        "vcvtt.f32.f16 s5, s10",
-        "vcvtb.f32.f16 s6, s11",
-        "vcvtt.f32.f16 s7, s11",
-        "vstmia r1!, {{s0-s7}}",
-        "subs r2, #8",
-        "bhs 3b",
+        "vstmia r1!, {{s12}}",
+        "subs r2, #1",
+        "bne 3b",
         "4:",
-        "adds r2, #8",
+        "mov r0, r4",
+        "mov r2, r8",
+        widen!(),
+        "movs r2, r9",
         "beq 6f",
         "5:",
-        "ldrh r3, [r0], #2",
-        "vmov s8, r3",
-        "vcvtb.f32.f16 s0, s8",
-        "vstmia r1!, {{s0}}",
+        "vstmia r1!, {{s12}}",
         "subs r2, #1",
         "bne 5b",
         "6:",
-        "bx lr",
+        "add r4, r4, r5",
+        "subs r6, #1",
+        "bne 2b",
+        "pop {{r4-r9, pc}}",
     )
 }
 

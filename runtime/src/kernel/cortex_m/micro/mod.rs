@@ -18,6 +18,8 @@ pub(super) use inner::{overflow, widen_one};
 pub(super) enum Taps {
     /// Each tap loads its pixels: one offset a tap.
     Single,
+    /// The same where the four pixels of each tap follow one another: no offsets.
+    Ranks,
     /// Three taps of a row one pixel apart: one offset a row.
     Row,
     /// Three taps of a row two pixels apart, in two phases: one offset a row.
@@ -27,7 +29,7 @@ pub(super) enum Taps {
 impl Taps {
     /// Taps of one offset.
     pub fn each(self) -> usize {
-        if self == Taps::Single { 1 } else { 3 }
+        if matches!(self, Taps::Row | Taps::Stride2) { 3 } else { 1 }
     }
 }
 
@@ -47,6 +49,35 @@ pub(super) struct Sweep {
     pub phase: usize,
 }
 
+/// Where the pixels of each tap (or row of three) begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offsets<'a> {
+    bytes: &'a [u32],
+    /// Taps, or rows of three.
+    count: usize,
+    /// The largest offset in bytes.
+    farthest: usize,
+}
+
+impl<'a> Offsets<'a> {
+    /// Of offsets in bytes.
+    pub fn new(bytes: &'a [u32]) -> Self {
+        let farthest = bytes.iter().max().map_or(0, |bytes| *bytes as usize);
+        Self { bytes, count: bytes.len(), farthest }
+    }
+
+    /// The first ones, at most `count`.
+    pub fn first(self, count: usize) -> Self {
+        let bytes = self.bytes.get(..count).unwrap_or(self.bytes);
+        Self { bytes, count: bytes.len(), ..self }
+    }
+
+    /// Of `count` ranks, for [`Taps::Ranks`].
+    pub fn ranks(count: usize) -> Self {
+        Self { bytes: &[], count, farthest: count.saturating_sub(1) * PIXELS * size_of::<f32>() }
+    }
+}
+
 /// What sums start from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Start<'a> {
@@ -64,7 +95,8 @@ struct Accumulate {
     rows: usize,
     groups: usize,
     offsets: *const u32,
-    offsets_end: *const u32,
+    /// Behind the offsets; behind the weights of [`Taps::Ranks`].
+    end: *const u32,
     weights: *const f32,
     sums: *mut f32,
     sums_group: usize,
@@ -75,12 +107,12 @@ struct Accumulate {
 }
 
 /// For each group of pixels and each of `outs` channels (1 to 4): adds to its four sums, for every offset and each of
-/// its taps, weight · pixels. `offsets` are bytes in `x`; `weights` holds for each tap one weight a
+/// its taps, weight · pixels. `weights` holds for each tap one weight a
 /// channel. Does nothing where a length does not fit.
 pub(super) fn accumulate(
     taps: Taps,
     outs: usize,
-    (x, offsets): (&[f32], &[u32]),
+    (x, offsets): (&[f32], Offsets<'_>),
     weights: &[f32],
     sums: &mut [f32],
     sweep: Sweep,
@@ -88,18 +120,19 @@ pub(super) fn accumulate(
 ) {
     const F32: usize = size_of::<f32>();
     let Sweep { rows, groups, x_group, x_row, sums_group, phase } = sweep;
-    let (Some(farthest), true) = (offsets.iter().max(), rows > 0 && groups > 0 && (1..=OUTS).contains(&outs)) else {
+    let count = offsets.count;
+    if rows == 0 || groups == 0 || count == 0 || (taps == Taps::Ranks) != offsets.bytes.is_empty() || !(1..=OUTS).contains(&outs) {
         return;
-    };
+    }
     // The farthest pixels and sums that are met.
     let span = match taps {
-        Taps::Single => PIXELS,
+        Taps::Single | Taps::Ranks => PIXELS,
         Taps::Row => PIXELS + 2,
         Taps::Stride2 => PIXELS + phase.max(1),
     };
-    let reach = *farthest as usize / F32 + (rows - 1) * x_row + (groups - 1) * x_group + span;
+    let reach = offsets.farthest / F32 + (rows - 1) * x_row + (groups - 1) * x_group + span;
     let kept = (rows * groups - 1) * sums_group + outs * PIXELS;
-    let fits = reach <= x.len() && kept <= sums.len() && weights.len() == offsets.len() * taps.each() * outs;
+    let fits = reach <= x.len() && kept <= sums.len() && weights.len() == count * taps.each() * outs;
     if !fits {
         return;
     }
@@ -107,14 +140,14 @@ pub(super) fn accumulate(
     if let Start::Bias(bias) = start {
         initial.chunks_exact_mut(PIXELS).zip(bias).for_each(|(to, bias)| to.fill(*bias));
     }
-    let offsets = offsets.as_ptr_range();
+    let ends = [offsets.bytes.as_ptr_range().end, weights.as_ptr_range().end.cast()];
     let mut arguments = Accumulate {
         x: x.as_ptr(),
         x_row: x_row * F32,
         rows,
         groups,
-        offsets: offsets.start,
-        offsets_end: offsets.end,
+        offsets: offsets.bytes.as_ptr(),
+        end: if taps == Taps::Ranks { ends[1] } else { ends[0] },
         weights: weights.as_ptr(),
         sums: sums.as_mut_ptr(),
         sums_group: sums_group * F32,
@@ -199,11 +232,29 @@ pub(super) fn finish(sums: &[f32], output: &mut [u16], residual: Residual<'_>, s
     unsafe { inner::finish(activation, &arguments) }
 }
 
-/// f16 bits → f32, as many as both slices have.
-pub(super) fn widen(from: &[u16], to: &mut [f32]) {
-    let count = from.len().min(to.len());
-    // SAFETY: both have `count` elements.
-    unsafe { inner::widen(from.as_ptr(), to.as_mut_ptr(), count) }
+/// What [`widen_rows`]'s loops read. The assembler knows the order of the fields.
+#[repr(C)]
+struct WidenRows {
+    to: *mut f32,
+    from: *const u16,
+    /// Bytes from a row to the next.
+    pitch: usize,
+    rows: usize,
+    before: usize,
+    inside: usize,
+    behind: usize,
+}
+
+/// f16 bits → f32, row by row: `rows` rows of `inside` values that begin `pitch` apart, between zeros `before` and
+/// `behind`. Does nothing where a length does not fit.
+pub(super) fn widen_rows(from: &[u16], pitch: usize, rows: usize, to: &mut [f32], shape: [usize; 3]) {
+    let [before, inside, behind] = shape;
+    if rows == 0 || (rows - 1) * pitch + inside > from.len() || rows * (before + inside + behind) > to.len() {
+        return;
+    }
+    let (to, from, pitch) = (to.as_mut_ptr(), from.as_ptr(), pitch * size_of::<u16>());
+    // SAFETY: the values are there, checked above.
+    unsafe { inner::widen_rows(&WidenRows { to, from, pitch, rows, before, inside, behind }) }
 }
 
 /// f16 bits → f32, even elements here and odd ones there; of an odd number the last one stays.

@@ -2,7 +2,7 @@
 
 use super::super::super::f16;
 use super::super::PIXELS;
-use super::{Accumulate, Finish, Taps};
+use super::{Accumulate, Finish, Taps, WidenRows};
 use crate::model::Activation;
 
 /// True where a value exceeded the range since the last call: not known here, so always.
@@ -18,9 +18,12 @@ pub(in super::super) fn widen_one(half: u16) -> f32 {
 /// As in [`super::accumulate`].
 pub(super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumulate) {
     let Accumulate { mut x, mut sums, mut start, .. } = *arguments;
-    let count = (arguments.offsets_end as usize - arguments.offsets as usize) / size_of::<u32>();
+    let count = match taps {
+        Taps::Ranks => (arguments.end as usize - arguments.weights as usize) / (outs * size_of::<f32>()),
+        _ => (arguments.end as usize - arguments.offsets as usize) / size_of::<u32>(),
+    };
     let shifts: &[usize] = match taps {
-        Taps::Single => &[0],
+        Taps::Single | Taps::Ranks => &[0],
         Taps::Row => &[0, 4, 8],
         Taps::Stride2 => &[0, arguments.phase, 4],
     };
@@ -33,7 +36,11 @@ pub(super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumul
                 (0..outs * PIXELS).for_each(|i| block[i] = *start.add(i));
                 let mut weights = arguments.weights;
                 for tap in 0..count {
-                    let pixels = pixels.byte_add(*arguments.offsets.add(tap) as usize);
+                    let offset = match taps {
+                        Taps::Ranks => tap * PIXELS * size_of::<f32>(),
+                        _ => *arguments.offsets.add(tap) as usize,
+                    };
+                    let pixels = pixels.byte_add(offset);
                     for shift in shifts {
                         for (out, block) in block.chunks_exact_mut(PIXELS).take(outs).enumerate() {
                             let weight = *weights.add(out);
@@ -103,5 +110,20 @@ pub(super) unsafe fn widen_panel(from: *const u16, pitch: usize, rows: usize, co
     for i in 0..count * rows {
         // SAFETY: the caller's lengths.
         unsafe { *to.add(i) = f16::widen(*from.add((i % rows) * pitch + i / rows)) };
+    }
+}
+
+/// # Safety
+/// As in [`super::widen_rows`].
+pub(super) unsafe fn widen_rows(arguments: &WidenRows) {
+    let WidenRows { mut to, mut from, pitch, rows, before, inside, behind } = *arguments;
+    for _ in 0..rows {
+        // SAFETY: the caller's lengths.
+        unsafe {
+            (0..before + inside + behind).for_each(|i| *to.add(i) = 0.0);
+            widen(from, to.add(before), inside);
+        }
+        from = from.wrapping_byte_add(pitch);
+        to = to.wrapping_add(before + inside + behind);
     }
 }
