@@ -185,8 +185,10 @@ trait Primitives<const L: usize> {
     /// f16 bits → f32, element by element; the slices have one length.
     fn widen(from: &[u16], to: &mut [f32]);
     /// f16 bits → f32.
+    #[cfg_attr(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"), allow(dead_code))]
     fn widen_one(from: u16) -> f32;
     /// f16 bits → f32, into every `stride`-th element of `to`.
+    #[cfg_attr(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"), allow(dead_code))]
     #[inline(always)]
     fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
         let to = to.iter_mut().step_by(stride.max(1));

@@ -8,6 +8,9 @@
 //! The scratch of a layer depends on its shape and not on whether it is stored dense or as a pair (up to the rank at
 //! which a pair stops paying), so that a low-rank model never needs a larger arena than its dense twin.
 
+// A Cortex-M cuts convolutions up in its own way.
+#![cfg_attr(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"), allow(dead_code))]
+
 use super::{Isa, cortex_m};
 use crate::model::{Op, Shape, Weights, Window};
 

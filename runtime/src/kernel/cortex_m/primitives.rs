@@ -27,39 +27,6 @@ impl Primitives<LANES> for CortexM {
         widen_one(from)
     }
 
-    #[inline(always)]
-    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
-        let count = from.len().min(to.len().div_ceil(stride.max(1)));
-        let (chunks, rest) = from.get(..count).unwrap_or_default().as_chunks::<CHUNK>();
-        for (i, from) in chunks.iter().enumerate() {
-            // SAFETY: the last element written is stride·(4·i + 3) ≤ stride·(count − 1), which `to` has.
-            unsafe {
-                asm!(
-                    "ldr {a}, [{from}]",
-                    "ldr {b}, [{from}, #4]",
-                    "vmov s0, s1, {a}, {b}",
-                    "vcvtb.f32.f16 s2, s0",
-                    "vcvtt.f32.f16 s3, s0",
-                    "vcvtb.f32.f16 s4, s1",
-                    "vcvtt.f32.f16 s5, s1",
-                    "vstr s2, [{to}]",
-                    "add {to}, {to}, {step}",
-                    "vstr s3, [{to}]",
-                    "add {to}, {to}, {step}",
-                    "vstr s4, [{to}]",
-                    "add {to}, {to}, {step}",
-                    "vstr s5, [{to}]",
-                    from = in(reg) from.as_ptr(), to = inout(reg) to.as_mut_ptr().add(i * CHUNK * stride) => _,
-                    step = in(reg) stride * size_of::<f32>(), a = out(reg) _, b = out(reg) _,
-                    out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
-                    options(nostack, preserves_flags)
-                );
-            }
-        }
-        let to = to.get_mut(chunks.len() * CHUNK * stride..).unwrap_or_default();
-        rest.iter().zip(to.iter_mut().step_by(stride.max(1))).for_each(|(from, to)| *to = widen_one(*from));
-    }
-
     fn narrow(from: &[f32], to: &mut [u16]) {
         narrow(from, to);
     }

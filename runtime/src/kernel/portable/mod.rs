@@ -2,6 +2,7 @@
 //!
 //! Everything here is `#[cfg_attr(target_arch = "x86_64", inline(always))]`, so that it takes on the instruction set of the function it is called from.
 
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod conv;
 mod elementwise;
 mod linear;
@@ -10,7 +11,8 @@ mod pool;
 use super::{Buffers, Isa, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
 use crate::model::Activation;
 
-/// Executes one layer; `N` and `L` are those of the instruction set's geometry.
+/// Executes one layer; `N` and `L` are those of the instruction set's geometry. A Cortex-M has convolutions of its own.
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 #[cfg_attr(target_arch = "x86_64", inline(always))]
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
