@@ -6,7 +6,7 @@
 use super::super::portable::{Epilogue, finish};
 use super::super::tile::Form;
 use super::super::{Buffers, LayerWeights, Output, Second};
-use super::fill::fill;
+use super::fill::Filler;
 use super::micro::{self, Offsets, Residual, Rows, Start, Sweep, Taps};
 use super::tile::{Geometry, Tile};
 use super::{Native, OUTS, PIXELS};
@@ -92,8 +92,8 @@ impl Conv {
     /// Splits the caller's scratch; `None` where it is too small, which a plan rules out.
     fn scratch<'s>(&self, scratch: &'s mut [f32]) -> Option<Scratch<'s>> {
         let taps = self.tile.panel_taps(&self.geometry);
-        let (sums, rest) = scratch.split_at_mut_checked(self.tile.sums(self.form))?;
-        let (patch, rest) = rest.split_at_mut_checked(self.tile.patch(&self.geometry))?;
+        let (sums, rest) = scratch.split_at_mut_checked(self.tile.sums())?;
+        let (patch, rest) = rest.split_at_mut_checked(self.tile.patch(&self.geometry, self.form))?;
         let (panel, rest) = rest.split_at_mut_checked(taps * OUTS)?;
         let offsets = bytemuck::try_cast_slice_mut(rest.get_mut(..taps)?).ok()?;
         // The last group may read this far beyond the patch: whatever it finds is not stored.
@@ -126,7 +126,8 @@ impl Conv {
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
         self.accumulate(area, thin, rank, &[], buffers.input, &mut scratch);
         let groups = area.rows * area.groups;
-        let Some((middle, sums)) = scratch.sums.split_at_mut_checked(groups * PIXELS * rank) else { return };
+        // The expanded sums take the place of the patch, which has done its part.
+        let (middle, sums) = (&*scratch.sums, &mut *scratch.patch);
         let block = self.tile.ranks.max(1);
         for first in (0..n).step_by(OUTS) {
             let outs = OUTS.min(n - first);
@@ -190,10 +191,11 @@ impl Conv {
         let Some(offsets) = offsets.get_mut(..block.min(input.len() / plane) * each) else { return };
         self.offsets(channel, pitch, offsets);
         let offsets = Offsets::new(offsets);
+        let filler = Filler::new(geometry, area);
         for (i, planes) in input.chunks(block * plane).enumerate() {
             let channels = planes.len() / plane;
             for (plane, patch) in planes.chunks_exact(plane).zip(patch.chunks_exact_mut(channel)) {
-                fill(geometry, area, plane, patch);
+                filler.fill(plane, patch);
             }
             let offsets = offsets.first(channels * each);
             let from = i * block * taps;

@@ -4,83 +4,100 @@ use super::conv::Area;
 use super::micro;
 use super::tile::Geometry;
 
-/// Widens the part of one input plane under a tile into its patch, with zeros for the padding.
-pub(super) fn fill(geometry: &Geometry, area: &Area, plane: &[u16], patch: &mut [f32]) {
-    let (height, width) = (geometry.input.height as usize, geometry.input.width as usize);
-    let ([sy, sx], [top, left]) = (geometry.stride, geometry.before);
-    let (phases, pitch) = (geometry.phases(), geometry.pitch(area.columns));
-    // Elements of a row in the image's order: from which one on, and up to which, they lie in the image.
-    let column = area.x * sx;
-    let length = pitch * sx;
-    let begin = left.saturating_sub(column).min(length);
-    let end = (width + left).saturating_sub(column).clamp(begin, length);
-    let skipped = (column + begin).saturating_sub(left);
-    let (step, row) = (geometry.row_step(), pitch * phases);
-    if sx == 1 && step == sy && begin < end {
-        // One phase, and every row between the first and the last.
+/// How the part of a plane under a tile becomes its patch; the same for every channel.
+pub(super) struct Filler {
+    geometry: Geometry,
+    /// Elements of one phase of a row, and phases.
+    pitch: usize,
+    phases: usize,
+    /// Elements of a row, in the image's order, from which on and up to which they lie in the image.
+    begin: usize,
+    end: usize,
+    /// Column of the image at `begin`.
+    column: usize,
+    /// Patch rows above the image, and inside.
+    above: usize,
+    inside: usize,
+    /// Rows of the image from one patch row to the next.
+    step: usize,
+    /// First of the rows inside.
+    first: usize,
+    /// Row of the padded image at the first patch row.
+    top: usize,
+}
+
+impl Filler {
+    pub fn new(geometry: &Geometry, area: &Area) -> Self {
+        let (height, width) = (geometry.input.height as usize, geometry.input.width as usize);
+        let ([sy, sx], [top, left]) = (geometry.stride, geometry.before);
+        let (phases, pitch) = (geometry.phases(), geometry.pitch(area.columns));
+        let (column, row) = (area.x * sx, area.y * sy);
+        let length = pitch * sx;
+        let begin = left.saturating_sub(column).min(length);
+        let end = (width + left).saturating_sub(column).clamp(begin, length);
         let rows = geometry.patch_rows(area.rows);
-        let first = area.y * sy;
-        let above = top.saturating_sub(first).min(rows);
-        let inside = (height + top).saturating_sub(first).clamp(above, rows) - above;
-        let from = plane.get((first + above - top.min(first + above)) * width + skipped..).unwrap_or_default();
-        let Some((zeros, rest)) = patch.split_at_mut_checked(above * row) else { return };
-        let Some((image, below)) = rest.split_at_mut_checked(inside * row) else { return };
-        zeros.fill(0.0);
-        micro::widen_rows(from, width, inside, image, [begin, end - begin, pitch - end]);
+        // Rows of the image from one patch row to the next: a kernel of one row skips some.
+        let step = if geometry.row_step() == 1 { sy } else { 1 };
+        let above = top.saturating_sub(row).div_ceil(step).min(rows);
+        let inside = (height + top).saturating_sub(row).div_ceil(step).clamp(above, rows) - above;
+        Self {
+            geometry: *geometry,
+            pitch,
+            phases,
+            begin,
+            end,
+            column: (column + begin).saturating_sub(left),
+            above,
+            inside,
+            step,
+            first: (row + above * step).saturating_sub(top),
+            top: row,
+        }
+    }
+
+    /// Widens the part of one input plane under the tile, with zeros for the padding.
+    pub fn fill(&self, plane: &[u16], patch: &mut [f32]) {
+        let (width, row) = (self.geometry.input.width as usize, self.pitch * self.phases);
+        let [sy, sx] = self.geometry.stride;
+        let skips = (2..sy).contains(&self.geometry.row_step());
+        if sx > 2 || skips || self.begin >= self.end {
+            return self.by_element(plane, patch);
+        }
+        let from = plane.get(self.first * width + self.column..).unwrap_or_default();
+        let Some((above, rest)) = patch.split_at_mut_checked(self.above * row) else { return };
+        let Some((image, below)) = rest.split_at_mut_checked(self.inside * row) else { return };
+        above.fill(0.0);
+        let (begin, end, from_row) = (self.begin, self.end, self.step * width);
+        match sx {
+            1 => micro::widen_rows(from, from_row, self.inside, image, [begin, end - begin, self.pitch - end]),
+            _ => {
+                let phases = (self.pitch, self.phases == 2);
+                micro::widen_phases((from, from_row), self.inside, image, phases, [begin, end]);
+            }
+        }
         below.fill(0.0);
-        return;
     }
-    let mut y = area.y * sy;
-    let mut in_step = 0;
-    for line in patch.chunks_exact_mut(row) {
-        let source = y.checked_sub(top).filter(|y| *y < height).map(|y| y * width + skipped);
-        // The rows between those that a kernel shorter than its stride meets are not in the patch.
-        in_step += 1;
-        y += 1;
-        if in_step == step && step < sy {
-            (in_step, y) = (0, y + sy - step);
-        }
-        let Some(source) = source.and_then(|from| plane.get(from..)?.get(..end - begin)) else {
+
+    /// Strides of more than two, and kernels of several rows that are shorter than their stride.
+    fn by_element(&self, plane: &[u16], patch: &mut [f32]) {
+        let (height, width) = (self.geometry.input.height as usize, self.geometry.input.width as usize);
+        let ([sy, sx], step) = (self.geometry.stride, self.geometry.row_step());
+        let top = self.geometry.before[0];
+        for (i, line) in patch.chunks_exact_mut(self.pitch * self.phases).enumerate() {
             line.fill(0.0);
-            continue;
-        };
-        match (sx, phases) {
-            (2, 2) => split(line, begin, end, source),
-            _ => phased(line, [pitch, sx], begin, source),
+            // A kernel shorter than its stride skips rows, which are not in the patch.
+            let y = self.top + (i / step) * sy + i % step;
+            let Some(y) = y.checked_sub(top).filter(|y| *y < height) else { continue };
+            let from = y * width + self.column;
+            let source = plane.get(from..from + (self.end - self.begin)).unwrap_or_default();
+            for (phase, line) in line.chunks_exact_mut(self.pitch).enumerate() {
+                // The first element of this phase at or behind `begin`.
+                let first = self.begin.saturating_sub(phase).div_ceil(sx);
+                let skip = first * sx + phase - self.begin;
+                let source = source.get(skip..).unwrap_or_default().iter().step_by(sx);
+                let line = line.get_mut(first..).unwrap_or_default();
+                line.iter_mut().zip(source).for_each(|(to, from)| *to = micro::widen_one(*from));
+            }
         }
-    }
-}
-
-/// A row by its two phases: even elements first.
-fn split(line: &mut [f32], begin: usize, end: usize, source: &[u16]) {
-    let Some((even, odd)) = line.split_at_mut_checked(line.len() / 2) else { return };
-    let whole = even.len() * 2;
-    for outside in (0..begin).chain(end..whole) {
-        let phase = if outside % 2 == 0 { &mut *even } else { &mut *odd };
-        phase.get_mut(outside / 2).into_iter().for_each(|to| *to = 0.0);
-    }
-    let mut source = source;
-    let mut at = begin;
-    if at % 2 == 1 && let Some((first, rest)) = source.split_first() {
-        odd.get_mut(at / 2).into_iter().for_each(|to| *to = micro::widen_one(*first));
-        (source, at) = (rest, at + 1);
-    }
-    let (Some(even), Some(odd)) = (even.get_mut(at / 2..), odd.get_mut(at / 2..)) else { return };
-    micro::widen_pairs(source, even, odd);
-    if source.len() % 2 == 1 && let (Some(last), Some(to)) = (source.last(), even.get_mut(source.len() / 2)) {
-        *to = micro::widen_one(*last);
-    }
-}
-
-/// A row by its phases, of which only those before `line`'s end are kept.
-fn phased(line: &mut [f32], [pitch, stride]: [usize; 2], begin: usize, source: &[u16]) {
-    line.fill(0.0);
-    for (phase, line) in line.chunks_exact_mut(pitch).enumerate() {
-        // The first element of this phase at or behind `begin`.
-        let first = begin.saturating_sub(phase).div_ceil(stride);
-        let skip = first * stride + phase - begin;
-        let source = source.get(skip..).unwrap_or_default().iter().step_by(stride);
-        let line = line.get_mut(first..).unwrap_or_default();
-        line.iter_mut().zip(source).for_each(|(to, from)| *to = micro::widen_one(*from));
     }
 }

@@ -21,6 +21,9 @@ const GROUPS: usize = 48;
 /// Channels in a block, at most.
 const BLOCK: usize = 8;
 
+/// Columns below which a tile is not cut, where it fits.
+const NARROW: usize = 16;
+
 /// Ranks that are expanded in one pass, at most.
 const RANKS: usize = 32;
 
@@ -121,13 +124,20 @@ impl Tile {
                 if tile.rows != rows {
                     continue;
                 }
-                let Some(spare) = budget.checked_sub(tile.scratch(geometry, form)) else { break };
+                let fits = |tile: &Tile| tile.scratch(geometry, form) <= budget;
+                if !fits(&tile) {
+                    break;
+                }
                 let each = tile.block_scratch(geometry);
-                let mut block = channels.min(BLOCK).min(1 + spare / each.max(1));
+                let room = budget.saturating_sub(tile.sums().saturating_add(PIXELS));
+                let mut block = (room / each.max(1)).clamp(1, channels.min(BLOCK));
+                while block > 1 && !fits(&Tile { block, ..tile }) {
+                    block -= 1;
+                }
                 loop {
                     tile.block = channels.div_ceil(channels.div_ceil(block).max(1)).max(1);
                     if form == Form::Dense {
-                        let left = spare.saturating_sub((tile.block - 1).saturating_mul(each));
+                        let left = room.saturating_sub(tile.block.saturating_mul(each));
                         let more = left / (tile.groups() * PIXELS).max(1) / OUTS * OUTS;
                         tile.outs = (smallest.outs.saturating_add(more)).min(n);
                     }
@@ -142,7 +152,8 @@ impl Tile {
                     block /= 2;
                 }
             }
-            if columns <= PIXELS {
+            // Narrow tiles widen more pixels around them.
+            if columns <= PIXELS || (columns <= NARROW && best.0 < u64::MAX) {
                 return best.1;
             }
             columns = (columns / 2).next_multiple_of(PIXELS);
@@ -180,14 +191,18 @@ impl Tile {
     }
 
     /// Elements of the sums.
-    pub fn sums(&self, form: Form) -> usize {
-        let expanded = if let Form::Pair { .. } = form { OUTS } else { 0 };
-        self.groups().saturating_mul(PIXELS).saturating_mul(self.outs.saturating_add(expanded))
+    pub fn sums(&self) -> usize {
+        self.groups().saturating_mul(PIXELS).saturating_mul(self.outs)
     }
 
-    /// Elements of the patch, with the few that the last group may read beyond it.
-    pub fn patch(&self, geometry: &Geometry) -> usize {
-        self.block.saturating_mul(geometry.channel(self.rows, self.columns)).saturating_add(PIXELS)
+    /// Elements of the patch, with the few that the last group may read beyond it. The expanded sums of a pair take
+    /// its place.
+    pub fn patch(&self, geometry: &Geometry, form: Form) -> usize {
+        let patch = self.block.saturating_mul(geometry.channel(self.rows, self.columns)).saturating_add(PIXELS);
+        match form {
+            Form::Pair { .. } => patch.max(self.groups().saturating_mul(PIXELS * OUTS)),
+            _ => patch,
+        }
     }
 
     /// Taps whose weights are widened at once.
@@ -204,7 +219,7 @@ impl Tile {
     /// Scratch of the whole tiling: sums, patch, widened weights and the offset of each tap.
     pub fn scratch(&self, geometry: &Geometry, form: Form) -> usize {
         let panel = self.panel_taps(geometry).saturating_mul(OUTS + 1);
-        self.sums(form).saturating_add(self.patch(geometry)).saturating_add(panel)
+        self.sums().saturating_add(self.patch(geometry, form)).saturating_add(panel)
     }
 }
 

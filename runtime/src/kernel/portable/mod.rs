@@ -8,7 +8,9 @@ mod elementwise;
 mod linear;
 mod pool;
 
-use super::{Buffers, Isa, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+use super::Isa;
+use super::{Buffers, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
 use crate::model::Activation;
 
 /// Executes one layer; `N` and `L` are those of the instruction set's geometry. A Cortex-M has convolutions of its own.

@@ -10,7 +10,7 @@
 
 use core::arch::{asm, naked_asm};
 
-use super::{Accumulate, Finish, Taps, WidenRows};
+use super::{Accumulate, Finish, Taps, WidenPhases, WidenRows};
 use crate::model::Activation;
 
 /// Four sums plus weight · pixels.
@@ -488,21 +488,67 @@ pub(super) unsafe extern "C" fn widen_rows(arguments: *const WidenRows) {
     )
 }
 
+/// `$count` times zero to `$to`, which goes behind them.
+macro_rules! zeros {
+    ($field:literal, $to:literal) => {
+        concat!(
+            "ldr r3, [r0, #", $field, "]\n",
+            "cbz r3, 12f\n",
+            "11:\n",
+            "vstmia ", $to, "!, {{s12}}\n",
+            "subs r3, #1\n",
+            "bne 11b\n",
+            "12:\n",
+        )
+    };
+}
+
+/// One value from r5 to `$to` where `$field` is not 0; both go behind it.
+macro_rules! single {
+    ($field:literal, $to:literal) => {
+        concat!(
+            "ldr r3, [r0, #", $field, "]\n",
+            "cbz r3, 12f\n",
+            "ldrh r3, [r5], #2\n",
+            "vmov s8, r3\n",
+            "vcvtb.f32.f16 s0, s8\n",
+            "vstmia ", $to, "!, {{s0}}\n",
+            "12:\n",
+        )
+    };
+}
+
+/// r1 even elements, r2 odd ones, r5 what is widened; r6 rows left, r7 to r9 where the row begins in each of them.
+///
 /// # Safety
-/// Twice `count` elements, `count` in each half.
+/// As in [`super::widen_phases`].
 #[unsafe(naked)]
-pub(super) unsafe extern "C" fn widen_pairs(from: *const u16, even: *mut f32, odd: *mut f32, count: usize) {
+pub(super) unsafe extern "C" fn widen_phases(arguments: *const WidenPhases) {
     naked_asm!(
         ".fpu fpv4-sp-d16",
-        "push {{r4, lr}}",
-        "subs r3, #4",
-        "blo 3f",
+        "push {{r4-r10, lr}}",
+        "movs r3, #0",
+        "vmov s12, r3",
+        "ldm r0, {{r7-r9}}",
+        "ldr r10, [r0, #12]",
+        "ldr lr, [r0, #16]",
+        "ldr r6, [r0, #20]",
         "2:",
-        "ldr r4, [r0], #4",
-        "ldr r12, [r0], #4",
+        "mov r1, r7",
+        "mov r2, r8",
+        "mov r5, r9",
+        zeros!(24, "r1"),
+        zeros!(28, "r2"),
+        single!(32, "r2"),
+        "ldr r3, [r0, #36]",
+        "subs r3, #4",
+        "blo 4f",
+        "3:",
+        "ldr r4, [r5], #4",
+        "ldr r12, [r5], #4",
         "vmov s8, s9, r4, r12",
-        "ldr r4, [r0], #4",
-        "ldr r12, [r0], #4",
+        "ldr r4, [r5], #4",
+        "ldr r12, [r5], #4",
         "vmov s10, s11, r4, r12",
         "vcvtb.f32.f16 s0, s8",
         "vcvtb.f32.f16 s1, s9",
@@ -512,24 +558,33 @@ pub(super) unsafe extern "C" fn widen_pairs(from: *const u16, even: *mut f32, od
         "vcvtt.f32.f16 s5, s9",
         "vcvtt.f32.f16 s6, s10",
         "vcvtt.f32.f16 s7, s11",
-        "vstmia r1!, {{s0-s3}}",
+        // The even ones last: they stay where both have one place.
         "vstmia r2!, {{s4-s7}}",
+        "vstmia r1!, {{s0-s3}}",
         "subs r3, #4",
-        "bhs 2b",
-        "3:",
-        "adds r3, #4",
-        "beq 5f",
+        "bhs 3b",
         "4:",
-        "ldr r4, [r0], #4",
+        "adds r3, #4",
+        "beq 6f",
+        "5:",
+        "ldr r4, [r5], #4",
         "vmov s8, r4",
         "vcvtb.f32.f16 s0, s8",
         "vcvtt.f32.f16 s1, s8",
-        "vstmia r1!, {{s0}}",
         "vstmia r2!, {{s1}}",
+        "vstmia r1!, {{s0}}",
         "subs r3, #1",
-        "bne 4b",
-        "5:",
-        "pop {{r4, pc}}",
+        "bne 5b",
+        "6:",
+        single!(40, "r1"),
+        zeros!(44, "r1"),
+        zeros!(48, "r2"),
+        "add r7, r7, lr",
+        "add r8, r8, lr",
+        "add r9, r9, r10",
+        "subs r6, #1",
+        "bne 2b",
+        "pop {{r4-r10, pc}}",
     )
 }
 

@@ -136,10 +136,17 @@ pub(super) fn accumulate(
     if !fits {
         return;
     }
-    let mut initial = [0.0; OUTS * PIXELS];
-    if let Start::Bias(bias) = start {
-        initial.chunks_exact_mut(PIXELS).zip(bias).for_each(|(to, bias)| to.fill(*bias));
-    }
+    static ZERO: [f32; OUTS * PIXELS] = [0.0; OUTS * PIXELS];
+    let initial: [f32; OUTS * PIXELS];
+    let initial = match start {
+        Start::Bias(bias) if !bias.is_empty() => {
+            let bias: [f32; OUTS] = core::array::from_fn(|out| bias.get(out).copied().unwrap_or_default());
+            initial = core::array::from_fn(|i| bias[i / PIXELS]);
+            initial.as_ptr()
+        }
+        Start::Bias(_) => ZERO.as_ptr(),
+        Start::Resume => sums.as_ptr(),
+    };
     let ends = [offsets.bytes.as_ptr_range().end, weights.as_ptr_range().end.cast()];
     let mut arguments = Accumulate {
         x: x.as_ptr(),
@@ -151,10 +158,7 @@ pub(super) fn accumulate(
         weights: weights.as_ptr(),
         sums: sums.as_mut_ptr(),
         sums_group: sums_group * F32,
-        start: match start {
-            Start::Bias(_) => initial.as_ptr(),
-            Start::Resume => sums.as_ptr(),
-        },
+        start: initial,
         start_group: if let Start::Resume = start { sums_group * F32 } else { 0 },
         x_group: x_group * F32,
         phase: phase * F32,
@@ -257,11 +261,65 @@ pub(super) fn widen_rows(from: &[u16], pitch: usize, rows: usize, to: &mut [f32]
     unsafe { inner::widen_rows(&WidenRows { to, from, pitch, rows, before, inside, behind }) }
 }
 
-/// f16 bits → f32, even elements here and odd ones there; of an odd number the last one stays.
-pub(super) fn widen_pairs(from: &[u16], even: &mut [f32], odd: &mut [f32]) {
-    let count = (from.len() / 2).min(even.len()).min(odd.len());
-    // SAFETY: twice `count` elements and `count` each.
-    unsafe { inner::widen_pairs(from.as_ptr(), even.as_mut_ptr(), odd.as_mut_ptr(), count) }
+/// What [`widen_phases`]'s loops read. The assembler knows the order of the fields.
+#[repr(C)]
+struct WidenPhases {
+    even: *mut f32,
+    odd: *mut f32,
+    from: *const u16,
+    /// Bytes from a row to the next.
+    from_row: usize,
+    to_row: usize,
+    rows: usize,
+    /// Zeros before the first value of each phase.
+    before: [usize; 2],
+    /// 1 where the first value belongs to the odd ones.
+    first: usize,
+    pairs: usize,
+    /// 1 where the last value belongs to the even ones.
+    last: usize,
+    behind: [usize; 2],
+}
+
+/// f16 bits → f32, row by row, even elements of a row before odd ones, each half `pitch` long; or, with `odd` false,
+/// the even ones alone. A row has its values from element `begin` to `end`, and zeros around them. The rows of `from`
+/// begin `from_row` apart. Does nothing where a length does not fit.
+pub(super) fn widen_phases(
+    (from, from_row): (&[u16], usize),
+    rows: usize,
+    to: &mut [f32],
+    (pitch, odd): (usize, bool),
+    [begin, end]: [usize; 2],
+) {
+    let row = if odd { 2 * pitch } else { pitch };
+    let fits = rows > 0 && begin < end && end <= 2 * pitch && rows * row <= to.len();
+    if !fits || (rows - 1) * from_row + (end - begin) > from.len() {
+        return;
+    }
+    // Without odd elements their place is that of the even ones, which are written behind them.
+    let skipped = if odd { 0 } else { begin % 2 };
+    let first = if odd { begin % 2 } else { 0 };
+    let values = end - begin - first - skipped;
+    let before = [begin.div_ceil(2), if odd { begin / 2 } else { 0 }];
+    let even = values.div_ceil(2);
+    let behind = [pitch - before[0] - even, if odd { pitch - before[1] - first - values / 2 } else { 0 }];
+    let even = to.as_mut_ptr();
+    let arguments = WidenPhases {
+        even,
+        odd: even.wrapping_add(if odd { pitch } else { before[0] }),
+        from: from.as_ptr().wrapping_add(skipped),
+        from_row: from_row * size_of::<u16>(),
+        to_row: row * size_of::<f32>(),
+        rows,
+        before,
+        first,
+        pairs: values / 2,
+        last: values % 2,
+        behind,
+    };
+    // SAFETY: the values are there, checked above, and zeros and values of a phase are `pitch` elements; odd ones
+    // that are not wanted lie where even ones follow.
+    unsafe { inner::widen_phases(&arguments) }
 }
 
 /// f16 bits → f32: the first `count` elements of `rows` (1 to 4) that begin `pitch` apart, element by element.

@@ -2,7 +2,7 @@
 
 use super::super::super::f16;
 use super::super::PIXELS;
-use super::{Accumulate, Finish, Taps, WidenRows};
+use super::{Accumulate, Finish, Taps, WidenPhases, WidenRows};
 use crate::model::Activation;
 
 /// True where a value exceeded the range since the last call: not known here, so always.
@@ -93,13 +93,34 @@ pub(super) unsafe fn widen(from: *const u16, to: *mut f32, count: usize) {
 }
 
 /// # Safety
-/// Twice `count` elements, `count` in each half.
-pub(super) unsafe fn widen_pairs(from: *const u16, even: *mut f32, odd: *mut f32, count: usize) {
-    for i in 0..count {
+/// As in [`super::widen_phases`].
+pub(super) unsafe fn widen_phases(arguments: &WidenPhases) {
+    let WidenPhases { even, odd, from, from_row, to_row, before, behind, .. } = *arguments;
+    for row in 0..arguments.rows {
+        let mut to = [even.wrapping_byte_add(row * to_row), odd.wrapping_byte_add(row * to_row)];
+        let mut from = from.wrapping_byte_add(row * from_row);
         // SAFETY: the caller's lengths.
         unsafe {
-            *even.add(i) = f16::widen(*from.add(2 * i));
-            *odd.add(i) = f16::widen(*from.add(2 * i + 1));
+            let put = |to: &mut *mut f32, value| {
+                **to = value;
+                *to = to.add(1);
+            };
+            let mut next = || {
+                let value = f16::widen(*from);
+                from = from.add(1);
+                value
+            };
+            (0..before[0]).for_each(|_| put(&mut to[0], 0.0));
+            (0..before[1]).for_each(|_| put(&mut to[1], 0.0));
+            (0..arguments.first).for_each(|_| put(&mut to[1], next()));
+            for _ in 0..arguments.pairs {
+                let [a, b] = [next(), next()];
+                put(&mut to[1], b);
+                put(&mut to[0], a);
+            }
+            (0..arguments.last).for_each(|_| put(&mut to[0], next()));
+            (0..behind[0]).for_each(|_| put(&mut to[0], 0.0));
+            (0..behind[1]).for_each(|_| put(&mut to[1], 0.0));
         }
     }
 }
