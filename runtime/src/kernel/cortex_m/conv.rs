@@ -111,7 +111,14 @@ impl Conv {
             let Some(weights) = weights.get(first * columns..(first + outs) * columns) else { return };
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
             self.accumulate(area, weights, outs, bias, buffers.input, &mut scratch);
-            self.store(area, scratch.sums, first..first + outs, epilogue, &mut buffers.output, buffers.second);
+            self.store(
+                area,
+                scratch.sums,
+                first..first + outs,
+                epilogue,
+                &mut buffers.output,
+                buffers.second,
+            );
         }
     }
 
@@ -143,7 +150,15 @@ impl Conv {
                 }
                 let start = if from == 0 { Start::Bias(bias) } else { Start::Resume };
                 let Some(middle) = middle.get(from * PIXELS..) else { return };
-                micro::accumulate(Taps::Ranks, outs, (middle, Offsets::ranks(ranks)), panel, sums, sweep, start);
+                micro::accumulate(
+                    Taps::Ranks,
+                    outs,
+                    (middle, Offsets::ranks(ranks)),
+                    panel,
+                    sums,
+                    sweep,
+                    start,
+                );
             }
             self.store(area, sums, first..first + outs, epilogue, &mut buffers.output, buffers.second);
         }
@@ -207,7 +222,8 @@ impl Conv {
                 if !micro::widen_panel(rows, columns, some, channels * taps, panel) {
                     return;
                 }
-                let start = if i > 0 { Start::Resume } else { Start::Bias(bias.get(first..).unwrap_or_default()) };
+                let start =
+                    if i > 0 { Start::Resume } else { Start::Bias(bias.get(first..).unwrap_or_default()) };
                 micro::accumulate(self.taps, some, (patch, offsets), panel, sums, sweep, start);
             }
         }

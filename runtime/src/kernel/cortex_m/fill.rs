@@ -69,7 +69,9 @@ impl Filler {
         above.fill(0.0);
         let (begin, end, from_row) = (self.begin, self.end, self.step * width);
         match sx {
-            1 => micro::widen_rows(from, from_row, self.inside, image, [begin, end - begin, self.pitch - end]),
+            1 => {
+                micro::widen_rows(from, from_row, self.inside, image, [begin, end - begin, self.pitch - end])
+            }
             _ => {
                 let phases = (self.pitch, self.phases == 2);
                 micro::widen_phases((from, from_row), self.inside, image, phases, [begin, end]);

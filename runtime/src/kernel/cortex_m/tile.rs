@@ -181,12 +181,15 @@ impl Tile {
         let thin = calls.saturating_mul(call).saturating_add(weights.saturating_mul(3 + 9 * groups));
         let finish = n * (60 + 14 * groups);
         let expand = match form {
-            Form::Pair { .. } => n.saturating_mul(outs).saturating_mul(3 + 10 * groups) + n.div_ceil(4) * call,
+            Form::Pair { .. } => {
+                n.saturating_mul(outs).saturating_mul(3 + 10 * groups) + n.div_ceil(4) * call
+            }
             _ => 0,
         };
         let tiles = (geometry.output.height as usize).div_ceil(self.rows)
             * (geometry.output.width as usize).div_ceil(self.columns);
-        let one = fill.saturating_add(thin).saturating_mul(passes).saturating_add(finish).saturating_add(expand);
+        let one =
+            fill.saturating_add(thin).saturating_mul(passes).saturating_add(finish).saturating_add(expand);
         one.saturating_mul(count(tiles))
     }
 
@@ -198,7 +201,8 @@ impl Tile {
     /// Elements of the patch, with the few that the last group may read beyond it. The expanded sums of a pair take
     /// its place.
     pub fn patch(&self, geometry: &Geometry, form: Form) -> usize {
-        let patch = self.block.saturating_mul(geometry.channel(self.rows, self.columns)).saturating_add(PIXELS);
+        let patch =
+            self.block.saturating_mul(geometry.channel(self.rows, self.columns)).saturating_add(PIXELS);
         match form {
             Form::Pair { .. } => patch.max(self.groups().saturating_mul(PIXELS * OUTS)),
             _ => patch,

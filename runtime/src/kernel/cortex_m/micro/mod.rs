@@ -121,7 +121,12 @@ pub(super) fn accumulate(
     const F32: usize = size_of::<f32>();
     let Sweep { rows, groups, x_group, x_row, sums_group, phase } = sweep;
     let count = offsets.count;
-    if rows == 0 || groups == 0 || count == 0 || (taps == Taps::Ranks) != offsets.bytes.is_empty() || !(1..=OUTS).contains(&outs) {
+    if rows == 0
+        || groups == 0
+        || count == 0
+        || (taps == Taps::Ranks) != offsets.bytes.is_empty()
+        || !(1..=OUTS).contains(&outs)
+    {
         return;
     }
     // The farthest pixels and sums that are met.
@@ -206,7 +211,13 @@ pub(super) struct Rows {
 
 /// Adds the residual to sums, activates them and stores them in `output`, which begins with the first row's first
 /// pixel, as does the residual. f16 overflow becomes an infinity and is seen by [`overflow`].
-pub(super) fn finish(sums: &[f32], output: &mut [u16], residual: Residual<'_>, shape: Rows, activation: Activation) {
+pub(super) fn finish(
+    sums: &[f32],
+    output: &mut [u16],
+    residual: Residual<'_>,
+    shape: Rows,
+    activation: Activation,
+) {
     let Rows { rows, groups: [groups, all], sums_group, width } = shape;
     if rows == 0 || groups == 0 || groups > all {
         return;
@@ -324,7 +335,8 @@ pub(super) fn widen_phases(
 
 /// f16 bits → f32: the first `count` elements of `rows` (1 to 4) that begin `pitch` apart, element by element.
 pub(super) fn widen_panel(from: &[u16], pitch: usize, rows: usize, count: usize, to: &mut [f32]) -> bool {
-    let there = (1..=OUTS).contains(&rows) && (rows - 1) * pitch + count <= from.len() && rows * count <= to.len();
+    let there =
+        (1..=OUTS).contains(&rows) && (rows - 1) * pitch + count <= from.len() && rows * count <= to.len();
     if there {
         // SAFETY: the elements are there, checked above.
         unsafe { inner::widen_panel(from.as_ptr(), pitch, rows, count, to.as_mut_ptr()) }
