@@ -255,8 +255,7 @@ impl Conv {
     ) {
         let (width, pixels) = (self.geometry.output.width as usize, self.geometry.output.pixels());
         let sums_group = channels.len() * PIXELS;
-        let whole = if let Output::Half(_) = output { area.columns / PIXELS } else { 0 };
-        let shape = Rows { rows: area.rows, groups: [whole, area.groups], sums_group, width };
+        let shape = Rows { rows: area.rows, columns: area.columns, sums_group, width };
         for (i, channel) in channels.enumerate() {
             let first = channel * pixels + area.y * width + area.x;
             let Some(sums) = sums.get_mut(i * PIXELS..) else { return };
@@ -268,13 +267,11 @@ impl Conv {
                 };
                 let Some(values) = values.get_mut(first..) else { return };
                 micro::finish(sums, values, residual, shape, epilogue.activation);
-            }
-            if whole == area.groups {
                 continue;
             }
-            // Logits, and groups that are not full.
+            // Logits.
             for row in 0..area.rows {
-                for group in whole..area.groups {
+                for group in 0..area.groups {
                     let at = (row * area.groups + group) * sums_group;
                     let count = PIXELS.min(area.columns - group * PIXELS);
                     let Some(sums) = sums.get_mut(at..at + count) else { return };

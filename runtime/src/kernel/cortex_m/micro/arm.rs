@@ -326,6 +326,12 @@ macro_rules! residual {
             "vadd.f32 s3, s3, s7\n",
         )
     };
+    (One None) => {
+        ""
+    };
+    (One Some) => {
+        "ldrh r7, [r4], #2\nvmov s4, r7\nvcvtb.f32.f16 s4, s4\nvadd.f32 s0, s0, s4\n"
+    };
 }
 
 /// Activates four f16 in r7 and r12. As integers they have the order of their values, the negative ones negative.
@@ -336,6 +342,18 @@ macro_rules! activate {
     };
     (Full $activation:ident) => {
         ""
+    };
+    (One $activation:ident) => {
+        ""
+    };
+    (HalfOne None) => {
+        ""
+    };
+    (HalfOne Relu) => {
+        "usat16 r7, #15, r7\n"
+    };
+    (HalfOne Relu6) => {
+        "usat16 r7, #15, r7\nuqadd16 r7, r7, lr\nuqsub16 r7, r7, lr\n"
     };
     (Half None) => {
         ""
@@ -374,6 +392,18 @@ macro_rules! activate {
             "vminnm.f32 s2, s2, s15\nvminnm.f32 s3, s3, s15\n",
         )
     };
+    (One None) => {
+        ""
+    };
+    (One Relu) => {
+        "vmaxnm.f32 s0, s0, s14\n"
+    };
+    (One Relu6) => {
+        "vmaxnm.f32 s0, s0, s14\nvminnm.f32 s0, s0, s15\n"
+    };
+    (HalfOne $activation:ident) => {
+        ""
+    };
     (Half $activation:ident) => {
         ""
     };
@@ -382,7 +412,7 @@ macro_rules! activate {
     };
 }
 
-/// Loops over rows and groups. r1 and r2 sums, r3 output, r4 residual, r5 groups left, r6 rows left.
+/// Loops over rows, groups and the last pixels. r1 and r2 sums, r3 output, r4 residual, r5 groups left, r6 rows left.
 macro_rules! finish {
     ($($name:ident: $residual:ident $activation:ident;)*) => {$(
         #[unsafe(naked)]
@@ -398,6 +428,7 @@ macro_rules! finish {
                 "ldr r6, [r0, #20]",
                 "2:",
                 "ldr r5, [r0, #16]",
+                "cbz r5, 4f",
                 "3:",
                 "vldmia r1, {{s0-s3}}",
                 "add r1, r1, r2",
@@ -413,11 +444,25 @@ macro_rules! finish {
                 "str r12, [r3], #4",
                 "subs r5, r5, #1",
                 "bne 3b",
+                "4:",
+                "ldr r5, [r0, #28]",
+                "cbz r5, 6f",
+                "mov r12, r1",
+                "add r1, r1, r2",
+                "5:",
+                "vldmia r12!, {{s0}}",
+                residual!(One $residual),
+                activate!(One $activation),
+                "vcvtb.f16.f32 s8, s0",
+                "vmov r7, s8",
+                activate!(HalfOne $activation),
+                "strh r7, [r3], #2",
+                "subs r5, r5, #1",
+                "bne 5b",
+                "6:",
                 "ldr r5, [r0, #24]",
                 "add r3, r3, r5",
                 "add r4, r4, r5",
-                "ldr r5, [r0, #28]",
-                "add r1, r1, r5",
                 "subs r6, r6, #1",
                 "bne 2b",
                 "pop {{r4-r7, pc}}",

@@ -182,10 +182,10 @@ struct Finish {
     residual: *const u16,
     groups: usize,
     rows: usize,
-    /// From behind the last group of a row to the first of the next, in output and residual.
+    /// From behind the last pixel of a row to the first of the next, in output and residual.
     gap: usize,
-    /// The same in the sums.
-    sums_gap: usize,
+    /// Pixels of a row behind its last whole group.
+    rest: usize,
 }
 
 /// What is added to the sums before activation.
@@ -197,13 +197,12 @@ pub(super) enum Residual<'a> {
     Other(&'a [u16]),
 }
 
-/// Rows of whole groups that are finished; lengths in elements.
+/// Rows of pixels that are finished; lengths in elements.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rows {
     pub rows: usize,
-    /// Groups of a row that are finished, and those that its sums have.
-    pub groups: [usize; 2],
-    /// From a group to the next in the sums.
+    pub columns: usize,
+    /// From a group to the next in the sums, of which each row has whole groups.
     pub sums_group: usize,
     /// From a row to the next in the output.
     pub width: usize,
@@ -218,18 +217,18 @@ pub(super) fn finish(
     shape: Rows,
     activation: Activation,
 ) {
-    let Rows { rows, groups: [groups, all], sums_group, width } = shape;
-    if rows == 0 || groups == 0 || groups > all {
+    let Rows { rows, columns, sums_group, width } = shape;
+    if rows == 0 || columns == 0 || columns > width {
         return;
     }
-    let pixels = (rows - 1) * width + groups * PIXELS;
-    let kept = ((rows - 1) * all + groups - 1) * sums_group + PIXELS;
+    let pixels = (rows - 1) * width + columns;
+    let kept = (rows * columns.div_ceil(PIXELS) - 1) * sums_group + PIXELS;
     let (residual, there) = match residual {
         Residual::None => (core::ptr::null(), usize::MAX),
         Residual::InPlace => (output.as_ptr(), usize::MAX),
         Residual::Other(values) => (values.as_ptr(), values.len()),
     };
-    if pixels > output.len().min(there) || kept > sums.len() || width < groups * PIXELS {
+    if pixels > output.len().min(there) || kept > sums.len() {
         return;
     }
     let arguments = Finish {
@@ -237,10 +236,10 @@ pub(super) fn finish(
         sums_group: sums_group * size_of::<f32>(),
         output: output.as_mut_ptr(),
         residual,
-        groups,
+        groups: columns / PIXELS,
         rows,
-        gap: (width - groups * PIXELS) * size_of::<u16>(),
-        sums_gap: (all - groups) * sums_group * size_of::<f32>(),
+        gap: (width - columns) * size_of::<u16>(),
+        rest: columns % PIXELS,
     };
     // SAFETY: the pixels and sums that are met are there, checked above. A residual in the output is read before its
     // place is written.

@@ -65,8 +65,9 @@ pub(super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumul
 pub(super) unsafe fn finish(activation: Activation, arguments: &Finish) {
     let Finish { mut sums, mut output, mut residual, .. } = *arguments;
     for _ in 0..arguments.rows {
-        for _ in 0..arguments.groups {
-            for i in 0..PIXELS {
+        let rest = (arguments.rest > 0).then_some(arguments.rest);
+        for pixels in core::iter::repeat_n(PIXELS, arguments.groups).chain(rest) {
+            for i in 0..pixels {
                 // SAFETY: the caller's lengths.
                 unsafe {
                     let added = if residual.is_null() { 0.0 } else { f16::widen(*residual.add(i)) };
@@ -76,10 +77,9 @@ pub(super) unsafe fn finish(activation: Activation, arguments: &Finish) {
                 }
             }
             sums = sums.wrapping_byte_add(arguments.sums_group);
-            output = output.wrapping_add(PIXELS);
-            residual = if residual.is_null() { residual } else { residual.wrapping_add(PIXELS) };
+            output = output.wrapping_add(pixels);
+            residual = if residual.is_null() { residual } else { residual.wrapping_add(pixels) };
         }
-        sums = sums.wrapping_byte_add(arguments.sums_gap);
         output = output.wrapping_byte_add(arguments.gap);
         residual = if residual.is_null() { residual } else { residual.wrapping_byte_add(arguments.gap) };
     }
