@@ -6,6 +6,7 @@
 use core::arch::asm;
 
 use super::super::{Primitives, f16};
+use super::micro::widen_one;
 
 pub(in crate::kernel) struct CortexM;
 
@@ -114,20 +115,4 @@ fn narrow(from: &[f32], to: &mut [u16]) {
 #[inline(always)]
 fn overflowed(pair: u32) -> bool {
     ((pair & 0x7c00_7c00) + 0x0400_0400) & 0x8000_8000 != 0
-}
-
-#[inline(always)]
-fn widen_one(half: u16) -> f32 {
-    let bits: u32;
-    // SAFETY: no memory is touched.
-    unsafe {
-        asm!(
-            "vmov s0, {half}",
-            "vcvtb.f32.f16 s0, s0",
-            "vmov {bits}, s0",
-            half = in(reg) u32::from(half), bits = out(reg) bits, out("s0") _,
-            options(nostack, preserves_flags, pure, nomem)
-        );
-    }
-    f32::from_bits(bits)
 }

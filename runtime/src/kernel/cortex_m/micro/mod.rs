@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
-#[path = "arm.rs"]
+#[path = "arm/mod.rs"]
 mod inner;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 #[path = "plain.rs"]
