@@ -215,7 +215,7 @@ macro_rules! accumulate {
         #[unsafe(naked)]
         unsafe extern "C" fn $name(arguments: *mut Accumulate) {
             naked_asm!(
-                ".fpu fpv4-sp-d16",
+                fpu!(),
                 "push {{r4-r11, lr}}",
                 "vpush {{s16-s31}}",
                 "ldr r3, [r0, #20]",

@@ -117,7 +117,7 @@ macro_rules! finish {
         #[unsafe(naked)]
         unsafe extern "C" fn $name(arguments: *const Finish) {
             naked_asm!(
-                ".fpu fpv5-sp-d16",
+                fpu!(),
                 "push {{r4-r7, lr}}",
                 activate!(Constants),
                 "ldr r1, [r0]",

@@ -4,6 +4,22 @@
 //! targets with single precision. `.fpu` because the assembler takes no floating-point instruction outside a function
 //! of Rust without it.
 
+/// The FPU, which also goes into the attributes of the binary.
+#[cfg(not(fpv5))]
+macro_rules! fpu {
+    () => {
+        ".fpu fpv4-sp-d16"
+    };
+}
+
+/// The FPU, which also goes into the attributes of the binary.
+#[cfg(fpv5)]
+macro_rules! fpu {
+    () => {
+        ".fpu fpv5-sp-d16"
+    };
+}
+
 mod accumulate;
 mod finish;
 mod widen;

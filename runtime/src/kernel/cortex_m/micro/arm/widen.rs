@@ -76,7 +76,7 @@ macro_rules! widen {
 /// `count` elements in both.
 #[unsafe(naked)]
 pub(in super::super) unsafe extern "C" fn widen(from: *const u16, to: *mut f32, count: usize) {
-    naked_asm!(".fpu fpv4-sp-d16", widen!(), "bx lr")
+    naked_asm!(fpu!(), widen!(), "bx lr")
 }
 
 /// # Safety
@@ -84,7 +84,7 @@ pub(in super::super) unsafe extern "C" fn widen(from: *const u16, to: *mut f32, 
 #[unsafe(naked)]
 pub(in super::super) unsafe extern "C" fn widen_rows(arguments: *const WidenRows) {
     naked_asm!(
-        ".fpu fpv4-sp-d16",
+        fpu!(),
         "push {{r4-r9, lr}}",
         "ldm r0, {{r1, r4-r9}}",
         "movs r0, #0",
@@ -159,7 +159,7 @@ macro_rules! single {
 #[unsafe(naked)]
 pub(in super::super) unsafe extern "C" fn widen_phases(arguments: *const WidenPhases) {
     naked_asm!(
-        ".fpu fpv4-sp-d16",
+        fpu!(),
         "push {{r4-r10, lr}}",
         "movs r3, #0",
         "vmov s12, r3",
@@ -228,7 +228,7 @@ macro_rules! panel {
         #[unsafe(naked)]
         unsafe extern "C" fn $name(from: *const u16, pitch: usize, count: usize, to: *mut f32) {
             naked_asm!(
-                ".fpu fpv4-sp-d16",
+                fpu!(),
                 "push {{r4-r8, lr}}",
                 "add r4, r0, r1",
                 "add r5, r4, r1",
