@@ -27,8 +27,15 @@ pub enum Group {
 
 impl Group {
     /// Every group that builds, tests and the demo use.
-    pub const ALL: &'static [Group] =
-        &[Group::Checks, Group::Boards, Group::Pi, Group::Data, Group::Models, Group::Python, Group::Browser];
+    pub const ALL: &'static [Group] = &[
+        Group::Checks,
+        Group::Boards,
+        Group::Pi,
+        Group::Data,
+        Group::Models,
+        Group::Python,
+        Group::Browser,
+    ];
 }
 
 /// How an item is recognised, and what provides it.
