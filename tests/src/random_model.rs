@@ -63,6 +63,80 @@ pub fn small_model(input: Shape, out_channels: u32, classes: u32) -> Result<Vec<
     random_model(input, classes, &ops, 1)
 }
 
+/// A network of random convolutions: sizes odd and even, ranks from 1, kernels of 1 to 5 rows and columns, strides of 1
+/// to 3, a padding of its own on each side, dense, pair and depthwise, with and without residual. Each of `branches`
+/// is two convolutions of the image and a third one that weighs every value of the second, so that one wrong value
+/// changes the logits.
+///
+/// # Errors
+/// Never for an image of at most [`MAX_INPUT_CHANNELS`](lrpet_runtime::model::program::MAX_INPUT_CHANNELS) channels.
+pub fn random_convolutions(input: Shape, branches: usize, classes: u32, seed: u64) -> Result<Vec<u8>> {
+    /// Channels of each branch's result.
+    const RESULTS: u32 = 8;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut ops: Vec<Op<String>> = Vec::new();
+    let conv = |ops: &mut Vec<Op<String>>, rng: &mut ChaCha8Rng, from: (u16, Shape), n, window, same| {
+        let form = if same { rng.random_range(0..2) } else { rng.random_range(0..3) };
+        let (weights, out_channels) = match form {
+            0 => (Weights::Dense, n),
+            1 => (Weights::Pair { rank: rng.random_range(1..12) }, n),
+            _ => (Weights::Depthwise, from.1.channels),
+        };
+        let activation = [Activation::None, Activation::Relu, Activation::Relu6][rng.random_range(0..3)];
+        let name = format!("conv{}", ops.len());
+        let residual = same.then_some(from.0);
+        let conv = Conv { name, input: from.0, out_channels, window, weights, residual, activation };
+        let output = Op::Conv(conv.clone()).output_shape(from.1).context("the window exceeds the image")?;
+        ops.push(Op::Conv(conv));
+        anyhow::Ok((u16::try_from(ops.len())?, output))
+    };
+    let mut result = None;
+    for _ in 0..branches {
+        let first = random_window(&mut rng, input);
+        let n = rng.random_range(1..20);
+        let a = conv(&mut ops, &mut rng, (0, input), n, first, false)?;
+        let b = if rng.random() {
+            conv(&mut ops, &mut rng, a, a.1.channels, Window::square(3, 1, 1), true)?
+        } else {
+            let window = random_window(&mut rng, a.1);
+            let n = rng.random_range(1..20);
+            conv(&mut ops, &mut rng, a, n, window, false)?
+        };
+        let whole = [u16::try_from(b.1.height)?, u16::try_from(b.1.width)?];
+        ops.push(Op::Conv(Conv {
+            name: format!("conv{}", ops.len()),
+            input: b.0,
+            out_channels: RESULTS,
+            window: Window { kernel: whole, stride: [1, 1], padding: [0; 4] },
+            weights: Weights::Dense,
+            residual: result,
+            activation: Activation::None,
+        }));
+        result = Some(u16::try_from(ops.len())?);
+    }
+    ops.push(Op::Linear(Linear {
+        name: "fc".to_owned(),
+        input: result.context("no branch")?,
+        out_features: classes,
+        weights: Weights::Dense,
+        activation: Activation::None,
+    }));
+    random_model(input, classes, &ops, seed)
+}
+
+/// Kernel, stride and a padding smaller than the kernel that fit `input`; every other one of the kind that networks use.
+fn random_window(rng: &mut ChaCha8Rng, input: Shape) -> Window {
+    let [height, width] = [input.height, input.width].map(|size| size.min(5) as u16);
+    if rng.random() && height.min(width) >= 3 {
+        let kernel = [1, 3][rng.random_range(0..2)];
+        return Window::square(kernel, rng.random_range(1..3), kernel / 2);
+    }
+    let kernel = [rng.random_range(1..=height), rng.random_range(1..=width)];
+    let stride = [rng.random_range(1..4), rng.random_range(1..4)];
+    let padding = [0, 1, 0, 1].map(|axis: usize| rng.random_range(0..kernel[axis]));
+    Window { kernel, stride, padding }
+}
+
 /// A model file of `ops` with random weights of a size that keeps activations near 1. The self-check holds random
 /// images and the logits that this crate's runtime computes from them here.
 ///

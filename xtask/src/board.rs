@@ -28,13 +28,29 @@ pub struct Board {
 }
 
 /// Every board that runs here.
-pub const BOARDS: &[Board] = &[Board {
-    name: "qemu-mps2-an386",
-    target: toolchain::THUMBV7EM,
-    emulator: "qemu-system-arm",
-    flash: 4 << 20,
-    ram: 4 << 20,
-}];
+pub const BOARDS: &[Board] = &[
+    Board {
+        name: "qemu-mps2-an386",
+        target: toolchain::THUMBV7EM,
+        emulator: "qemu-system-arm",
+        flash: 4 << 20,
+        ram: 4 << 20,
+    },
+    Board {
+        name: "qemu-mps2-an500",
+        target: toolchain::THUMBV7EM,
+        emulator: "qemu-system-arm",
+        flash: 4 << 20,
+        ram: 4 << 20,
+    },
+    Board {
+        name: "qemu-mps2-an505",
+        target: toolchain::THUMBV8M,
+        emulator: "qemu-system-arm",
+        flash: 4 << 20,
+        ram: 4 << 20,
+    },
+];
 
 /// Options of `cargo xtask board`.
 #[derive(clap::Args)]

@@ -2,14 +2,13 @@
 //!
 //! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
 //! slices. `portable` holds the algorithms, generic over a few primitives (`Primitives`) and over the number of
-//! lanes; the other files bind them to an instruction set. All scratch comes from the caller, `tile`
+//! lanes; the other files bind them to an instruction set, `cortex_m` with convolutions of its own. All scratch comes from the caller, `tile`
 //! says how much.
 
 pub mod f16;
 mod portable;
 pub mod tile;
 
-#[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 mod cortex_m;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
@@ -170,6 +169,8 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         Isa::Avx2 if isa.is_available() => x86::Avx2::run(layer, buffers),
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
         Isa::Avx512 if isa.is_available() => x86::Avx512::run(layer, buffers),
+        // Off the device too, with inner loops in Rust: its scratch is not that of the portable code.
+        Isa::CortexM => cortex_m::CortexM::run(layer, buffers),
         #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
         _ => cortex_m::CortexM::run(layer, buffers),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
@@ -184,8 +185,10 @@ trait Primitives<const L: usize> {
     /// f16 bits → f32, element by element; the slices have one length.
     fn widen(from: &[u16], to: &mut [f32]);
     /// f16 bits → f32.
+    #[cfg_attr(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"), allow(dead_code))]
     fn widen_one(from: u16) -> f32;
     /// f16 bits → f32, into every `stride`-th element of `to`.
+    #[cfg_attr(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"), allow(dead_code))]
     #[inline(always)]
     fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
         let to = to.iter_mut().step_by(stride.max(1));

@@ -8,7 +8,10 @@
 //! The scratch of a layer depends on its shape and not on whether it is stored dense or as a pair (up to the rank at
 //! which a pair stops paying), so that a low-rank model never needs a larger arena than its dense twin.
 
-use super::Isa;
+// A Cortex-M cuts convolutions up in its own way.
+#![cfg_attr(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"), allow(dead_code))]
+
+use super::{Isa, cortex_m};
 use crate::model::{Op, Shape, Weights, Window};
 
 /// How an instruction set tiles.
@@ -222,7 +225,7 @@ impl ConvTile {
 }
 
 /// Largest rank of a pair with fewer multiply-adds than the dense layer; 0 where there is none.
-fn largest_paying_rank(rows: usize, columns: usize) -> usize {
+pub(super) fn largest_paying_rank(rows: usize, columns: usize) -> usize {
     let (rows, columns) = (rows as u64, columns as u64);
     (rows.saturating_mul(columns).saturating_sub(1) / rows.saturating_add(columns).max(1)) as usize
 }
@@ -254,7 +257,11 @@ pub fn scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
     match op {
         Op::Conv(conv) => {
             let Some(output) = op.output_shape(input) else { return usize::MAX };
-            conv_scratch(isa, input, output, &conv.window, Form::of(conv.weights))
+            let form = Form::of(conv.weights);
+            if isa == Isa::CortexM {
+                return cortex_m::tile::scratch(input, output, &conv.window, form);
+            }
+            conv_scratch(isa, input, output, &conv.window, form)
         }
         Op::Linear(linear) => {
             let rank = if let Weights::Pair { rank } = linear.weights { rank as usize } else { 0 };

@@ -2,15 +2,19 @@
 //!
 //! Everything here is `#[cfg_attr(target_arch = "x86_64", inline(always))]`, so that it takes on the instruction set of the function it is called from.
 
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod conv;
 mod elementwise;
 mod linear;
 mod pool;
 
-use super::{Buffers, Isa, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+use super::Isa;
+use super::{Buffers, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
 use crate::model::Activation;
 
-/// Executes one layer; `N` and `L` are those of the instruction set's geometry.
+/// Executes one layer; `N` and `L` are those of the instruction set's geometry. A Cortex-M has convolutions of its own.
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 #[cfg_attr(target_arch = "x86_64", inline(always))]
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
@@ -23,6 +27,19 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
             let epilogue = Epilogue { bias, activation: *activation };
             conv::run::<P, N, L>(isa, (*input, *output, window), weights, epilogue, &mut buffers);
         }
+        other => self::other::<P, N, L>(other, buffers),
+    }
+}
+
+/// Executes one layer that is no convolution.
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
+pub(super) fn other<P: Primitives<L>, const N: usize, const L: usize>(
+    layer: &Layer<'_>,
+    mut buffers: Buffers<'_>,
+) {
+    match layer {
+        Layer::Conv { .. } => {}
         Layer::Linear { weights, bias, activation } => {
             linear::run::<P, N, L>(weights, Epilogue { bias, activation: *activation }, &mut buffers);
         }
@@ -40,9 +57,9 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
 
 /// What follows a layer's sums.
 #[derive(Clone, Copy)]
-struct Epilogue<'a> {
-    bias: &'a [f32],
-    activation: Activation,
+pub(super) struct Epilogue<'a> {
+    pub(super) bias: &'a [f32],
+    pub(super) activation: Activation,
 }
 
 /// Values finished together; small enough for the stack of a microcontroller.
@@ -51,7 +68,7 @@ const FINISH: usize = 16;
 /// Adds the residual, activates and stores `sums` as the output values from `start` on.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
-fn finish<P: Primitives<L>, const L: usize>(
+pub(super) fn finish<P: Primitives<L>, const L: usize>(
     sums: &mut [f32],
     start: usize,
     activation: Activation,

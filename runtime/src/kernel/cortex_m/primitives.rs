@@ -1,14 +1,14 @@
-//! Cortex-M with a single-precision FPU: the portable algorithms with VCVTB and VCVTT (Armv7-M Architecture Reference
-//! Manual, A7.7). Every core of thumbv7em-none-eabihf and thumbv8m.main-none-eabihf has them.
+//! What the portable algorithms need, with VCVTB and VCVTT (Armv7-M Architecture Reference Manual, A7.7). Every core of thumbv7em-none-eabihf and thumbv8m.main-none-eabihf has them.
 //!
 //! The assembler names its s-registers, because operands of class `sreg` are refused on single-precision targets.
 #![allow(unsafe_code)]
 
 use core::arch::asm;
 
-use super::{Buffers, Isa, Kernel, Layer, Primitives, f16, portable};
+use super::super::{Primitives, f16};
+use super::micro::widen_one;
 
-pub(super) struct CortexM;
+pub(in crate::kernel) struct CortexM;
 
 /// Values converted at a time.
 const CHUNK: usize = 4;
@@ -26,39 +26,6 @@ impl Primitives<LANES> for CortexM {
     #[inline(always)]
     fn widen_one(from: u16) -> f32 {
         widen_one(from)
-    }
-
-    #[inline(always)]
-    fn widen_strided(from: &[u16], to: &mut [f32], stride: usize) {
-        let count = from.len().min(to.len().div_ceil(stride.max(1)));
-        let (chunks, rest) = from.get(..count).unwrap_or_default().as_chunks::<CHUNK>();
-        for (i, from) in chunks.iter().enumerate() {
-            // SAFETY: the last element written is stride·(4·i + 3) ≤ stride·(count − 1), which `to` has.
-            unsafe {
-                asm!(
-                    "ldr {a}, [{from}]",
-                    "ldr {b}, [{from}, #4]",
-                    "vmov s0, s1, {a}, {b}",
-                    "vcvtb.f32.f16 s2, s0",
-                    "vcvtt.f32.f16 s3, s0",
-                    "vcvtb.f32.f16 s4, s1",
-                    "vcvtt.f32.f16 s5, s1",
-                    "vstr s2, [{to}]",
-                    "add {to}, {to}, {step}",
-                    "vstr s3, [{to}]",
-                    "add {to}, {to}, {step}",
-                    "vstr s4, [{to}]",
-                    "add {to}, {to}, {step}",
-                    "vstr s5, [{to}]",
-                    from = in(reg) from.as_ptr(), to = inout(reg) to.as_mut_ptr().add(i * CHUNK * stride) => _,
-                    step = in(reg) stride * size_of::<f32>(), a = out(reg) _, b = out(reg) _,
-                    out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
-                    options(nostack, preserves_flags)
-                );
-            }
-        }
-        let to = to.get_mut(chunks.len() * CHUNK * stride..).unwrap_or_default();
-        rest.iter().zip(to.iter_mut().step_by(stride.max(1))).for_each(|(from, to)| *to = widen_one(*from));
     }
 
     fn narrow(from: &[f32], to: &mut [u16]) {
@@ -148,28 +115,4 @@ fn narrow(from: &[f32], to: &mut [u16]) {
 #[inline(always)]
 fn overflowed(pair: u32) -> bool {
     ((pair & 0x7c00_7c00) + 0x0400_0400) & 0x8000_8000 != 0
-}
-
-#[inline(always)]
-fn widen_one(half: u16) -> f32 {
-    let bits: u32;
-    // SAFETY: no memory is touched.
-    unsafe {
-        asm!(
-            "vmov s0, {half}",
-            "vcvtb.f32.f16 s0, s0",
-            "vmov {bits}, s0",
-            half = in(reg) u32::from(half), bits = out(reg) bits, out("s0") _,
-            options(nostack, preserves_flags, pure, nomem)
-        );
-    }
-    f32::from_bits(bits)
-}
-
-impl Kernel for CortexM {
-    const ISA: Isa = Isa::CortexM;
-
-    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        portable::run::<CortexM, 4, LANES>(Self::ISA, layer, buffers);
-    }
 }

@@ -1,0 +1,284 @@
+//! Convolutions: dense, fused thin pair, depthwise.
+//!
+//! One routine, [`Conv::accumulate`], adds blocks of input channels to the sums of a tile; a dense layer stores those,
+//! a pair expands them (they are its r intermediate values, in f32, never rounded) and stores the expansion.
+
+use super::super::portable::{Epilogue, finish};
+use super::super::tile::Form;
+use super::super::{Buffers, LayerWeights, Output, Second};
+use super::fill::Filler;
+use super::micro::{self, Offsets, Residual, Rows, Start, Sweep, Taps};
+use super::tile::{Geometry, Tile};
+use super::{Native, OUTS, PIXELS};
+use crate::model::{Shape, Window};
+
+pub(super) fn run(
+    (input, output, window): (Shape, Shape, &Window),
+    weights: &LayerWeights<'_>,
+    epilogue: Epilogue<'_>,
+    buffers: &mut Buffers<'_>,
+) {
+    let form = match weights {
+        LayerWeights::Dense(_) => Form::Dense,
+        LayerWeights::Pair { rank, .. } => Form::Pair { rank: *rank },
+        LayerWeights::Depthwise(_) => Form::Depthwise,
+    };
+    let geometry = Geometry::new(input, output, window);
+    let tile = Tile::fit(&geometry, form, buffers.scratch.len());
+    let taps = match (geometry.kernel[1], geometry.stride[1]) {
+        (3, 1) => Taps::Row,
+        (3, 2) => Taps::Stride2,
+        _ => Taps::Single,
+    };
+    let conv = Conv { geometry, tile, form, taps };
+    let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
+    // What happened before is not this layer's.
+    micro::overflow();
+    for y in (0..height).step_by(tile.rows) {
+        for x in (0..width).step_by(tile.columns) {
+            let (rows, columns) = (tile.rows.min(height - y), tile.columns.min(width - x));
+            let area = Area { y, x, rows, columns, groups: columns.div_ceil(PIXELS) };
+            match weights {
+                LayerWeights::Dense(weights) => conv.dense(&area, weights, epilogue, buffers),
+                LayerWeights::Pair { thin, expand, rank } => {
+                    conv.pair(&area, (thin, expand, *rank), epilogue, buffers);
+                }
+                LayerWeights::Depthwise(weights) => conv.depthwise(&area, weights, epilogue, buffers),
+            }
+        }
+    }
+    if micro::overflow()
+        && let Output::Half(values) = &mut buffers.output
+    {
+        saturate(values);
+    }
+}
+
+/// Infinities become the largest f16 of their sign.
+fn saturate(values: &mut [u16]) {
+    for value in values.iter_mut().filter(|value| **value & 0x7fff == 0x7c00) {
+        *value -= 1;
+    }
+}
+
+struct Conv {
+    geometry: Geometry,
+    tile: Tile,
+    form: Form,
+    taps: Taps,
+}
+
+/// The output pixels of one tile.
+pub(super) struct Area {
+    pub y: usize,
+    pub x: usize,
+    pub rows: usize,
+    pub columns: usize,
+    /// Groups of a row, the last one perhaps not full.
+    pub groups: usize,
+}
+
+/// Scratch of one tile.
+struct Scratch<'a> {
+    sums: &'a mut [f32],
+    patch: &'a mut [f32],
+    /// Widened weights of a block, tap by tap.
+    panel: &'a mut [f32],
+    /// Where in the patch each tap of a block begins, in bytes.
+    offsets: &'a mut [u32],
+}
+
+impl Conv {
+    /// Splits the caller's scratch; `None` where it is too small, which a plan rules out.
+    fn scratch<'s>(&self, scratch: &'s mut [f32]) -> Option<Scratch<'s>> {
+        let taps = self.tile.panel_taps(&self.geometry);
+        let (sums, rest) = scratch.split_at_mut_checked(self.tile.sums())?;
+        let (patch, rest) = rest.split_at_mut_checked(self.tile.patch(&self.geometry, self.form))?;
+        let (panel, rest) = rest.split_at_mut_checked(taps * OUTS)?;
+        let offsets = bytemuck::try_cast_slice_mut(rest.get_mut(..taps)?).ok()?;
+        // The last group may read this far beyond the patch: whatever it finds is not stored.
+        let beyond = patch.len() - PIXELS;
+        patch.get_mut(beyond..)?.fill(0.0);
+        Some(Scratch { sums, patch, panel, offsets })
+    }
+
+    fn dense(&self, area: &Area, weights: &[u16], epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
+        let n = self.geometry.output.channels as usize;
+        let columns = weights.len() / n;
+        let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
+        for first in (0..n).step_by(self.tile.outs) {
+            let outs = self.tile.outs.min(n - first);
+            let Some(weights) = weights.get(first * columns..(first + outs) * columns) else { return };
+            let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
+            self.accumulate(area, weights, outs, bias, buffers.input, &mut scratch);
+            self.store(
+                area,
+                scratch.sums,
+                first..first + outs,
+                epilogue,
+                &mut buffers.output,
+                buffers.second,
+            );
+        }
+    }
+
+    fn pair(
+        &self,
+        area: &Area,
+        (thin, expand, rank): (&[u16], &[u16], usize),
+        epilogue: Epilogue<'_>,
+        buffers: &mut Buffers<'_>,
+    ) {
+        let n = self.geometry.output.channels as usize;
+        let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
+        self.accumulate(area, thin, rank, &[], buffers.input, &mut scratch);
+        let groups = area.rows * area.groups;
+        // The expanded sums take the place of the patch, which has done its part.
+        let (middle, sums) = (&*scratch.sums, &mut *scratch.patch);
+        let block = self.tile.ranks.max(1);
+        for first in (0..n).step_by(OUTS) {
+            let outs = OUTS.min(n - first);
+            let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
+            let sums_group = outs * PIXELS;
+            let sweep = Sweep { rows: 1, groups, x_group: rank * PIXELS, x_row: 0, sums_group, phase: 0 };
+            for from in (0..rank).step_by(block) {
+                let ranks = block.min(rank - from);
+                let Some(rows) = expand.get(first * rank + from..) else { return };
+                let Some(panel) = scratch.panel.get_mut(..ranks * outs) else { return };
+                if !micro::widen_panel(rows, rank, outs, ranks, panel) {
+                    return;
+                }
+                let start = if from == 0 { Start::Bias(bias) } else { Start::Resume };
+                let Some(middle) = middle.get(from * PIXELS..) else { return };
+                micro::accumulate(
+                    Taps::Ranks,
+                    outs,
+                    (middle, Offsets::ranks(ranks)),
+                    panel,
+                    sums,
+                    sweep,
+                    start,
+                );
+            }
+            self.store(area, sums, first..first + outs, epilogue, &mut buffers.output, buffers.second);
+        }
+    }
+
+    fn depthwise(&self, area: &Area, weights: &[u16], epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
+        let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
+        let planes = buffers.input.chunks_exact(self.geometry.input.pixels());
+        let weights = weights.chunks_exact(self.geometry.taps());
+        for (channel, (plane, weights)) in planes.zip(weights).enumerate() {
+            let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
+            self.accumulate(area, weights, 1, bias, plane, &mut scratch);
+            let channels = channel..channel + 1;
+            self.store(area, scratch.sums, channels, epilogue, &mut buffers.output, buffers.second);
+        }
+    }
+
+    /// Sums of `outs` channels of a tile, from `bias` (or zero) on: one row of `weights` for each of them.
+    fn accumulate(
+        &self,
+        area: &Area,
+        weights: &[u16],
+        outs: usize,
+        bias: &[f32],
+        input: &[u16],
+        scratch: &mut Scratch<'_>,
+    ) {
+        let geometry = &self.geometry;
+        let (plane, taps) = (geometry.input.pixels(), geometry.taps());
+        let (channel, pitch) = (geometry.channel(area.rows, area.columns), geometry.pitch(area.columns));
+        let columns = weights.len() / outs;
+        let block = self.tile.block;
+        let sums_group = outs * PIXELS;
+        let sweep = Sweep {
+            rows: area.rows,
+            groups: area.groups,
+            x_group: PIXELS,
+            x_row: geometry.row_step() * geometry.phases() * pitch,
+            sums_group,
+            phase: pitch,
+        };
+        let Scratch { sums, patch, panel, offsets } = scratch;
+        // The first block has the most channels; another has the first of its offsets.
+        let each = taps / self.taps.each();
+        let Some(offsets) = offsets.get_mut(..block.min(input.len() / plane) * each) else { return };
+        self.offsets(channel, pitch, offsets);
+        let offsets = Offsets::new(offsets);
+        let filler = Filler::new(geometry, area);
+        for (i, planes) in input.chunks(block * plane).enumerate() {
+            let channels = planes.len() / plane;
+            for (plane, patch) in planes.chunks_exact(plane).zip(patch.chunks_exact_mut(channel)) {
+                filler.fill(plane, patch);
+            }
+            let offsets = offsets.first(channels * each);
+            let from = i * block * taps;
+            for first in (0..outs).step_by(OUTS) {
+                let some = OUTS.min(outs - first);
+                let Some(rows) = weights.get(first * columns + from..) else { return };
+                let Some(panel) = panel.get_mut(..channels * taps * some) else { return };
+                let Some(sums) = sums.get_mut(first * PIXELS..) else { return };
+                if !micro::widen_panel(rows, columns, some, channels * taps, panel) {
+                    return;
+                }
+                let start =
+                    if i > 0 { Start::Resume } else { Start::Bias(bias.get(first..).unwrap_or_default()) };
+                micro::accumulate(self.taps, some, (patch, offsets), panel, sums, sweep, start);
+            }
+        }
+    }
+
+    /// Where the pixels begin that each tap (or row of three) of a block meets, in bytes.
+    fn offsets(&self, channel: usize, pitch: usize, offsets: &mut [u32]) {
+        let ([kh, kw], sx, phases) = (self.geometry.kernel, self.geometry.stride[1], self.geometry.phases());
+        let columns = if self.taps == Taps::Single { kw } else { 1 };
+        for (c, offsets) in offsets.chunks_mut(kh * columns).enumerate() {
+            for (ky, offsets) in offsets.chunks_mut(columns).enumerate() {
+                for (kx, offset) in offsets.iter_mut().enumerate() {
+                    let at = c * channel + (ky * phases + kx % sx) * pitch + kx / sx;
+                    *offset = (at * size_of::<f32>()) as u32;
+                }
+            }
+        }
+    }
+
+    /// Finishes and stores the sums of some output channels of a tile.
+    fn store(
+        &self,
+        area: &Area,
+        sums: &mut [f32],
+        channels: core::ops::Range<usize>,
+        epilogue: Epilogue<'_>,
+        output: &mut Output<'_>,
+        second: Second<'_>,
+    ) {
+        let (width, pixels) = (self.geometry.output.width as usize, self.geometry.output.pixels());
+        let sums_group = channels.len() * PIXELS;
+        let shape = Rows { rows: area.rows, columns: area.columns, sums_group, width };
+        for (i, channel) in channels.enumerate() {
+            let first = channel * pixels + area.y * width + area.x;
+            let Some(sums) = sums.get_mut(i * PIXELS..) else { return };
+            if let Output::Half(values) = output {
+                let residual = match second {
+                    Second::None => Residual::None,
+                    Second::InPlace => Residual::InPlace,
+                    Second::Other(values) => Residual::Other(values.get(first..).unwrap_or_default()),
+                };
+                let Some(values) = values.get_mut(first..) else { return };
+                micro::finish(sums, values, residual, shape, epilogue.activation);
+                continue;
+            }
+            // Logits.
+            for row in 0..area.rows {
+                for group in 0..area.groups {
+                    let at = (row * area.groups + group) * sums_group;
+                    let count = PIXELS.min(area.columns - group * PIXELS);
+                    let Some(sums) = sums.get_mut(at..at + count) else { return };
+                    let start = first + row * width + group * PIXELS;
+                    finish::<Native, 4>(sums, start, epilogue.activation, second, output);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The patch under a tile.
+
+use super::conv::Area;
+use super::micro;
+use super::tile::Geometry;
+
+/// How the part of a plane under a tile becomes its patch; the same for every channel.
+pub(super) struct Filler {
+    geometry: Geometry,
+    /// Elements of one phase of a row, and phases.
+    pitch: usize,
+    phases: usize,
+    /// Elements of a row, in the image's order, from which on and up to which they lie in the image.
+    begin: usize,
+    end: usize,
+    /// Column of the image at `begin`.
+    column: usize,
+    /// Patch rows above the image, and inside.
+    above: usize,
+    inside: usize,
+    /// Rows of the image from one patch row to the next.
+    step: usize,
+    /// First of the rows inside.
+    first: usize,
+    /// Row of the padded image at the first patch row.
+    top: usize,
+}
+
+impl Filler {
+    pub fn new(geometry: &Geometry, area: &Area) -> Self {
+        let (height, width) = (geometry.input.height as usize, geometry.input.width as usize);
+        let ([sy, sx], [top, left]) = (geometry.stride, geometry.before);
+        let (phases, pitch) = (geometry.phases(), geometry.pitch(area.columns));
+        let (column, row) = (area.x * sx, area.y * sy);
+        let length = pitch * sx;
+        let begin = left.saturating_sub(column).min(length);
+        let end = (width + left).saturating_sub(column).clamp(begin, length);
+        let rows = geometry.patch_rows(area.rows);
+        // Rows of the image from one patch row to the next: a kernel of one row skips some.
+        let step = if geometry.row_step() == 1 { sy } else { 1 };
+        let above = top.saturating_sub(row).div_ceil(step).min(rows);
+        let inside = (height + top).saturating_sub(row).div_ceil(step).clamp(above, rows) - above;
+        Self {
+            geometry: *geometry,
+            pitch,
+            phases,
+            begin,
+            end,
+            column: (column + begin).saturating_sub(left),
+            above,
+            inside,
+            step,
+            first: (row + above * step).saturating_sub(top),
+            top: row,
+        }
+    }
+
+    /// Widens the part of one input plane under the tile, with zeros for the padding.
+    pub fn fill(&self, plane: &[u16], patch: &mut [f32]) {
+        let (width, row) = (self.geometry.input.width as usize, self.pitch * self.phases);
+        let [sy, sx] = self.geometry.stride;
+        let skips = (2..sy).contains(&self.geometry.row_step());
+        if sx > 2 || skips || self.begin >= self.end {
+            return self.by_element(plane, patch);
+        }
+        let from = plane.get(self.first * width + self.column..).unwrap_or_default();
+        let Some((above, rest)) = patch.split_at_mut_checked(self.above * row) else { return };
+        let Some((image, below)) = rest.split_at_mut_checked(self.inside * row) else { return };
+        above.fill(0.0);
+        let (begin, end, from_row) = (self.begin, self.end, self.step * width);
+        match sx {
+            1 => {
+                micro::widen_rows(from, from_row, self.inside, image, [begin, end - begin, self.pitch - end])
+            }
+            _ => {
+                let phases = (self.pitch, self.phases == 2);
+                micro::widen_phases((from, from_row), self.inside, image, phases, [begin, end]);
+            }
+        }
+        below.fill(0.0);
+    }
+
+    /// Strides of more than two, and kernels of several rows that are shorter than their stride.
+    fn by_element(&self, plane: &[u16], patch: &mut [f32]) {
+        let (height, width) = (self.geometry.input.height as usize, self.geometry.input.width as usize);
+        let ([sy, sx], step) = (self.geometry.stride, self.geometry.row_step());
+        let top = self.geometry.before[0];
+        for (i, line) in patch.chunks_exact_mut(self.pitch * self.phases).enumerate() {
+            line.fill(0.0);
+            // A kernel shorter than its stride skips rows, which are not in the patch.
+            let y = self.top + (i / step) * sy + i % step;
+            let Some(y) = y.checked_sub(top).filter(|y| *y < height) else { continue };
+            let from = y * width + self.column;
+            let source = plane.get(from..from + (self.end - self.begin)).unwrap_or_default();
+            for (phase, line) in line.chunks_exact_mut(self.pitch).enumerate() {
+                // The first element of this phase at or behind `begin`.
+                let first = self.begin.saturating_sub(phase).div_ceil(sx);
+                let skip = first * sx + phase - self.begin;
+                let source = source.get(skip..).unwrap_or_default().iter().step_by(sx);
+                let line = line.get_mut(first..).unwrap_or_default();
+                line.iter_mut().zip(source).for_each(|(to, from)| *to = micro::widen_one(*from));
+            }
+        }
+    }
+}

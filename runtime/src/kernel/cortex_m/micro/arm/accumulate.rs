@@ -1,0 +1,304 @@
+//! Multiply-adds.
+//!
+//! An FPU of type FPv4 (Cortex-M4F) takes three cycles for a fused or chained multiply-add and one each for VMUL and
+//! VADD, if no result is used by the instruction right behind it; FPv5 (Cortex-M7, M33, M55) fuses.
+//!
+//! Registers of all [`Accumulate`] loops: s0–s15 sums, four pixels for each output channel; s16–s21 pixels; s22–s29
+//! weights; s30 and s31 products.
+
+use core::arch::naked_asm;
+
+use super::super::{Accumulate, Taps};
+
+/// Four sums plus weight · pixels.
+#[cfg(not(fpv5))]
+macro_rules! mac {
+    ($w:literal; $p0:literal $p1:literal $p2:literal $p3:literal; $a0:literal $a1:literal $a2:literal $a3:literal) => {
+        concat!(
+            "vmul.f32 s30, s",
+            $p0,
+            ", s",
+            $w,
+            "\n",
+            "vmul.f32 s31, s",
+            $p1,
+            ", s",
+            $w,
+            "\n",
+            "vadd.f32 s",
+            $a0,
+            ", s",
+            $a0,
+            ", s30\n",
+            "vmul.f32 s30, s",
+            $p2,
+            ", s",
+            $w,
+            "\n",
+            "vadd.f32 s",
+            $a1,
+            ", s",
+            $a1,
+            ", s31\n",
+            "vmul.f32 s31, s",
+            $p3,
+            ", s",
+            $w,
+            "\n",
+            "vadd.f32 s",
+            $a2,
+            ", s",
+            $a2,
+            ", s30\n",
+            "vadd.f32 s",
+            $a3,
+            ", s",
+            $a3,
+            ", s31\n",
+        )
+    };
+}
+
+/// Four sums plus weight · pixels.
+#[cfg(fpv5)]
+macro_rules! mac {
+    ($w:literal; $p0:literal $p1:literal $p2:literal $p3:literal; $a0:literal $a1:literal $a2:literal $a3:literal) => {
+        concat!(
+            "vfma.f32 s",
+            $a0,
+            ", s",
+            $p0,
+            ", s",
+            $w,
+            "\n",
+            "vfma.f32 s",
+            $a1,
+            ", s",
+            $p1,
+            ", s",
+            $w,
+            "\n",
+            "vfma.f32 s",
+            $a2,
+            ", s",
+            $p2,
+            ", s",
+            $w,
+            "\n",
+            "vfma.f32 s",
+            $a3,
+            ", s",
+            $p3,
+            ", s",
+            $w,
+            "\n",
+        )
+    };
+}
+
+/// One tap: four pixels for each of 1 to 4 output channels, with weights that lie in the given registers.
+macro_rules! tap {
+    ($($p:literal)*; $w0:literal) => {
+        mac!($w0; $($p)*; 0 1 2 3)
+    };
+    ($($p:literal)*; $w0:literal $w1:literal) => {
+        concat!(mac!($w0; $($p)*; 0 1 2 3), mac!($w1; $($p)*; 4 5 6 7))
+    };
+    ($($p:literal)*; $w0:literal $w1:literal $w2:literal) => {
+        concat!(mac!($w0; $($p)*; 0 1 2 3), mac!($w1; $($p)*; 4 5 6 7), mac!($w2; $($p)*; 8 9 10 11))
+    };
+    ($($p:literal)*; $w0:literal $w1:literal $w2:literal $w3:literal) => {
+        concat!(
+            mac!($w0; $($p)*; 0 1 2 3), mac!($w1; $($p)*; 4 5 6 7),
+            mac!($w2; $($p)*; 8 9 10 11), mac!($w3; $($p)*; 12 13 14 15),
+        )
+    };
+}
+
+/// Three taps: `$first`, `$second` and `$third` load the pixels of one where they are not there yet.
+macro_rules! three {
+    (1; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
+        concat!(
+            "vldmia r4!, {{s22-s24}}\n",
+            $($first,)? tap!($($p)*; 22), $($second,)? tap!($($q)*; 23), $($third,)? tap!($($r)*; 24),
+        )
+    };
+    (2; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
+        concat!(
+            "vldmia r4!, {{s22-s27}}\n",
+            $($first,)? tap!($($p)*; 22 23), $($second,)? tap!($($q)*; 24 25), $($third,)? tap!($($r)*; 26 27),
+        )
+    };
+    // Nine registers are free for weights besides the products' two and six pixels.
+    (3; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
+        concat!(
+            "vldmia r4!, {{s22-s27}}\n",
+            $($first,)? tap!($($p)*; 22 23 24), $($second,)? tap!($($q)*; 25 26 27),
+            "vldmia r4!, {{s22-s24}}\n",
+            $($third,)? tap!($($r)*; 22 23 24),
+        )
+    };
+    (4; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
+        concat!(
+            "vldmia r4!, {{s22-s29}}\n",
+            $($first,)? tap!($($p)*; 22 23 24 25), $($second,)? tap!($($q)*; 26 27 28 29),
+            "vldmia r4!, {{s22-s25}}\n",
+            $($third,)? tap!($($r)*; 22 23 24 25),
+        )
+    };
+}
+
+/// The taps of one offset, whose pixels begin at r5 (or follow r5, and end where the weights do).
+macro_rules! taps {
+    (Single 1) => {
+        concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22}}\n", tap!(16 17 18 19; 22))
+    };
+    (Single 2) => {
+        concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22-s23}}\n", tap!(16 17 18 19; 22 23))
+    };
+    (Single 3) => {
+        concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22-s24}}\n", tap!(16 17 18 19; 22 23 24))
+    };
+    (Single 4) => {
+        concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22-s25}}\n", tap!(16 17 18 19; 22 23 24 25))
+    };
+    (Ranks 1) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22}}\n", tap!(16 17 18 19; 22))
+    };
+    (Ranks 2) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s23}}\n", tap!(16 17 18 19; 22 23))
+    };
+    (Ranks 3) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s24}}\n", tap!(16 17 18 19; 22 23 24))
+    };
+    (Ranks 4) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s25}}\n", tap!(16 17 18 19; 22 23 24 25))
+    };
+    (Row $n:tt) => {
+        concat!("vldmia r5, {{s16-s21}}\n", three!($n; [; 16 17 18 19] [; 17 18 19 20] [; 18 19 20 21]))
+    };
+    // The second phase's pixels take the place of the first's, of which the last four are loaded again.
+    (Stride2 $n:tt) => {
+        three!($n;
+            ["vldmia r5, {{s16-s19}}\nadd r11, r5, lr\n"; 16 17 18 19]
+            ["vldmia r11, {{s16-s19}}\nadds r5, #4\n"; 16 17 18 19]
+            ["vldmia r5, {{s16-s19}}\n"; 16 17 18 19])
+    };
+}
+
+/// From offset to offset.
+macro_rules! walk {
+    (Ranks Begin) => {
+        "mov r5, r1"
+    };
+    (Ranks Next) => {
+        ""
+    };
+    (Ranks End) => {
+        "cmp r4, r3"
+    };
+    ($taps:ident Begin) => {
+        ""
+    };
+    ($taps:ident Next) => {
+        "ldr r5, [r2], #4\nadd r5, r5, r1"
+    };
+    ($taps:ident End) => {
+        "cmp r2, r3"
+    };
+}
+
+/// Loops over rows, groups and offsets. r0 arguments, r1 pixels of the group, r2 and r3 offsets, r4 weights, r6 and r7
+/// sums, r8 and r9 what they start from, r10 groups left, r12 from a group to the next, lr to the second phase.
+macro_rules! accumulate {
+    ($($name:ident: $taps:ident $n:tt $last:literal;)*) => {$(
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(arguments: *mut Accumulate) {
+            naked_asm!(
+                fpu!(),
+                "push {{r4-r11, lr}}",
+                "vpush {{s16-s31}}",
+                "ldr r3, [r0, #20]",
+                "ldr r6, [r0, #28]",
+                "ldr r7, [r0, #32]",
+                "ldr r8, [r0, #36]",
+                "ldr r9, [r0, #40]",
+                "ldr r12, [r0, #44]",
+                "ldr lr, [r0, #48]",
+                "2:",
+                "ldr r1, [r0]",
+                "ldr r10, [r0, #12]",
+                "3:",
+                concat!("vldmia r8, {{s0-s", $last, "}}"),
+                "add r8, r8, r9",
+                "ldr r2, [r0, #16]",
+                "ldr r4, [r0, #24]",
+                walk!($taps Begin),
+                "4:",
+                walk!($taps Next),
+                taps!($taps $n),
+                walk!($taps End),
+                "bne 4b",
+                concat!("vstmia r6, {{s0-s", $last, "}}"),
+                "add r6, r6, r7",
+                "add r1, r1, r12",
+                "subs r10, r10, #1",
+                "bne 3b",
+                "ldr r1, [r0]",
+                "ldr r10, [r0, #4]",
+                "add r1, r1, r10",
+                "str r1, [r0]",
+                "ldr r10, [r0, #8]",
+                "subs r10, r10, #1",
+                "str r10, [r0, #8]",
+                "bne 2b",
+                "vpop {{s16-s31}}",
+                "pop {{r4-r11, pc}}",
+            )
+        }
+    )*};
+}
+
+accumulate! {
+    single_1: Single 1 3;
+    single_2: Single 2 7;
+    single_3: Single 3 11;
+    single_4: Single 4 15;
+    ranks_1: Ranks 1 3;
+    ranks_2: Ranks 2 7;
+    ranks_3: Ranks 3 11;
+    ranks_4: Ranks 4 15;
+    row_1: Row 1 3;
+    row_2: Row 2 7;
+    row_3: Row 3 11;
+    row_4: Row 4 15;
+    stride2_1: Stride2 1 3;
+    stride2_2: Stride2 2 7;
+    stride2_3: Stride2 3 11;
+    stride2_4: Stride2 4 15;
+}
+
+/// # Safety
+/// `outs` is 1 to 4; the rest as in [`super::super::accumulate`].
+pub(in super::super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumulate) {
+    let inner = match (taps, outs) {
+        (Taps::Single, 1) => single_1,
+        (Taps::Single, 2) => single_2,
+        (Taps::Single, 3) => single_3,
+        (Taps::Single, _) => single_4,
+        (Taps::Ranks, 1) => ranks_1,
+        (Taps::Ranks, 2) => ranks_2,
+        (Taps::Ranks, 3) => ranks_3,
+        (Taps::Ranks, _) => ranks_4,
+        (Taps::Row, 1) => row_1,
+        (Taps::Row, 2) => row_2,
+        (Taps::Row, 3) => row_3,
+        (Taps::Row, _) => row_4,
+        (Taps::Stride2, 1) => stride2_1,
+        (Taps::Stride2, 2) => stride2_2,
+        (Taps::Stride2, 3) => stride2_3,
+        (Taps::Stride2, _) => stride2_4,
+    };
+    // SAFETY: the caller's lengths.
+    unsafe { inner(arguments) }
+}

@@ -1,0 +1,56 @@
+//! The inner loops in assembler.
+//!
+//! Naked functions, because their loops keep all 32 s-registers in use, which operands of `asm!` cannot say for
+//! targets with single precision. `.fpu` because the assembler takes no floating-point instruction outside a function
+//! of Rust without it.
+
+/// The FPU, which also goes into the attributes of the binary.
+#[cfg(not(fpv5))]
+macro_rules! fpu {
+    () => {
+        ".fpu fpv4-sp-d16"
+    };
+}
+
+/// The FPU, which also goes into the attributes of the binary.
+#[cfg(fpv5)]
+macro_rules! fpu {
+    () => {
+        ".fpu fpv5-sp-d16"
+    };
+}
+
+mod accumulate;
+mod finish;
+mod widen;
+
+use core::arch::asm;
+
+pub(super) use accumulate::accumulate;
+pub(super) use finish::finish;
+pub(super) use widen::{widen_panel, widen_phases, widen_rows};
+
+/// True where an f32 or f16 exceeded its range since the last call: FPSCR.OFC, which is cleared.
+pub(in super::super::super) fn overflow() -> bool {
+    const OFC: u32 = 1 << 2;
+    let status: u32;
+    // SAFETY: the exception flags are for whoever reads them; nothing traps on these cores.
+    unsafe {
+        asm!("vmrs {status}, fpscr", "bic {other}, {status}, {ofc}", "vmsr fpscr, {other}",
+            status = out(reg) status, other = out(reg) _, ofc = const OFC, options(nomem, nostack));
+    }
+    status & OFC != 0
+}
+
+/// f16 bits → f32.
+#[inline(always)]
+pub(in super::super::super) fn widen_one(half: u16) -> f32 {
+    let bits: u32;
+    // SAFETY: no memory is touched.
+    unsafe {
+        asm!("vmov s0, {half}", "vcvtb.f32.f16 s0, s0", "vmov {bits}, s0",
+            half = in(reg) u32::from(half), bits = out(reg) bits, out("s0") _,
+            options(nostack, preserves_flags, pure, nomem));
+    }
+    f32::from_bits(bits)
+}
