@@ -136,6 +136,9 @@ pub struct Session<'a> {
     /// Where the input image goes.
     input: Range<usize>,
     plan: Plan,
+    /// For each step its packed weights, where it has some.
+    #[cfg(feature = "std")]
+    packed: std::vec::Vec<Option<kernel::PackedConv>>,
 }
 
 impl<'a> Session<'a> {
@@ -175,7 +178,36 @@ impl<'a> Session<'a> {
         }
         let header = *program.header();
         let input = input..input + header.input.len() * 2;
-        Ok(Session { model: model.bytes(), header, isa, steps, space, input, plan })
+        #[cfg(feature = "std")]
+        let packed = {
+            let pack = |step: &Step| kernel::PackedConv::new(isa, &step.layer(model.bytes())?);
+            steps.iter().map(pack).collect()
+        };
+        Ok(Session {
+            model: model.bytes(),
+            header,
+            isa,
+            steps,
+            space,
+            input,
+            plan,
+            #[cfg(feature = "std")]
+            packed,
+        })
+    }
+
+    /// Bytes on the heap for weights that were widened and put in the order of the kernels when the session began; 0 on
+    /// instruction sets that read them in place.
+    #[cfg(feature = "std")]
+    pub fn packed_bytes(&self) -> usize {
+        self.packed.iter().flatten().map(kernel::PackedConv::bytes).sum()
+    }
+
+    /// Gives those bytes back: all weights are read in place from now on, more slowly. Logits stay the same to the bit.
+    #[cfg(feature = "std")]
+    pub fn in_place(mut self) -> Self {
+        self.packed = std::vec::Vec::new();
+        self
     }
 
     /// The memory plan.
@@ -248,16 +280,35 @@ impl<'a> Session<'a> {
 
     fn run(&mut self, logits: &mut [f32], hook: &mut impl Hook) -> Result<(), RunError> {
         for (layer, step) in self.steps.iter().enumerate() {
+            #[cfg(feature = "std")]
+            let packed = self.packed.get(layer).and_then(Option::as_ref);
+            #[cfg(not(feature = "std"))]
+            let packed = None;
             hook.before(layer);
-            execute(self.isa, step, self.model, self.space, logits).ok_or(RunError::Corrupt { layer })?;
+            let done = execute(self.isa, step, self.model, packed, self.space, logits);
+            done.ok_or(RunError::Corrupt { layer })?;
             hook.after(layer);
         }
         Ok(())
     }
 }
 
+/// A convolution whose weights were packed.
+#[cfg(feature = "std")]
+type Packed = kernel::PackedConv;
+/// Nothing is packed without memory for it.
+#[cfg(not(feature = "std"))]
+type Packed = core::convert::Infallible;
+
 /// Executes one step in `space`; `None` where its ranges overlap or leave the space, which planning rules out.
-fn execute(isa: Isa, step: &Step, model: &[u8], space: &mut [u8], logits: &mut [f32]) -> Option<()> {
+fn execute(
+    isa: Isa,
+    step: &Step,
+    model: &[u8],
+    packed: Option<&Packed>,
+    space: &mut [u8],
+    logits: &mut [f32],
+) -> Option<()> {
     if let Some(parts) = step.parts() {
         return concatenate(isa, parts, step.output(), space, logits);
     }
@@ -288,7 +339,16 @@ fn execute(isa: Isa, step: &Step, model: &[u8], space: &mut [u8], logits: &mut [
         None => Output::Full(logits),
     };
     let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
-    kernel::run(isa, &layer, Buffers { input, second, output, scratch });
+    let buffers = Buffers { input, second, output, scratch };
+    #[cfg(feature = "std")]
+    let mut buffers = buffers;
+    #[cfg(feature = "std")]
+    if packed.is_some_and(|packed| kernel::run_packed(isa, packed, &mut buffers)) {
+        return Some(());
+    }
+    #[cfg(not(feature = "std"))]
+    let None = packed;
+    kernel::run(isa, &layer, buffers);
     Some(())
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use half::f16;
-use lrpet_runtime::kernel::{self, Buffers, Isa, Layer, LayerWeights, Output, Second, tile};
+use lrpet_runtime::kernel::{self, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second, tile};
 use lrpet_runtime::model::{
     Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
 };
@@ -71,30 +71,41 @@ fn compare(
     expected: &[Bounded],
 ) {
     for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
-        let mut scratch = Guarded::new(&vec![f32::NAN; tile::scratch(isa, op, input)], 12345.0);
         let initial = match place {
             Place::Overwritten => second.unwrap().to_vec(),
             _ => vec![0x7e00; expected.len()],
         };
-        let mut output = Guarded::new(&initial, 0x5a5a);
-        let mut logits = Guarded::new(&vec![f32::NAN; expected.len()], 54321.0);
-        let buffers = Buffers {
-            input: x,
-            second: match (place, second) {
-                (Place::Overwritten, _) => Second::InPlace,
-                (_, Some(second)) => Second::Other(second),
-                _ => Second::None,
-            },
-            output: match place {
-                Place::Logits => Output::Full(logits.values()),
-                _ => Output::Half(output.values()),
-            },
-            scratch: scratch.values(),
+        let run = |packed: Option<&PackedConv>| {
+            let mut scratch = Guarded::new(&vec![f32::NAN; tile::scratch(isa, op, input)], 12345.0);
+            let mut output = Guarded::new(&initial, 0x5a5a);
+            let mut logits = Guarded::new(&vec![f32::NAN; expected.len()], 54321.0);
+            let mut buffers = Buffers {
+                input: x,
+                second: match (place, second) {
+                    (Place::Overwritten, _) => Second::InPlace,
+                    (_, Some(second)) => Second::Other(second),
+                    _ => Second::None,
+                },
+                output: match place {
+                    Place::Logits => Output::Full(logits.values()),
+                    _ => Output::Half(output.values()),
+                },
+                scratch: scratch.values(),
+            };
+            match packed {
+                Some(conv) => assert!(kernel::run_packed(isa, conv, &mut buffers), "{}", isa.name()),
+                None => kernel::run(isa, layer, buffers),
+            }
+            scratch.all.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
+            scratch.checked();
+            (output, logits)
         };
-        kernel::run(isa, layer, buffers);
-        scratch.all.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
-        scratch.checked();
+        let (output, logits) = run(None);
         let (output, logits) = (output.checked(), logits.checked());
+        // Packed weights change nothing, not even a rounding.
+        if let Some(conv) = PackedConv::new(isa, layer).filter(|_| place != Place::Logits) {
+            assert_eq!(run(Some(&conv)).0.checked(), output, "{}: packed", isa.name());
+        }
         for (i, Bounded { value, error }) in expected.iter().enumerate() {
             let (got, bound) = match place {
                 // One rounding: half a unit in the last place, of a subnormal at least.

@@ -13,8 +13,12 @@ pub mod tile;
 mod cortex_m;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
+#[cfg(feature = "std")]
+mod wide;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod x86;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod x86_wide;
 
 use crate::model::{Activation, PoolKind, Shape, Window};
 
@@ -174,6 +178,23 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         _ => cortex_m::CortexM::run(layer, buffers),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
         _ => plain::Portable::run(layer, buffers),
+    }
+}
+
+/// A convolution whose weights were packed for an instruction set.
+#[cfg(feature = "std")]
+pub use wide::PackedConv;
+
+/// Executes a packed convolution; false, and nothing done, where this machine lacks its instruction set or the buffers
+/// do not fit it. The result has the bits that [`run`] gives.
+#[cfg(feature = "std")]
+pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if isa.is_available() => x86_wide::avx2(conv, buffers),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if isa.is_available() => x86_wide::avx512(conv, buffers),
+        _ => false,
     }
 }
 

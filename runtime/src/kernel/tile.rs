@@ -222,7 +222,7 @@ impl ConvTile {
 }
 
 /// Largest rank of a pair with fewer multiply-adds than the dense layer; 0 where there is none.
-fn largest_paying_rank(rows: usize, columns: usize) -> usize {
+pub(super) fn largest_paying_rank(rows: usize, columns: usize) -> usize {
     let (rows, columns) = (rows as u64, columns as u64);
     (rows.saturating_mul(columns).saturating_sub(1) / rows.saturating_add(columns).max(1)) as usize
 }
@@ -254,7 +254,11 @@ pub fn scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
     match op {
         Op::Conv(conv) => {
             let Some(output) = op.output_shape(input) else { return usize::MAX };
-            conv_scratch(isa, input, output, &conv.window, Form::of(conv.weights))
+            let form = Form::of(conv.weights);
+            let scratch = conv_scratch(isa, input, output, &conv.window, form);
+            #[cfg(feature = "std")]
+            let scratch = scratch.max(super::wide::scratch(isa, input, output, &conv.window, form));
+            scratch
         }
         Op::Linear(linear) => {
             let rank = if let Weights::Pair { rank } = linear.weights { rank as usize } else { 0 };

@@ -1,0 +1,263 @@
+//! x86-64: the kernels on packed weights for AVX2 and AVX-512.
+#![allow(unsafe_code)]
+
+use core::arch::x86_64::*;
+
+use super::wide::{self, Fill, Job, PackedConv, Vector};
+use super::Buffers;
+
+/// AVX2, FMA and F16C: 16 registers of 8 lanes.
+struct Avx2;
+
+/// Runs a convolution packed for AVX2, which the machine must have.
+pub(super) fn avx2(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn run(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+        wide::run::<Avx2>(conv, buffers)
+    }
+    // SAFETY: the caller has asked the processor.
+    unsafe { run(conv, buffers) }
+}
+
+// SAFETY (of the blocks below): as `Vector` states it for each function.
+unsafe impl Vector for Avx2 {
+    type Register = __m256;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(register: __m256, to: *mut f32) {
+        unsafe { _mm256_storeu_ps(to, register) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(register: __m256, to: *mut f32, count: usize) {
+        unsafe {
+            let mut lanes = [0.0f32; 8];
+            _mm256_storeu_ps(lanes.as_mut_ptr(), register);
+            core::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u16, count: usize) -> __m256 {
+        unsafe {
+            if count == 8 {
+                return _mm256_cvtph_ps(_mm_loadu_si128(from.cast()));
+            }
+            let mut halves = [0u16; 8];
+            core::ptr::copy_nonoverlapping(from, halves.as_mut_ptr(), count);
+            _mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().cast()))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_even(from: *const u16, count: usize) -> __m256 {
+        unsafe {
+            if count == 8 {
+                // Two loads of 8 that share the value in the middle: the sixteenth is not ours to read.
+                let low = _mm_and_si128(_mm_loadu_si128(from.cast()), _mm_set1_epi32(0xffff));
+                let high = _mm_srli_epi32::<16>(_mm_loadu_si128(from.add(7).cast()));
+                return _mm256_cvtph_ps(_mm_packus_epi32(low, high));
+            }
+            let mut halves = [0u16; 8];
+            for (i, half) in halves.iter_mut().enumerate().take(count) {
+                *half = *from.add(2 * i);
+            }
+            _mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().cast()))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn narrow(register: __m256, to: *mut u16, count: usize) {
+        unsafe {
+            let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(register);
+            if count == 8 {
+                _mm_storeu_si128(to.cast(), half);
+            } else {
+                let mut halves = [0u16; 8];
+                _mm_storeu_si128(halves.as_mut_ptr().cast(), half);
+                core::ptr::copy_nonoverlapping(halves.as_ptr(), to, count);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn registers(rows: usize) -> usize {
+        match rows {
+            1 => 8,
+            2 | 3 => 4,
+            _ => 2,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sums<const N: usize, const P: usize>(job: &Job) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn sums<const N: usize, const P: usize>(job: &Job) {
+            unsafe { wide::sums::<Avx2, N, P>(job) }
+        }
+        unsafe { sums::<N, P>(job) }
+    }
+
+    #[inline(always)]
+    unsafe fn fill(fill: &Fill) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn run(fill: &Fill) {
+            unsafe { fill.run::<Avx2>() }
+        }
+        unsafe { run(fill) }
+    }
+}
+
+/// AVX-512 F, BW and VL: 32 registers of 16 lanes.
+struct Avx512;
+
+/// Runs a convolution packed for AVX-512, which the machine must have.
+pub(super) fn avx512(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    fn run(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+        wide::run::<Avx512>(conv, buffers)
+    }
+    // SAFETY: the caller has asked the processor.
+    unsafe { run(conv, buffers) }
+}
+
+/// The lowest `count` ≤ 32 bits.
+#[inline(always)]
+fn mask(count: usize) -> u32 {
+    ((1u64 << count) - 1) as u32
+}
+
+// SAFETY (of the blocks below): as `Vector` states it for each function.
+unsafe impl Vector for Avx512 {
+    type Register = __m512;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(register: __m512, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, register) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(register: __m512, to: *mut f32, count: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, mask(count) as u16, register) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const u16, count: usize) -> __m512 {
+        unsafe {
+            if count == 16 {
+                _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))
+            } else {
+                _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(count) as u16, from.cast()))
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_even(from: *const u16, count: usize) -> __m512 {
+        unsafe {
+            let pairs = _mm512_maskz_loadu_epi16(mask(2 * count - 1), from.cast());
+            _mm512_cvtph_ps(_mm512_cvtepi32_epi16(pairs))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn narrow(register: __m512, to: *mut u16, count: usize) {
+        unsafe {
+            let half = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(register);
+            if count == 16 {
+                _mm256_storeu_si256(to.cast(), half);
+            } else {
+                _mm256_mask_storeu_epi16(to.cast(), mask(count) as u16, half);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn registers(rows: usize) -> usize {
+        match rows {
+            1..=3 => 8,
+            4..=6 => 4,
+            _ => 2,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sums<const N: usize, const P: usize>(job: &Job) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+        unsafe fn sums<const N: usize, const P: usize>(job: &Job) {
+            unsafe { wide::sums::<Avx512, N, P>(job) }
+        }
+        unsafe { sums::<N, P>(job) }
+    }
+
+    #[inline(always)]
+    unsafe fn fill(fill: &Fill) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+        unsafe fn run(fill: &Fill) {
+            unsafe { fill.run::<Avx512>() }
+        }
+        unsafe { run(fill) }
+    }
+}
