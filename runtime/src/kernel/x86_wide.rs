@@ -3,7 +3,7 @@
 
 use core::arch::x86_64::*;
 
-use super::wide::{self, Fill, Job, PackedConv, Vector};
+use super::wide::{self, Job, PackedConv, Planes, Rows, Vector};
 use super::Buffers;
 
 /// AVX2, FMA and F16C: 16 registers of 8 lanes.
@@ -23,6 +23,7 @@ pub(super) fn avx2(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
 unsafe impl Vector for Avx2 {
     type Register = __m256;
     const LANES: usize = 8;
+    const MASKS: bool = false;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m256 {
@@ -56,6 +57,17 @@ unsafe impl Vector for Avx2 {
             }
             let mut halves = [0u16; 8];
             core::ptr::copy_nonoverlapping(from, halves.as_mut_ptr(), count);
+            _mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().cast()))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_masked(from: *const u16, mask: u32) -> __m256 {
+        unsafe {
+            let mut halves = [0u16; 8];
+            for (lane, half) in halves.iter_mut().enumerate().filter(|(lane, _)| mask >> lane & 1 != 0) {
+                *half = *from.wrapping_add(lane);
+            }
             _mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().cast()))
         }
     }
@@ -130,12 +142,17 @@ unsafe impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn fill(fill: &Fill) {
+    unsafe fn fill_rows(rows: &Rows) {
         #[target_feature(enable = "avx2,fma,f16c")]
-        unsafe fn run(fill: &Fill) {
-            unsafe { fill.run::<Avx2>() }
+        unsafe fn run(rows: &Rows) {
+            unsafe { rows.run::<Avx2>() }
         }
-        unsafe { run(fill) }
+        unsafe { run(rows) }
+    }
+
+    #[inline(always)]
+    unsafe fn fill_planes(planes: &Planes<'_>) {
+        unsafe { planes.run::<Avx2>() }
     }
 }
 
@@ -162,6 +179,7 @@ fn mask(count: usize) -> u32 {
 unsafe impl Vector for Avx512 {
     type Register = __m512;
     const LANES: usize = 16;
+    const MASKS: bool = true;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
@@ -192,6 +210,11 @@ unsafe impl Vector for Avx512 {
                 _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(count) as u16, from.cast()))
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_masked(from: *const u16, mask: u32) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask as u16, from.cast())) }
     }
 
     #[inline(always)]
@@ -253,11 +276,20 @@ unsafe impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn fill(fill: &Fill) {
+    unsafe fn fill_rows(rows: &Rows) {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-        unsafe fn run(fill: &Fill) {
-            unsafe { fill.run::<Avx512>() }
+        unsafe fn run(rows: &Rows) {
+            unsafe { rows.run::<Avx512>() }
         }
-        unsafe { run(fill) }
+        unsafe { run(rows) }
+    }
+
+    #[inline(always)]
+    unsafe fn fill_planes(planes: &Planes<'_>) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+        unsafe fn run(planes: &Planes<'_>) {
+            unsafe { planes.run::<Avx512>() }
+        }
+        unsafe { run(planes) }
     }
 }

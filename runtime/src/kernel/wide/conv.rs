@@ -1,10 +1,11 @@
 //! A convolution, tile by tile.
 #![allow(unsafe_code)]
 
+use super::Vector;
+use super::fill::fill;
 use super::geometry::{Lines, STRIP};
 use super::pack::{Matrix, PackedConv};
 use super::sums::{Job, Output, To};
-use super::Vector;
 use crate::kernel::{self, Buffers, Second};
 
 /// Runs a packed convolution; false, and nothing done, where a buffer does not fit it or the result goes to logits.
@@ -23,12 +24,13 @@ pub(in crate::kernel) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers
     if !fits {
         return false;
     }
-    let (patch, middle) = buffers.scratch.split_at_mut(conv.patch.len());
-    // Padding columns stay zero from tile to tile.
-    patch.fill(0.0);
+    let patch_len = conv.patch.len();
+    let (patch, middle) = buffers.scratch.split_at_mut(patch_len);
+    // What a last register reads beyond the patch is not stored; it should not be slow to multiply either.
+    patch.get_mut(patch_len - V::LANES..).into_iter().for_each(|beyond| beyond.fill(0.0));
     let tile = Tile {
         conv,
-        input: buffers.input,
+        input: buffers.input.as_ptr(),
         patch: patch.as_mut_ptr(),
         middle: middle.as_mut_ptr(),
         output: output.as_mut_ptr(),
@@ -41,11 +43,11 @@ pub(in crate::kernel) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers
         unsafe {
             if conv.depthwise {
                 for channel in 0..conv.input.channels as usize {
-                    tile.fill::<V>(y, rows, channel);
+                    fill::<V>(conv, tile.input, tile.patch, (y, rows, channel));
                     tile.depthwise::<V>(y, rows, channel);
                 }
             } else {
-                tile.fill::<V>(y, rows, 0);
+                fill::<V>(conv, tile.input, tile.patch, (y, rows, 0));
                 tile.compute::<V>(y, rows);
             }
         }
@@ -56,127 +58,14 @@ pub(in crate::kernel) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers
 /// What one tile needs. The pointers are to buffers of the sizes that `conv` states.
 struct Tile<'a> {
     conv: &'a PackedConv,
-    input: &'a [u16],
+    input: *const u16,
     patch: *mut f32,
     middle: *mut f32,
     output: *mut u16,
     second: *const u16,
 }
 
-/// Columns of one plane of the patch that lie in the image.
-#[derive(Clone, Copy, Debug)]
-struct Columns {
-    /// First one in the patch, number, and input column of the first.
-    to: usize,
-    count: usize,
-    from: usize,
-}
-
-/// Rows of one plane of the patch, to be widened.
-pub(in crate::kernel) struct Fill {
-    from: *const u16,
-    to: *mut f32,
-    rows: usize,
-    /// Elements from one row to the next.
-    from_step: usize,
-    to_step: usize,
-    /// Values in a row.
-    count: usize,
-    stride: usize,
-}
-
-impl Fill {
-    /// Widens the rows.
-    ///
-    /// # Safety
-    ///
-    /// `from` and `to` have all these elements. To be inlined into a function that has the instruction set.
-    #[inline(always)]
-    pub(in crate::kernel) unsafe fn run<V: Vector>(&self) {
-        let (mut from, mut to) = (self.from, self.to);
-        // SAFETY: as the caller promises: (rows − 1)·step + (count − 1)·stride + 1 elements are read.
-        unsafe {
-            for _ in 0..self.rows {
-                let mut x = 0;
-                while x < self.count {
-                    let count = V::LANES.min(self.count - x);
-                    let values = match self.stride {
-                        1 => V::widen(from.add(x), count),
-                        _ => V::widen_even(from.add(2 * x), count),
-                    };
-                    if count == V::LANES {
-                        V::store(values, to.add(x));
-                    } else {
-                        V::store_part(values, to.add(x), count);
-                    }
-                    x += count;
-                }
-                from = from.wrapping_add(self.from_step);
-                to = to.wrapping_add(self.to_step);
-            }
-        }
-    }
-}
-
 impl Tile<'_> {
-    /// Columns of plane `plane`: element x of it is input column x·stride + plane − left.
-    fn columns(&self, plane: usize) -> Columns {
-        let conv = self.conv;
-        let (width, stride) = (conv.input.width as usize, usize::from(conv.window.stride[1]));
-        let left = usize::from(conv.window.padding[1]);
-        let to = left.saturating_sub(plane).div_ceil(stride).min(conv.patch.pitch);
-        let end = (width + left).saturating_sub(plane).div_ceil(stride).clamp(to, conv.patch.pitch);
-        Columns { to, count: end - to, from: (to * stride + plane).saturating_sub(left) }
-    }
-
-    /// Widens what output rows `y`… need: of all channels of the patch, which begin at `channel`.
-    unsafe fn fill<V: Vector>(&self, y: usize, rows: usize, channel: usize) {
-        let conv = self.conv;
-        let patch = &conv.patch;
-        let (height, width) = (conv.input.height as usize, conv.input.width as usize);
-        let [sy, sx] = conv.window.stride.map(usize::from);
-        let top = usize::from(conv.window.padding[0]);
-        let rows = rows + (patch.phase_rows - patch.rows);
-        for plane in 0..patch.planes {
-            let columns = self.columns(plane);
-            for phase in 0..patch.phases {
-                // Row i of the phase is input row (y + i)·stride + phase − top.
-                let at = y * sy + phase;
-                let first = top.saturating_sub(at).div_ceil(sy).min(rows);
-                let end = (height + top).saturating_sub(at).div_ceil(sy).clamp(first, rows);
-                let from_row = (at + first * sy).saturating_sub(top);
-                for c in 0..patch.channels {
-                    // SAFETY: rows first..end and the columns lie in the image; plane, rows and columns in the patch.
-                    unsafe {
-                        let to = self.patch.add(c * patch.channel() + patch.plane(phase, plane));
-                        core::slice::from_raw_parts_mut(to, first * patch.pitch).fill(0.0);
-                        core::slice::from_raw_parts_mut(to.add(end * patch.pitch), (rows - end) * patch.pitch)
-                            .fill(0.0);
-                        if first == end || columns.count == 0 {
-                            continue;
-                        }
-                        let from = self.input.as_ptr().add(((channel + c) * height + from_row) * width + columns.from);
-                        let to = to.add(first * patch.pitch + columns.to);
-                        let fill = Fill {
-                            from,
-                            to,
-                            rows: end - first,
-                            from_step: sy * width,
-                            to_step: patch.pitch,
-                            count: columns.count,
-                            stride: sx,
-                        };
-                        if sx <= 2 {
-                            V::fill(&fill);
-                        } else {
-                            fill.strided();
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     /// Dense and pair.
     unsafe fn compute<V: Vector>(&self, y: usize, rows: usize) {
         let conv = self.conv;
@@ -273,21 +162,6 @@ impl Tile<'_> {
             let (weights, offsets, taps) = (weights.as_ptr(), offsets.as_ptr(), offsets.len());
             // SAFETY: as for this function.
             unsafe { registers::<V>(rows, count, Job { weights, offsets, taps, x, step, bias, to }) };
-        }
-    }
-}
-
-impl Fill {
-    /// As `run` for any stride.
-    unsafe fn strided(&self) {
-        for row in 0..self.rows {
-            for x in 0..self.count {
-                // SAFETY: as for `run`.
-                unsafe {
-                    let value = *self.from.add(row * self.from_step + x * self.stride);
-                    *self.to.add(row * self.to_step + x) = kernel::f16::widen(value);
-                }
-            }
         }
     }
 }

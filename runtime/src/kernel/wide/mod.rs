@@ -9,11 +9,13 @@
 #![allow(unsafe_code)]
 
 mod conv;
+mod fill;
 mod geometry;
 mod pack;
 mod sums;
 
-pub(super) use conv::{Fill, run};
+pub(super) use conv::run;
+pub(super) use fill::{Planes, Rows};
 pub(super) use geometry::scratch;
 pub use pack::PackedConv;
 pub(super) use sums::{Job, sums};
@@ -40,6 +42,10 @@ pub(super) unsafe trait Vector {
     unsafe fn store_part(register: Self::Register, to: *mut f32, count: usize);
     /// `count` ≤ [`Vector::LANES`] f16, widened; the other lanes are zero.
     unsafe fn widen(from: *const u16, count: usize) -> Self::Register;
+    /// True where `widen_masked` is fast.
+    const MASKS: bool;
+    /// The f16 of the lanes in `mask`, widened; the other lanes are zero and their memory is not read.
+    unsafe fn widen_masked(from: *const u16, mask: u32) -> Self::Register;
     /// As `widen` for every second of 2·`count` − 1 f16.
     unsafe fn widen_even(from: *const u16, count: usize) -> Self::Register;
     /// The lowest `count` ≤ [`Vector::LANES`] lanes to f16, nearest even.
@@ -57,6 +63,8 @@ pub(super) unsafe trait Vector {
     fn registers(rows: usize) -> usize;
     /// [`sums`], compiled for this instruction set.
     unsafe fn sums<const N: usize, const P: usize>(job: &Job);
-    /// Widens `rows` of one plane; see [`Fill`].
-    unsafe fn fill(fill: &Fill);
+    /// [`Rows::run`], compiled for this instruction set.
+    unsafe fn fill_rows(rows: &Rows);
+    /// [`Planes::run`], compiled for this instruction set.
+    unsafe fn fill_planes(planes: &Planes<'_>);
 }

@@ -64,6 +64,8 @@ pub struct PackedConv {
     pub(super) patch: Patch,
     /// Where each column of `first` begins in the patch.
     pub(super) offsets: Vec<u32>,
+    /// Of the patch's registers, the lanes in the image; see [`super::fill`].
+    pub(super) masks: Vec<u32>,
     /// The dense weights, or a pair's thin half.
     pub(super) first: Matrix,
     /// A pair's expanding half, and where each rank's values begin.
@@ -106,18 +108,21 @@ impl PackedConv {
         } else {
             Matrix::new(first, rows, group)
         };
-        (whole && fits).then(|| PackedConv {
+        let mut conv = PackedConv {
             input,
             output,
             window,
             depthwise,
             patch,
             offsets: patch.offsets(),
+            masks: Vec::new(),
             first,
             expand,
             bias: bias.to_vec(),
             activation,
-        })
+        };
+        conv.masks = super::fill::masks(&conv);
+        (whole && fits).then_some(conv)
     }
 
     /// Weights of channel `channel` of a depthwise convolution.
@@ -132,6 +137,7 @@ impl PackedConv {
         self.first.bytes()
             + expand
             + size_of_val(self.offsets.as_slice())
+            + size_of_val(self.masks.as_slice())
             + size_of_val(self.bias.as_slice())
     }
 
