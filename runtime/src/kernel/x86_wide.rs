@@ -3,7 +3,7 @@
 
 use core::arch::x86_64::*;
 
-use super::wide::{self, Job, PackedConv, Planes, Rows, Vector};
+use super::wide::{self, Job, Output, PackedConv, Vector};
 use super::Buffers;
 
 /// AVX2, FMA and F16C: 16 registers of 8 lanes.
@@ -38,15 +38,6 @@ unsafe impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn store(register: __m256, to: *mut f32) {
         unsafe { _mm256_storeu_ps(to, register) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_part(register: __m256, to: *mut f32, count: usize) {
-        unsafe {
-            let mut lanes = [0.0f32; 8];
-            _mm256_storeu_ps(lanes.as_mut_ptr(), register);
-            core::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
-        }
     }
 
     #[inline(always)]
@@ -142,17 +133,22 @@ unsafe impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn fill_rows(rows: &Rows) {
+    unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize)) {
         #[target_feature(enable = "avx2,fma,f16c")]
-        unsafe fn run(rows: &Rows) {
-            unsafe { rows.run::<Avx2>() }
+        unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize)) {
+            unsafe { wide::fill::<Avx2>(conv, input, to, part) }
         }
-        unsafe { run(rows) }
+        unsafe { fill(conv, input, to, part) }
     }
 
     #[inline(always)]
-    unsafe fn fill_planes(planes: &Planes<'_>) {
-        unsafe { planes.run::<Avx2>() }
+    unsafe fn finish(sums: *const f32, rows: usize, registers: usize, output: &Output) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
+        unsafe fn finish(sums: *const f32, rows: usize, registers: usize, output: &Output) {
+            unsafe { wide::finish::<Avx2>(sums, rows, registers, output) }
+        }
+        unsafe { finish(sums, rows, registers, output) }
     }
 }
 
@@ -194,11 +190,6 @@ unsafe impl Vector for Avx512 {
     #[inline(always)]
     unsafe fn store(register: __m512, to: *mut f32) {
         unsafe { _mm512_storeu_ps(to, register) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_part(register: __m512, to: *mut f32, count: usize) {
-        unsafe { _mm512_mask_storeu_ps(to, mask(count) as u16, register) }
     }
 
     #[inline(always)]
@@ -276,20 +267,21 @@ unsafe impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn fill_rows(rows: &Rows) {
+    unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize)) {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-        unsafe fn run(rows: &Rows) {
-            unsafe { rows.run::<Avx512>() }
+        unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize)) {
+            unsafe { wide::fill::<Avx512>(conv, input, to, part) }
         }
-        unsafe { run(rows) }
+        unsafe { fill(conv, input, to, part) }
     }
 
     #[inline(always)]
-    unsafe fn fill_planes(planes: &Planes<'_>) {
+    unsafe fn finish(sums: *const f32, rows: usize, registers: usize, output: &Output) {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-        unsafe fn run(planes: &Planes<'_>) {
-            unsafe { planes.run::<Avx512>() }
+        #[inline(never)]
+        unsafe fn finish(sums: *const f32, rows: usize, registers: usize, output: &Output) {
+            unsafe { wide::finish::<Avx512>(sums, rows, registers, output) }
         }
-        unsafe { run(planes) }
+        unsafe { finish(sums, rows, registers, output) }
     }
 }

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use super::Vector;
-use super::fill::fill;
 use super::geometry::{Lines, STRIP};
 use super::pack::{Matrix, PackedConv};
 use super::sums::{Job, Output, To};
@@ -24,10 +23,7 @@ pub(in crate::kernel) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers
     if !fits {
         return false;
     }
-    let patch_len = conv.patch.len();
-    let (patch, middle) = buffers.scratch.split_at_mut(patch_len);
-    // What a last register reads beyond the patch is not stored; it should not be slow to multiply either.
-    patch.get_mut(patch_len - V::LANES..).into_iter().for_each(|beyond| beyond.fill(0.0));
+    let (patch, middle) = buffers.scratch.split_at_mut(conv.patch.len());
     let tile = Tile {
         conv,
         input: buffers.input.as_ptr(),
@@ -43,11 +39,11 @@ pub(in crate::kernel) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers
         unsafe {
             if conv.depthwise {
                 for channel in 0..conv.input.channels as usize {
-                    fill::<V>(conv, tile.input, tile.patch, (y, rows, channel));
+                    V::fill(conv, tile.input, tile.patch, (y, rows, channel));
                     tile.depthwise::<V>(y, rows, channel);
                 }
             } else {
-                fill::<V>(conv, tile.input, tile.patch, (y, rows, 0));
+                V::fill(conv, tile.input, tile.patch, (y, rows, 0));
                 tile.compute::<V>(y, rows);
             }
         }

@@ -1,48 +1,46 @@
 //! Widening the input under a tile into its patch.
+//!
+//! The patch is written in ascending order, a register at a time: what a register writes beyond the end of a row, zeros or
+//! values, is overwritten by the row that follows, or lies behind the patch, which has room for one register more.
 #![allow(unsafe_code)]
 
+use std::vec::Vec;
+
 use super::Vector;
+use super::geometry::MAX_STRIDE;
 use super::pack::PackedConv;
 use crate::kernel::f16;
 
-/// Rows of one plane of the patch, in each of some channels.
-pub(in crate::kernel) struct Rows {
-    from: *const u16,
-    to: *mut f32,
-    channels: usize,
-    rows: usize,
-    /// Values in a row, and input columns from one to the next.
+/// Columns of one plane of the patch that lie in the image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns {
+    /// The first in the patch, their number, and the first in the input.
+    to: usize,
     count: usize,
-    stride: usize,
-    /// Elements from one channel and from one row to the next.
-    from_step: [usize; 2],
-    to_step: [usize; 2],
+    from: usize,
 }
 
-/// All planes of the patch in each of some channels, where a row of the patch is as long as one of the input.
-pub(in crate::kernel) struct Planes<'a> {
-    /// The first row that lies in the image, in the input and in the patch.
-    from: *const u16,
-    to: *mut f32,
-    channels: usize,
-    /// Elements of these rows.
-    count: usize,
-    /// Columns of padding on the left.
-    left: usize,
-    from_channel: usize,
-    to_channel: usize,
-    to_plane: usize,
-    /// For each plane and register of its rows, the lanes that lie in the image.
-    masks: core::slice::ChunksExact<'a, u32>,
+/// The columns of each plane.
+pub(super) fn columns(conv: &PackedConv) -> Vec<Columns> {
+    let (width, stride) = (conv.input.width as usize, usize::from(conv.window.stride[1]));
+    let (left, pitch) = (usize::from(conv.window.padding[1]), conv.patch.pitch);
+    let columns = |plane: usize| {
+        let to = left.saturating_sub(plane).div_ceil(stride).min(pitch);
+        let end = (width + left).saturating_sub(plane).div_ceil(stride).clamp(to, pitch);
+        // Where there are none, any place in the image.
+        let from = (to * stride + plane).saturating_sub(left).min(width - 1);
+        Columns { to, count: end - to, from }
+    };
+    (0..conv.patch.planes).map(columns).collect()
 }
 
-/// Masks for [`Planes`], all registers of a plane one after another; empty where the patch's rows differ from the
-/// input's.
-pub(super) fn masks(conv: &PackedConv) -> std::vec::Vec<u32> {
+/// For each plane and register of its rows, the lanes that lie in the image, where a row of the patch is as long as one
+/// of the input; else empty.
+pub(super) fn masks(conv: &PackedConv) -> Vec<u32> {
     let (patch, width) = (&conv.patch, conv.patch.width);
     let left = usize::from(conv.window.padding[1]);
     if !patch.joined || conv.window.stride != [1, 1] || conv.input.width != conv.output.width {
-        return std::vec::Vec::new();
+        return Vec::new();
     }
     let inside = |plane: usize, at: usize| (left..left + width).contains(&(at % width + plane));
     let mask = |plane, register| {
@@ -57,22 +55,15 @@ fn registers(conv: &PackedConv) -> usize {
     (conv.patch.phase_rows * conv.patch.pitch).div_ceil(conv.patch.lanes)
 }
 
-/// Columns of a plane that lie in the image: the first in the patch, their number, the first in the input.
-fn columns(conv: &PackedConv, plane: usize) -> (usize, usize, usize) {
-    let (width, stride) = (conv.input.width as usize, usize::from(conv.window.stride[1]));
-    let (left, pitch) = (usize::from(conv.window.padding[1]), conv.patch.pitch);
-    let to = left.saturating_sub(plane).div_ceil(stride).min(pitch);
-    let end = (width + left).saturating_sub(plane).div_ceil(stride).clamp(to, pitch);
-    (to, end - to, (to * stride + plane).saturating_sub(left))
-}
-
 /// Widens what the output rows from `y` on need of `input`: of all channels of the patch, from `channel` on. What lies
-/// outside the image becomes zero; in the columns beside it only where `y` is 0, for they stay the same from tile to tile.
+/// outside the image becomes zero.
 ///
 /// # Safety
 ///
-/// `input` has the elements of the convolution's input, `to` those of its patch; output rows y… y + rows exist.
-pub(super) unsafe fn fill<V: Vector>(
+/// `input` has the elements of the convolution's input, `to` those of its patch; output rows y… y + rows exist. To be
+/// inlined into a function that has the instruction set.
+#[inline(always)]
+pub(in crate::kernel) unsafe fn fill<V: Vector>(
     conv: &PackedConv,
     input: *const u16,
     to: *mut f32,
@@ -83,150 +74,153 @@ pub(super) unsafe fn fill<V: Vector>(
     let [sy, sx] = conv.window.stride.map(usize::from);
     let [top, left, _, _] = conv.window.padding.map(usize::from);
     let rows = rows + (patch.phase_rows - patch.rows);
-    for phase in 0..patch.phases {
-        // Row i of the phase is input row (y + i)·stride + phase − top.
-        let at = y * sy + phase;
-        let first = top.saturating_sub(at).div_ceil(sy).min(rows);
-        let end = (height + top).saturating_sub(at).div_ceil(sy).clamp(first, rows);
-        let from_row = (at + first * sy).saturating_sub(top).min(height - 1);
-        // SAFETY: rows first..end and the columns lie in the image; plane, rows and columns in the patch.
-        unsafe {
-            let from = input.add((channel * height + from_row) * width);
-            let phase = to.add(patch.plane(phase, 0));
-            let to_plane = patch.phase_rows * patch.pitch;
-            if V::MASKS && !conv.masks.is_empty() {
-                V::fill_planes(&Planes {
-                    from,
-                    to: phase.add(first * patch.pitch),
-                    channels: patch.channels,
-                    count: (end - first) * width,
-                    left,
-                    from_channel: height * width,
-                    to_channel: patch.channel(),
-                    to_plane,
-                    masks: conv.masks.chunks_exact(registers(conv)),
-                });
-            }
-            for plane in 0..patch.planes {
-                let to = phase.add(plane * to_plane);
-                let (column, count, from_column) = columns(conv, plane);
-                for c in 0..patch.channels {
-                    let to = to.add(c * patch.channel());
-                    zero(to, first * patch.pitch);
-                    zero(to.add(end * patch.pitch), (rows - end) * patch.pitch);
-                }
-                if V::MASKS && !conv.masks.is_empty() {
-                    continue;
-                }
-                let after = patch.pitch - column - count;
-                if y == 0 && column + after > 0 {
-                    for c in 0..patch.channels {
-                        for row in 0..patch.phase_rows {
-                            let to = to.add(c * patch.channel() + row * patch.pitch);
-                            zero(to, column);
-                            zero(to.add(column + count), after);
+    let (pitch, plane_size) = (patch.pitch, patch.phase_rows * patch.pitch);
+    let mut phases = [Phase::default(); MAX_STRIDE];
+    for (i, phase) in phases.iter_mut().enumerate() {
+        // Row j of the phase is input row (y + j)·stride + i − top.
+        let at = y * sy + i;
+        phase.first = top.saturating_sub(at).div_ceil(sy).min(rows);
+        phase.end = (height + top).saturating_sub(at).div_ceil(sy).clamp(phase.first, rows);
+        phase.from = (at + phase.first * sy).saturating_sub(top).min(height - 1) * width;
+    }
+    let masked = V::MASKS && !conv.masks.is_empty();
+    let registers = registers(conv);
+    // SAFETY: rows first..end and the columns lie in the image; planes, rows and columns in the patch.
+    unsafe {
+        // What a last register reads behind the patch is not stored, but should not be slow to multiply either.
+        V::store(V::splat(0.0), to.add(patch.len() - V::LANES));
+        let (mut input, mut to) = (input.add(channel * height * width), to);
+        for _ in 0..patch.channels {
+            for Phase { first, end, from } in phases.iter().take(patch.phases) {
+                let from = input.add(*from);
+                for (plane, columns) in conv.columns.iter().enumerate() {
+                    let rows_to = to.add(first * pitch);
+                    if masked {
+                        zero::<V>(to, first * pitch);
+                        let masks = conv.masks.as_ptr().add(plane * registers);
+                        let from = from.wrapping_add(plane).wrapping_sub(left);
+                        whole::<V>(from, rows_to, (end - first) * pitch, masks);
+                    } else if first == end || columns.count == 0 {
+                        zero::<V>(to, end * pitch);
+                    } else {
+                        zero::<V>(to, first * pitch + columns.to);
+                        let (from, to) = (from.add(columns.from), rows_to.add(columns.to));
+                        let steps = [sy * width, pitch, pitch - columns.to];
+                        match sx {
+                            1 => lines::<V, 1>(from, to, steps, end - first, columns.count),
+                            2 => lines::<V, 2>(from, to, steps, end - first, columns.count),
+                            _ => strided::<V>(from, sx, to, steps, end - first, columns.count),
                         }
                     }
+                    zero::<V>(to.add(end * pitch), (rows - end) * pitch);
+                    to = to.add(plane_size);
                 }
-                if first == end || count == 0 {
-                    continue;
-                }
-                let rows = Rows {
-                    from: from.add(from_column),
-                    to: to.add(first * patch.pitch + column),
-                    channels: patch.channels,
-                    rows: end - first,
-                    count,
-                    stride: sx,
-                    from_step: [height * width, sy * width],
-                    to_step: [patch.channel(), patch.pitch],
-                };
-                V::fill_rows(&rows);
             }
+            input = input.add(height * width);
         }
     }
 }
 
-/// Clears `count` elements, of which there are few.
+/// Rows of a phase that lie in the image.
+#[derive(Clone, Copy, Default)]
+struct Phase {
+    first: usize,
+    end: usize,
+    /// Element of the input's plane at which the first begins.
+    from: usize,
+}
+
+/// Clears `count` elements, and less than a register behind them.
 #[inline(always)]
-unsafe fn zero(to: *mut f32, count: usize) {
-    for i in 0..count {
-        // Volatile, or this becomes a call for each of many short runs. SAFETY: the caller has these elements.
-        unsafe { to.add(i).write_volatile(0.0) };
+unsafe fn zero<V: Vector>(to: *mut f32, count: usize) {
+    let mut at = 0;
+    while at < count {
+        // SAFETY: as the head of this file says.
+        unsafe {
+            if count - at <= 4 {
+                to.add(at).cast::<[f32; 4]>().write_unaligned([0.0; 4]);
+                return;
+            }
+            V::store(V::splat(0.0), to.add(at));
+        }
+        at += V::LANES;
     }
 }
 
-impl Rows {
-    /// Widens the rows.
-    ///
-    /// # Safety
-    ///
-    /// `from` and `to` have all these elements. To be inlined into a function that has the instruction set.
-    #[inline(always)]
-    pub(in crate::kernel) unsafe fn run<V: Vector>(&self) {
-        let (whole, rest) = (self.count / V::LANES * V::LANES, self.count % V::LANES);
-        for channel in 0..self.channels {
-            for row in 0..self.rows {
-                // SAFETY: as the caller promises.
-                unsafe {
-                    let from = self.from.add(channel * self.from_step[0] + row * self.from_step[1]);
-                    let to = self.to.add(channel * self.to_step[0] + row * self.to_step[1]);
-                    match self.stride {
-                        1 => {
-                            for x in (0..whole).step_by(V::LANES) {
-                                V::store(V::widen(from.add(x), V::LANES), to.add(x));
-                            }
-                            if rest > 0 {
-                                V::store_part(V::widen(from.add(whole), rest), to.add(whole), rest);
-                            }
-                        }
-                        2 => {
-                            for x in (0..whole).step_by(V::LANES) {
-                                V::store(V::widen_even(from.add(2 * x), V::LANES), to.add(x));
-                            }
-                            if rest > 0 {
-                                V::store_part(V::widen_even(from.add(2 * whole), rest), to.add(whole), rest);
-                            }
-                        }
-                        stride => {
-                            for x in 0..self.count {
-                                *to.add(x) = f16::widen(*from.add(x * stride));
-                            }
-                        }
-                    }
-                }
-            }
+/// Widens `count` elements, of each register those lanes that its mask has.
+#[inline(always)]
+unsafe fn whole<V: Vector>(from: *const u16, to: *mut f32, count: usize, masks: *const u32) {
+    let full = count / V::LANES;
+    // SAFETY: the elements of masked lanes lie in the image.
+    unsafe {
+        for i in 0..full {
+            let values = V::widen_masked(from.wrapping_add(i * V::LANES), *masks.add(i));
+            V::store(values, to.add(i * V::LANES));
+        }
+        if count > full * V::LANES {
+            let mask = *masks.add(full) & ((1 << (count - full * V::LANES)) - 1);
+            V::store(V::widen_masked(from.wrapping_add(full * V::LANES), mask), to.add(full * V::LANES));
         }
     }
 }
 
-impl Planes<'_> {
-    /// Widens the planes, in ascending order: a register may write zeros over the beginning of what follows.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Rows::run`]; where a mask has a lane, the input has its element. The patch has a register more than its
-    /// channels.
-    #[inline(always)]
-    pub(in crate::kernel) unsafe fn run<V: Vector>(&self) {
-        for channel in 0..self.channels {
-            for (plane, masks) in self.masks.clone().enumerate() {
-                let from = self.from.wrapping_add(channel * self.from_channel + plane).wrapping_sub(self.left);
-                // SAFETY: as the caller promises.
-                unsafe {
-                    let to = self.to.add(channel * self.to_channel + plane * self.to_plane);
-                    let mut at = 0;
-                    for mask in masks {
-                        if at >= self.count {
-                            break;
-                        }
-                        let count = V::LANES.min(self.count - at);
-                        let mask = mask & ((1 << count) - 1);
-                        V::store(V::widen_masked(from.wrapping_add(at), mask), to.add(at));
-                        at += V::LANES;
-                    }
-                }
+/// Widens `rows` rows of `count` values, `STRIDE` (1 or 2) columns apart, and clears what is between them. Rows begin
+/// `from_step` and `pitch` apart; of the last one `last` elements are left in the patch.
+#[inline(always)]
+unsafe fn lines<V: Vector, const STRIDE: usize>(
+    from: *const u16,
+    to: *mut f32,
+    [from_step, pitch, last]: [usize; 3],
+    rows: usize,
+    count: usize,
+) {
+    let (full, rest) = (count / V::LANES, count % V::LANES);
+    let end = count.next_multiple_of(V::LANES);
+    let (gap, last) = (pitch.saturating_sub(end), last.saturating_sub(end));
+    // SAFETY: as the caller promises; pointers behind the last row are not read.
+    unsafe {
+        let row = |mut from: *const u16, mut to: *mut f32, gap: usize| {
+            for _ in 0..full {
+                let values =
+                    if STRIDE == 1 { V::widen(from, V::LANES) } else { V::widen_even(from, V::LANES) };
+                V::store(values, to);
+                (from, to) = (from.wrapping_add(V::LANES * STRIDE), to.add(V::LANES));
             }
+            if rest > 0 {
+                let values = if STRIDE == 1 { V::widen(from, rest) } else { V::widen_even(from, rest) };
+                V::store(values, to);
+                to = to.wrapping_add(V::LANES);
+            }
+            zero::<V>(to, gap);
+        };
+        let (mut from, mut to) = (from, to);
+        for _ in 1..rows {
+            row(from, to, gap);
+            (from, to) = (from.add(from_step), to.add(pitch));
+        }
+        row(from, to, last);
+    }
+}
+
+/// As `lines` for any stride.
+#[inline(always)]
+unsafe fn strided<V: Vector>(
+    from: *const u16,
+    stride: usize,
+    to: *mut f32,
+    [from_step, pitch, last]: [usize; 3],
+    rows: usize,
+    count: usize,
+) {
+    for row in 0..rows {
+        // SAFETY: as for `lines`.
+        unsafe {
+            let (from, to) = (from.add(row * from_step), to.add(row * pitch));
+            for x in 0..count {
+                *to.add(x) = f16::widen(*from.add(x * stride));
+            }
+            let left = if row + 1 == rows { last } else { pitch };
+            zero::<V>(to.add(count), left - count);
         }
     }
 }

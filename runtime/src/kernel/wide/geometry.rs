@@ -10,10 +10,13 @@ use crate::model::{Shape, Window};
 pub(super) const STRIP: usize = 8;
 
 /// f32 that a patch is fitted to: about the first-level cache.
-const BUDGET: usize = 8192;
+const BUDGET: usize = 10240;
 
 /// f32 beyond which a layer is left to the portable code: half of a second-level cache.
 const LIMIT: usize = 1 << 17;
+
+/// Largest stride; the portable code has larger ones.
+pub(super) const MAX_STRIDE: usize = 4;
 
 /// What the registers of an instruction set hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,7 @@ impl Patch {
         let [kh, kw] = window.kernel.map(usize::from);
         let [sy, sx] = window.stride.map(usize::from);
         let (height, width) = (output.height as usize, output.width as usize);
-        if kh == 0 || kw == 0 || sy == 0 || sx == 0 || height == 0 || width == 0 {
+        if kh == 0 || kw == 0 || sy == 0 || sx == 0 || sy > MAX_STRIDE || sx > MAX_STRIDE || height == 0 || width == 0 {
             return None;
         }
         // One idle lane in nine costs less than further planes.

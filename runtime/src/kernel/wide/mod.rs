@@ -15,10 +15,10 @@ mod pack;
 mod sums;
 
 pub(super) use conv::run;
-pub(super) use fill::{Planes, Rows};
+pub(super) use fill::fill;
 pub(super) use geometry::scratch;
 pub use pack::PackedConv;
-pub(super) use sums::{Job, sums};
+pub(super) use sums::{Job, Output, finish, sums};
 
 /// An instruction set with registers of [`Vector::LANES`] f32.
 ///
@@ -38,8 +38,6 @@ pub(super) unsafe trait Vector {
     unsafe fn load(from: *const f32) -> Self::Register;
     /// [`Vector::LANES`] f32 to memory.
     unsafe fn store(register: Self::Register, to: *mut f32);
-    /// The lowest `count` ≤ [`Vector::LANES`] lanes to memory.
-    unsafe fn store_part(register: Self::Register, to: *mut f32, count: usize);
     /// `count` ≤ [`Vector::LANES`] f16, widened; the other lanes are zero.
     unsafe fn widen(from: *const u16, count: usize) -> Self::Register;
     /// True where `widen_masked` is fast.
@@ -63,8 +61,8 @@ pub(super) unsafe trait Vector {
     fn registers(rows: usize) -> usize;
     /// [`sums`], compiled for this instruction set.
     unsafe fn sums<const N: usize, const P: usize>(job: &Job);
-    /// [`Rows::run`], compiled for this instruction set.
-    unsafe fn fill_rows(rows: &Rows);
-    /// [`Planes::run`], compiled for this instruction set.
-    unsafe fn fill_planes(planes: &Planes<'_>);
+    /// [`fill()`], compiled for this instruction set.
+    unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize));
+    /// [`finish`], compiled for this instruction set.
+    unsafe fn finish(sums: *const f32, rows: usize, registers: usize, output: &Output);
 }

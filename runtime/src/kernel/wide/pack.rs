@@ -2,6 +2,7 @@
 
 use std::vec::Vec;
 
+use super::fill::{self, Columns};
 use super::geometry::{Patch, Registers, registers};
 use crate::kernel::tile::Form;
 use crate::kernel::{Isa, Layer, LayerWeights, f16};
@@ -64,7 +65,8 @@ pub struct PackedConv {
     pub(super) patch: Patch,
     /// Where each column of `first` begins in the patch.
     pub(super) offsets: Vec<u32>,
-    /// Of the patch's registers, the lanes in the image; see [`super::fill`].
+    /// How the patch is filled; see [`super::fill`].
+    pub(super) columns: Vec<Columns>,
     pub(super) masks: Vec<u32>,
     /// The dense weights, or a pair's thin half.
     pub(super) first: Matrix,
@@ -115,14 +117,18 @@ impl PackedConv {
             depthwise,
             patch,
             offsets: patch.offsets(),
+            columns: Vec::new(),
             masks: Vec::new(),
             first,
             expand,
             bias: bias.to_vec(),
             activation,
         };
-        conv.masks = super::fill::masks(&conv);
-        (whole && fits).then_some(conv)
+        if !whole || !fits {
+            return None;
+        }
+        (conv.columns, conv.masks) = (fill::columns(&conv), fill::masks(&conv));
+        Some(conv)
     }
 
     /// Weights of channel `channel` of a depthwise convolution.
@@ -137,6 +143,7 @@ impl PackedConv {
         self.first.bytes()
             + expand
             + size_of_val(self.offsets.as_slice())
+            + size_of_val(self.columns.as_slice())
             + size_of_val(self.masks.as_slice())
             + size_of_val(self.bias.as_slice())
     }

@@ -1,6 +1,8 @@
 //! The inner loops: sums in registers over all taps, and what follows them.
 #![allow(unsafe_code)]
 
+use core::mem::MaybeUninit;
+
 use super::Vector;
 use crate::model::Activation;
 
@@ -30,7 +32,7 @@ pub(super) enum To {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Output {
+pub(in crate::kernel) struct Output {
     pub(super) to: *mut u16,
     /// What is added, placed as the output is; null for nothing. May be the output itself.
     pub(super) second: *const u16,
@@ -91,25 +93,18 @@ pub(in crate::kernel) unsafe fn sums<V: Vector, const N: usize, const P: usize>(
             weights = weights.add(N);
         }
         // The sums leave the registers in one place, by indices that are known: that keeps them there until then.
-        let mut finished = [[V::splat(0.0); P]; N];
+        let mut values = MaybeUninit::<[[V::Register; P]; N]>::uninit();
         let (to, row) = match job.to {
             To::Middle { to, row } => (to, row),
-            To::Output(_) => (finished.as_mut_ptr().cast(), P * V::LANES),
+            To::Output(_) => (values.as_mut_ptr().cast(), P * V::LANES),
         };
         for n in 0..N {
             for p in 0..P {
                 V::store(sums[n][p], to.add(n * row + p * V::LANES));
             }
         }
-        if let To::Output(output) = job.to {
-            for n in 0..N {
-                for p in 0..P {
-                    let at = n * output.row + p * output.step;
-                    let count = if p + 1 == P { output.last } else { output.count };
-                    let sum = V::load(to.cast_const().add(n * row + p * V::LANES));
-                    finish::<V>(sum, &output, at, count);
-                }
-            }
+        if let To::Output(output) = &job.to {
+            V::finish(to, N, P, output);
         }
     }
 }
@@ -117,21 +112,74 @@ pub(in crate::kernel) unsafe fn sums<V: Vector, const N: usize, const P: usize>(
 /// Largest finite f16.
 const LIMIT: f32 = 65504.0;
 
-/// Adds the residual, activates, rounds and stores `count` values at `at`.
+/// Adds the residual, activates, rounds and stores `rows` × `registers` registers of sums.
+///
+/// # Safety
+///
+/// `sums` has them, and the output is as for [`sums()`]. To be inlined into a function that has the instruction set.
 #[inline(always)]
-unsafe fn finish<V: Vector>(sum: V::Register, output: &Output, at: usize, count: usize) {
-    // SAFETY: as `sums` demands it.
+pub(in crate::kernel) unsafe fn finish<V: Vector>(
+    sums: *const f32,
+    rows: usize,
+    registers: usize,
+    output: &Output,
+) {
+    // An activation makes 0 of NaN; without one NaN stays.
+    // SAFETY: as the caller promises.
     unsafe {
-        let mut value = sum;
-        if !output.second.is_null() {
-            value = V::add(value, V::widen(output.second.add(at), count));
+        match output.activation {
+            Activation::None => each::<V>(sums, rows, registers, output, |value| {
+                V::min(V::splat(LIMIT), V::max(V::splat(-LIMIT), value))
+            }),
+            Activation::Relu => each::<V>(sums, rows, registers, output, |value| {
+                V::min(V::max(value, V::splat(0.0)), V::splat(LIMIT))
+            }),
+            Activation::Relu6 => each::<V>(sums, rows, registers, output, |value| {
+                V::min(V::max(value, V::splat(0.0)), V::splat(6.0))
+            }),
         }
-        // An activation makes 0 of NaN; without one NaN stays.
-        let value = match output.activation {
-            Activation::None => V::min(V::splat(LIMIT), V::max(V::splat(-LIMIT), value)),
-            Activation::Relu => V::min(V::max(value, V::splat(0.0)), V::splat(LIMIT)),
-            Activation::Relu6 => V::min(V::max(value, V::splat(0.0)), V::splat(6.0)),
+    }
+}
+
+/// As [`finish`], with what comes between the residual and the rounding.
+#[inline(always)]
+unsafe fn each<V: Vector>(
+    sums: *const f32,
+    rows: usize,
+    registers: usize,
+    output: &Output,
+    activate: impl Fn(V::Register) -> V::Register,
+) {
+    // SAFETY: as for `finish`.
+    unsafe {
+        let one = |sums: *const f32, at: usize, count: usize, second: bool| {
+            let mut value = V::load(sums);
+            if second {
+                value = V::add(value, V::widen(output.second.add(at), count));
+            }
+            V::narrow(activate(value), output.to.add(at), count);
         };
-        V::narrow(value, output.to.add(at), count);
+        let whole = output.last == V::LANES && output.count == V::LANES;
+        for n in 0..rows {
+            let (sums, at) = (sums.add(n * registers * V::LANES), n * output.row);
+            match (whole, output.second.is_null()) {
+                (true, true) => {
+                    for p in 0..registers {
+                        one(sums.add(p * V::LANES), at + p * output.step, V::LANES, false);
+                    }
+                }
+                (true, false) => {
+                    for p in 0..registers {
+                        one(sums.add(p * V::LANES), at + p * output.step, V::LANES, true);
+                    }
+                }
+                (false, none) => {
+                    for p in 0..registers {
+                        let count = if p + 1 == registers { output.last } else { output.count };
+                        one(sums.add(p * V::LANES), at + p * output.step, count, !none);
+                    }
+                }
+            }
+        }
     }
 }
