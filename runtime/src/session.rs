@@ -139,6 +139,9 @@ pub struct Session<'a> {
     /// For each step its packed weights, where it has some.
     #[cfg(feature = "std")]
     packed: std::vec::Vec<Option<kernel::PackedConv>>,
+    /// Each channel's 256 normalised bytes.
+    #[cfg(feature = "std")]
+    normalised: std::vec::Vec<u16>,
 }
 
 impl<'a> Session<'a> {
@@ -183,6 +186,11 @@ impl<'a> Session<'a> {
             let pack = |step: &Step| kernel::PackedConv::new(isa, &step.layer(model.bytes())?);
             steps.iter().map(pack).collect()
         };
+        #[cfg(feature = "std")]
+        let normalised = {
+            let channels = header.mean.iter().zip(&header.std).take(header.input.channels as usize);
+            channels.flat_map(|channel| (0..=u8::MAX).map(move |x| normalise(x, channel))).collect()
+        };
         Ok(Session {
             model: model.bytes(),
             header,
@@ -193,6 +201,8 @@ impl<'a> Session<'a> {
             plan,
             #[cfg(feature = "std")]
             packed,
+            #[cfg(feature = "std")]
+            normalised,
         })
     }
 
@@ -239,9 +249,12 @@ impl<'a> Session<'a> {
         let input = Self::input(self.space, &self.input);
         for ((channel, plane), (mean, std)) in input.chunks_exact_mut(pixels).enumerate().zip(normalisation) {
             let values = image.iter().skip(channel).step_by(channels);
-            for (to, x) in plane.iter_mut().zip(values) {
-                *to = f16::narrow((f32::from(*x) / 255.0 - mean) / std);
+            #[cfg(feature = "std")]
+            if let Some(table) = self.normalised.get(channel * TABLE..).and_then(|tables| tables.first_chunk::<TABLE>()) {
+                plane.iter_mut().zip(values).for_each(|(to, x)| *to = table[usize::from(*x)]);
+                continue;
             }
+            plane.iter_mut().zip(values).for_each(|(to, x)| *to = normalise(*x, (mean, std)));
         }
         self.run(logits, hook)
     }
@@ -291,6 +304,15 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
+}
+
+/// Values of a byte.
+#[cfg(feature = "std")]
+const TABLE: usize = 256;
+
+/// A byte of an image as f16 bits, by the mean and the standard deviation of its channel.
+fn normalise(x: u8, (mean, std): (&f32, &f32)) -> u16 {
+    f16::narrow((f32::from(x) / 255.0 - mean) / std)
 }
 
 /// A convolution whose weights were packed.

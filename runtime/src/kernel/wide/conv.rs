@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::Vector;
-use super::geometry::{Lines, STRIP};
+use super::geometry::{CACHE_LINE, Lines, STRIP};
 use super::pack::{Matrix, PackedConv};
 use super::sums::{Job, Output, To};
 use crate::kernel::{self, Buffers, Second};
@@ -23,7 +23,9 @@ pub(in crate::kernel) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers
     if !fits {
         return false;
     }
-    let (patch, middle) = buffers.scratch.split_at_mut(conv.patch.len());
+    let aligned = buffers.scratch.as_ptr().align_offset(CACHE_LINE);
+    let scratch = buffers.scratch.get_mut(aligned..).unwrap_or_default();
+    let Some((patch, middle)) = scratch.split_at_mut_checked(conv.patch.len()) else { return false };
     let tile = Tile {
         conv,
         input: buffers.input.as_ptr(),

@@ -10,10 +10,16 @@ use crate::model::{Shape, Window};
 pub(super) const STRIP: usize = 8;
 
 /// f32 that a patch is fitted to: about the first-level cache.
-const BUDGET: usize = 10240;
+const BUDGET: usize = 20480;
 
 /// f32 beyond which a layer is left to the portable code: half of a second-level cache.
 const LIMIT: usize = 1 << 17;
+
+/// Bytes of a cache line, at which a patch begins.
+pub(super) const CACHE_LINE: usize = 64;
+
+/// f32 of scratch that this may take.
+pub(super) const ALIGNMENT: usize = CACHE_LINE / size_of::<f32>() - 1;
 
 /// Largest stride; the portable code has larger ones.
 pub(super) const MAX_STRIDE: usize = 4;
@@ -168,5 +174,5 @@ pub(in crate::kernel) fn scratch(isa: Isa, input: Shape, output: Shape, window: 
         Form::Dense => paying,
         Form::Pair { rank } => rank.max(paying),
     };
-    patch.len().saturating_add(patch.middle(rank))
+    patch.len().saturating_add(patch.middle(rank)).saturating_add(ALIGNMENT)
 }

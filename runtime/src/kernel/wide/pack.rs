@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::fill::{self, Columns};
-use super::geometry::{Patch, Registers, registers};
+use super::geometry::{ALIGNMENT, Patch, Registers, registers};
 use crate::kernel::tile::Form;
 use crate::kernel::{Isa, Layer, LayerWeights, f16};
 use crate::model::{Activation, Shape, Window};
@@ -150,6 +150,6 @@ impl PackedConv {
 
     /// f32 of scratch that it uses.
     pub(super) fn scratch(&self) -> usize {
-        self.patch.len() + self.expand.as_ref().map_or(0, |(matrix, _)| self.patch.middle(matrix.columns))
+        ALIGNMENT + self.patch.len() + self.expand.as_ref().map_or(0, |(matrix, _)| self.patch.middle(matrix.columns))
     }
 }
