@@ -250,7 +250,9 @@ impl<'a> Session<'a> {
         for ((channel, plane), (mean, std)) in input.chunks_exact_mut(pixels).enumerate().zip(normalisation) {
             let values = image.iter().skip(channel).step_by(channels);
             #[cfg(feature = "std")]
-            if let Some(table) = self.normalised.get(channel * TABLE..).and_then(|tables| tables.first_chunk::<TABLE>()) {
+            if let Some(table) =
+                self.normalised.get(channel * TABLE..).and_then(|tables| tables.first_chunk::<TABLE>())
+            {
                 plane.iter_mut().zip(values).for_each(|(to, x)| *to = table[usize::from(*x)]);
                 continue;
             }

@@ -191,10 +191,23 @@ pub use wide::PackedConv;
 pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if isa.is_available() => x86_wide::avx2(conv, buffers),
+        Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if isa.is_available() => x86_wide::avx512(conv, buffers),
+        Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers),
         _ => false,
+    }
+}
+
+/// Does `rounds` rounds of multiply-adds that wait for nothing and touch no memory, and returns their number: timed, the
+/// peak of this core. `None` on an instruction set without kernels for packed weights, or that this machine lacks.
+#[cfg(feature = "std")]
+pub fn multiply_adds(isa: Isa, rounds: u32) -> Option<u64> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if isa.is_available() => Some(x86_wide::avx2_multiply_adds(rounds)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if isa.is_available() => Some(x86_wide::avx512_multiply_adds(rounds)),
+        _ => None,
     }
 }
 

@@ -3,20 +3,40 @@
 
 use core::arch::x86_64::*;
 
-use super::wide::{self, Job, Output, PackedConv, Vector};
 use super::Buffers;
+use super::wide::{self, Job, Output, PackedConv, Vector};
 
 /// AVX2, FMA and F16C: 16 registers of 8 lanes.
 struct Avx2;
 
 /// Runs a convolution packed for AVX2, which the machine must have.
-pub(super) fn avx2(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+pub(super) fn avx2_conv(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn run(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
         wide::run::<Avx2>(conv, buffers)
     }
     // SAFETY: the caller has asked the processor.
     unsafe { run(conv, buffers) }
+}
+
+/// Means of planes; the machine must have AVX2.
+pub(super) fn avx2_average(input: &[u16], pixels: usize, output: &mut [u16]) {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn run(input: &[u16], pixels: usize, output: &mut [u16]) {
+        wide::average::<Avx2>(input, pixels, output);
+    }
+    // SAFETY: the caller has asked the processor.
+    unsafe { run(input, pixels, output) }
+}
+
+/// Multiply-adds alone; the machine must have AVX2.
+pub(super) fn avx2_multiply_adds(rounds: u32) -> u64 {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn run(rounds: u32) -> u64 {
+        wide::multiply_adds::<Avx2>(rounds)
+    }
+    // SAFETY: the caller has asked the processor.
+    unsafe { run(rounds) }
 }
 
 // SAFETY (of the blocks below): as `Vector` states it for each function.
@@ -156,7 +176,7 @@ unsafe impl Vector for Avx2 {
 struct Avx512;
 
 /// Runs a convolution packed for AVX-512, which the machine must have.
-pub(super) fn avx512(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+pub(super) fn avx512_conv(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
     fn run(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
         wide::run::<Avx512>(conv, buffers)
@@ -169,6 +189,26 @@ pub(super) fn avx512(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
 #[inline(always)]
 fn mask(count: usize) -> u32 {
     ((1u64 << count) - 1) as u32
+}
+
+/// Means of planes; the machine must have AVX-512.
+pub(super) fn avx512_average(input: &[u16], pixels: usize, output: &mut [u16]) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    fn run(input: &[u16], pixels: usize, output: &mut [u16]) {
+        wide::average::<Avx512>(input, pixels, output);
+    }
+    // SAFETY: the caller has asked the processor.
+    unsafe { run(input, pixels, output) }
+}
+
+/// Multiply-adds alone; the machine must have AVX-512.
+pub(super) fn avx512_multiply_adds(rounds: u32) -> u64 {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    fn run(rounds: u32) -> u64 {
+        wide::multiply_adds::<Avx512>(rounds)
+    }
+    // SAFETY: the caller has asked the processor.
+    unsafe { run(rounds) }
 }
 
 // SAFETY (of the blocks below): as `Vector` states it for each function.

@@ -125,7 +125,14 @@ impl Tile<'_> {
     }
 
     /// The output of lines `line`…, the tile's first pixel being at `out`.
-    unsafe fn output<V: Vector>(&self, lines: &Lines, across: usize, line: usize, count: usize, out: usize) -> Output {
+    unsafe fn output<V: Vector>(
+        &self,
+        lines: &Lines,
+        across: usize,
+        line: usize,
+        count: usize,
+        out: usize,
+    ) -> Output {
         let at = out + across * V::LANES + line * lines.out_step;
         let (last_column, last_line) = (across + 1 == lines.across, line + count == lines.lines);
         Output {
@@ -170,7 +177,9 @@ impl To {
         // SAFETY: the caller goes on inside the destination.
         unsafe {
             match self {
-                To::Middle { to, row: step } => To::Middle { to: to.add(row * step + registers * lanes), row: step },
+                To::Middle { to, row: step } => {
+                    To::Middle { to: to.add(row * step + registers * lanes), row: step }
+                }
                 To::Output(output) => {
                     let at = row * output.row + registers * output.step;
                     let second = if output.second.is_null() { output.second } else { output.second.add(at) };

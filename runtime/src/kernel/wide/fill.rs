@@ -44,7 +44,10 @@ pub(super) fn masks(conv: &PackedConv) -> Vec<u32> {
     }
     let inside = |plane: usize, at: usize| (left..left + width).contains(&(at % width + plane));
     let mask = |plane, register| {
-        (0..patch.lanes).filter(|lane| inside(plane, register * patch.lanes + lane)).map(|lane| 1 << lane).sum()
+        (0..patch.lanes)
+            .filter(|lane| inside(plane, register * patch.lanes + lane))
+            .map(|lane| 1 << lane)
+            .sum()
     };
     let registers = registers(conv);
     (0..patch.planes).flat_map(|plane| (0..registers).map(move |register| mask(plane, register))).collect()

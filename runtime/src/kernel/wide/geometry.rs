@@ -81,11 +81,25 @@ pub(super) struct Lines {
 
 impl Patch {
     /// The patch of a convolution; `None` where it would be too large.
-    pub(super) fn new(lanes: usize, input: Shape, output: Shape, window: &Window, form: Form) -> Option<Patch> {
+    pub(super) fn new(
+        lanes: usize,
+        input: Shape,
+        output: Shape,
+        window: &Window,
+        form: Form,
+    ) -> Option<Patch> {
         let [kh, kw] = window.kernel.map(usize::from);
         let [sy, sx] = window.stride.map(usize::from);
         let (height, width) = (output.height as usize, output.width as usize);
-        if kh == 0 || kw == 0 || sy == 0 || sx == 0 || sy > MAX_STRIDE || sx > MAX_STRIDE || height == 0 || width == 0 {
+        if kh == 0
+            || kw == 0
+            || sy == 0
+            || sx == 0
+            || sy > MAX_STRIDE
+            || sx > MAX_STRIDE
+            || height == 0
+            || width == 0
+        {
             return None;
         }
         // One idle lane in nine costs less than further planes.
@@ -103,9 +117,11 @@ impl Patch {
             window: *window,
         };
         // Rows that fill whole registers, or whole strips.
-        let unit = if joined { (1..lanes).find(|rows| (rows * width).is_multiple_of(lanes)) } else { Some(STRIP) };
+        let unit =
+            if joined { (1..lanes).find(|rows| (rows * width).is_multiple_of(lanes)) } else { Some(STRIP) };
         let unit = unit.unwrap_or(lanes).min(height);
-        let fitted = (1..=height.div_ceil(unit)).map(|tiles| height.div_ceil(tiles).next_multiple_of(unit).min(height));
+        let fitted = (1..=height.div_ceil(unit))
+            .map(|tiles| height.div_ceil(tiles).next_multiple_of(unit).min(height));
         let smaller = (1..unit).rev();
         let rows = fitted.chain(smaller).find(|rows| patch(*rows).len() <= BUDGET).unwrap_or(1);
         Some(patch(rows)).filter(|patch| patch.len() <= LIMIT)
@@ -148,7 +164,14 @@ impl Patch {
         let (lanes, pixels) = (self.lanes, rows * self.width);
         if self.joined {
             let lines = pixels.div_ceil(lanes);
-            Lines { across: 1, lines, step: lanes, out_step: lanes, count: lanes, last: pixels - (lines - 1) * lanes }
+            Lines {
+                across: 1,
+                lines,
+                step: lanes,
+                out_step: lanes,
+                count: lanes,
+                last: pixels - (lines - 1) * lanes,
+            }
         } else {
             let across = self.width.div_ceil(lanes);
             let count = self.width - (across - 1) * lanes;
@@ -164,8 +187,15 @@ impl Patch {
 
 /// Scratch of a convolution in f32, no smaller for the dense layer than for the pairs that are cheaper than it; 0 where
 /// the portable code runs it.
-pub(in crate::kernel) fn scratch(isa: Isa, input: Shape, output: Shape, window: &Window, form: Form) -> usize {
-    let patch = registers(isa).and_then(|Registers { lanes, .. }| Patch::new(lanes, input, output, window, form));
+pub(in crate::kernel) fn scratch(
+    isa: Isa,
+    input: Shape,
+    output: Shape,
+    window: &Window,
+    form: Form,
+) -> usize {
+    let patch =
+        registers(isa).and_then(|Registers { lanes, .. }| Patch::new(lanes, input, output, window, form));
     let Some(patch) = patch else { return 0 };
     let columns = (input.channels as usize).saturating_mul(window.taps() as usize);
     let paying = largest_paying_rank(output.channels as usize, columns);

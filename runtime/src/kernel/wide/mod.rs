@@ -8,16 +8,20 @@
 //! bits.
 #![allow(unsafe_code)]
 
+mod average;
 mod conv;
 mod fill;
 mod geometry;
 mod pack;
+mod peak;
 mod sums;
 
+pub(super) use average::average;
 pub(super) use conv::run;
 pub(super) use fill::fill;
 pub(super) use geometry::scratch;
 pub use pack::PackedConv;
+pub(super) use peak::multiply_adds;
 pub(super) use sums::{Job, Output, finish, sums};
 
 /// An instruction set with registers of [`Vector::LANES`] f32.

@@ -103,7 +103,8 @@ impl PackedConv {
             }
             _ => None,
         };
-        let fits = expand.as_ref().is_none_or(|(matrix, _)| matrix.columns == rows && matrix.rows == bias.len());
+        let fits =
+            expand.as_ref().is_none_or(|(matrix, _)| matrix.columns == rows && matrix.rows == bias.len());
         // Depthwise weights are rows of their own: no two share a pixel.
         let first = if depthwise {
             Matrix { rows, columns, group: 1, weights: first.iter().map(|bits| f16::widen(*bits)).collect() }
@@ -139,7 +140,10 @@ impl PackedConv {
 
     /// Bytes on the heap.
     pub fn bytes(&self) -> usize {
-        let expand = self.expand.as_ref().map_or(0, |(matrix, offsets)| matrix.bytes() + size_of_val(offsets.as_slice()));
+        let expand = self
+            .expand
+            .as_ref()
+            .map_or(0, |(matrix, offsets)| matrix.bytes() + size_of_val(offsets.as_slice()));
         self.first.bytes()
             + expand
             + size_of_val(self.offsets.as_slice())
@@ -150,6 +154,8 @@ impl PackedConv {
 
     /// f32 of scratch that it uses.
     pub(super) fn scratch(&self) -> usize {
-        ALIGNMENT + self.patch.len() + self.expand.as_ref().map_or(0, |(matrix, _)| self.patch.middle(matrix.columns))
+        ALIGNMENT
+            + self.patch.len()
+            + self.expand.as_ref().map_or(0, |(matrix, _)| self.patch.middle(matrix.columns))
     }
 }
