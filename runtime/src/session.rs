@@ -298,7 +298,7 @@ impl<'a> Session<'a> {
             #[cfg(feature = "std")]
             let packed = self.packed.get(layer).and_then(Option::as_ref);
             #[cfg(not(feature = "std"))]
-            let packed = None;
+            let packed = ();
             hook.before(layer);
             let done = execute(self.isa, step, self.model, packed, self.space, logits);
             done.ok_or(RunError::Corrupt { layer })?;
@@ -317,19 +317,19 @@ fn normalise(x: u8, (mean, std): (&f32, &f32)) -> u16 {
     f16::narrow((f32::from(x) / 255.0 - mean) / std)
 }
 
-/// A convolution whose weights were packed.
+/// A step's packed weights.
 #[cfg(feature = "std")]
-type Packed = kernel::PackedConv;
+type Packed<'a> = Option<&'a kernel::PackedConv>;
 /// Nothing is packed without memory for it.
 #[cfg(not(feature = "std"))]
-type Packed = core::convert::Infallible;
+type Packed<'a> = ();
 
 /// Executes one step in `space`; `None` where its ranges overlap or leave the space, which planning rules out.
 fn execute(
     isa: Isa,
     step: &Step,
     model: &[u8],
-    packed: Option<&Packed>,
+    packed: Packed<'_>,
     space: &mut [u8],
     logits: &mut [f32],
 ) -> Option<()> {
@@ -371,7 +371,7 @@ fn execute(
         return Some(());
     }
     #[cfg(not(feature = "std"))]
-    let None = packed;
+    let () = packed;
     kernel::run(isa, &layer, buffers);
     Some(())
 }

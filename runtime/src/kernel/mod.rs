@@ -13,7 +13,9 @@ pub mod tile;
 mod cortex_m;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
+// Elsewhere only what a plan for x86-64 needs of it is in use.
 #[cfg(feature = "std")]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
 mod wide;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod x86;
@@ -194,7 +196,10 @@ pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>) -> boo
         Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers),
-        _ => false,
+        _ => {
+            let _ = (conv, buffers);
+            false
+        }
     }
 }
 
@@ -207,7 +212,10 @@ pub fn multiply_adds(isa: Isa, rounds: u32) -> Option<u64> {
         Isa::Avx2 if isa.is_available() => Some(x86_wide::avx2_multiply_adds(rounds)),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if isa.is_available() => Some(x86_wide::avx512_multiply_adds(rounds)),
-        _ => None,
+        _ => {
+            let _ = rounds;
+            None
+        }
     }
 }
 

@@ -21,8 +21,8 @@ pub(in crate::kernel) fn average<V: Vector>(input: &[u16], pixels: usize, output
             let chunks = plane.chunks_exact(CHAINS * V::LANES);
             let rest = chunks.remainder();
             for chunk in chunks {
-                for i in 0..CHAINS {
-                    sums[i] = V::add(sums[i], V::widen(chunk.as_ptr().add(i * V::LANES), V::LANES));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::add(*sum, V::widen(chunk.as_ptr().add(i * V::LANES), V::LANES));
                 }
             }
             for chunk in rest.chunks(V::LANES) {

@@ -1,5 +1,6 @@
 //! The inner loops: sums in registers over all taps, and what follows them.
-#![allow(unsafe_code)]
+// Arrays of registers are indexed by what the compiler knows: that keeps them in registers.
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use core::mem::MaybeUninit;
 
