@@ -93,6 +93,26 @@ pub(in crate::kernel) unsafe fn sums<V: Vector, const N: usize, const P: usize>(
             }
             weights = weights.add(N);
         }
+        // The common case, straight from the registers.
+        if let To::Output(output) = &job.to
+            && output.activation == Activation::Relu
+            && output.last == V::LANES
+            && output.count == V::LANES
+        {
+            let second = !output.second.is_null();
+            for n in 0..N {
+                for p in 0..P {
+                    let at = n * output.row + p * output.step;
+                    let mut value = sums[n][p];
+                    if second {
+                        value = V::add(value, V::widen(output.second.add(at), V::LANES));
+                    }
+                    let value = V::min(V::max(value, V::splat(0.0)), V::splat(LIMIT));
+                    V::narrow(value, output.to.add(at), V::LANES);
+                }
+            }
+            return;
+        }
         // The sums leave the registers in one place, by indices that are known: that keeps them there until then.
         let mut values = MaybeUninit::<[[V::Register; P]; N]>::uninit();
         let (to, row) = match job.to {
