@@ -2,8 +2,8 @@
 //!
 //! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
 //! slices. `portable` holds the algorithms, generic over a few primitives (`Primitives`) and over the number of
-//! lanes; `wide` those for convolutions on packed weights; the other files bind them to an instruction set. All scratch comes from the caller, `tile`
-//! says how much.
+//! lanes; `wide` those for convolutions on packed weights; the other files bind them to an instruction set. All scratch
+//! comes from the caller, `tile` says how much.
 
 pub mod f16;
 mod portable;
