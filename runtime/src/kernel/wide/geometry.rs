@@ -91,15 +91,9 @@ impl Patch {
         let [kh, kw] = window.kernel.map(usize::from);
         let [sy, sx] = window.stride.map(usize::from);
         let (height, width) = (output.height as usize, output.width as usize);
-        if kh == 0
-            || kw == 0
-            || sy == 0
-            || sx == 0
-            || sy > MAX_STRIDE
-            || sx > MAX_STRIDE
-            || height == 0
-            || width == 0
-        {
+        let strides = 1..=MAX_STRIDE;
+        let empty = [kh, kw, height, width, input.height as usize, input.width as usize].contains(&0);
+        if empty || !strides.contains(&sy) || !strides.contains(&sx) {
             return None;
         }
         // One idle lane in nine costs less than further planes.
