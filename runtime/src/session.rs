@@ -136,6 +136,12 @@ pub struct Session<'a> {
     /// Where the input image goes.
     input: Range<usize>,
     plan: Plan,
+    /// For each step its packed weights, where it has some.
+    #[cfg(feature = "std")]
+    packed: std::vec::Vec<Option<kernel::PackedConv>>,
+    /// Each channel's 256 normalised bytes.
+    #[cfg(feature = "std")]
+    normalised: std::vec::Vec<u16>,
 }
 
 impl<'a> Session<'a> {
@@ -175,7 +181,43 @@ impl<'a> Session<'a> {
         }
         let header = *program.header();
         let input = input..input + header.input.len() * 2;
-        Ok(Session { model: model.bytes(), header, isa, steps, space, input, plan })
+        #[cfg(feature = "std")]
+        let packed = {
+            let pack = |step: &Step| kernel::PackedConv::new(isa, &step.layer(model.bytes())?);
+            steps.iter().map(pack).collect()
+        };
+        #[cfg(feature = "std")]
+        let normalised = {
+            let channels = header.mean.iter().zip(&header.std).take(header.input.channels as usize);
+            channels.flat_map(|channel| (0..=u8::MAX).map(move |x| normalise(x, channel))).collect()
+        };
+        Ok(Session {
+            model: model.bytes(),
+            header,
+            isa,
+            steps,
+            space,
+            input,
+            plan,
+            #[cfg(feature = "std")]
+            packed,
+            #[cfg(feature = "std")]
+            normalised,
+        })
+    }
+
+    /// Bytes on the heap for weights that were widened and put in the order of the kernels when the session began; 0 on
+    /// instruction sets that read them in place.
+    #[cfg(feature = "std")]
+    pub fn packed_bytes(&self) -> usize {
+        self.packed.iter().flatten().map(kernel::PackedConv::bytes).sum()
+    }
+
+    /// Gives those bytes back: all weights are read in place from now on, more slowly. Logits stay the same to the bit.
+    #[cfg(feature = "std")]
+    pub fn in_place(mut self) -> Self {
+        self.packed = std::vec::Vec::new();
+        self
     }
 
     /// The memory plan.
@@ -207,9 +249,14 @@ impl<'a> Session<'a> {
         let input = Self::input(self.space, &self.input);
         for ((channel, plane), (mean, std)) in input.chunks_exact_mut(pixels).enumerate().zip(normalisation) {
             let values = image.iter().skip(channel).step_by(channels);
-            for (to, x) in plane.iter_mut().zip(values) {
-                *to = f16::narrow((f32::from(*x) / 255.0 - mean) / std);
+            #[cfg(feature = "std")]
+            if let Some(table) =
+                self.normalised.get(channel * TABLE..).and_then(|tables| tables.first_chunk::<TABLE>())
+            {
+                plane.iter_mut().zip(values).for_each(|(to, x)| *to = table[usize::from(*x)]);
+                continue;
             }
+            plane.iter_mut().zip(values).for_each(|(to, x)| *to = normalise(*x, (mean, std)));
         }
         self.run(logits, hook)
     }
@@ -248,16 +295,44 @@ impl<'a> Session<'a> {
 
     fn run(&mut self, logits: &mut [f32], hook: &mut impl Hook) -> Result<(), RunError> {
         for (layer, step) in self.steps.iter().enumerate() {
+            #[cfg(feature = "std")]
+            let packed = self.packed.get(layer).and_then(Option::as_ref);
+            #[cfg(not(feature = "std"))]
+            let packed = ();
             hook.before(layer);
-            execute(self.isa, step, self.model, self.space, logits).ok_or(RunError::Corrupt { layer })?;
+            let done = execute(self.isa, step, self.model, packed, self.space, logits);
+            done.ok_or(RunError::Corrupt { layer })?;
             hook.after(layer);
         }
         Ok(())
     }
 }
 
+/// Values of a byte.
+#[cfg(feature = "std")]
+const TABLE: usize = 256;
+
+/// A byte of an image as f16 bits, by the mean and the standard deviation of its channel.
+fn normalise(x: u8, (mean, std): (&f32, &f32)) -> u16 {
+    f16::narrow((f32::from(x) / 255.0 - mean) / std)
+}
+
+/// A step's packed weights.
+#[cfg(feature = "std")]
+type Packed<'a> = Option<&'a kernel::PackedConv>;
+/// Nothing is packed without memory for it.
+#[cfg(not(feature = "std"))]
+type Packed<'a> = ();
+
 /// Executes one step in `space`; `None` where its ranges overlap or leave the space, which planning rules out.
-fn execute(isa: Isa, step: &Step, model: &[u8], space: &mut [u8], logits: &mut [f32]) -> Option<()> {
+fn execute(
+    isa: Isa,
+    step: &Step,
+    model: &[u8],
+    packed: Packed<'_>,
+    space: &mut [u8],
+    logits: &mut [f32],
+) -> Option<()> {
     if let Some(parts) = step.parts() {
         return concatenate(isa, parts, step.output(), space, logits);
     }
@@ -288,7 +363,16 @@ fn execute(isa: Isa, step: &Step, model: &[u8], space: &mut [u8], logits: &mut [
         None => Output::Full(logits),
     };
     let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
-    kernel::run(isa, &layer, Buffers { input, second, output, scratch });
+    let buffers = Buffers { input, second, output, scratch };
+    #[cfg(feature = "std")]
+    let mut buffers = buffers;
+    #[cfg(feature = "std")]
+    if packed.is_some_and(|packed| kernel::run_packed(isa, packed, &mut buffers)) {
+        return Some(());
+    }
+    #[cfg(not(feature = "std"))]
+    let () = packed;
+    kernel::run(isa, &layer, buffers);
     Some(())
 }
 

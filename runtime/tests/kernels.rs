@@ -4,7 +4,7 @@
 mod support;
 
 use half::f16;
-use lrpet_runtime::kernel::{self, Buffers, Isa, Layer, LayerWeights, Output, Second, tile};
+use lrpet_runtime::kernel::{self, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second, tile};
 use lrpet_runtime::model::{
     Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
 };
@@ -72,30 +72,41 @@ fn compare(
 ) {
     // A Cortex-M's tiles run here too, with inner loops in Rust.
     for isa in ISAS.into_iter().filter(|isa| isa.is_available() || *isa == Isa::CortexM) {
-        let mut scratch = Guarded::new(&vec![f32::NAN; tile::scratch(isa, op, input)], 12345.0);
         let initial = match place {
             Place::Overwritten => second.unwrap().to_vec(),
             _ => vec![0x7e00; expected.len()],
         };
-        let mut output = Guarded::new(&initial, 0x5a5a);
-        let mut logits = Guarded::new(&vec![f32::NAN; expected.len()], 54321.0);
-        let buffers = Buffers {
-            input: x,
-            second: match (place, second) {
-                (Place::Overwritten, _) => Second::InPlace,
-                (_, Some(second)) => Second::Other(second),
-                _ => Second::None,
-            },
-            output: match place {
-                Place::Logits => Output::Full(logits.values()),
-                _ => Output::Half(output.values()),
-            },
-            scratch: scratch.values(),
+        let run = |packed: Option<&PackedConv>| {
+            let mut scratch = Guarded::new(&vec![f32::NAN; tile::scratch(isa, op, input)], 12345.0);
+            let mut output = Guarded::new(&initial, 0x5a5a);
+            let mut logits = Guarded::new(&vec![f32::NAN; expected.len()], 54321.0);
+            let mut buffers = Buffers {
+                input: x,
+                second: match (place, second) {
+                    (Place::Overwritten, _) => Second::InPlace,
+                    (_, Some(second)) => Second::Other(second),
+                    _ => Second::None,
+                },
+                output: match place {
+                    Place::Logits => Output::Full(logits.values()),
+                    _ => Output::Half(output.values()),
+                },
+                scratch: scratch.values(),
+            };
+            match packed {
+                Some(conv) => assert!(kernel::run_packed(isa, conv, &mut buffers), "{}", isa.name()),
+                None => kernel::run(isa, layer, buffers),
+            }
+            scratch.all.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
+            scratch.checked();
+            (output, logits)
         };
-        kernel::run(isa, layer, buffers);
-        scratch.all.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
-        scratch.checked();
+        let (output, logits) = run(None);
         let (output, logits) = (output.checked(), logits.checked());
+        // Packed weights change nothing, not even a rounding.
+        if let Some(conv) = PackedConv::new(isa, layer).filter(|_| place != Place::Logits) {
+            assert_eq!(run(Some(&conv)).0.checked(), output, "{}: packed", isa.name());
+        }
         for (i, Bounded { value, error }) in expected.iter().enumerate() {
             let (got, bound) = match place {
                 // One rounding: half a unit in the last place, of a subnormal at least.
@@ -134,6 +145,72 @@ fn window() -> impl Strategy<Value = Window> {
     })
 }
 
+/// What a convolution is given.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    /// c, h, w, n.
+    shape: (u32, u32, u32, u32),
+    window: Window,
+    /// 0 dense, 1 pair, 2 depthwise.
+    form: usize,
+    rank: u32,
+    activation: Activation,
+    place: Place,
+    scale: f32,
+    seed: u64,
+}
+
+fn convolution(case: Case) {
+    let Case { shape: (c, h, w, n), window, form, rank, activation, place, scale, seed } = case;
+    let input = Shape::new(c, h, w);
+    let (weights, n) = match form {
+        0 => (Weights::Dense, n),
+        1 => (Weights::Pair { rank }, n),
+        _ => (Weights::Depthwise, c),
+    };
+    let residual = if place == Place::Overwritten || place == Place::Other { Some(1) } else { None };
+    let op = Op::Conv(Conv { name: "", input: 0, out_channels: n, window, weights, residual, activation });
+    let Some(output) = op.output_shape(input) else { return };
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let x = halves(&mut rng, input.len(), scale);
+    let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let columns = c as usize * window.taps() as usize;
+    let (n, r) = (n as usize, rank as usize);
+    let first = halves(
+        &mut rng,
+        match form {
+            0 => n * columns,
+            1 => r * columns,
+            _ => n * window.taps() as usize,
+        },
+        1.0,
+    );
+    let expand = halves(&mut rng, n * r, 1.0);
+    let (stored, matrix) = match form {
+        0 => (LayerWeights::Dense(&first), Matrix::Dense(wide(&first))),
+        1 => (
+            LayerWeights::Pair { thin: &first, expand: &expand, rank: r },
+            Matrix::Pair { thin: wide(&first), expand: wide(&expand), rank: r },
+        ),
+        _ => (LayerWeights::Depthwise(&first), Matrix::Depthwise(wide(&first))),
+    };
+    let second = residual.map(|_| halves(&mut rng, output.len(), scale));
+    let wide_bias: Vec<f64> = bias.iter().map(|b| f64::from(*b)).collect();
+    let wide_second = second.as_deref().map(wide);
+    let expected = reference::conv(
+        &wide(&x),
+        input,
+        output,
+        &window,
+        &matrix,
+        &wide_bias,
+        wide_second.as_deref(),
+        activation,
+    );
+    let layer = Layer::Conv { input, output, window, weights: stored, bias: &bias, activation };
+    compare(&op, input, &layer, &x, second.as_deref(), place, &expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -141,41 +218,12 @@ proptest! {
     fn convolutions(
         (c, h, w, n) in (1u32..20, 1u32..40, 1u32..40, 1u32..20),
         window in window(),
-        form in 0..3, rank in 1u32..12,
+        form in 0usize..3, rank in 1u32..12,
         activation in activation(), place in place(), scale in prop_oneof![Just(1.0f32), Just(1e-4), Just(3e3)],
         seed: u64,
     ) {
-        let input = Shape::new(c, h, w);
-        let (weights, n) = match form {
-            0 => (Weights::Dense, n),
-            1 => (Weights::Pair { rank }, n),
-            _ => (Weights::Depthwise, c),
-        };
-        let residual = if place == Place::Overwritten || place == Place::Other { Some(1) } else { None };
-        let op = Op::Conv(Conv { name: "", input: 0, out_channels: n, window, weights, residual, activation });
-        let Some(output) = op.output_shape(input) else { return Ok(()) };
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let x = halves(&mut rng, input.len(), scale);
-        let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
-        let columns = c as usize * window.taps() as usize;
-        let (n, r) = (n as usize, rank as usize);
-        let first = halves(&mut rng, match form { 0 => n * columns, 1 => r * columns, _ => n * window.taps() as usize }, 1.0);
-        let expand = halves(&mut rng, n * r, 1.0);
-        let (stored, matrix) = match form {
-            0 => (LayerWeights::Dense(&first), Matrix::Dense(wide(&first))),
-            1 => (
-                LayerWeights::Pair { thin: &first, expand: &expand, rank: r },
-                Matrix::Pair { thin: wide(&first), expand: wide(&expand), rank: r },
-            ),
-            _ => (LayerWeights::Depthwise(&first), Matrix::Depthwise(wide(&first))),
-        };
-        let second = residual.map(|_| halves(&mut rng, output.len(), scale));
-        let wide_bias: Vec<f64> = bias.iter().map(|b| f64::from(*b)).collect();
-        let wide_second = second.as_deref().map(wide);
-        let expected =
-            reference::conv(&wide(&x), input, output, &window, &matrix, &wide_bias, wide_second.as_deref(), activation);
-        let layer = Layer::Conv { input, output, window, weights: stored, bias: &bias, activation };
-        compare(&op, input, &layer, &x, second.as_deref(), place, &expected);
+        let shape = (c, h, w, n);
+        convolution(Case { shape, window, form, rank, activation, place, scale, seed });
     }
 
     #[test]
@@ -262,4 +310,32 @@ fn what_exceeds_the_range_saturates() {
     let mut expected = vec![Bounded { value: 65504.0, error: 0.0 }; 15];
     expected.extend([Bounded { value: -65504.0, error: 0.0 }; 15]);
     compare(&op, input, &layer, &x, None, Place::NoSecond, &expected);
+}
+
+#[test]
+fn layers_of_common_networks() {
+    let three = |stride| Window::square(3, stride, 1);
+    let one = Window::square(1, 2, 0);
+    let shapes = [
+        ((3, 32, 32, 16), three(1)),
+        ((16, 32, 32, 16), three(1)),
+        ((16, 32, 32, 32), three(2)),
+        ((16, 32, 32, 32), one),
+        ((32, 16, 16, 32), three(1)),
+        ((32, 16, 16, 64), three(2)),
+        ((64, 8, 8, 64), three(1)),
+        ((24, 14, 14, 40), three(1)),
+        ((50, 7, 7, 13), three(1)),
+        ((3, 56, 56, 20), Window::square(7, 2, 3)),
+    ];
+    let places = [Place::NoSecond, Place::Other, Place::Overwritten];
+    let activations = [Activation::None, Activation::Relu, Activation::Relu6];
+    for (i, (shape, window)) in shapes.into_iter().enumerate() {
+        // Half of the ranks for each: the reference takes its time.
+        for (j, rank) in [0, 3, 25, 1, 13, 6].into_iter().enumerate().skip(3 * (i % 2)).take(3) {
+            let (form, rank) = (usize::from(rank > 0), rank.max(1));
+            let (activation, place) = (activations[(i + j) % 3], places[j % 3]);
+            convolution(Case { shape, window, form, rank, activation, place, scale: 1.0, seed: i as u64 });
+        }
+    }
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::{Model, Op, Shape, Weights, Window};
+use lrpet_runtime::model::{LayerInfo, Model, Op, Shape, Weights, Window, cost};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::{Arena, Hook, RunError, Session, SessionError};
 use support::{Aligned, Network, concat, conv, every_op, linear, resnet};
@@ -58,6 +58,38 @@ fn logits_are_the_references() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn packed_weights_change_no_bit() {
+    for (name, mut net) in networks() {
+        let file = net.file(1);
+        let model = Model::new_checked(file.bytes()).unwrap();
+        let image = model.self_check().unwrap().image(0);
+        for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
+            let plan = Plan::new(model.program(), isa).unwrap();
+            let mut arena = Aligned::zeroed(plan.arena_bytes);
+            let mut session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+            let weights: usize = model.program().layers().map(|layer| packed_at_least(&layer)).sum();
+            let expected = if isa == Isa::Portable { 0 } else { weights };
+            assert!(session.packed_bytes() >= expected, "{name}, {}", isa.name());
+            assert_eq!(session.packed_bytes() == 0, isa == Isa::Portable || weights == 0);
+            let (mut packed, mut in_place) = (vec![0.0; session.classes()], vec![0.0; session.classes()]);
+            session.run_image(image, &mut packed, &mut ()).unwrap();
+            let mut session = session.in_place();
+            assert_eq!(session.packed_bytes(), 0);
+            session.run_image(image, &mut in_place, &mut ()).unwrap();
+            assert_eq!(packed, in_place, "{name}, {}", isa.name());
+        }
+    }
+}
+
+/// Bytes of the parameters of a convolution in f32.
+fn packed_at_least(layer: &LayerInfo<'_>) -> usize {
+    match layer.op {
+        Op::Conv(_) => 4 * cost::stored(&layer.op, layer.input).params as usize,
+        _ => 0,
     }
 }
 

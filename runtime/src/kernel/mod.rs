@@ -2,8 +2,8 @@
 //!
 //! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
 //! slices. `portable` holds the algorithms, generic over a few primitives (`Primitives`) and over the number of
-//! lanes; the other files bind them to an instruction set, `cortex_m` with convolutions of its own. All scratch comes from the caller, `tile`
-//! says how much.
+//! lanes; `wide` those for convolutions on packed weights; the other files bind them to an instruction set, `cortex_m`
+//! with convolutions of its own. All scratch comes from the caller, `tile` says how much.
 
 pub mod f16;
 mod portable;
@@ -12,8 +12,14 @@ pub mod tile;
 mod cortex_m;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
+// Elsewhere only what a plan for x86-64 needs of it is in use.
+#[cfg(feature = "std")]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
+mod wide;
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 mod x86;
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+mod x86_wide;
 
 use crate::model::{Activation, PoolKind, Shape, Window};
 
@@ -175,6 +181,42 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         _ => cortex_m::CortexM::run(layer, buffers),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
         _ => plain::Portable::run(layer, buffers),
+    }
+}
+
+/// A convolution whose weights were packed for an instruction set.
+#[cfg(feature = "std")]
+pub use wide::PackedConv;
+
+/// Executes a packed convolution; false, and nothing done, where this machine lacks its instruction set or the buffers
+/// do not fit it. The result has the bits that [`run`] gives.
+#[cfg(feature = "std")]
+pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers),
+        _ => {
+            let _ = (conv, buffers);
+            false
+        }
+    }
+}
+
+/// Does `rounds` rounds of multiply-adds that wait for nothing and touch no memory, and returns their number: timed, the
+/// peak of this core. `None` on an instruction set without kernels for packed weights, or that this machine lacks.
+#[cfg(feature = "std")]
+pub fn multiply_adds(isa: Isa, rounds: u32) -> Option<u64> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if isa.is_available() => Some(x86_wide::avx2_multiply_adds(rounds)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if isa.is_available() => Some(x86_wide::avx512_multiply_adds(rounds)),
+        _ => {
+            let _ = rounds;
+            None
+        }
     }
 }
 

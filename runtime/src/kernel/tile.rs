@@ -261,7 +261,10 @@ pub fn scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
             if isa == Isa::CortexM {
                 return cortex_m::tile::scratch(input, output, &conv.window, form);
             }
-            conv_scratch(isa, input, output, &conv.window, form)
+            let scratch = conv_scratch(isa, input, output, &conv.window, form);
+            #[cfg(feature = "std")]
+            let scratch = scratch.max(super::wide::scratch(isa, input, output, &conv.window, form));
+            scratch
         }
         Op::Linear(linear) => {
             let rank = if let Weights::Pair { rank } = linear.weights { rank as usize } else { 0 };

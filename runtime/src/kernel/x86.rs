@@ -3,7 +3,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Buffers, Isa, Kernel, Layer, Primitives, f16, portable};
+use super::{Buffers, Isa, Kernel, Layer, Output, Primitives, f16, portable, x86_wide};
 
 /// What the processor has. (The standard library asks it once.)
 pub(super) fn detect() -> Isa {
@@ -106,10 +106,13 @@ fn widen_one(half: u16) -> f32 {
 impl Kernel for Avx2 {
     const ISA: Isa = Isa::Avx2;
 
-    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
+    fn run(layer: &Layer<'_>, mut buffers: Buffers<'_>) {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
             portable::run::<Avx2, 4, LANES_AVX2>(Isa::Avx2, layer, buffers);
+        }
+        if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
+            return x86_wide::avx2_average(buffers.input, input.pixels(), output);
         }
         // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
         unsafe { run(layer, buffers) }
@@ -193,10 +196,13 @@ impl Primitives<LANES_AVX512> for Avx512 {
 impl Kernel for Avx512 {
     const ISA: Isa = Isa::Avx512;
 
-    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
+    fn run(layer: &Layer<'_>, mut buffers: Buffers<'_>) {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
         fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
             portable::run::<Avx512, 4, LANES_AVX512>(Isa::Avx512, layer, buffers);
+        }
+        if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
+            return x86_wide::avx512_average(buffers.input, input.pixels(), output);
         }
         // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
         unsafe { run(layer, buffers) }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use lrpet_runtime::host::AlignedBytes;
+use lrpet_runtime::kernel::{self, Isa};
 use lrpet_runtime::model::cost;
 use lrpet_runtime::session::Hook;
 use serde_json::json;
@@ -46,6 +47,19 @@ fn median(times: &mut [Duration]) -> Duration {
     (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2
 }
 
+/// Multiply-adds a second of a loop that does nothing else on this core, in 1e9: the best of some short runs. Zero
+/// where there is no such loop.
+fn peak(isa: Isa) -> f64 {
+    /// About 50 µs, less than the time that a scheduler gives.
+    const ROUNDS: u32 = 16_000;
+    let rate = |_| {
+        let started = Instant::now();
+        let count = kernel::multiply_adds(isa, ROUNDS).unwrap_or(0);
+        count as f64 / started.elapsed().as_secs_f64() / 1e9
+    };
+    (0..100).map(rate).fold(0.0, f64::max)
+}
+
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -77,6 +91,8 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     for _ in 0..arguments.iterations {
         session.run_image(&image, &mut logits, &mut clock).map_err(failed)?;
     }
+    let peak = peak(session.isa());
+    let macs: u64 = model.program().layers().map(|layer| cost::stored(&layer.op, layer.input).macs).sum();
     let middle = milliseconds(median(&mut totals));
     let (least, most) = (milliseconds(totals[0]), milliseconds(totals[totals.len() - 1]));
     let crc = Crc::<u32>::new(&CRC_32_ISO_HDLC);
@@ -87,12 +103,15 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
         .zip(&mut clock.layers)
         .map(|(layer, times)| {
             let cost = cost::stored(&layer.op, layer.input);
-            (layer.index, layer.op.name().to_string(), cost.macs, median(times).as_secs_f64() * 1e6)
+            let middle = median(times).as_secs_f64() * 1e6;
+            (layer.index, layer.op.name().to_string(), cost.macs, middle, times[0].as_secs_f64() * 1e6)
         })
         .collect();
     let isa = session.isa().name();
     if common.json {
-        let layers = layers.iter().map(|(index, name, macs, time)| json!({ "index": index, "name": name, "macs": macs, "median_us": time }));
+        let layers = layers.iter().map(|(index, name, macs, middle, least)| {
+            json!({ "index": index, "name": name, "macs": macs, "median_us": middle, "min_us": least })
+        });
         writeln!(
             out,
             "{}",
@@ -102,7 +121,8 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
                 "version": env!("CARGO_PKG_VERSION"), "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
                 "threads": 1, "iterations": arguments.iterations, "warm_up": arguments.warm_up,
                 "median_ms": middle, "min_ms": least, "max_ms": most,
-                "arena_bytes": plan.arena_bytes, "model_bytes": model.bytes().len(),
+                "macs": macs, "peak_gmacs": peak, "arena_bytes": plan.arena_bytes,
+                "packed_bytes": session.packed_bytes(), "model_bytes": model.bytes().len(),
                 "output_crc32": format!("{:08x}", crc.checksum(&output)), "layers": layers.collect::<Vec<_>>(),
             })
         )?;
@@ -115,11 +135,20 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     )?;
     writeln!(
         out,
-        "median {middle:.3} ms, min {least:.3} ms, max {most:.3} ms, arena {} bytes",
-        plan.arena_bytes
+        "median {middle:.3} ms, min {least:.3} ms, max {most:.3} ms, arena {} bytes, packed weights {} bytes",
+        plan.arena_bytes,
+        session.packed_bytes()
     )?;
-    for (_, name, macs, time) in &layers {
-        writeln!(out, "  {name:28} {time:>9.1} µs {:>7.2} GMAC/s", *macs as f64 / time / 1e3)?;
+    let rate = macs as f64 / least / 1e6;
+    write!(out, "{macs} multiply-adds, {rate:.1} GMAC/s at the minimum")?;
+    if peak > 0.0 {
+        write!(out, ", {:.0} % of {peak:.1} that this core reaches", 100.0 * rate / peak)?;
+    }
+    writeln!(out)?;
+    writeln!(out, "  {:28} {:>12} {:>12}", "layer", "median", "min")?;
+    for (_, name, macs, middle, least) in &layers {
+        let rate = *macs as f64 / least / 1e3;
+        writeln!(out, "  {name:28} {middle:>9.1} µs {least:>9.1} µs {rate:>7.2} GMAC/s")?;
     }
     Ok(())
 }

@@ -1,0 +1,230 @@
+//! A convolution, tile by tile.
+#![allow(unsafe_code)]
+
+use super::Vector;
+use super::geometry::{CACHE_LINE, Lines, STRIP};
+use super::pack::{Matrix, PackedConv};
+use super::sums::{Job, Output, To};
+use crate::kernel::{self, Buffers, Second};
+
+/// Runs a packed convolution; false, and nothing done, where a buffer does not fit it or the result goes to logits.
+pub(in crate::kernel) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+    let kernel::Output::Half(output) = &mut buffers.output else { return false };
+    let second = match buffers.second {
+        Second::None => core::ptr::null(),
+        Second::InPlace => output.as_ptr(),
+        Second::Other(second) if second.len() == output.len() => second.as_ptr(),
+        Second::Other(_) => return false,
+    };
+    let fits = buffers.input.len() == conv.input.len()
+        && output.len() == conv.output.len()
+        && buffers.scratch.len() >= conv.scratch()
+        && conv.patch.lanes == V::LANES;
+    if !fits {
+        return false;
+    }
+    let aligned = buffers.scratch.as_ptr().align_offset(CACHE_LINE);
+    let scratch = buffers.scratch.get_mut(aligned..).unwrap_or_default();
+    let Some((patch, middle)) = scratch.split_at_mut_checked(conv.patch.len()) else { return false };
+    let tile = Tile {
+        conv,
+        input: buffers.input.as_ptr(),
+        patch: patch.as_mut_ptr(),
+        middle: middle.as_mut_ptr(),
+        output: output.as_mut_ptr(),
+        second,
+    };
+    let height = conv.output.height as usize;
+    for y in (0..height).step_by(conv.patch.rows) {
+        let rows = conv.patch.rows.min(height - y);
+        // SAFETY: `fits`; the fields of a packed convolution fit each other.
+        unsafe {
+            if conv.depthwise {
+                for channel in 0..conv.input.channels as usize {
+                    V::fill(conv, tile.input, tile.patch, (y, rows, channel));
+                    tile.depthwise::<V>(y, rows, channel);
+                }
+            } else {
+                V::fill(conv, tile.input, tile.patch, (y, rows, 0));
+                tile.compute::<V>(y, rows);
+            }
+        }
+    }
+    true
+}
+
+/// What one tile needs. The pointers are to buffers of the sizes that `conv` states.
+struct Tile<'a> {
+    conv: &'a PackedConv,
+    input: *const u16,
+    patch: *mut f32,
+    middle: *mut f32,
+    output: *mut u16,
+    second: *const u16,
+}
+
+impl Tile<'_> {
+    /// Dense and pair.
+    unsafe fn compute<V: Vector>(&self, y: usize, rows: usize) {
+        let conv = self.conv;
+        let lines = conv.patch.lines(rows);
+        let strip = lines.lines.min(STRIP);
+        let out = y * conv.patch.width;
+        for across in 0..lines.across {
+            for line in (0..lines.lines).step_by(strip) {
+                let count = strip.min(lines.lines - line);
+                // SAFETY: the registers of these lines lie in the patch, their pixels in the output.
+                unsafe {
+                    let x = self.patch.add(across * V::LANES + line * lines.step).cast_const();
+                    let output = self.output::<V>(&lines, across, line, count, out);
+                    match &conv.expand {
+                        None => self.product::<V>(
+                            &conv.first,
+                            &conv.offsets,
+                            (x, lines.step, count),
+                            &conv.bias,
+                            To::Output(output),
+                        ),
+                        Some((expand, offsets)) => {
+                            let row = conv.patch.middle(1);
+                            let to = To::Middle { to: self.middle, row };
+                            self.product::<V>(&conv.first, &conv.offsets, (x, lines.step, count), &[], to);
+                            let middle = (self.middle.cast_const(), V::LANES, count);
+                            self.product::<V>(expand, offsets, middle, &conv.bias, To::Output(output));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    unsafe fn depthwise<V: Vector>(&self, y: usize, rows: usize, channel: usize) {
+        let conv = self.conv;
+        let lines = conv.patch.lines(rows);
+        let out = channel * conv.output.pixels() + y * conv.patch.width;
+        let Some(bias) = conv.bias.get(channel) else { return };
+        for across in 0..lines.across {
+            for line in (0..lines.lines).step_by(STRIP) {
+                let count = STRIP.min(lines.lines - line);
+                // SAFETY: as in `compute`.
+                unsafe {
+                    let x = self.patch.add(across * V::LANES + line * lines.step).cast_const();
+                    let job = Job {
+                        weights: conv.channel(channel).as_ptr(),
+                        offsets: conv.offsets.as_ptr(),
+                        taps: conv.offsets.len(),
+                        x,
+                        step: lines.step,
+                        bias,
+                        to: To::Output(self.output::<V>(&lines, across, line, count, out)),
+                    };
+                    registers::<V>(1, count, job);
+                }
+            }
+        }
+    }
+
+    /// The output of lines `line`…, the tile's first pixel being at `out`.
+    unsafe fn output<V: Vector>(
+        &self,
+        lines: &Lines,
+        across: usize,
+        line: usize,
+        count: usize,
+        out: usize,
+    ) -> Output {
+        let at = out + across * V::LANES + line * lines.out_step;
+        let (last_column, last_line) = (across + 1 == lines.across, line + count == lines.lines);
+        Output {
+            // SAFETY: the pixel is in the image.
+            to: unsafe { self.output.add(at) },
+            second: if self.second.is_null() { self.second } else { unsafe { self.second.add(at) } },
+            row: self.conv.output.pixels(),
+            step: lines.out_step,
+            count: if last_column { lines.count } else { V::LANES },
+            last: match (last_column, last_line) {
+                (true, true) => lines.last,
+                (true, false) => lines.count,
+                _ => V::LANES,
+            },
+            activation: self.conv.activation,
+        }
+    }
+
+    /// A matrix times `count` registers of pixels.
+    unsafe fn product<V: Vector>(
+        &self,
+        matrix: &Matrix,
+        offsets: &[u32],
+        (x, step, count): (*const f32, usize, usize),
+        bias: &[f32],
+        to: To,
+    ) {
+        for (first, rows, weights) in matrix.groups() {
+            let bias = bias.get(first..first + rows).map_or(core::ptr::null(), <[f32]>::as_ptr);
+            // SAFETY: row `first` of the destination is in it.
+            let to = unsafe { to.behind(first, 0, 0) };
+            let (weights, offsets, taps) = (weights.as_ptr(), offsets.as_ptr(), offsets.len());
+            // SAFETY: as for this function.
+            unsafe { registers::<V>(rows, count, Job { weights, offsets, taps, x, step, bias, to }) };
+        }
+    }
+}
+
+impl To {
+    /// The destination `row` rows and `registers` registers of pixels behind, of which each has `lanes` f32.
+    unsafe fn behind(self, row: usize, registers: usize, lanes: usize) -> To {
+        // SAFETY: the caller goes on inside the destination.
+        unsafe {
+            match self {
+                To::Middle { to, row: step } => {
+                    To::Middle { to: to.add(row * step + registers * lanes), row: step }
+                }
+                To::Output(output) => {
+                    let at = row * output.row + registers * output.step;
+                    let second = if output.second.is_null() { output.second } else { output.second.add(at) };
+                    To::Output(Output { to: output.to.add(at), second, ..output })
+                }
+            }
+        }
+    }
+
+    /// The destination, with all of its registers whole but the last if `ends`.
+    fn part(self, ends: bool) -> To {
+        match self {
+            To::Output(output) if !ends => To::Output(Output { last: output.count, ..output }),
+            to => to,
+        }
+    }
+}
+
+/// Runs a job of `rows` rows over `count` registers of pixels in the largest pieces that fit the registers.
+#[inline]
+unsafe fn registers<V: Vector>(rows: usize, count: usize, job: Job) {
+    let widest = V::registers(rows);
+    let mut at = 0;
+    while at < count {
+        let pieces = widest.min(1 << (count - at).ilog2());
+        // SAFETY: registers at..at + pieces are in the job.
+        unsafe {
+            let to = job.to.behind(0, at, V::LANES).part(at + pieces == count);
+            let job = Job { x: job.x.add(at * job.step), to, ..job };
+            piece::<V>(rows, pieces, &job);
+        }
+        at += pieces;
+    }
+}
+
+/// Calls the kernel for `rows` rows and `pieces` registers.
+unsafe fn piece<V: Vector>(rows: usize, pieces: usize, job: &Job) {
+    macro_rules! kernels {
+        ($(($n:literal, $($p:literal)*))*) => {
+            match (rows, pieces) {
+                // SAFETY: as for this function.
+                $($(($n, $p) => unsafe { V::sums::<$n, $p>(job) },)*)*
+                _ => {}
+            }
+        };
+    }
+    kernels!((1, 1 2 4 8)(2, 1 2 4 8)(3, 1 2 4 8)(4, 1 2 4)(5, 1 2 4)(6, 1 2 4))
+}
