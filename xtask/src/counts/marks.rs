@@ -22,9 +22,9 @@ impl Marks {
     /// Those of a program for `core`.
     pub fn of(program: &Path, core: &Core) -> Result<Marks> {
         let elf = Elf::read(program)?;
-        // As Rust mangles `…::Stopwatch::start`: names behind their lengths.
-        let start = elf.function(&["9Stopwatch", "5start"])?;
-        let stop = elf.function(&["9Stopwatch", "4stop"])?;
+        // As Rust mangles `…::Stopwatch::start` and `…::Stopwatch<C>::start`: names behind their lengths.
+        let start = elf.function(&["Stopwatch", "5start"])?;
+        let stop = elf.function(&["Stopwatch", "4stop"])?;
         let code = Listing::of(program, core, start.address..start.address + start.size)?;
         let returns = code.lines.iter().filter(|(_, line)| is_return(&line.text));
         let mut addresses: Vec<u64> = returns.map(|(address, _)| *address).collect();

@@ -80,8 +80,14 @@ impl Names {
         }
         for (file, offsets) in files {
             let elf = Elf::read(file)?;
+            let first = names.functions.len();
             let address = |(index, offset)| Some((index, elf.address_of(offset)?));
             names.add(file, core, offsets.into_iter().filter_map(address).collect())?;
+            if std::fs::canonicalize(file).ok() != std::fs::canonicalize(program).ok() {
+                // Libraries name few of their functions: count each as a whole.
+                let library = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                names.functions[first..].fill(library);
+            }
         }
         Ok(names)
     }
