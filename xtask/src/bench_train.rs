@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{bench_arm, load, process, setup, toolchain};
+use crate::{bench_arm, bench_kernels, load, process, setup, toolchain};
 
 /// Our side, an example of the trainer.
 const OURS: &str = "step_speed";
@@ -28,6 +28,8 @@ pub enum Bench {
     Train(Arguments),
     /// Executed instructions of whole models on emulated Arm cores: by layer, by function, by mnemonic
     Arm(bench_arm::Arguments),
+    /// Variants of single convolutions: time and share of the peak on this machine, inner loops on Arm cores
+    Kernels(bench_kernels::Arguments),
 }
 
 /// Options of `cargo xtask bench train`.

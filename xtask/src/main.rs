@@ -1,6 +1,7 @@
 //! The one entry to every chore: `cargo xtask --help`.
 
 mod bench_arm;
+mod bench_kernels;
 mod bench_models;
 mod bench_train;
 mod board;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Chore::Demo(arguments) => demo::main(arguments, cli.toolchain),
         Chore::Bench(Bench::Train(arguments)) => bench_train::main(arguments),
         Chore::Bench(Bench::Arm(arguments)) => bench_arm::main(arguments, cli.toolchain),
+        Chore::Bench(Bench::Kernels(arguments)) => bench_kernels::main(arguments, cli.toolchain),
         Chore::BuildCuda(arguments) => build_cuda::main(arguments),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };

@@ -4,7 +4,9 @@ mod board;
 mod program;
 mod show;
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -49,7 +51,7 @@ pub struct Arguments {
     json: Option<PathBuf>,
 }
 
-fn names() -> clap::builder::PossibleValuesParser {
+pub fn names() -> clap::builder::PossibleValuesParser {
     CORES.iter().map(|core| core.name).collect::<Vec<_>>().into()
 }
 
@@ -116,17 +118,17 @@ struct Run {
     counted_by_board: Option<u64>,
 }
 
-/// Options for [`measure`].
-#[derive(Clone, Copy, Debug)]
-pub struct Options<'a> {
-    /// Where compilers come from.
-    pub toolchain: Source,
-    /// Seconds.
-    pub timeout: u64,
+/// What counts: the plugin, and how models are run.
+pub struct Counter<'a> {
+    plugin: Plugin,
+    /// `lrpet-run` for Cortex-A, built when it is first needed.
+    program: OnceCell<program::Built>,
+    toolchain: Source,
+    timeout: Duration,
     /// Whether cycles are estimated.
-    pub cycles: bool,
+    cycles: bool,
     /// For `lrpet-run bench`.
-    pub run_options: &'a [String],
+    run_options: &'a [String],
 }
 
 /// Runs `cargo xtask bench arm`.
@@ -137,13 +139,9 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         arguments.core.iter().filter_map(|name| Core::named(name)).collect()
     };
     cores.iter().try_for_each(|core| installed(core))?;
-    let options = Options {
-        toolchain,
-        timeout: arguments.timeout,
-        cycles: !arguments.no_cycles,
-        run_options: &arguments.run_option,
-    };
-    let plugin = Plugin::build()?;
+    let mut counter = Counter::new(toolchain, Duration::from_secs(arguments.timeout))?;
+    counter.cycles = !arguments.no_cycles;
+    counter.run_options = &arguments.run_option;
     let mut all = Vec::new();
     for core in cores {
         let defaults = match core.place {
@@ -153,7 +151,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         let defaults: Vec<String> = defaults.iter().map(|name| name.to_string()).collect();
         for name in if arguments.models.is_empty() { &defaults } else { &arguments.models } {
             let model = bench_models::find(name)?;
-            let (measured, _) = measure(&plugin, core, &model, options)?;
+            let (measured, _) = counter.measure(core, &model)?;
             show::print(&measured, arguments.top);
             all.push(measured);
         }
@@ -167,7 +165,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
 }
 
 /// An error that says what to do where a core's emulator is missing.
-fn installed(core: &Core) -> Result<()> {
+pub fn installed(core: &Core) -> Result<()> {
     let program = match core.place {
         Place::Board(name) if !core.is_known() => bail!("{}: there is no board `{name}` yet", core.name),
         Place::Board(_) => "qemu-system-arm",
@@ -177,57 +175,60 @@ fn installed(core: &Core) -> Result<()> {
     Ok(())
 }
 
-/// Runs `model` on `core`; also the profile of one inference.
-pub fn measure(
-    plugin: &Plugin,
-    core: &Core,
-    model: &Model,
-    options: Options<'_>,
-) -> Result<(Measured, Profile)> {
-    let (run, emulator) = match core.place {
-        Place::Board(name) => (board::run(plugin, core, name, model, options), name),
-        Place::Program(name) => (program::run(plugin, core, name, model, options), name),
-    };
-    let run = run.with_context(|| format!("{} on {}", model.name, core.name))?;
-    let intervals = intervals(&run)?;
-    let profile = |segment: &Segment| run.names.profile(&run.counts, &[segment]);
-    let estimate = |profile: &Profile| options.cycles.then(|| cycles::estimate(core, profile)).transpose();
-
-    let whole = profile(intervals.inferences[0])?;
-    let mut layers = Vec::new();
-    for ((name, macs), segment) in run.layers.iter().zip(&intervals.layers) {
-        let cycles_estimate = estimate(&profile(segment)?)?.map(|estimate| estimate.cycles);
-        layers.push(LayerCount {
-            name: name.clone(),
-            macs: *macs,
-            instructions: segment.instructions(),
-            cycles_estimate,
-        });
+impl Counter<'_> {
+    /// Builds the plugin. Emulators are stopped after `timeout`.
+    pub fn new(toolchain: Source, timeout: Duration) -> Result<Self> {
+        let (plugin, program) = (Plugin::build()?, OnceCell::new());
+        Ok(Self { plugin, program, toolchain, timeout, cycles: true, run_options: &[] })
     }
-    let least = LEAST_SHARE * whole.instructions() as f64;
-    let functions = whole.by_function().into_iter().filter(|(_, count)| *count as f64 >= least);
-    let functions = functions.map(|(name, instructions)| Share { name: name.to_owned(), instructions });
-    let mnemonics = whole.by_mnemonic().into_iter();
-    let mnemonics = mnemonics.map(|(name, instructions)| Share { name, instructions });
-    let estimate = estimate(&whole)?;
-    let measured = Measured {
-        core: core.name,
-        emulator,
-        model: model.name.clone(),
-        macs: run.layers.iter().map(|(_, macs)| macs).sum(),
-        kernels: run.kernels.clone(),
-        compiler: run.compiler.clone(),
-        git: git_revision(),
-        instructions: whole.instructions(),
-        inferences: intervals.inferences.iter().map(|segment| segment.instructions()).collect(),
-        counted_by_board: run.counted_by_board,
-        cycles_estimate: estimate.as_ref().map(|estimate| estimate.cycles),
-        estimate_method: estimate.map(|estimate| estimate.method),
-        layers,
-        functions: functions.collect(),
-        mnemonics: mnemonics.collect(),
-    };
-    Ok((measured, whole))
+
+    /// Runs `model` on `core`; also the profile of one inference.
+    pub fn measure(&self, core: &Core, model: &Model) -> Result<(Measured, Profile)> {
+        let (run, emulator) = match core.place {
+            Place::Board(name) => (self.on_board(core, name, model), name),
+            Place::Program(name) => (self.as_program(core, name, model), name),
+        };
+        let run = run.with_context(|| format!("{} on {}", model.name, core.name))?;
+        let intervals = intervals(&run)?;
+        let profile = |segment: &Segment| run.names.profile(&run.counts, &[segment]);
+        let estimate = |profile: &Profile| self.cycles.then(|| cycles::estimate(core, profile)).transpose();
+
+        let whole = profile(intervals.inferences[0])?;
+        let mut layers = Vec::new();
+        for ((name, macs), segment) in run.layers.iter().zip(&intervals.layers) {
+            let cycles_estimate = estimate(&profile(segment)?)?.map(|estimate| estimate.cycles);
+            layers.push(LayerCount {
+                name: name.clone(),
+                macs: *macs,
+                instructions: segment.instructions(),
+                cycles_estimate,
+            });
+        }
+        let least = LEAST_SHARE * whole.instructions() as f64;
+        let functions = whole.by_function().into_iter().filter(|(_, count)| *count as f64 >= least);
+        let functions = functions.map(|(name, instructions)| Share { name: name.to_owned(), instructions });
+        let mnemonics = whole.by_mnemonic().into_iter();
+        let mnemonics = mnemonics.map(|(name, instructions)| Share { name, instructions });
+        let estimate = estimate(&whole)?;
+        let measured = Measured {
+            core: core.name,
+            emulator,
+            model: model.name.clone(),
+            macs: run.layers.iter().map(|(_, macs)| macs).sum(),
+            kernels: run.kernels.clone(),
+            compiler: run.compiler.clone(),
+            git: git_revision(),
+            instructions: whole.instructions(),
+            inferences: intervals.inferences.iter().map(|segment| segment.instructions()).collect(),
+            counted_by_board: run.counted_by_board,
+            cycles_estimate: estimate.as_ref().map(|estimate| estimate.cycles),
+            estimate_method: estimate.map(|estimate| estimate.method),
+            layers,
+            functions: functions.collect(),
+            mnemonics: mnemonics.collect(),
+        };
+        Ok((measured, whole))
+    }
 }
 
 /// The intervals that matter.

@@ -1,10 +1,11 @@
 //! Estimates of the cycles that executed instructions take. An emulator has no clock: these are never measurements.
 
 use anyhow::Result;
+use serde::Serialize;
 
 use super::cores::Core;
 use super::mca;
-use super::profile::{Block, Profile, is_branch};
+use super::profile::{Block, Executed, Profile, is_branch};
 
 /// An estimate.
 #[derive(Clone, Debug)]
@@ -18,12 +19,29 @@ pub struct Estimate {
 /// Share of the instructions whose blocks are looked at; the others count as the mean of these.
 const COVERED: f64 = 0.99;
 
+/// True for the core whose manual has a table of cycles by instruction, and which executes one behind the other.
+fn has_table(core: &Core) -> bool {
+    core.name == "cortex-m4"
+}
+
+/// What estimates for `core` rest on.
+pub fn method(core: &Core) -> String {
+    if has_table(core) {
+        return "the tables of the Cortex-M4 Technical Reference Manual, a taken branch at 3 cycles, memory without wait \
+                states"
+            .to_owned();
+    }
+    format!(
+        "llvm-mca with {}: each block as if it followed itself, every branch predicted, no wait for memory",
+        core.pipeline.1
+    )
+}
+
 /// The cycles that `profile` takes on `core`.
 pub fn estimate(core: &Core, profile: &Profile) -> Result<Estimate> {
-    if core.name == "cortex-m4" {
-        let method = "the table of the Cortex-M4 Technical Reference Manual (3.3.1 and 7.2.3), a taken branch at 3 \
-                      cycles, memory without wait states";
-        return Ok(Estimate { cycles: cortex_m4(profile), method: method.to_owned() });
+    let method = method(core);
+    if has_table(core) {
+        return Ok(Estimate { cycles: cortex_m4(&profile.lines), method });
     }
     let mut blocks = profile.blocks();
     blocks.sort_by_key(|block| std::cmp::Reverse(block.instructions()));
@@ -42,15 +60,11 @@ pub fn estimate(core: &Core, profile: &Profile) -> Result<Estimate> {
             known += block.instructions() as f64;
         }
     }
-    let method = format!(
-        "llvm-mca with {}: each block as if it followed itself, every branch predicted, no wait for memory",
-        core.pipeline.1
-    );
     Ok(Estimate { cycles: if known > 0.0 { sum * all / known } else { 0.0 }, method })
 }
 
 /// A block of code that takes much of the time, with its multiply-adds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Loop {
     /// Function that it is in.
     pub function: String,
@@ -58,7 +72,7 @@ pub struct Loop {
     pub instructions: usize,
     /// Multiply-adds in one execution.
     pub macs: u64,
-    /// Estimated cycles of one execution (`llvm-mca`); none where the model knows none of its instructions.
+    /// Estimated cycles of one execution; none where the model knows none of its instructions.
     pub cycles: Option<f64>,
     /// Its share of all executed instructions, 0 to 1.
     pub share: f64,
@@ -70,7 +84,11 @@ pub fn inner_loops(core: &Core, profile: &Profile, least: f64) -> Result<Vec<Loo
     let mut blocks: Vec<Block<'_>> = profile.blocks();
     blocks.retain(|block| block.macs() > 0 && block.instructions() as f64 >= least * all);
     blocks.sort_by_key(|block| std::cmp::Reverse(block.instructions()));
-    let cycles = mca::cycles(core, &blocks)?;
+    let cycles = if has_table(core) {
+        blocks.iter().map(|block| Some(cortex_m4(block.lines) / block.count() as f64)).collect()
+    } else {
+        mca::cycles(core, &blocks)?
+    };
     let of = |(block, cycles): (&Block<'_>, Option<f64>)| Loop {
         function: profile.functions[block.lines[0].function].clone(),
         instructions: block.lines.len(),
@@ -81,9 +99,8 @@ pub fn inner_loops(core: &Core, profile: &Profile, least: f64) -> Result<Vec<Loo
     Ok(blocks.iter().zip(cycles).map(of).collect())
 }
 
-/// Cycles on a Cortex-M4 by its manual: one instruction after another.
-fn cortex_m4(profile: &Profile) -> f64 {
-    let lines = &profile.lines;
+/// Cycles of `lines` on a Cortex-M4 by its manual: one instruction after another.
+fn cortex_m4(lines: &[Executed]) -> f64 {
     let mut sum = 0.0;
     for (index, line) in lines.iter().enumerate() {
         let next = lines.get(index + 1).filter(|next| next.address == line.address + line.length);
@@ -181,7 +198,6 @@ fn words(operands: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counts::profile::Executed;
 
     #[test]
     fn cortex_m4_takes_what_its_manual_says() {
@@ -220,7 +236,6 @@ mod tests {
             text: text.to_owned(),
         };
         let lines = vec![line(0, 10, "subs r0, #1"), line(2, 10, "bne 0x0"), line(4, 1, "nop")];
-        let profile = Profile { functions: vec!["f".to_owned()], lines };
-        assert_eq!(cortex_m4(&profile), 10.0 + 10.0 + 9.0 * REFILL + 1.0);
+        assert_eq!(cortex_m4(&lines), 10.0 + 10.0 + 9.0 * REFILL + 1.0);
     }
 }
