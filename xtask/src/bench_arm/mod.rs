@@ -6,6 +6,7 @@ mod show;
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -257,7 +258,63 @@ fn intervals(run: &Run) -> Result<Intervals<'_>> {
     Ok(Intervals { inferences: inferences.to_vec(), layers: layers.to_vec() })
 }
 
-/// Where the plugin writes for this process.
+/// A file for the plugin, of its own for each run.
 fn counts_file() -> PathBuf {
-    crate::root().join(format!("target/counts-{}.txt", std::process::id()))
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let (process, run) = (std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+    crate::root().join(format!("target/counts-{process}-{run}.txt"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
+
+    fn measured(core: &str) -> (Measured, Profile) {
+        let model = bench_models::find(crate::root().join(MODEL).to_str().unwrap()).unwrap();
+        let counter = Counter::new(Source::Auto, Duration::from_secs(300)).unwrap();
+        counter.measure(Core::named(core).unwrap(), &model).unwrap()
+    }
+
+    /// What holds on every core.
+    fn check(measured: &Measured, profile: &Profile) {
+        assert!(measured.inferences.iter().all(|count| *count == measured.instructions), "{measured:?}");
+        let layers: u64 = measured.layers.iter().map(|layer| layer.instructions).sum();
+        // An inference is little more than its layers.
+        assert!(measured.instructions - layers < measured.instructions / 50, "{measured:?}");
+        assert!(measured.layers.iter().all(|layer| layer.instructions > layer.macs / 8), "{measured:?}");
+        let mnemonics: u64 = measured.mnemonics.iter().map(|share| share.instructions).sum();
+        assert_eq!(mnemonics, measured.instructions);
+        let kernels =
+            profile.by_function().into_iter().filter(|(name, _)| name.contains("lrpet_runtime::kernel"));
+        let kernels: u64 = kernels.map(|(_, count)| count).sum();
+        assert!(kernels > measured.instructions * 9 / 10, "{kernels} of {}", measured.instructions);
+        let unknown =
+            profile.by_mnemonic().into_iter().find(|(name, _)| name == "?" || name.starts_with('<'));
+        assert_eq!(unknown, None);
+        // One instruction a cycle is no more than a factor of four away on any core here.
+        let cycles = measured.cycles_estimate.unwrap() / measured.instructions as f64;
+        assert!((0.25..4.0).contains(&cycles), "{cycles} cycles an instruction");
+    }
+
+    #[test]
+    fn the_plugin_counts_what_the_board_counts() {
+        let (measured, profile) = measured("cortex-m4");
+        check(&measured, &profile);
+        // Their intervals differ by the calls at both ends.
+        let board = measured.counted_by_board.unwrap();
+        assert!(board.abs_diff(measured.instructions) <= 16, "{board} and {}", measured.instructions);
+    }
+
+    #[test]
+    fn a_program_counts_the_same_on_every_run() {
+        let (first, profile) = measured("cortex-a53");
+        check(&first, &profile);
+        let (second, _) = measured("cortex-a53");
+        assert_eq!(first.instructions, second.instructions);
+        let layers =
+            |measured: &Measured| measured.layers.iter().map(|layer| layer.instructions).collect::<Vec<_>>();
+        assert_eq!(layers(&first), layers(&second));
+    }
 }
