@@ -3,7 +3,7 @@
 //! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
 //! slices. `portable` holds the algorithms, generic over a few primitives (`Primitives`) and over the number of
 //! lanes; `wide` those for convolutions on packed weights; the other files bind them to an instruction set, `cortex_m`
-//! with convolutions of its own. All scratch comes from the caller, `tile` says how much.
+//! with convolutions of its own. All scratch comes from the caller, `tile` says how much; a `team` of threads has its own.
 
 pub mod f16;
 mod portable;
@@ -12,6 +12,8 @@ pub mod tile;
 mod cortex_m;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
+#[cfg(feature = "std")]
+mod team;
 // Elsewhere only what a plan for x86-64 needs of it is in use.
 #[cfg(feature = "std")]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
@@ -186,19 +188,21 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
 
 /// A convolution whose weights were packed for an instruction set.
 #[cfg(feature = "std")]
+pub use team::Team;
+#[cfg(feature = "std")]
 pub use wide::PackedConv;
 
-/// Executes a packed convolution; false, and nothing done, where this machine lacks its instruction set or the buffers
-/// do not fit it. The result has the bits that [`run`] gives.
+/// Executes a packed convolution, shared by a team where there is one; false, and nothing done, where this machine lacks
+/// its instruction set or the buffers do not fit it. The result has the bits that [`run`] gives.
 #[cfg(feature = "std")]
-pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers),
+        Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers, team),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers),
+        Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers, team),
         _ => {
-            let _ = (conv, buffers);
+            let _ = (conv, buffers, team);
             false
         }
     }
