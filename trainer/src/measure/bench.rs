@@ -83,8 +83,7 @@ pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Bench, ExportEr
     let isa = Isa::detect();
     let plan = Plan::new(program, isa).map_err(|error| refused(error.to_string()))?;
     let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-    let session =
-        Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
+    let session = Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
     let session = session.with_threads(options.threads).map_err(|error| refused(error.to_string()));
     let mut session = session?;
     let grey = vec![128; program.header().input.len()];
