@@ -11,3 +11,4 @@ pub mod counter;
 pub mod pin;
 pub mod report;
 pub mod run;
+pub mod service;
