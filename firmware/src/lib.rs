@@ -6,7 +6,7 @@
 #![no_std]
 
 pub mod bench;
-pub mod check;
+pub mod checksum;
 pub mod counter;
 pub mod pin;
 pub mod report;

@@ -119,6 +119,12 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
                 by_hand: "install QEMU 7.2 or newer with the system emulator for Arm",
                 need: Need::Program { any_of: &["qemu-system-arm"], debian: &["qemu-system-arm"] },
             },
+            Item {
+                name: "arm-none-eabi-gcc",
+                why: "builds the example of firmware in C",
+                by_hand: "install GCC for arm-none-eabi",
+                need: Need::Program { any_of: &["arm-none-eabi-gcc"], debian: &["gcc-arm-none-eabi"] },
+            },
         ],
         Group::Pi => vec![
             Item {
