@@ -6,8 +6,9 @@
 #![no_std]
 
 pub mod bench;
-pub mod check;
+pub mod checksum;
 pub mod counter;
 pub mod pin;
 pub mod report;
 pub mod run;
+pub mod service;

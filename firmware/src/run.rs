@@ -4,11 +4,12 @@ use core::fmt;
 
 use embedded_hal::digital::OutputPin;
 use embedded_io::Write;
+use lrpet_runtime::check::Comparison;
 use lrpet_runtime::model::{Model, ModelError, Op, cost};
 use lrpet_runtime::session::{Arena, RunError, Session, SessionError};
 
 use crate::bench::{self, BenchError, LayerCount};
-use crate::check::{self, Comparison, OutputCrc};
+use crate::checksum::{self, OutputCrc};
 use crate::counter::{Calibration, Counter};
 use crate::report::{self, LineError, Reporter};
 
@@ -127,7 +128,7 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
             dtype: "f16",
             input: header.input,
             classes: header.classes,
-            model_crc32: check::crc32(bytes),
+            model_crc32: checksum::crc32(bytes),
             model_bytes: bytes.len(),
             arena_bytes: A,
         })

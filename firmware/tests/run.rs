@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use embedded_hal::digital::{ErrorType, OutputPin};
 use lrpet_firmware::bench::MAX_ITERATIONS;
-use lrpet_firmware::check::crc32;
+use lrpet_firmware::checksum::crc32;
 use lrpet_firmware::counter::{Calibration, Counter, Kind};
 use lrpet_firmware::pin::NoPin;
 use lrpet_firmware::run::{Board, Hardware, Memory, Options, run};

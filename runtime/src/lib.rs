@@ -25,6 +25,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("model files are little-endian and used in place");
 
+pub mod check;
 pub mod format;
 #[cfg(feature = "std")]
 pub mod host;

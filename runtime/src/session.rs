@@ -139,6 +139,9 @@ pub struct Session<'a> {
     /// For each step its packed weights, where it has some.
     #[cfg(feature = "std")]
     packed: std::vec::Vec<Option<kernel::PackedConv>>,
+    /// Threads that share each packed layer.
+    #[cfg(feature = "std")]
+    team: Option<kernel::Team>,
     /// Each channel's 256 normalised bytes.
     #[cfg(feature = "std")]
     normalised: std::vec::Vec<u16>,
@@ -202,6 +205,8 @@ impl<'a> Session<'a> {
             #[cfg(feature = "std")]
             packed,
             #[cfg(feature = "std")]
+            team: None,
+            #[cfg(feature = "std")]
             normalised,
         })
     }
@@ -218,6 +223,28 @@ impl<'a> Session<'a> {
     pub fn in_place(mut self) -> Self {
         self.packed = std::vec::Vec::new();
         self
+    }
+
+    /// Shares every packed convolution among this many threads, the one that calls included (1024 at most); other layers,
+    /// and all where no weights are packed, stay on one. Logits are the same to the bit. Fails where the system gives no
+    /// thread.
+    #[cfg(feature = "std")]
+    pub fn with_threads(mut self, threads: core::num::NonZeroUsize) -> std::io::Result<Self> {
+        let scratch = self.packed.iter().flatten().map(kernel::PackedConv::scratch).max().unwrap_or(0);
+        self.team = kernel::Team::new(threads, scratch)?;
+        Ok(self)
+    }
+
+    /// Threads of an inference.
+    #[cfg(feature = "std")]
+    pub fn threads(&self) -> usize {
+        self.team.as_ref().map_or(1, kernel::Team::threads)
+    }
+
+    /// Bytes on the heap for the scratch of further threads.
+    #[cfg(feature = "std")]
+    pub fn team_bytes(&self) -> usize {
+        self.team.as_ref().map_or(0, kernel::Team::bytes)
     }
 
     /// The memory plan.
@@ -296,7 +323,8 @@ impl<'a> Session<'a> {
     fn run(&mut self, logits: &mut [f32], hook: &mut impl Hook) -> Result<(), RunError> {
         for (layer, step) in self.steps.iter().enumerate() {
             #[cfg(feature = "std")]
-            let packed = self.packed.get(layer).and_then(Option::as_ref);
+            let packed =
+                self.packed.get(layer).and_then(Option::as_ref).map(|conv| (conv, self.team.as_mut()));
             #[cfg(not(feature = "std"))]
             let packed = ();
             hook.before(layer);
@@ -317,9 +345,9 @@ fn normalise(x: u8, (mean, std): (&f32, &f32)) -> u16 {
     f16::narrow((f32::from(x) / 255.0 - mean) / std)
 }
 
-/// A step's packed weights.
+/// A step's packed weights and the threads that share them.
 #[cfg(feature = "std")]
-type Packed<'a> = Option<&'a kernel::PackedConv>;
+type Packed<'a> = Option<(&'a kernel::PackedConv, Option<&'a mut kernel::Team>)>;
 /// Nothing is packed without memory for it.
 #[cfg(not(feature = "std"))]
 type Packed<'a> = ();
@@ -367,7 +395,7 @@ fn execute(
     #[cfg(feature = "std")]
     let mut buffers = buffers;
     #[cfg(feature = "std")]
-    if packed.is_some_and(|packed| kernel::run_packed(isa, packed, &mut buffers)) {
+    if packed.is_some_and(|(conv, team)| kernel::run_packed(isa, conv, &mut buffers, team)) {
         return Some(());
     }
     #[cfg(not(feature = "std"))]

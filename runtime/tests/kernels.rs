@@ -94,7 +94,7 @@ fn compare(
                 scratch: scratch.values(),
             };
             match packed {
-                Some(conv) => assert!(kernel::run_packed(isa, conv, &mut buffers), "{}", isa.name()),
+                Some(conv) => assert!(kernel::run_packed(isa, conv, &mut buffers, None), "{}", isa.name()),
                 None => kernel::run(isa, layer, buffers),
             }
             scratch.all.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::num::NonZeroUsize;
+
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::{LayerInfo, Model, Op, Shape, Weights, Window, cost};
 use lrpet_runtime::plan::Plan;
@@ -81,6 +83,34 @@ fn packed_weights_change_no_bit() {
             assert_eq!(session.packed_bytes(), 0);
             session.run_image(image, &mut in_place, &mut ()).unwrap();
             assert_eq!(packed, in_place, "{name}, {}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for (name, mut net) in networks() {
+        let file = net.file(1);
+        let model = Model::new_checked(file.bytes()).unwrap();
+        let image = model.self_check().unwrap().image(0);
+        for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
+            let plan = Plan::new(model.program(), isa).unwrap();
+            let run = |threads| {
+                let mut arena = Aligned::zeroed(plan.arena_bytes);
+                let session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+                let mut session = session.with_threads(NonZeroUsize::new(threads).unwrap()).unwrap();
+                assert_eq!(session.threads(), threads);
+                assert_eq!(session.team_bytes() == 0, threads == 1 || session.packed_bytes() == 0);
+                let mut logits = vec![0.0; session.classes()];
+                for _ in 0..3 {
+                    session.run_image(image, &mut logits, &mut ()).unwrap();
+                }
+                logits
+            };
+            let one = run(1);
+            for threads in [2, 3, 5] {
+                assert_eq!(run(threads), one, "{name}, {}, {threads} threads", isa.name());
+            }
         }
     }
 }

@@ -50,6 +50,13 @@ pub const BOARDS: &[Board] = &[
         flash: 4 << 20,
         ram: 4 << 20,
     },
+    Board {
+        name: "qemu-mps3-an547",
+        target: toolchain::THUMBV8M,
+        emulator: "qemu-system-arm",
+        flash: 512 << 10,
+        ram: 512 << 10,
+    },
 ];
 
 /// Options of `cargo xtask board`.

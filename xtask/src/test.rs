@@ -86,11 +86,13 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
 
     // Debug assertions and overflow checks stay on where the code meets untrusted bytes.
     tally.tests(
-        "tests of runtime, firmware and xtask",
+        "tests of runtime, C interface, firmware and xtask",
         cargo(&[
             "test",
             "-p",
             "lrpet-runtime",
+            "-p",
+            "lrpet-c",
             "-p",
             "lrpet-firmware",
             "-p",

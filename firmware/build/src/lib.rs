@@ -11,14 +11,14 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use lrpet_runtime::kernel::Isa;
+pub use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::{ALIGNMENT, Plan};
 
-/// The build script of a board with a Cortex-M core and FPU: links the model, `memory.x` of the board's crate and
-/// cortex-m-rt's linker script. An error becomes one line of cargo's output.
-pub fn cortex_m_board() {
-    if let Err(error) = link_model(Isa::CortexM).and_then(|()| link_memory_map()) {
+/// The build script of a board with a Cortex-M core and FPU, whose kernels are those of `isa`: links the model,
+/// `memory.x` of the board's crate and cortex-m-rt's linker script. An error becomes one line of cargo's output.
+pub fn cortex_m_board(isa: Isa) {
+    if let Err(error) = link_model(isa).and_then(|()| link_memory_map()) {
         println!("cargo::error={}", format!("{error:#}").replace('\n', " "));
     }
 }

@@ -4,6 +4,8 @@
 #![warn(missing_docs)]
 
 #[cfg(feature = "semihosting")]
+pub mod emulated;
+#[cfg(feature = "semihosting")]
 pub mod semihosting;
 pub mod stack;
 pub mod systick;

@@ -1,11 +1,11 @@
 //! SysTick as a counter of executed instructions, in an emulator where every instruction takes the same virtual time
 //! (QEMU with `-icount shift=0`).
 //!
-//! SysTick steps once in [`STEP`](SysTick) instructions. Intervals are nevertheless exact: both ends run a loop of
-//! `STEP + 1` instructions between two readings. Each reading then falls one instruction later in its step than the
-//! one before, so that the steps counted between two readings are 1, 1, …, 1 and 2 where a boundary was passed; the
-//! number of readings until then says where in a step the first one was (a vernier). The loop itself lies outside
-//! the interval.
+//! SysTick steps once in tens of instructions, not always a whole number of them (31.25 where the clock is 32 MHz).
+//! Intervals are nevertheless exact: both ends run a loop between two readings that takes a little longer than some
+//! whole steps. Each reading then falls a little later in its step than the one before, so that the steps counted
+//! between two readings are always the same, and one more where a boundary was passed; the number of readings until
+//! then says where in a step the first one was (a vernier). The loop itself lies outside the interval.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -29,12 +29,25 @@ fn SysTick() {
     OVERFLOWS.store(OVERFLOWS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
-/// SysTick, stepping once in `STEP` instructions (8 to 100).
-pub struct SysTick<const STEP: u32> {
+/// SysTick, stepping once in `QUARTERS` quarters of an instruction (32 to 400, no multiple of two that is none of four).
+pub struct SysTick<const QUARTERS: u32> {
     calibration: Calibration,
 }
 
-impl<const STEP: u32> SysTick<STEP> {
+impl<const QUARTERS: u32> SysTick<QUARTERS> {
+    /// Whole steps between two readings: as many as lack an instruction, or a quarter of one, to a whole number of
+    /// instructions.
+    const STEPS: u32 = if QUARTERS % 4 == 1 { 3 } else { 1 };
+    /// Instructions from one reading to the next.
+    const LOOP: u32 = Self::STEPS * QUARTERS / 4 + 1;
+    /// Quarters of an instruction by which a reading falls later in its step than the one before.
+    const GAIN: u32 = 4 * Self::LOOP - Self::STEPS * QUARTERS;
+    /// Readings until a boundary was passed, at most.
+    const READINGS: u32 = {
+        assert!(QUARTERS % 4 != 2 && QUARTERS >= 32 && QUARTERS <= 400);
+        QUARTERS.div_ceil(Self::GAIN)
+    };
+
     /// Starts SysTick and counts a loop of known length.
     pub fn new(mut systick: SYST) -> Self {
         systick.set_clock_source(SystClkSource::Core);
@@ -53,9 +66,62 @@ impl<const STEP: u32> SysTick<STEP> {
         counter.calibration = Calibration { known, counted };
         counter
     }
+
+    /// Instructions up to the first of a row of readings, and the number of further readings until a boundary was
+    /// passed (more than [`Self::READINGS`] where SysTick does not step as it should).
+    #[inline(never)]
+    #[allow(unsafe_code)]
+    fn vernier() -> (u64, u32) {
+        let (first, left, overflows) = cortex_m::interrupt::free(|_| {
+            let first: u32;
+            // Bounds the loop where SysTick steps otherwise.
+            let mut left: u32 = 2 * Self::READINGS;
+            // SAFETY: reads SysTick's current value, which has no side effect, and touches only the named registers.
+            unsafe {
+                asm!(
+                    "ldr {first}, [{current}]",
+                    "mov {previous}, {first}",
+                    // To the next reading, as far as from there on.
+                    ".rept 6", "nop", ".endr",
+                    "2:",
+                    ".rept {between} - 7", "nop", ".endr",
+                    "ldr {now}, [{current}]",
+                    "sub {delta}, {previous}, {now}",
+                    "mov {previous}, {now}",
+                    "bic {delta}, {delta}, #0xff000000",
+                    "cmp {delta}, #{steps}",
+                    "bne 3f",
+                    "subs {left}, {left}, #1",
+                    "bne 2b",
+                    "3:",
+                    current = in(reg) SYST::PTR.cast::<u32>().wrapping_add(2),
+                    first = out(reg) first,
+                    previous = out(reg) _,
+                    now = out(reg) _,
+                    delta = out(reg) _,
+                    left = inout(reg) left,
+                    between = const Self::LOOP,
+                    steps = const Self::STEPS,
+                    options(nostack, readonly),
+                );
+            }
+            let in_period = first.wrapping_neg() & MASK;
+            let mut overflows = u64::from(OVERFLOWS.load(Ordering::Relaxed));
+            // An overflow whose handler is held back, and that came before the first reading.
+            if SCB::is_pendst_pending() && in_period <= MASK / 2 {
+                overflows += 1;
+            }
+            (in_period, left, overflows)
+        });
+        let readings = 2 * Self::READINGS - left + 1;
+        let steps = (overflows << 24) + u64::from(first);
+        // The first reading lay this far before the end of its step.
+        let before = u64::from(Self::GAIN * readings);
+        ((steps * u64::from(QUARTERS) + u64::from(QUARTERS)).saturating_sub(before) / 4, readings)
+    }
 }
 
-impl<const STEP: u32> Counter for SysTick<STEP> {
+impl<const QUARTERS: u32> Counter for SysTick<QUARTERS> {
     fn kind(&self) -> Kind {
         Kind::Instructions
     }
@@ -69,67 +135,14 @@ impl<const STEP: u32> Counter for SysTick<STEP> {
     }
 
     fn start(&mut self) -> u64 {
-        let (steps, readings) = vernier::<STEP>();
+        let (first, readings) = Self::vernier();
         // The last reading came `readings` loops after the first.
-        at_first_reading::<STEP>(steps, readings) + u64::from(readings) * u64::from(STEP + 1)
+        first + u64::from(readings) * u64::from(Self::LOOP)
     }
 
     fn stop(&mut self) -> u64 {
-        let (steps, readings) = vernier::<STEP>();
-        at_first_reading::<STEP>(steps, readings)
+        Self::vernier().0
     }
-}
-
-/// Instructions up to the vernier's first reading, which lay `STEP − readings` instructions into its step.
-fn at_first_reading<const STEP: u32>(steps: u64, readings: u32) -> u64 {
-    (steps * u64::from(STEP) + u64::from(STEP)).saturating_sub(u64::from(readings))
-}
-
-/// Steps at the first of a row of readings `STEP + 1` instructions apart, and the number of further readings until
-/// two steps lay between two of them (1 to `STEP`; more where SysTick does not step once in `STEP` instructions).
-#[inline(never)]
-#[allow(unsafe_code)]
-fn vernier<const STEP: u32>() -> (u64, u32) {
-    cortex_m::interrupt::free(|_| {
-        let first: u32;
-        // Bounds the loop where SysTick steps otherwise.
-        let mut left: u32 = 2 * STEP;
-        // SAFETY: reads SysTick's current value, which has no side effect, and touches only the named registers.
-        unsafe {
-            asm!(
-                "ldr {first}, [{current}]",
-                "mov {previous}, {first}",
-                // To the next reading, as far as from there on.
-                ".rept 6", "nop", ".endr",
-                "2:",
-                ".rept {step} - 7", "nop", ".endr",
-                "ldr {now}, [{current}]",
-                "sub {delta}, {previous}, {now}",
-                "mov {previous}, {now}",
-                "bic {delta}, {delta}, #0xff000000",
-                "cmp {delta}, #1",
-                "bne 3f",
-                "subs {left}, {left}, #1",
-                "bne 2b",
-                "3:",
-                current = in(reg) SYST::PTR.cast::<u32>().wrapping_add(2),
-                first = out(reg) first,
-                previous = out(reg) _,
-                now = out(reg) _,
-                delta = out(reg) _,
-                left = inout(reg) left,
-                step = const STEP,
-                options(nostack, readonly),
-            );
-        }
-        let in_period = first.wrapping_neg() & MASK;
-        let mut overflows = u64::from(OVERFLOWS.load(Ordering::Relaxed));
-        // An overflow whose handler is held back, and that came before the first reading.
-        if SCB::is_pendst_pending() && in_period <= MASK / 2 {
-            overflows += 1;
-        }
-        ((overflows << 24) + u64::from(in_period), 2 * STEP - left + 1)
-    })
 }
 
 /// Executes two instructions `loops` times; returns their number.

@@ -3,15 +3,18 @@
 //! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
 //! slices. `portable` holds the algorithms, generic over a few primitives (`Primitives`) and over the number of
 //! lanes; `wide` those for convolutions on packed weights; the other files bind them to an instruction set, `cortex_m`
-//! with convolutions of its own. All scratch comes from the caller, `tile` says how much.
+//! with convolutions of its own. All scratch comes from the caller, `tile` says how much; a `team` of threads has its own.
 
 pub mod f16;
 mod portable;
 pub mod tile;
 
 mod cortex_m;
+mod cortex_m55;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
+#[cfg(feature = "std")]
+mod team;
 // Elsewhere only what a plan for x86-64 needs of it is in use.
 #[cfg(feature = "std")]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
@@ -32,6 +35,12 @@ pub enum Isa {
     Portable,
     /// Cortex-M with a single-precision FPU (M4F, M7, M33).
     CortexM,
+    /// Cortex-M55: products and sums in f32.
+    CortexM55,
+    /// Cortex-M55: products in f16, sums of a bounded number of them in f16 and of those in f32; intermediate values of
+    /// pairs in f16. Results differ from those in f32 by about as much as activations are rounded; what exceeds ±65504
+    /// on the way is wrong.
+    CortexM55Half,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
     /// x86-64 with AVX-512F and F16C.
@@ -40,7 +49,11 @@ pub enum Isa {
 
 impl Isa {
     /// What a binary for this target uses without asking the processor.
-    pub const NATIVE: Isa = if cfg!(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")) {
+    pub const NATIVE: Isa = if cfg!(all(cortex_m55, feature = "cortex-m55-f16")) {
+        Isa::CortexM55Half
+    } else if cfg!(cortex_m55) {
+        Isa::CortexM55
+    } else if cfg!(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")) {
         Isa::CortexM
     } else {
         Isa::Portable
@@ -58,7 +71,7 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             Isa::Portable => true,
-            Isa::CortexM => Isa::NATIVE == Isa::CortexM,
+            Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half => Isa::NATIVE == self,
             Isa::Avx2 => matches!(Isa::detect(), Isa::Avx2 | Isa::Avx512),
             Isa::Avx512 => Isa::detect() == Isa::Avx512,
         }
@@ -69,6 +82,8 @@ impl Isa {
         match self {
             Isa::Portable => "portable",
             Isa::CortexM => "cortex-m",
+            Isa::CortexM55 => "cortex-m55",
+            Isa::CortexM55Half => "cortex-m55-f16",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }
@@ -176,29 +191,47 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
         Isa::Avx512 if isa.is_available() => x86::Avx512::run(layer, buffers),
         // Off the device too, with inner loops in Rust: its scratch is not that of the portable code.
+        #[cfg(not(cortex_m55))]
         Isa::CortexM => cortex_m::CortexM::run(layer, buffers),
+        #[cfg(any(not(target_os = "none"), all(cortex_m55, not(feature = "cortex-m55-f16"))))]
+        Isa::CortexM55 => cortex_m55::CortexM55::run(layer, buffers),
+        #[cfg(any(not(target_os = "none"), all(cortex_m55, feature = "cortex-m55-f16")))]
+        Isa::CortexM55Half => cortex_m55::CortexM55Half::run(layer, buffers),
         #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
-        _ => cortex_m::CortexM::run(layer, buffers),
+        _ => native(layer, buffers),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
         _ => plain::Portable::run(layer, buffers),
     }
 }
 
+/// Executes one layer as this device does.
+#[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
+fn native(layer: &Layer<'_>, buffers: Buffers<'_>) {
+    #[cfg(not(cortex_m55))]
+    cortex_m::CortexM::run(layer, buffers);
+    #[cfg(all(cortex_m55, not(feature = "cortex-m55-f16")))]
+    cortex_m55::CortexM55::run(layer, buffers);
+    #[cfg(all(cortex_m55, feature = "cortex-m55-f16"))]
+    cortex_m55::CortexM55Half::run(layer, buffers);
+}
+
 /// A convolution whose weights were packed for an instruction set.
+#[cfg(feature = "std")]
+pub use team::Team;
 #[cfg(feature = "std")]
 pub use wide::PackedConv;
 
-/// Executes a packed convolution; false, and nothing done, where this machine lacks its instruction set or the buffers
-/// do not fit it. The result has the bits that [`run`] gives.
+/// Executes a packed convolution, shared by a team where there is one; false, and nothing done, where this machine lacks
+/// its instruction set or the buffers do not fit it. The result has the bits that [`run`] gives.
 #[cfg(feature = "std")]
-pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers),
+        Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers, team),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers),
+        Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers, team),
         _ => {
-            let _ = (conv, buffers);
+            let _ = (conv, buffers, team);
             false
         }
     }

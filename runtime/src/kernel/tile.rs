@@ -11,7 +11,7 @@
 // A Cortex-M cuts convolutions up in its own way.
 #![cfg_attr(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"), allow(dead_code))]
 
-use super::{Isa, cortex_m};
+use super::{Isa, cortex_m, cortex_m55};
 use crate::model::{Op, Shape, Weights, Window};
 
 /// How an instruction set tiles.
@@ -33,7 +33,7 @@ impl Isa {
     /// Tiling of this instruction set.
     pub const fn geometry(self) -> Geometry {
         match self {
-            Isa::Portable | Isa::CortexM => Geometry { lanes: 4, outs: 4, tile: 64, taps: 32, budget: 1024 },
+            Isa::Portable | Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half => Geometry { lanes: 4, outs: 4, tile: 64, taps: 32, budget: 1024 },
             Isa::Avx2 => Geometry { lanes: 16, outs: 4, tile: 64, taps: 72, budget: 8192 },
             Isa::Avx512 => Geometry { lanes: 32, outs: 4, tile: 96, taps: 72, budget: 8192 },
         }
@@ -258,8 +258,11 @@ pub fn scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
         Op::Conv(conv) => {
             let Some(output) = op.output_shape(input) else { return usize::MAX };
             let form = Form::of(conv.weights);
-            if isa == Isa::CortexM {
-                return cortex_m::tile::scratch(input, output, &conv.window, form);
+            match isa {
+                Isa::CortexM => return cortex_m::tile::scratch(input, output, &conv.window, form),
+                Isa::CortexM55 => return cortex_m55::scratch(false, input, output, &conv.window, form),
+                Isa::CortexM55Half => return cortex_m55::scratch(true, input, output, &conv.window, form),
+                _ => {}
             }
             let scratch = conv_scratch(isa, input, output, &conv.window, form);
             #[cfg(feature = "std")]

@@ -3,20 +3,20 @@
 
 use core::arch::x86_64::*;
 
-use super::Buffers;
 use super::wide::{self, Job, Output, PackedConv, Vector};
+use super::{Buffers, Team};
 
 /// AVX2, FMA and F16C: 16 registers of 8 lanes.
 struct Avx2;
 
 /// Runs a convolution packed for AVX2, which the machine must have.
-pub(super) fn avx2_conv(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+pub(super) fn avx2_conv(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn run(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
-        wide::run::<Avx2>(conv, buffers)
+    fn run(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
+        wide::run::<Avx2>(conv, buffers, team)
     }
     // SAFETY: the caller has asked the processor.
-    unsafe { run(conv, buffers) }
+    unsafe { run(conv, buffers, team) }
 }
 
 /// Means of planes; the machine must have AVX2.
@@ -176,13 +176,13 @@ unsafe impl Vector for Avx2 {
 struct Avx512;
 
 /// Runs a convolution packed for AVX-512, which the machine must have.
-pub(super) fn avx512_conv(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+pub(super) fn avx512_conv(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-    fn run(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
-        wide::run::<Avx512>(conv, buffers)
+    fn run(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
+        wide::run::<Avx512>(conv, buffers, team)
     }
     // SAFETY: the caller has asked the processor.
-    unsafe { run(conv, buffers) }
+    unsafe { run(conv, buffers, team) }
 }
 
 /// The lowest `count` ≤ 32 bits.

@@ -1,9 +1,10 @@
 //! `lrpet bench`: latency of a model on this machine.
 
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use lrpet_trainer::measure::{self, Bench, BenchOptions};
 
 use super::Output;
@@ -19,21 +20,24 @@ pub struct Args {
     /// Inferences before measuring
     #[arg(long, default_value_t = 20)]
     warm_up: u32,
-    /// Threads of one inference (only 1 is supported yet)
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
+    /// Threads of one inference; the logits do not depend on it
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    ensure!(args.threads == 1, "the runtime uses one thread for one inference: --threads 1");
     let file = ModelFile::open(&args.model)?;
-    let options = BenchOptions { warm_up: args.warm_up as usize, iterations: args.iterations as usize };
+    let options = BenchOptions {
+        warm_up: args.warm_up as usize,
+        iterations: args.iterations as usize,
+        threads: NonZeroUsize::new(args.threads.into()).unwrap_or(NonZeroUsize::MIN),
+    };
     output.print(&measure::bench(&file.model()?, options)?, text)
 }
 
 fn text(bench: &Bench) -> String {
     let mut text = format!(
-        "median {:.4} ms, min {:.4}, max {:.4} ({} iterations after {}, {} thread, {}, {})\n",
+        "median {:.4} ms, min {:.4}, max {:.4} ({} iterations after {}, threads: {}, {}, {})\n",
         bench.median_ms,
         bench.min_ms,
         bench.max_ms,

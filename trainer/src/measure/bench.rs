@@ -1,5 +1,6 @@
 //! Latency of a model on this machine, whole and by layer.
 
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use lrpet_runtime::host::AlignedBytes;
@@ -18,6 +19,8 @@ pub struct BenchOptions {
     pub warm_up: usize,
     /// Inferences measured whole, and as many again measured by layer; at least 1.
     pub iterations: usize,
+    /// Threads of one inference.
+    pub threads: NonZeroUsize,
 }
 
 /// Time of one layer.
@@ -73,15 +76,16 @@ impl Hook for Clock {
 /// the clock's cost is not in their figure.
 ///
 /// # Errors
-/// [`ExportError::Model`] where the runtime refuses the model.
+/// [`ExportError::Model`] where the runtime refuses the model or the system gives no thread.
 pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Bench, ExportError> {
     let refused = |reason: String| ExportError::Model { what: "model".into(), reason };
     let program = model.program();
     let isa = Isa::detect();
     let plan = Plan::new(program, isa).map_err(|error| refused(error.to_string()))?;
     let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-    let mut session =
-        Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
+    let session = Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
+    let session = session.with_threads(options.threads).map_err(|error| refused(error.to_string()));
+    let mut session = session?;
     let grey = vec![128; program.header().input.len()];
     let check = model.self_check().filter(|check| check.samples() > 0);
     let image = check.as_ref().map_or(&grey[..], |check| check.image(0));
@@ -108,6 +112,7 @@ pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Bench, ExportEr
         whole.push(milliseconds(start));
     }
     let median_ms = median(&mut whole);
+    let threads = session.threads();
     let layers = program.layers().zip(&mut clock.times);
     let layers = layers
         .map(|(layer, times)| LayerTime { name: layer.op.name().to_owned(), median_ms: median(times) })
@@ -118,7 +123,7 @@ pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Bench, ExportEr
         max_ms: whole[iterations - 1],
         iterations,
         warm_up: options.warm_up,
-        threads: 1,
+        threads,
         isa: isa.name(),
         dtype: "f16",
         layers,

@@ -6,6 +6,7 @@ mod show;
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -173,7 +174,20 @@ pub fn installed(core: &Core) -> Result<()> {
         Place::Program(_) => "qemu-aarch64",
     };
     ensure!(process::find(program).is_some(), "{program} is not installed; run `cargo xtask setup`");
-    Ok(())
+    let version = process::capture(Command::new(program).arg("--version"), "is it QEMU?")?;
+    match plugin_version(&version) {
+        Some(true) => Ok(()),
+        Some(false) => bail!(
+            "{program} is QEMU 9 or newer, which loads plugins of another kind; counting needs QEMU 7.2 to 8.2"
+        ),
+        None => bail!("{program} does not state its version: is it QEMU?"),
+    }
+}
+
+/// Whether a QEMU of this version line loads the plugin.
+fn plugin_version(line: &str) -> Option<bool> {
+    let major: u32 = line.split("version ").nth(1)?.split('.').next()?.parse().ok()?;
+    Some(major < 9)
 }
 
 impl Counter<'_> {
@@ -275,6 +289,16 @@ mod tests {
         let model = bench_models::find(crate::root().join(MODEL).to_str().unwrap()).unwrap();
         let counter = Counter::new(Source::Auto, Duration::from_secs(300)).unwrap();
         counter.measure(Core::named(core).unwrap(), &model).unwrap()
+    }
+
+    #[test]
+    fn versions_of_the_emulator_are_told_apart() {
+        assert_eq!(
+            plugin_version("qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright"),
+            Some(true)
+        );
+        assert_eq!(plugin_version("QEMU emulator version 10.0.2"), Some(false));
+        assert_eq!(plugin_version("something else"), None);
     }
 
     /// What holds on every core.

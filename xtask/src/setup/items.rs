@@ -130,6 +130,12 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
                 by_hand: "install LLVM 19 or newer with llvm-objdump and llvm-mca",
                 need: Need::Llvm { debian: &["llvm-19"] },
             },
+            Item {
+                name: "arm-none-eabi-gcc",
+                why: "builds the example of firmware in C",
+                by_hand: "install GCC for arm-none-eabi",
+                need: Need::Program { any_of: &["arm-none-eabi-gcc"], debian: &["gcc-arm-none-eabi"] },
+            },
         ],
         Group::Pi => vec![
             Item {

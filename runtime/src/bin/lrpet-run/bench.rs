@@ -143,10 +143,10 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
                 "board": "host", "model": common.model, "model_crc32": format!("{:08x}", crc.checksum(model.bytes())),
                 "dtype": "f16", "isa": isa, "architecture": std::env::consts::ARCH,
                 "version": env!("CARGO_PKG_VERSION"), "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
-                "threads": 1, "iterations": arguments.iterations, "warm_up": arguments.warm_up,
+                "threads": session.threads(), "iterations": arguments.iterations, "warm_up": arguments.warm_up,
                 "median_ms": middle, "min_ms": least, "max_ms": most,
                 "macs": macs, "peak_gmacs": peak, "arena_bytes": plan.arena_bytes,
-                "packed_bytes": session.packed_bytes(), "model_bytes": model.bytes().len(),
+                "packed_bytes": session.packed_bytes(), "team_bytes": session.team_bytes(), "model_bytes": model.bytes().len(),
                 "output_crc32": format!("{:08x}", crc.checksum(&output)), "layers": layers.collect::<Vec<_>>(),
             })
         )?;
@@ -154,18 +154,24 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     }
     writeln!(
         out,
-        "{isa}, f16 storage, 1 thread, {} iterations after {}",
-        arguments.iterations, arguments.warm_up
+        "{isa}, f16 storage, {}, {} iterations after {}",
+        if session.threads() == 1 { "1 thread".into() } else { format!("{} threads", session.threads()) },
+        arguments.iterations,
+        arguments.warm_up
     )?;
     writeln!(
         out,
-        "median {middle:.3} ms, min {least:.3} ms, max {most:.3} ms, arena {} bytes, packed weights {} bytes",
+        "median {middle:.3} ms, min {least:.3} ms, max {most:.3} ms, arena {} bytes, packed weights {} bytes{}",
         plan.arena_bytes,
-        session.packed_bytes()
+        session.packed_bytes(),
+        match session.team_bytes() {
+            0 => String::new(),
+            bytes => format!(", further threads {bytes} bytes"),
+        }
     )?;
     let rate = macs as f64 / least / 1e6;
     write!(out, "{macs} multiply-adds, {rate:.1} GMAC/s at the minimum")?;
-    if peak > 0.0 {
+    if peak > 0.0 && session.threads() == 1 {
         write!(out, ", {:.0} % of {peak:.1} that this core reaches", 100.0 * rate / peak)?;
     }
     writeln!(out)?;

@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use anyhow::{Context, Result, bail, ensure};
-use lrpet_runtime::host::{AlignedBytes, top_k};
+use lrpet_runtime::check::{Comparison, TOLERANCE};
+use lrpet_runtime::host::AlignedBytes;
 use serde_json::json;
 
 use super::{Common, named, open};
@@ -13,7 +14,7 @@ pub struct Arguments {
     #[command(flatten)]
     common: Common,
     /// Largest difference of a logit that passes, times the largest logit of the sample (at least 1).
-    #[arg(long, default_value_t = 1e-2)]
+    #[arg(long, default_value_t = TOLERANCE)]
     tolerance: f32,
 }
 
@@ -33,12 +34,10 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
         session
             .run_image(check.image(i), &mut logits, &mut ())
             .map_err(|error| named(&common.model, error))?;
-        let expected: Vec<f32> = check.logits(i).collect();
-        let difference = logits.iter().zip(&expected).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
-        let scale = expected.iter().fold(1.0f32, |most, x| most.max(x.abs()));
-        within += usize::from(difference <= arguments.tolerance * scale);
-        largest = largest.max(difference);
-        same += usize::from(top_k(&logits, 1) == top_k(&expected, 1));
+        let comparison = Comparison::within(arguments.tolerance, &logits, check.logits(i));
+        within += usize::from(comparison.max_abs_diff <= comparison.tolerance);
+        largest = largest.max(comparison.max_abs_diff);
+        same += usize::from(comparison.class == comparison.expected_class);
     }
     let samples = check.samples();
     let passed = within == samples && same == samples;

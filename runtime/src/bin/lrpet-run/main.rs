@@ -9,6 +9,7 @@ mod input;
 mod run;
 
 use std::io::{Error, ErrorKind};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -48,6 +49,9 @@ struct Common {
     /// Instruction set; the best of this machine if none is named.
     #[arg(long)]
     isa: Option<IsaName>,
+    /// Threads of one inference; the logits do not depend on it.
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -81,7 +85,10 @@ impl Common {
     }
 
     fn session<'a>(&self, model: &Model<'a>, arena: &'a mut AlignedBytes) -> Result<Session<'a>> {
-        Session::with_isa(model, arena.as_mut_slice(), self.isa()).map_err(|error| named(&self.model, error))
+        let session = Session::with_isa(model, arena.as_mut_slice(), self.isa());
+        let session = session.map_err(|error| named(&self.model, error))?;
+        let threads = NonZeroUsize::new(self.threads.into()).unwrap_or(NonZeroUsize::MIN);
+        session.with_threads(threads).with_context(|| format!("cannot start {threads} threads"))
     }
 }
 

@@ -69,7 +69,7 @@ struct Conv {
 }
 
 /// The output pixels of one tile.
-pub(super) struct Area {
+pub(in super::super) struct Area {
     pub y: usize,
     pub x: usize,
     pub rows: usize,

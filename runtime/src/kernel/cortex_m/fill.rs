@@ -5,23 +5,23 @@ use super::micro;
 use super::tile::Geometry;
 
 /// How the part of a plane under a tile becomes its patch; the same for every channel.
-pub(super) struct Filler {
+pub(in super::super) struct Filler {
     geometry: Geometry,
     /// Elements of one phase of a row, and phases.
-    pitch: usize,
+    pub pitch: usize,
     phases: usize,
     /// Elements of a row, in the image's order, from which on and up to which they lie in the image.
-    begin: usize,
-    end: usize,
+    pub begin: usize,
+    pub end: usize,
     /// Column of the image at `begin`.
-    column: usize,
+    pub column: usize,
     /// Patch rows above the image, and inside.
-    above: usize,
-    inside: usize,
+    pub above: usize,
+    pub inside: usize,
     /// Rows of the image from one patch row to the next.
-    step: usize,
+    pub step: usize,
     /// First of the rows inside.
-    first: usize,
+    pub first: usize,
     /// Row of the padded image at the first patch row.
     top: usize,
 }
@@ -55,14 +55,20 @@ impl Filler {
         }
     }
 
+    /// True where patch rows are rows of the image with every value, or every second one, in its place.
+    pub fn in_rows(&self) -> bool {
+        let [sy, sx] = self.geometry.stride;
+        let skips = (2..sy).contains(&self.geometry.row_step());
+        sx <= 2 && !skips && self.begin < self.end
+    }
+
     /// Widens the part of one input plane under the tile, with zeros for the padding.
     pub fn fill(&self, plane: &[u16], patch: &mut [f32]) {
         let (width, row) = (self.geometry.input.width as usize, self.pitch * self.phases);
-        let [sy, sx] = self.geometry.stride;
-        let skips = (2..sy).contains(&self.geometry.row_step());
-        if sx > 2 || skips || self.begin >= self.end {
-            return self.by_element(plane, patch);
+        if !self.in_rows() {
+            return self.by_element(plane, patch, micro::widen_one);
         }
+        let sx = self.geometry.stride[1];
         let from = plane.get(self.first * width + self.column..).unwrap_or_default();
         let Some((above, rest)) = patch.split_at_mut_checked(self.above * row) else { return };
         let Some((image, below)) = rest.split_at_mut_checked(self.inside * row) else { return };
@@ -81,12 +87,12 @@ impl Filler {
     }
 
     /// Strides of more than two, and kernels of several rows that are shorter than their stride.
-    fn by_element(&self, plane: &[u16], patch: &mut [f32]) {
+    pub fn by_element<T: Copy + Default>(&self, plane: &[u16], patch: &mut [T], convert: impl Fn(u16) -> T) {
         let (height, width) = (self.geometry.input.height as usize, self.geometry.input.width as usize);
         let ([sy, sx], step) = (self.geometry.stride, self.geometry.row_step());
         let top = self.geometry.before[0];
         for (i, line) in patch.chunks_exact_mut(self.pitch * self.phases).enumerate() {
-            line.fill(0.0);
+            line.fill(T::default());
             // A kernel shorter than its stride skips rows, which are not in the patch.
             let y = self.top + (i / step) * sy + i % step;
             let Some(y) = y.checked_sub(top).filter(|y| *y < height) else { continue };
@@ -98,7 +104,7 @@ impl Filler {
                 let skip = first * sx + phase - self.begin;
                 let source = source.get(skip..).unwrap_or_default().iter().step_by(sx);
                 let line = line.get_mut(first..).unwrap_or_default();
-                line.iter_mut().zip(source).for_each(|(to, from)| *to = micro::widen_one(*from));
+                line.iter_mut().zip(source).for_each(|(to, from)| *to = convert(*from));
             }
         }
     }

@@ -4,11 +4,11 @@
 //! code with VCVTB and VCVTT. The tiling is the same on all of these cores, so that one plan serves them, and the
 //! control code runs everywhere: on other machines with inner loops in Rust, which is how the host tests it.
 
-mod conv;
-mod fill;
+pub(super) mod conv;
+pub(super) mod fill;
 mod micro;
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
-mod primitives;
+pub(super) mod primitives;
 pub(super) mod tile;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]

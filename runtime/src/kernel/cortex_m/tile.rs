@@ -29,7 +29,7 @@ const RANKS: usize = 32;
 
 /// A convolution's shape, as tiles see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
+pub(in super::super) struct Geometry {
     pub input: Shape,
     pub output: Shape,
     pub kernel: [usize; 2],

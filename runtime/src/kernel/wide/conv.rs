@@ -1,14 +1,22 @@
 //! A convolution, tile by tile.
 #![allow(unsafe_code)]
 
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 use super::Vector;
 use super::geometry::{CACHE_LINE, Lines, STRIP};
 use super::pack::{Matrix, PackedConv};
 use super::sums::{Job, Output, To};
+use crate::kernel::team::Team;
 use crate::kernel::{self, Buffers, Second};
 
-/// Runs a packed convolution; false, and nothing done, where a buffer does not fit it or the result goes to logits.
-pub(in crate::kernel) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
+/// Runs a packed convolution, its tiles shared by `team`; false, and nothing done, where a buffer does not fit it or the
+/// result goes to logits.
+pub(in crate::kernel) fn run<V: Vector>(
+    conv: &PackedConv,
+    buffers: &mut Buffers<'_>,
+    team: Option<&mut Team>,
+) -> bool {
     let kernel::Output::Half(output) = &mut buffers.output else { return false };
     let second = match buffers.second {
         Second::None => core::ptr::null(),
@@ -23,34 +31,75 @@ pub(in crate::kernel) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers
     if !fits {
         return false;
     }
-    let aligned = buffers.scratch.as_ptr().align_offset(CACHE_LINE);
-    let scratch = buffers.scratch.get_mut(aligned..).unwrap_or_default();
-    let Some((patch, middle)) = scratch.split_at_mut_checked(conv.patch.len()) else { return false };
-    let tile = Tile {
-        conv,
-        input: buffers.input.as_ptr(),
-        patch: patch.as_mut_ptr(),
-        middle: middle.as_mut_ptr(),
-        output: output.as_mut_ptr(),
-        second,
-    };
-    let height = conv.output.height as usize;
-    for y in (0..height).step_by(conv.patch.rows) {
-        let rows = conv.patch.rows.min(height - y);
-        // SAFETY: `fits`; the fields of a packed convolution fit each other.
-        unsafe {
-            if conv.depthwise {
-                for channel in 0..conv.input.channels as usize {
-                    V::fill(conv, tile.input, tile.patch, (y, rows, channel));
-                    tile.depthwise::<V>(y, rows, channel);
-                }
-            } else {
-                V::fill(conv, tile.input, tile.patch, (y, rows, 0));
-                tile.compute::<V>(y, rows);
-            }
+    let layer = Placed { conv, input: buffers.input.as_ptr(), output: output.as_mut_ptr(), second };
+    match team.filter(|team| team.scratch() >= conv.scratch()) {
+        // SAFETY: `fits`.
+        None => unsafe { layer.tiles::<V>(buffers.scratch, conv.patch.rows, &AtomicUsize::new(0)) },
+        Some(team) => {
+            let rows = conv.patch.shared_rows(team.threads(), conv.output.height as usize);
+            let next = AtomicUsize::new(0);
+            team.share(buffers.scratch, &|scratch| {
+                // SAFETY: `fits`, and the team's scratch is large enough too; its threads have this instruction set.
+                unsafe { layer.tiles::<V>(scratch, rows, &next) }
+            });
         }
     }
     true
+}
+
+/// A convolution with its buffers, which have the sizes that it states.
+struct Placed<'a> {
+    conv: &'a PackedConv,
+    input: *const u16,
+    output: *mut u16,
+    second: *const u16,
+}
+
+// SAFETY: threads write to different tiles of the output; the residual of a tile, where it is the output itself, is read
+// only by the thread that writes it.
+unsafe impl Sync for Placed<'_> {}
+
+impl Placed<'_> {
+    /// Computes tiles of `rows` ≤ `conv.patch.rows` rows, the `next` one again and again, until there is none left.
+    ///
+    /// # Safety
+    ///
+    /// The buffers have the sizes that the convolution states, `scratch` that of [`PackedConv::scratch`], and the machine
+    /// has the instruction set.
+    unsafe fn tiles<V: Vector>(&self, scratch: &mut [f32], rows: usize, next: &AtomicUsize) {
+        let conv = self.conv;
+        let aligned = scratch.as_ptr().align_offset(CACHE_LINE);
+        let scratch = scratch.get_mut(aligned..).unwrap_or_default();
+        let Some((patch, middle)) = scratch.split_at_mut_checked(conv.patch.len()) else { return };
+        let tile = Tile {
+            conv,
+            input: self.input,
+            patch: patch.as_mut_ptr(),
+            middle: middle.as_mut_ptr(),
+            output: self.output,
+            second: self.second,
+        };
+        let height = conv.output.height as usize;
+        loop {
+            let y = next.fetch_add(1, Ordering::Relaxed).saturating_mul(rows);
+            if y >= height {
+                return;
+            }
+            let rows = rows.min(height - y);
+            // SAFETY: the caller's promise; the fields of a packed convolution fit each other.
+            unsafe {
+                if conv.depthwise {
+                    for channel in 0..conv.input.channels as usize {
+                        V::fill(conv, tile.input, tile.patch, (y, rows, channel));
+                        tile.depthwise::<V>(y, rows, channel);
+                    }
+                } else {
+                    V::fill(conv, tile.input, tile.patch, (y, rows, 0));
+                    tile.compute::<V>(y, rows);
+                }
+            }
+        }
+    }
 }
 
 /// What one tile needs. The pointers are to buffers of the sizes that `conv` states.

@@ -121,6 +121,14 @@ impl Patch {
         Some(patch(rows)).filter(|patch| patch.len() <= LIMIT)
     }
 
+    /// Rows of a tile where `threads` share the `height` rows of the output: no more than fit the patch, in whole registers
+    /// where that leaves nobody idle.
+    pub(super) fn shared_rows(&self, threads: usize, height: usize) -> usize {
+        let share = height.div_ceil(threads.max(1)).clamp(1, self.rows.max(1));
+        let whole = (share..=self.rows).find(|rows| (rows * self.width).is_multiple_of(self.lanes));
+        whole.filter(|rows| self.joined && height.div_ceil(*rows) >= threads).unwrap_or(share)
+    }
+
     /// Elements of one channel.
     pub(super) fn channel(&self) -> usize {
         self.phases.saturating_mul(self.planes).saturating_mul(self.phase_rows).saturating_mul(self.pitch)

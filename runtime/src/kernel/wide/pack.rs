@@ -153,7 +153,7 @@ impl PackedConv {
     }
 
     /// f32 of scratch that it uses.
-    pub(super) fn scratch(&self) -> usize {
+    pub(crate) fn scratch(&self) -> usize {
         ALIGNMENT
             + self.patch.len()
             + self.expand.as_ref().map_or(0, |(matrix, _)| self.patch.middle(matrix.columns))

@@ -1,0 +1,170 @@
+/* lrpet: runs low-rank f16 networks in place from flash or a memory map.
+
+   A model file (safetensors) is opened in place; its bytes must stay as they are while a session is open. All memory is
+   the caller's: lrpet_inspect says how much. Pointers must be NULL or valid for the sizes given with them; a session is
+   used by one thread at a time, different sessions by any. Functions that can fail return a status and, where
+   `message` is not NULL, write what is wrong and what to do there: UTF-8, cut to `message_bytes`, always ended by a
+   zero.
+
+   This file is generated: LRPET_BLESS=1 cargo test -p lrpet-c --test header. */
+
+#ifndef LRPET_H
+#define LRPET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ How a call ended.
+ */
+typedef enum {
+    /*
+     All is well.
+     */
+    LRPET_OK = 0,
+    /*
+     A pointer that must not be NULL is.
+     */
+    LRPET_NULL = 1,
+    /*
+     The bytes are no model that this library runs.
+     */
+    LRPET_MODEL = 2,
+    /*
+     The arena is too small or not aligned.
+     */
+    LRPET_ARENA = 3,
+    /*
+     The input has another length than the model takes, or a value that is no finite number.
+     */
+    LRPET_INPUT = 4,
+    /*
+     There is room for another number of logits than the model has classes.
+     */
+    LRPET_LOGITS = 5,
+    /*
+     The arena was overwritten from outside.
+     */
+    LRPET_CORRUPT = 6,
+    /*
+     The logits of the model's own samples differ from those in the file.
+     */
+    LRPET_CHECK = 7,
+} lrpet_status;
+
+/*
+ A model ready to run. It lies in its arena.
+ */
+typedef struct lrpet_session lrpet_session;
+
+/*
+ What a model needs and gives.
+ */
+typedef struct {
+    /*
+     Input: channels.
+     */
+    uint32_t channels;
+    /*
+     Input: rows.
+     */
+    uint32_t height;
+    /*
+     Input: columns.
+     */
+    uint32_t width;
+    /*
+     Number of logits.
+     */
+    uint32_t classes;
+    /*
+     Number of layers.
+     */
+    uint32_t layers;
+    /*
+     Samples with their logits in the file, for lrpet_check.
+     */
+    uint32_t samples;
+    /*
+     Bytes of an arena, the session included.
+     */
+    size_t arena_bytes;
+} lrpet_info;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/*
+ Checks a model file and says what it needs. `model` has `model_bytes` bytes, `info` may be NULL.
+ */
+lrpet_status lrpet_inspect(const uint8_t *model,
+                           size_t model_bytes,
+                           lrpet_info *info,
+                           char *message,
+                           size_t message_bytes);
+
+/*
+ Opens a model in `arena`, which has `arena_bytes` bytes (those that lrpet_inspect states, or more) and begins at a
+ multiple of 16. `*session` is valid until lrpet_close, as long as model and arena stay where they are and nobody else
+ writes to them.
+ */
+lrpet_status lrpet_open(const uint8_t *model,
+                        size_t model_bytes,
+                        uint8_t *arena,
+                        size_t arena_bytes,
+                        lrpet_session **session,
+                        char *message,
+                        size_t message_bytes);
+
+/*
+ Has `feed` (or nothing, where it is NULL) called after each layer with the layer's index and `context`: the place to feed
+ a watchdog.
+ */
+void lrpet_watch(lrpet_session *session,
+                 void (*feed)(size_t layer, void *context),
+                 void *context);
+
+/*
+ One inference on an image of `image_bytes` = height * width * channels bytes, row by row, channels interleaved, which is
+ normalised as the model's card says. `logits` has one float for each of the `classes`.
+ */
+lrpet_status lrpet_run_image(lrpet_session *session,
+                             const uint8_t *image,
+                             size_t image_bytes,
+                             float *logits,
+                             size_t classes,
+                             char *message,
+                             size_t message_bytes);
+
+/*
+ As lrpet_run_image on `count` = channels * height * width values that are normalised already, channel by channel.
+ */
+lrpet_status lrpet_run_values(lrpet_session *session,
+                              const float *values,
+                              size_t count,
+                              float *logits,
+                              size_t classes,
+                              char *message,
+                              size_t message_bytes);
+
+/*
+ Runs the samples that the model file carries and compares with the logits that it states, one by one: a different class,
+ or a logit that is off by more than a hundredth of the largest, is LRPET_CHECK. `logits` is room for one float a class.
+ */
+lrpet_status lrpet_check(lrpet_session *session,
+                         float *logits,
+                         size_t classes,
+                         char *message,
+                         size_t message_bytes);
+
+/*
+ Ends a session; its arena is free again. NULL is allowed.
+ */
+void lrpet_close(lrpet_session *session);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* LRPET_H */

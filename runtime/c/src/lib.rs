@@ -1,0 +1,360 @@
+//! The runtime for programs in C. What is documented here is the header `include/lrpet.h`.
+#![cfg_attr(not(feature = "std"), no_std)]
+// A C interface is made of pointers: each function says what it needs of them.
+#![allow(unsafe_code)]
+
+mod message;
+
+use core::ffi::{c_char, c_void};
+
+use lrpet_runtime::check::Comparison;
+use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::{ALIGNMENT, Plan};
+use lrpet_runtime::session::{Hook, RunError, Session as Inner};
+use message::Message;
+
+/// How a call ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(non_camel_case_types)]
+pub enum Status {
+    /// All is well.
+    LRPET_OK = 0,
+    /// A pointer that must not be NULL is.
+    LRPET_NULL = 1,
+    /// The bytes are no model that this library runs.
+    LRPET_MODEL = 2,
+    /// The arena is too small or not aligned.
+    LRPET_ARENA = 3,
+    /// The input has another length than the model takes, or a value that is no finite number.
+    LRPET_INPUT = 4,
+    /// There is room for another number of logits than the model has classes.
+    LRPET_LOGITS = 5,
+    /// The arena was overwritten from outside.
+    LRPET_CORRUPT = 6,
+    /// The logits of the model's own samples differ from those in the file.
+    LRPET_CHECK = 7,
+}
+
+use Status::*;
+
+/// What a model needs and gives.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Info {
+    /// Input: channels.
+    pub channels: u32,
+    /// Input: rows.
+    pub height: u32,
+    /// Input: columns.
+    pub width: u32,
+    /// Number of logits.
+    pub classes: u32,
+    /// Number of layers.
+    pub layers: u32,
+    /// Samples with their logits in the file, for lrpet_check.
+    pub samples: u32,
+    /// Bytes of an arena, the session included.
+    pub arena_bytes: usize,
+}
+
+/// A model ready to run. It lies in its arena.
+pub struct Session {
+    inner: Inner<'static>,
+    model: Model<'static>,
+    watch: Watch,
+}
+
+/// A function that is called after each layer, and the pointer that it gets.
+struct Watch {
+    feed: Option<extern "C" fn(layer: usize, context: *mut c_void)>,
+    context: *mut c_void,
+}
+
+impl Hook for Watch {
+    fn after(&mut self, layer: usize) {
+        if let Some(feed) = self.feed {
+            feed(layer, self.context);
+        }
+    }
+}
+
+/// Bytes of a session at the beginning of its arena.
+const SESSION_BYTES: usize = size_of::<Session>().next_multiple_of(ALIGNMENT);
+const _: () = assert!(align_of::<Session>() <= ALIGNMENT);
+
+/// What a call returns, with what the message gets.
+type Outcome = Result<(), Status>;
+
+/// The status of `outcome`.
+fn status(outcome: Outcome) -> Status {
+    outcome.err().unwrap_or(LRPET_OK)
+}
+
+/// Checks a model file and says what it needs. `model` has `model_bytes` bytes, `info` may be NULL.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid for the sizes that are given.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_inspect(
+    model: *const u8,
+    model_bytes: usize,
+    info: *mut Info,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    let (bytes, mut message) = unsafe { (bytes(model, model_bytes), Message::new(message, message_bytes)) };
+    let inspected = bytes.ok_or_else(|| message.say(LRPET_NULL, "model is NULL")).and_then(|bytes| {
+        let (model, plan) = open(bytes, &mut message)?;
+        let header = model.program().header();
+        Ok(Info {
+            channels: header.input.channels,
+            height: header.input.height,
+            width: header.input.width,
+            classes: header.classes,
+            layers: model.program().len() as u32,
+            samples: model.self_check().map_or(0, |check| check.samples()) as u32,
+            arena_bytes: SESSION_BYTES + plan.arena_bytes,
+        })
+    });
+    status(inspected.map(|found| {
+        if !info.is_null() {
+            // SAFETY: the caller's promise.
+            unsafe { info.write(found) };
+        }
+    }))
+}
+
+/// Opens a model in `arena`, which has `arena_bytes` bytes (those that lrpet_inspect states, or more) and begins at a
+/// multiple of 16. `*session` is valid until lrpet_close, as long as model and arena stay where they are and nobody else
+/// writes to them.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid for the sizes that are given.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_open(
+    model: *const u8,
+    model_bytes: usize,
+    arena: *mut u8,
+    arena_bytes: usize,
+    session: *mut *mut Session,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    let (bytes, mut message) = unsafe { (bytes(model, model_bytes), Message::new(message, message_bytes)) };
+    let Some(bytes) = bytes.filter(|_| !arena.is_null() && !session.is_null()) else {
+        return message.say(LRPET_NULL, "model, arena or session is NULL");
+    };
+    let opened = open(bytes, &mut message).and_then(|(model, plan)| {
+        let needed = SESSION_BYTES + plan.arena_bytes;
+        if arena_bytes < needed {
+            let what = format_args!("the arena has {arena_bytes} bytes and must have {needed}");
+            return Err(message.say(LRPET_ARENA, what));
+        }
+        if !arena.addr().is_multiple_of(ALIGNMENT) {
+            return Err(message.say(LRPET_ARENA, "the arena must begin at a multiple of 16 bytes"));
+        }
+        // SAFETY: the arena has these bytes, nobody else uses them until the session is closed.
+        let space = unsafe {
+            arena.add(SESSION_BYTES).write_bytes(0, plan.arena_bytes);
+            core::slice::from_raw_parts_mut(arena.add(SESSION_BYTES), plan.arena_bytes)
+        };
+        let inner = Inner::new(&model, space).map_err(|error| message.say(LRPET_ARENA, error))?;
+        let watch = Watch { feed: None, context: core::ptr::null_mut() };
+        let place = arena.cast::<Session>();
+        // SAFETY: the arena begins with room for it, aligned.
+        unsafe {
+            place.write(Session { inner, model, watch });
+            session.write(place);
+        }
+        Ok(())
+    });
+    status(opened)
+}
+
+/// Has `feed` (or nothing, where it is NULL) called after each layer with the layer's index and `context`: the place to feed
+/// a watchdog.
+///
+/// # Safety
+///
+/// `session` is NULL or open; `feed` may be called with `context` until it is replaced.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_watch(
+    session: *mut Session,
+    feed: Option<extern "C" fn(layer: usize, context: *mut c_void)>,
+    context: *mut c_void,
+) {
+    // SAFETY: the caller's promise.
+    if let Some(session) = unsafe { session.as_mut() } {
+        session.watch = Watch { feed, context };
+    }
+}
+
+/// One inference on an image of `image_bytes` = height * width * channels bytes, row by row, channels interleaved, which is
+/// normalised as the model's card says. `logits` has one float for each of the `classes`.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid for the sizes that are given; `session` is open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_run_image(
+    session: *mut Session,
+    image: *const u8,
+    image_bytes: usize,
+    logits: *mut f32,
+    classes: usize,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        run(
+            session,
+            (image, image_bytes),
+            (logits, classes),
+            (message, message_bytes),
+            |session, image, logits| session.inner.run_image(image, logits, &mut session.watch),
+        )
+    }
+}
+
+/// As lrpet_run_image on `count` = channels * height * width values that are normalised already, channel by channel.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid for the sizes that are given; `session` is open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_run_values(
+    session: *mut Session,
+    values: *const f32,
+    count: usize,
+    logits: *mut f32,
+    classes: usize,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    unsafe {
+        run(
+            session,
+            (values, count),
+            (logits, classes),
+            (message, message_bytes),
+            |session, values, logits| session.inner.run_values(values, logits, &mut session.watch),
+        )
+    }
+}
+
+/// Runs the samples that the model file carries and compares with the logits that it states, one by one: a different class,
+/// or a logit that is off by more than a hundredth of the largest, is LRPET_CHECK. `logits` is room for one float a class.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid for the sizes that are given; `session` is open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_check(
+    session: *mut Session,
+    logits: *mut f32,
+    classes: usize,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    let (session, mut message) = unsafe { (session.as_mut(), Message::new(message, message_bytes)) };
+    let Some(session) = session.filter(|_| !logits.is_null()) else {
+        return message.say(LRPET_NULL, "session or logits is NULL");
+    };
+    // SAFETY: the caller's promise.
+    let logits = unsafe { core::slice::from_raw_parts_mut(logits, classes) };
+    let Some(check) = session.model.self_check() else { return LRPET_OK };
+    for sample in 0..check.samples() {
+        if let Err(error) = session.inner.run_image(check.image(sample), logits, &mut session.watch) {
+            return message.say(failure(&error), error);
+        }
+        let comparison = Comparison::of(logits, check.logits(sample));
+        if !comparison.passes() {
+            let Comparison { class, expected_class, max_abs_diff, .. } = comparison;
+            let what = format_args!(
+                "sample {sample}: class {class}, and {expected_class} in the file; logits differ by {max_abs_diff}"
+            );
+            return message.say(LRPET_CHECK, what);
+        }
+    }
+    LRPET_OK
+}
+
+/// Ends a session; its arena is free again. NULL is allowed.
+///
+/// # Safety
+///
+/// `session` is NULL or open, and not used afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_close(session: *mut Session) {
+    if !session.is_null() {
+        // SAFETY: lrpet_open wrote it there.
+        unsafe { session.drop_in_place() };
+    }
+}
+
+/// The bytes at `bytes`; `None` for NULL.
+///
+/// # Safety
+///
+/// They are there and stay as they are.
+unsafe fn bytes(bytes: *const u8, count: usize) -> Option<&'static [u8]> {
+    // SAFETY: the caller's promise.
+    (!bytes.is_null()).then(|| unsafe { core::slice::from_raw_parts(bytes, count) })
+}
+
+/// Checks and plans a model.
+fn open(bytes: &'static [u8], message: &mut Message) -> Result<(Model<'static>, Plan), Status> {
+    let model = Model::new_checked(bytes).map_err(|error| message.say(LRPET_MODEL, error))?;
+    let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| message.say(LRPET_MODEL, error))?;
+    Ok((model, plan))
+}
+
+/// An inference on `count` values at `input`.
+///
+/// # Safety
+///
+/// As for the functions that call it.
+unsafe fn run<T>(
+    session: *mut Session,
+    (input, count): (*const T, usize),
+    (logits, classes): (*mut f32, usize),
+    (message, message_bytes): (*mut c_char, usize),
+    infer: impl FnOnce(&mut Session, &[T], &mut [f32]) -> Result<(), RunError>,
+) -> Status {
+    // SAFETY: the caller's promise.
+    let (session, mut message) = unsafe { (session.as_mut(), Message::new(message, message_bytes)) };
+    let Some(session) = session.filter(|_| !input.is_null() && !logits.is_null()) else {
+        return message.say(LRPET_NULL, "session, input or logits is NULL");
+    };
+    // SAFETY: the caller's promise.
+    let (input, logits) = unsafe {
+        (core::slice::from_raw_parts(input, count), core::slice::from_raw_parts_mut(logits, classes))
+    };
+    status(infer(session, input, logits).map_err(|error| message.say(failure(&error), error)))
+}
+
+fn failure(error: &RunError) -> Status {
+    match error {
+        RunError::LogitsLength { .. } => LRPET_LOGITS,
+        RunError::InputLength { .. } | RunError::InputNotFinite { .. } => LRPET_INPUT,
+        _ => LRPET_CORRUPT,
+    }
+}
+
+/// Nothing in the library panics on what it is given; should it yet, the program stops here.
+#[cfg(not(feature = "std"))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}
