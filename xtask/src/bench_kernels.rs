@@ -268,7 +268,7 @@ fn on_arm(arguments: &Arguments, toolchain: Source) -> Result<Vec<Loops>> {
             let (_, profile) = counter.measure(core, &model)?;
             let loops = Loops {
                 core: core.name,
-                model: name.clone(),
+                model: model.name.clone(),
                 loops: cycles::inner_loops(core, &profile, LEAST_SHARE)?,
             };
             print_loops(core, &loops);
