@@ -133,7 +133,8 @@ impl Tile {
         let blocks = channels.div_ceil(count(self.block).max(1));
         let rows = count(geometry.patch_rows(self.rows));
         let vectors = count(geometry.pitch(self.columns).div_ceil(self.lanes.pixels) * geometry.phases());
-        let fill = channels.saturating_mul(rows.saturating_mul(10 + 4 * vectors)) + 2 * rows * vectors * blocks;
+        let fill =
+            channels.saturating_mul(rows.saturating_mul(10 + 4 * vectors)) + 2 * rows * vectors * blocks;
         let chunks = outs.div_ceil(together);
         // For each vector of pixels: one load of them, one of the weights; and the start and end of a block.
         let products = channels.saturating_mul(taps).saturating_mul(outs + 2 * chunks + outs / 8);
