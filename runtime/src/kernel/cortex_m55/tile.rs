@@ -10,7 +10,7 @@ use super::micro::Taps;
 use crate::model::{Shape, Window};
 
 /// Scratch that tiles are fitted to, in f32; exceeded only where the smallest tile needs more.
-const BUDGET: usize = 2304;
+const BUDGET: usize = 3072;
 
 /// Groups in a tile, at most: beyond, nothing is gained.
 const GROUPS: usize = 128;
@@ -68,6 +68,7 @@ impl Tile {
             Form::Pair { rank } => (rank, rank.min(lanes.ranks)),
             Form::Depthwise => (1, 0),
         };
+        let most_outs = if form == Form::Dense { n } else { outs };
         let most = (lanes.interval / geometry.taps()).clamp(1, BLOCK).min(channels);
         let smallest = Tile { rows: 1, columns: width.min(lanes.pixels), block: 1, outs, ranks, lanes, form };
         let mut best = (u32::MAX, smallest);
@@ -92,6 +93,10 @@ impl Tile {
                     let cost = tile.cost(geometry);
                     if cost < best.0 {
                         best = (cost, tile);
+                    }
+                    // Nothing is lost to what a smaller tile has more room for.
+                    if block == most && tile.outs >= most_outs {
+                        tiles = height + 1;
                     }
                     tile.outs = smallest.outs;
                     // More channels in a dense layer's block leave less room for sums.
