@@ -49,7 +49,7 @@ pub trait Counter {
 }
 
 /// Intervals of a counter without what `start` and `stop` themselves add. Both stay functions: `cargo xtask bench arm` counts
-/// what is executed between the two.
+/// what is executed between them.
 pub struct Stopwatch<'c, C> {
     counter: &'c mut C,
     /// An empty interval.
