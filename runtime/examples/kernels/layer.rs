@@ -108,7 +108,7 @@ impl Owned {
         };
         match &self.packed {
             Some(packed) => {
-                assert!(kernel::run_packed(self.isa, packed, &mut buffers), "packed for this machine")
+                assert!(kernel::run_packed(self.isa, packed, &mut buffers, None), "packed for this machine")
             }
             None => kernel::run(self.isa, &self.layer(), buffers),
         }
