@@ -10,6 +10,7 @@ mod counts;
 mod demo;
 mod elf;
 mod load;
+mod pi;
 mod process;
 mod setup;
 mod test;
@@ -45,6 +46,8 @@ enum Chore {
     /// Measure: time beside other frameworks, executed instructions on emulated cores
     #[command(subcommand)]
     Bench(Bench),
+    /// Build lrpet-run for a Raspberry Pi (64-bit), check it under an emulator or measure it over ssh
+    Pi(pi::Arguments),
     /// Build the trainer with CUDA; needs no GPU
     BuildCuda(build_cuda::Arguments),
     /// Run every check; the last line counts them
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Chore::Bench(Bench::Train(arguments)) => bench_train::main(arguments),
         Chore::Bench(Bench::Arm(arguments)) => bench_arm::main(arguments, cli.toolchain),
         Chore::Bench(Bench::Kernels(arguments)) => bench_kernels::main(arguments, cli.toolchain),
+        Chore::Pi(arguments) => pi::main(arguments, cli.toolchain),
         Chore::BuildCuda(arguments) => build_cuda::main(arguments),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };
