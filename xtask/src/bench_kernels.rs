@@ -254,7 +254,7 @@ fn on_arm(arguments: &Arguments, toolchain: Source) -> Result<Vec<Loops>> {
     } else {
         arguments.core.iter().filter_map(|name| Core::named(name)).collect()
     };
-    cores.iter().try_for_each(|core| bench_arm::installed(core))?;
+    cores.iter().try_for_each(|core| bench_arm::installed(core).map(|_| ()))?;
     let counter = Counter::new(toolchain, Duration::from_secs(1200))?;
     let mut all = Vec::new();
     for core in cores {

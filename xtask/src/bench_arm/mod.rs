@@ -64,8 +64,12 @@ pub struct Measured {
     core: &'static str,
     /// Emulator: a board, or a processor of `qemu-aarch64`.
     emulator: &'static str,
+    /// The emulator's version.
+    emulator_version: String,
     /// Model.
     model: String,
+    /// CRC-32 of its file.
+    model_crc32: String,
     /// Multiply-adds of an inference.
     macs: u64,
     /// Instruction set of the kernels.
@@ -117,6 +121,7 @@ struct Run {
     layers: Vec<(String, u64)>,
     kernels: String,
     compiler: String,
+    model_crc32: String,
     counted_by_board: Option<u64>,
 }
 
@@ -140,7 +145,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     } else {
         arguments.core.iter().filter_map(|name| Core::named(name)).collect()
     };
-    cores.iter().try_for_each(|core| installed(core))?;
+    cores.iter().try_for_each(|core| installed(core).map(|_| ()))?;
     let mut counter = Counter::new(toolchain, Duration::from_secs(arguments.timeout))?;
     counter.cycles = !arguments.no_cycles;
     counter.run_options = &arguments.run_option;
@@ -166,17 +171,17 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     Ok(())
 }
 
-/// An error that says what to do where a core's emulator is missing.
-pub fn installed(core: &Core) -> Result<()> {
+/// The version of a core's emulator; an error that says what to do where it is missing or of no use.
+pub fn installed(core: &Core) -> Result<String> {
     let program = match core.place {
-        Place::Board(name) if !core.is_known() => bail!("{}: there is no board `{name}` yet", core.name),
+        Place::Board(name) if !core.is_known() => bail!("{}: there is no board `{name}`", core.name),
         Place::Board(_) => "qemu-system-arm",
         Place::Program(_) => "qemu-aarch64",
     };
     ensure!(process::find(program).is_some(), "{program} is not installed; run `cargo xtask setup`");
     let version = process::capture(Command::new(program).arg("--version"), "is it QEMU?")?;
-    match plugin_version(&version) {
-        Some(true) => Ok(()),
+    match loads_plugin(&version) {
+        Some(true) => Ok(version.lines().next().unwrap_or_default().to_owned()),
         Some(false) => bail!(
             "{program} is QEMU 9 or newer, which loads plugins of another kind; counting needs QEMU 7.2 to 8.2"
         ),
@@ -185,7 +190,7 @@ pub fn installed(core: &Core) -> Result<()> {
 }
 
 /// Whether a QEMU of this version line loads the plugin.
-fn plugin_version(line: &str) -> Option<bool> {
+fn loads_plugin(line: &str) -> Option<bool> {
     let major: u32 = line.split("version ").nth(1)?.split('.').next()?.parse().ok()?;
     Some(major < 9)
 }
@@ -228,7 +233,9 @@ impl Counter<'_> {
         let measured = Measured {
             core: core.name,
             emulator,
+            emulator_version: installed(core)?,
             model: model.name.clone(),
+            model_crc32: run.model_crc32.clone(),
             macs: run.layers.iter().map(|(_, macs)| macs).sum(),
             kernels: run.kernels.clone(),
             compiler: run.compiler.clone(),
@@ -293,12 +300,9 @@ mod tests {
 
     #[test]
     fn versions_of_the_emulator_are_told_apart() {
-        assert_eq!(
-            plugin_version("qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright"),
-            Some(true)
-        );
-        assert_eq!(plugin_version("QEMU emulator version 10.0.2"), Some(false));
-        assert_eq!(plugin_version("something else"), None);
+        assert_eq!(loads_plugin("qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright"), Some(true));
+        assert_eq!(loads_plugin("QEMU emulator version 10.0.2"), Some(false));
+        assert_eq!(loads_plugin("something else"), None);
     }
 
     /// What holds on every core.
