@@ -254,7 +254,7 @@ fn on_arm(arguments: &Arguments, toolchain: Source) -> Result<Vec<Loops>> {
     } else {
         arguments.core.iter().filter_map(|name| Core::named(name)).collect()
     };
-    cores.iter().try_for_each(|core| bench_arm::installed(core))?;
+    cores.iter().try_for_each(|core| bench_arm::installed(core).map(|_| ()))?;
     let counter = Counter::new(toolchain, Duration::from_secs(1200))?;
     let mut all = Vec::new();
     for core in cores {
@@ -268,7 +268,7 @@ fn on_arm(arguments: &Arguments, toolchain: Source) -> Result<Vec<Loops>> {
             let (_, profile) = counter.measure(core, &model)?;
             let loops = Loops {
                 core: core.name,
-                model: name.clone(),
+                model: model.name.clone(),
                 loops: cycles::inner_loops(core, &profile, LEAST_SHARE)?,
             };
             print_loops(core, &loops);
@@ -279,22 +279,23 @@ fn on_arm(arguments: &Arguments, toolchain: Source) -> Result<Vec<Loops>> {
 }
 
 fn print_loops(core: &Core, loops: &Loops) {
+    println!("\n{}: inner loops of {}", loops.core, loops.model);
     println!(
-        "\n{}: inner loops of {}; cycles are estimates ({})",
-        loops.core,
-        loops.model,
-        cycles::method(core)
+        "  cycles are estimates ({}); the peak is {} f32 multiply-adds a cycle",
+        cycles::method(core),
+        core.peak
     );
     println!(
-        "  {:>7} {:>12} {:>6} {:>8} {:>8} {:>10}  function",
-        "share", "instructions", "MACs", "per MAC", "cycles", "MACs/cycle"
+        "  {:>7} {:>12} {:>6} {:>8} {:>8} {:>10} {:>8}  function",
+        "share", "instructions", "MACs", "per MAC", "cycles", "MACs/cycle", "of peak"
     );
     for block in &loops.loops {
         let cycles = block.cycles.map_or_else(|| "–".to_owned(), |cycles| format!("{cycles:.1}"));
-        let rate =
-            block.cycles.map_or_else(String::new, |cycles| format!("{:.2}", block.macs as f64 / cycles));
+        let rate = block.cycles.map(|cycles| block.macs as f64 / cycles);
+        let share = rate.map_or_else(String::new, |rate| format!("{:.0} %", 100.0 * rate / core.peak));
+        let rate = rate.map_or_else(String::new, |rate| format!("{rate:.2}"));
         println!(
-            "  {:>5.1} % {:>12} {:>6} {:>8.3} {cycles:>8} {rate:>10}  {}",
+            "  {:>5.1} % {:>12} {:>6} {:>8.3} {cycles:>8} {rate:>10} {share:>8}  {}",
             100.0 * block.share,
             block.instructions,
             block.macs,

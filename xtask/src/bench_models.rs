@@ -10,7 +10,7 @@ use crate::{process, toolchain};
 /// A model.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// As the user named it.
+    /// The file's name without its end, or `NETWORK:PRUNING-RATIO`.
     pub name: String,
     /// Its file.
     pub file: PathBuf,
@@ -27,7 +27,8 @@ pub fn find(name: &str) -> Result<Model> {
                 file.is_file(),
                 "no model file {name}; networks are named as resnet20b:0.6 or resnet20b:dense"
             );
-            return Ok(Model { name: name.to_owned(), file: std::path::absolute(file)? });
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            return Ok(Model { name: stem, file: std::path::absolute(file)? });
         }
     };
     let ratio: f64 = match ratio {

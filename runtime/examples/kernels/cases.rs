@@ -75,7 +75,7 @@ impl Case {
         if self.depthwise {
             return vec![Workload::Depthwise];
         }
-        let full = self.out_channels.min(self.input.channels * self.window.taps() as u32);
+        let full = self.out_channels.min(self.input.channels * self.window.taps());
         // A uniform ratio leaves (1 − g)·min(n, c·k²), rounded down.
         let pair = |ratio: f64| Workload::Pair {
             ratio,
@@ -85,7 +85,7 @@ impl Case {
     }
 
     pub fn macs(&self, workload: Workload) -> u64 {
-        let (pixels, taps) = (self.output().pixels() as u64, self.window.taps() as u64);
+        let (pixels, taps) = (self.output().pixels() as u64, u64::from(self.window.taps()));
         let (n, c) = (u64::from(self.out_channels), u64::from(self.input.channels));
         pixels
             * match workload {

@@ -155,4 +155,9 @@ impl Chain {
             rest = behind;
         }
     }
+
+    /// Result of the last execution, f16 bits.
+    pub fn result(&self) -> &[u8] {
+        self.layers.last().map_or(&[], |layer| layer.result.as_slice())
+    }
 }

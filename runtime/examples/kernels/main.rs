@@ -69,6 +69,19 @@ fn variants(case: &Case) -> Vec<Variant> {
     variants
 }
 
+/// True where packed weights give the bits that the same weights give in place, as the runtime promises.
+fn agree(variants: &mut [Variant]) -> bool {
+    variants.iter_mut().for_each(|variant| variant.chain.run());
+    variants.iter().filter(|variant| variant.packed).all(|packed| {
+        let same = |other: &&Variant| {
+            !other.packed
+                && (other.workload, other.separate, other.isa)
+                    == (packed.workload, packed.separate, packed.isa)
+        };
+        variants.iter().find(same).is_some_and(|in_place| in_place.chain.result() == packed.chain.result())
+    })
+}
+
 /// The middle value of `values`, which has at least one.
 fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
@@ -83,8 +96,11 @@ fn peak(isa: Isa) -> f64 {
     count as f64 / started.elapsed().as_secs_f64() / 1e9
 }
 
-fn measure(case: &Case, rounds: usize) -> serde_json::Value {
+fn measure(case: &Case, rounds: usize) -> Option<serde_json::Value> {
     let mut variants = variants(case);
+    if !agree(&mut variants) {
+        return None;
+    }
     variants.iter_mut().for_each(Variant::calibrate);
     let best = Isa::detect();
     let mut peaks = Vec::new();
@@ -110,13 +126,13 @@ fn measure(case: &Case, rounds: usize) -> serde_json::Value {
             "median_us": median(&variant.seconds) * 1e6,
         })
     });
-    json!({
+    Some(json!({
         "shape": case.name(),
         "rounds": rounds,
         "isa": best.name(),
         "peak_gmacs": peaks.iter().copied().fold(0.0, f64::max),
         "variants": rows.collect::<Vec<_>>(),
-    })
+    }))
 }
 
 fn main() {
@@ -134,6 +150,10 @@ fn main() {
         std::process::exit(2);
     };
     for case in cases::all().iter().filter(|case| case.name().contains(text)) {
-        println!("{}", measure(case, rounds));
+        let Some(document) = measure(case, rounds) else {
+            eprintln!("error: {}: packed weights and those in place give different results", case.name());
+            std::process::exit(1);
+        };
+        println!("{document}");
     }
 }

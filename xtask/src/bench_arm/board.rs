@@ -36,6 +36,7 @@ impl Counter<'_> {
                 starts: marks.starts,
                 names,
                 layers: report.layers.iter().map(layer).collect::<Result<_>>()?,
+                model_crc32: report.start["model_crc32"].as_str().unwrap_or("").to_owned(),
                 kernels: report.start["kernels"].as_str().unwrap_or("").to_owned(),
                 counted_by_board: Some(report.median()),
                 compiler: report.compiler,

@@ -6,6 +6,8 @@ mod show;
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -62,8 +64,12 @@ pub struct Measured {
     core: &'static str,
     /// Emulator: a board, or a processor of `qemu-aarch64`.
     emulator: &'static str,
+    /// The emulator's version.
+    emulator_version: String,
     /// Model.
     model: String,
+    /// CRC-32 of its file.
+    model_crc32: String,
     /// Multiply-adds of an inference.
     macs: u64,
     /// Instruction set of the kernels.
@@ -115,6 +121,7 @@ struct Run {
     layers: Vec<(String, u64)>,
     kernels: String,
     compiler: String,
+    model_crc32: String,
     counted_by_board: Option<u64>,
 }
 
@@ -138,7 +145,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     } else {
         arguments.core.iter().filter_map(|name| Core::named(name)).collect()
     };
-    cores.iter().try_for_each(|core| installed(core))?;
+    cores.iter().try_for_each(|core| installed(core).map(|_| ()))?;
     let mut counter = Counter::new(toolchain, Duration::from_secs(arguments.timeout))?;
     counter.cycles = !arguments.no_cycles;
     counter.run_options = &arguments.run_option;
@@ -164,15 +171,28 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     Ok(())
 }
 
-/// An error that says what to do where a core's emulator is missing.
-pub fn installed(core: &Core) -> Result<()> {
+/// The version of a core's emulator; an error that says what to do where it is missing or of no use.
+pub fn installed(core: &Core) -> Result<String> {
     let program = match core.place {
-        Place::Board(name) if !core.is_known() => bail!("{}: there is no board `{name}` yet", core.name),
+        Place::Board(name) if !core.is_known() => bail!("{}: there is no board `{name}`", core.name),
         Place::Board(_) => "qemu-system-arm",
         Place::Program(_) => "qemu-aarch64",
     };
     ensure!(process::find(program).is_some(), "{program} is not installed; run `cargo xtask setup`");
-    Ok(())
+    let version = process::capture(Command::new(program).arg("--version"), "is it QEMU?")?;
+    match loads_plugin(&version) {
+        Some(true) => Ok(version.lines().next().unwrap_or_default().to_owned()),
+        Some(false) => bail!(
+            "{program} is QEMU 9 or newer, which loads plugins of another kind; counting needs QEMU 7.2 to 8.2"
+        ),
+        None => bail!("{program} does not state its version: is it QEMU?"),
+    }
+}
+
+/// Whether a QEMU of this version line loads the plugin.
+fn loads_plugin(line: &str) -> Option<bool> {
+    let major: u32 = line.split("version ").nth(1)?.split('.').next()?.parse().ok()?;
+    Some(major < 9)
 }
 
 impl Counter<'_> {
@@ -213,7 +233,9 @@ impl Counter<'_> {
         let measured = Measured {
             core: core.name,
             emulator,
+            emulator_version: installed(core)?,
             model: model.name.clone(),
+            model_crc32: run.model_crc32.clone(),
             macs: run.layers.iter().map(|(_, macs)| macs).sum(),
             kernels: run.kernels.clone(),
             compiler: run.compiler.clone(),
@@ -257,7 +279,70 @@ fn intervals(run: &Run) -> Result<Intervals<'_>> {
     Ok(Intervals { inferences: inferences.to_vec(), layers: layers.to_vec() })
 }
 
-/// Where the plugin writes for this process.
+/// A file for the plugin, of its own for each run.
 fn counts_file() -> PathBuf {
-    crate::root().join(format!("target/counts-{}.txt", std::process::id()))
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let (process, run) = (std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+    crate::root().join(format!("target/counts-{process}-{run}.txt"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
+
+    fn measured(core: &str) -> (Measured, Profile) {
+        let model = bench_models::find(crate::root().join(MODEL).to_str().unwrap()).unwrap();
+        let counter = Counter::new(Source::Auto, Duration::from_secs(300)).unwrap();
+        counter.measure(Core::named(core).unwrap(), &model).unwrap()
+    }
+
+    #[test]
+    fn versions_of_the_emulator_are_told_apart() {
+        assert_eq!(loads_plugin("qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright"), Some(true));
+        assert_eq!(loads_plugin("QEMU emulator version 10.0.2"), Some(false));
+        assert_eq!(loads_plugin("something else"), None);
+    }
+
+    /// What holds on every core.
+    fn check(measured: &Measured, profile: &Profile) {
+        assert!(measured.inferences.iter().all(|count| *count == measured.instructions), "{measured:?}");
+        let layers: u64 = measured.layers.iter().map(|layer| layer.instructions).sum();
+        // An inference is little more than its layers.
+        assert!(measured.instructions - layers < measured.instructions / 50, "{measured:?}");
+        assert!(measured.layers.iter().all(|layer| layer.instructions > layer.macs / 8), "{measured:?}");
+        let mnemonics: u64 = measured.mnemonics.iter().map(|share| share.instructions).sum();
+        assert_eq!(mnemonics, measured.instructions);
+        let kernels =
+            profile.by_function().into_iter().filter(|(name, _)| name.contains("lrpet_runtime::kernel"));
+        let kernels: u64 = kernels.map(|(_, count)| count).sum();
+        assert!(kernels > measured.instructions * 9 / 10, "{kernels} of {}", measured.instructions);
+        let unknown =
+            profile.by_mnemonic().into_iter().find(|(name, _)| name == "?" || name.starts_with('<'));
+        assert_eq!(unknown, None);
+        // One instruction a cycle is no more than a factor of four away on any core here.
+        let cycles = measured.cycles_estimate.unwrap() / measured.instructions as f64;
+        assert!((0.25..4.0).contains(&cycles), "{cycles} cycles an instruction");
+    }
+
+    #[test]
+    fn the_plugin_counts_what_the_board_counts() {
+        let (measured, profile) = measured("cortex-m4");
+        check(&measured, &profile);
+        // Their intervals differ by the calls at both ends.
+        let board = measured.counted_by_board.unwrap();
+        assert!(board.abs_diff(measured.instructions) <= 16, "{board} and {}", measured.instructions);
+    }
+
+    #[test]
+    fn a_program_counts_the_same_on_every_run() {
+        let (first, profile) = measured("cortex-a53");
+        check(&first, &profile);
+        let (second, _) = measured("cortex-a53");
+        assert_eq!(first.instructions, second.instructions);
+        let layers =
+            |measured: &Measured| measured.layers.iter().map(|layer| layer.instructions).collect::<Vec<_>>();
+        assert_eq!(layers(&first), layers(&second));
+    }
 }

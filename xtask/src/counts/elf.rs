@@ -76,4 +76,10 @@ impl Elf {
             _ => bail!("the program has {} functions named {}, not one", found.len(), words.join("…")),
         }
     }
+
+    /// Address of the function of exactly this name.
+    #[cfg(test)]
+    pub fn symbol(&self, wanted: &str) -> Option<u64> {
+        self.functions.iter().find(|(name, _)| name == wanted).map(|(_, function)| function.address)
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::cores::Core;
+use super::llvm;
 use crate::process;
 
 /// A line of a listing.
@@ -28,20 +29,10 @@ pub struct Listing {
     pub lines: BTreeMap<u64, Line>,
 }
 
-/// The program `name` of LLVM: of version 19, which knows all the cores here, else another.
-pub fn llvm(name: &str) -> Result<PathBuf> {
-    let newest = Path::new("/usr/lib/llvm-19/bin").join(name);
-    Some(newest)
-        .filter(|file| file.is_file())
-        .or_else(|| process::find(&format!("{name}-19")))
-        .or_else(|| process::find(name))
-        .with_context(|| format!("{name} is not installed; run `cargo xtask setup`"))
-}
-
 impl Listing {
     /// Disassembles the code of `file` in a range of addresses.
     pub fn of(file: &Path, core: &Core, range: Range<u64>) -> Result<Listing> {
-        let mut command = Command::new(llvm("llvm-objdump")?);
+        let mut command = Command::new(llvm::find("llvm-objdump")?);
         command
             .args(["--disassemble", "--demangle", "--no-show-raw-insn"])
             .arg(format!("--triple={}", core.triple))
@@ -49,7 +40,7 @@ impl Listing {
             .arg(format!("--start-address={:#x}", range.start))
             .arg(format!("--stop-address={:#x}", range.end))
             .arg(file);
-        Ok(Listing::read(&process::capture(&mut command, "is this LLVM 14 or newer?")?))
+        Ok(Listing::read(&process::capture(&mut command, "it must be able to read the program")?))
     }
 
     fn read(text: &str) -> Listing {

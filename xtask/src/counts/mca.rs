@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::cores::Core;
-use super::listing::llvm;
+use super::llvm;
 use super::profile::{Block, is_branch, is_call_or_return};
 
 /// Executions of a block behind each other, over which the mean is taken.
@@ -25,7 +25,7 @@ pub fn cycles(core: &Core, blocks: &[Block<'_>]) -> Result<Vec<Option<f64>>> {
         }
         assembly += &format!("# LLVM-MCA-END {index}\n");
     }
-    let mut command = Command::new(llvm("llvm-mca")?);
+    let mut command = Command::new(llvm::find("llvm-mca")?);
     command
         .arg(format!("-mtriple={}", core.triple))
         .arg(format!("-mcpu={}", core.pipeline.0))
@@ -75,7 +75,7 @@ fn filter(command: &mut Command, input: Vec<u8>) -> Result<String> {
     if !output.status.success() || !written {
         let errors = String::from_utf8_lossy(&output.stderr);
         let errors: Vec<&str> = errors.lines().take(5).collect();
-        bail!("{name} failed ({}); is it of LLVM 19 or newer?\n{}", output.status, errors.join("\n"));
+        bail!("{name} failed ({})\n{}", output.status, errors.join("\n"));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -5,6 +5,7 @@ pub mod cores;
 pub mod cycles;
 mod elf;
 mod listing;
+pub mod llvm;
 pub mod marks;
 mod mca;
 pub mod plugin;

@@ -154,6 +154,87 @@ fn hexadecimal(text: &str) -> Result<u64> {
 mod tests {
     use super::*;
 
+    const LOOPS: u64 = 1000;
+
+    /// Runs an emulator that ends with a program of a loop, with a mark behind it; counts by segment, code by address.
+    fn count(
+        program: &Path,
+        base: Option<u64>,
+        mark: u64,
+        emulator: &str,
+        options: &[&str],
+    ) -> (Vec<u64>, Counts) {
+        let out = program.with_extension("counts");
+        let plugin = Plugin::build().unwrap();
+        let mut command = Command::new(emulator);
+        command.args(plugin.options(&out, base, &[mark])).args(options).arg(program);
+        process::capture(&mut command, "").unwrap();
+        let counts = Counts::take(&out).unwrap();
+        (counts.segments.iter().map(Segment::instructions).collect(), counts)
+    }
+
+    #[test]
+    fn a_loop_of_known_length_is_counted_exactly_in_a_program() {
+        let folder = crate::root().join("target/counter-test");
+        std::fs::create_dir_all(&folder).unwrap();
+        let (source, program) = (folder.join("loop.s"), folder.join("loop"));
+        let text = format!(
+            ".global _start\n.type _start, %function\n_start: mov x0, #{LOOPS}\n1: subs x0, x0, #1\nb.ne 1b\n\
+             mov x0, #0\nmov x8, #93\nsvc #0\n"
+        );
+        std::fs::write(&source, text).unwrap();
+        let mut build = Command::new(toolchain::AARCH64_GCC);
+        build.args(["-nostdlib", "-static", "-o"]).arg(&program).arg(&source);
+        process::capture(&mut build, "").unwrap();
+        let elf = crate::counts::elf::Elf::read(&program).unwrap();
+        let start = elf.symbol("_start").unwrap();
+        let (segments, counts) =
+            count(&program, elf.base(), start + 12, "qemu-aarch64", &["-cpu", "cortex-a53"]);
+        assert_eq!(segments, [1 + 2 * LOOPS, 3]);
+        assert_eq!(counts.segments[0].counts[1], (1, LOOPS));
+        assert_eq!(
+            counts.codes[1],
+            Code { address: start + 4, bytes: 0xf100_0400u32.to_le_bytes().to_vec() }
+        );
+        assert_eq!(counts.maps.len(), 1);
+    }
+
+    #[test]
+    fn a_loop_of_known_length_is_counted_exactly_on_a_board() {
+        let folder = crate::root().join("target/counter-test");
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("board.bin");
+        // The first words are the stack and where to begin (in Thumb). Then: movw r0, #1000; subs r0, #1; bne −4;
+        // movs r0, #0x18; movw r1, #0x26; movt r1, #2; bkpt 0xab, the end by semihosting.
+        let code = [
+            0x1000u16, 0x2000, 0x0009, 0x0000, 0xf240, 0x30e8, 0x3801, 0xd1fd, 0x2018, 0xf240, 0x0126,
+            0xf2c0, 0x0102, 0xbeab,
+        ];
+        std::fs::write(&program, code.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<_>>())
+            .unwrap();
+        let options = [
+            "-machine",
+            "mps2-an386",
+            "-cpu",
+            "cortex-m4",
+            "-icount",
+            "shift=0",
+            "-nographic",
+            "-monitor",
+            "none",
+            "-serial",
+            "none",
+            "-semihosting-config",
+            "enable=on,target=native",
+            "-kernel",
+        ];
+        let (segments, counts) = count(&program, None, 0x10, "qemu-system-arm", &options);
+        assert_eq!(segments, [1 + 2 * LOOPS, 4]);
+        assert_eq!(counts.segments[0].counts[1], (1, LOOPS));
+        assert_eq!(counts.codes[1], Code { address: 0xc, bytes: vec![0x01, 0x38] });
+        assert!(counts.maps.is_empty());
+    }
+
     #[test]
     fn what_the_plugin_writes_is_read() {
         let text = "bias 0\nmap 1000 2000 40 /a b\ncode 0 1004 00bf\ncode 1 1006 fee70000\nsegment -\n0 3\nsegment 1\n1 7\n0 1";
