@@ -82,6 +82,7 @@ fn wide(halves: &[u16]) -> Vec<f64> {
 }
 
 /// Runs `layer` on every instruction set and compares.
+#[allow(clippy::too_many_arguments)]
 fn compare(
     op: &Op<&str>,
     input: Shape,
@@ -199,8 +200,7 @@ fn convolution(case: Case) {
     let x = halves(&mut rng, input.len(), scale);
     // Sums of whole numbers stay whole with whole biases.
     let (of_weights, whole) = if scale == 0.0 { (0.0, 1) } else { (1.0, 1024) };
-    let bias: Vec<f32> =
-        (0..n).map(|_| rng.random_range(-whole..=whole) as f32 / whole as f32).collect();
+    let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-whole..=whole) as f32 / whole as f32).collect();
     let columns = c as usize * window.taps() as usize;
     let (n, r) = (n as usize, rank as usize);
     let first = halves(

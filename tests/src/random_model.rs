@@ -163,13 +163,7 @@ pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -
     model_of(input, classes, ops, Values::Real, seed)
 }
 
-fn model_of(
-    input: Shape,
-    classes: u32,
-    ops: &[Op<String>],
-    values: Values,
-    seed: u64,
-) -> Result<Vec<u8>> {
+fn model_of(input: Shape, classes: u32, ops: &[Op<String>], values: Values, seed: u64) -> Result<Vec<u8>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let channels = input.channels as usize;
     let header = Header {

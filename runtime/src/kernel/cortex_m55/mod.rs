@@ -9,10 +9,10 @@ mod micro;
 mod other;
 mod tile;
 
-#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
-use super::plain::Portable as Native;
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 use super::cortex_m::primitives::CortexM as Native;
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+use super::plain::Portable as Native;
 use super::tile::Form;
 use super::{Buffers, Isa, Kernel, Layer, portable};
 use crate::model::{Shape, Window};

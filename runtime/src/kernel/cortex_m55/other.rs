@@ -35,8 +35,7 @@ fn rows(
     dot: impl Fn(&[u16]) -> f32,
 ) {
     let length = length.max(1);
-    for (i, (rows, bias)) in
-        weights.chunks(length * TOGETHER).zip(epilogue.bias.chunks(TOGETHER)).enumerate()
+    for (i, (rows, bias)) in weights.chunks(length * TOGETHER).zip(epilogue.bias.chunks(TOGETHER)).enumerate()
     {
         let mut sums = [0.0; TOGETHER];
         for ((sum, row), bias) in sums.iter_mut().zip(rows.chunks_exact(length)).zip(bias) {

@@ -36,7 +36,8 @@ pub(in super::super) trait Loops: Copy {
                             let at = out * pixels + Self::place(pixel);
                             let initial = *start.add(at);
                             // f32 begin with what was there; f16 are added to it.
-                            let mut sum = if size == 4 { Self::lane(initial.to_bits()) } else { Self::default() };
+                            let mut sum =
+                                if size == 4 { Self::lane(initial.to_bits()) } else { Self::default() };
                             let mut weights = arguments.weights.add(out);
                             let mut walk = group;
                             let mut tap = |x: *const u8| {

@@ -182,4 +182,3 @@ pub(in super::super) fn finish<E: Element>(
     // before its place is written.
     unsafe { E::finish(&arguments) }
 }
-

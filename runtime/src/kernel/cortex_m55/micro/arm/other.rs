@@ -36,11 +36,7 @@ pub(in super::super) unsafe extern "C" fn sum(from: *const u16, count: usize) ->
 /// # Safety
 /// `count` weights and values.
 #[unsafe(naked)]
-pub(in super::super) unsafe extern "C" fn dot_half(
-    weights: *const u16,
-    x: *const u16,
-    count: usize,
-) -> f32 {
+pub(in super::super) unsafe extern "C" fn dot_half(weights: *const u16, x: *const u16, count: usize) -> f32 {
     naked_asm!(
         mve!(),
         "push {{r4, lr}}",
@@ -84,11 +80,7 @@ pub(in super::super) unsafe extern "C" fn dot_half(
 /// # Safety
 /// `count` weights and values.
 #[unsafe(naked)]
-pub(in super::super) unsafe extern "C" fn dot_full(
-    weights: *const u16,
-    x: *const f32,
-    count: usize,
-) -> f32 {
+pub(in super::super) unsafe extern "C" fn dot_full(weights: *const u16, x: *const f32, count: usize) -> f32 {
     naked_asm!(
         mve!(),
         "push {{r4, lr}}",
