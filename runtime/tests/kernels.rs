@@ -344,6 +344,28 @@ fn what_exceeds_the_range_saturates() {
 }
 
 #[test]
+fn ranks_beyond_one_pass_of_the_expanding_half() {
+    let window = Window::square(3, 1, 1);
+    for (i, rank) in [33, 64, 65, 100].into_iter().enumerate() {
+        for scale in [0.0, 1.0] {
+            let (place, activation) = ([Place::Other, Place::Logits][i % 2], Activation::Relu);
+            let (shape, seed) = ((5, 7, 9, 16), rank.into());
+            convolution(Case { shape, window, form: 1, rank, activation, place, scale, seed });
+            convolution(Case {
+                shape,
+                window,
+                form: 1,
+                rank,
+                activation,
+                place: Place::NoSecond,
+                scale,
+                seed,
+            });
+        }
+    }
+}
+
+#[test]
 fn layers_of_common_networks() {
     let three = |stride| Window::square(3, stride, 1);
     let one = Window::square(1, 2, 0);
