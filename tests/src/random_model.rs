@@ -137,6 +137,20 @@ fn random_window(rng: &mut ChaCha8Rng, input: Shape) -> Window {
     Window { kernel, stride, padding }
 }
 
+/// `ops` with the layers that have a rank made pairs.
+pub fn factor(ops: Vec<Op<String>>, rank: impl Fn(&str) -> Option<u64>) -> Vec<Op<String>> {
+    let pair = |mut op: Op<String>| {
+        let rank = rank(op.name());
+        if let (Some(rank), Op::Conv(Conv { weights, .. }) | Op::Linear(Linear { weights, .. })) =
+            (rank, &mut op)
+        {
+            *weights = Weights::Pair { rank: rank as u32 };
+        }
+        op
+    };
+    ops.into_iter().map(pair).collect()
+}
+
 /// A model file of `ops` with random weights of a size that keeps activations near 1. The self-check holds random
 /// images and the logits that this crate's runtime computes from them here.
 ///

@@ -1,5 +1,6 @@
 //! The one entry to every chore: `cargo xtask --help`.
 
+mod bench_peers;
 mod bench_train;
 mod board;
 mod build_cuda;
@@ -8,6 +9,7 @@ mod elf;
 mod load;
 mod process;
 mod setup;
+mod side;
 mod test;
 mod toolchain;
 
@@ -38,7 +40,7 @@ enum Chore {
     Board(board::Arguments),
     /// From images to a measured board: train, export and measure a dense and a low-rank network
     Demo(demo::Arguments),
-    /// Measure beside another framework
+    /// Measure beside other frameworks
     #[command(subcommand)]
     Bench(Bench),
     /// Build the trainer with CUDA; needs no GPU
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Chore::Board(arguments) => board::main(arguments, cli.toolchain),
         Chore::Demo(arguments) => demo::main(arguments, cli.toolchain),
         Chore::Bench(Bench::Train(arguments)) => bench_train::main(arguments),
+        Chore::Bench(Bench::Peers(arguments)) => bench_peers::main(arguments),
         Chore::BuildCuda(arguments) => build_cuda::main(arguments),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };
