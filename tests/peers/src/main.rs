@@ -15,7 +15,6 @@ use lrpet_runtime::model::{Model, cost};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
 use serde_json::{Value, json};
-use tract_onnx::prelude::*;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +28,7 @@ fn main() -> Result<()> {
         .collect();
     let serve = match engine.as_str() {
         "lrpet" => lrpet(Path::new(model), &values),
+        #[cfg(feature = "tract")]
         "tract" => tract(Path::new(model), &values),
         _ => bail!("there is no engine {engine}"),
     };
@@ -59,7 +59,10 @@ fn lrpet(file: &Path, values: &[f32]) -> Result<()> {
 }
 
 /// tract, which uses one thread unless it is told otherwise.
+#[cfg(feature = "tract")]
 fn tract(file: &Path, values: &[f32]) -> Result<()> {
+    use tract_onnx::prelude::*;
+
     let plan = tract_onnx::onnx().model_for_path(file)?.into_optimized()?.into_runnable()?;
     let shape =
         plan.model().input_fact(0)?.shape.as_concrete().context("the input has no fixed shape")?.to_vec();

@@ -72,9 +72,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         bytes: converted.bytes.len(),
         operator_set: OPERATOR_SET,
         input: Value {
-            name: converted.input,
-            element: converted.input_type,
-            shape: converted.input_shape.to_vec(),
+            name: input.name(),
+            element: input.type_name(),
+            shape: input.axes(model.program().header().input).to_vec(),
         },
         output: Value { name: LOGITS, element: "f32", shape: vec![1, model.program().header().classes] },
         weights: if args.f16_weights { "f16" } else { "f32" },

@@ -1,7 +1,7 @@
 //! A model file as ONNX, for other engines: [`convert`].
 //!
-//! The graph computes in f32 what the runtime computes from the same weights with activations rounded to f16. A pair is
-//! two convolutions: the engines have no operator for it.
+//! The graph computes in f32 what the runtime computes from the same weights with values rounded to f16 between layers. A
+//! pair is two convolutions: the engines have no operator for it.
 
 mod graph;
 mod ops;
@@ -74,7 +74,7 @@ pub enum OnnxError {
     #[error("the program reads value {number}, which it does not have")]
     Value {
         /// Its number.
-        number: usize,
+        number: lrpet_runtime::model::Value,
     },
 }
 
@@ -83,12 +83,6 @@ pub enum OnnxError {
 pub struct Converted {
     /// The file.
     pub bytes: Vec<u8>,
-    /// Name of the input.
-    pub input: &'static str,
-    /// Type of the input's elements.
-    pub input_type: &'static str,
-    /// Axes of the input.
-    pub input_shape: [u32; 4],
     /// Number of operations.
     pub nodes: usize,
     /// Number of constants.
@@ -177,14 +171,7 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
     if bytes > MOST_BYTES {
         return Err(OnnxError::TooLarge { bytes, f16_weights: options.f16_weights });
     }
-    Ok(Converted {
-        bytes: whole.encode_to_vec(),
-        input: options.input.name(),
-        input_type: options.input.type_name(),
-        input_shape: axes,
-        nodes: counts.0,
-        constants: counts.1,
-    })
+    Ok(Converted { bytes: whole.encode_to_vec(), nodes: counts.0, constants: counts.1 })
 }
 
 /// Adds the nodes from bytes of a picture to normalised planes, in the runtime's order: (p / 255 − mean) / std.

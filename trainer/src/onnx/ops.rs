@@ -1,7 +1,7 @@
 //! The operations of a layer program as nodes of ONNX.
 
 use lrpet_runtime::model::{
-    Activation, Concat, Conv, LayerInfo, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
+    Activation, Conv, LayerInfo, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Value, Weights, Window,
 };
 
 use super::OnnxError;
@@ -9,7 +9,6 @@ use super::graph::{Graph, int, ints};
 use super::proto::AttributeProto;
 
 /// The names of a value in the graph.
-#[derive(Default)]
 struct Names {
     /// As `[1, c, h, w]`.
     map: Option<String>,
@@ -32,26 +31,58 @@ impl<'g, 'a> Values<'g, 'a> {
     /// Adds the nodes of a layer.
     pub(super) fn push(&mut self, layer: &LayerInfo<'_>) -> Result<(), OnnxError> {
         let output = format!("{}:{}", layer.op.name().replace(' ', "_"), layer.index);
-        let result = match &layer.op {
-            Op::Linear(linear) => {
-                let vector = Some(self.linear(linear, output)?);
-                Names { map: None, vector }
-            }
-            op => {
-                let mut inputs = Vec::new();
-                for value in op.inputs().values() {
-                    inputs.push(self.map(usize::from(*value))?);
-                }
-                Names { map: Some(self.on_maps(op, &inputs, layer.input, output)?), vector: None }
-            }
-        };
-        self.names.push(result);
+        let result = Some(self.result(&layer.op, layer.input, output)?);
+        self.names.push(match layer.op {
+            Op::Linear(_) => Names { map: None, vector: result },
+            _ => Names { map: result, vector: None },
+        });
         Ok(())
+    }
+
+    /// Adds the nodes of an operation whose first input has the shape `shape`. The result is a vector where the operation is a
+    /// linear layer, else a map.
+    fn result(&mut self, op: &Op<&str>, shape: Shape, output: String) -> Result<String, OnnxError> {
+        Ok(match op {
+            Op::Conv(op) => {
+                let input = self.map(op.input)?;
+                let residual = op.residual.map(|value| self.map(value)).transpose()?;
+                conv(self.graph, op, &input, residual.as_deref(), output)?
+            }
+            Op::Linear(op) => {
+                let input = self.vector(op.input)?;
+                linear(self.graph, op, &input, output)?
+            }
+            Op::Pool(op) => {
+                let input = self.map(op.input)?;
+                pool(self.graph, op, &input, output)
+            }
+            Op::GlobalAveragePool { input } => {
+                let input = self.map(*input)?;
+                self.graph.node("GlobalAveragePool", &[&input], output, Vec::new())
+            }
+            Op::PadShortcut(op) => {
+                let input = self.map(op.input)?;
+                pad_shortcut(self.graph, op, &input, shape, output)
+            }
+            Op::Add { inputs: [a, b], activation } => {
+                let (a, b) = (self.map(*a)?, self.map(*b)?);
+                let sum = stage(&output, "sum", *activation != Activation::None);
+                let sum = self.graph.node("Add", &[&a, &b], sum, Vec::new());
+                activate(self.graph, sum, *activation, output)
+            }
+            Op::Concat(op) => {
+                let inputs = op.inputs.values().iter().map(|value| self.map(*value));
+                let inputs = inputs.collect::<Result<Vec<String>, OnnxError>>()?;
+                let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+                self.graph.node("Concat", &inputs, output, vec![int("axis", 1)])
+            }
+        })
     }
 
     /// The last value as a vector, under the name `output`.
     pub(super) fn finish(mut self, output: &str) -> Result<(), OnnxError> {
-        let last = self.vector(self.names.len() - 1)?;
+        // A program has at most 4096 operations.
+        let last = self.vector((self.names.len() - 1) as Value)?;
         // Nothing reads the last value, so only its maker knows its name.
         for node in self.graph.nodes.iter_mut().rev() {
             node.output.iter_mut().filter(|name| **name == last).for_each(|name| output.clone_into(name));
@@ -60,8 +91,8 @@ impl<'g, 'a> Values<'g, 'a> {
     }
 
     /// A value as `[1, c, h, w]`.
-    fn map(&mut self, number: usize) -> Result<String, OnnxError> {
-        let names = self.names.get_mut(number).ok_or(OnnxError::Value { number })?;
+    fn map(&mut self, number: Value) -> Result<String, OnnxError> {
+        let names = self.names.get_mut(usize::from(number)).ok_or(OnnxError::Value { number })?;
         if let (None, Some(vector)) = (&names.map, &names.vector) {
             let axes = self.graph.integers("plane.axes.value", &[2, 3]);
             let name = format!("{vector}.map");
@@ -71,57 +102,13 @@ impl<'g, 'a> Values<'g, 'a> {
     }
 
     /// A value of one pixel as `[1, c]`.
-    fn vector(&mut self, number: usize) -> Result<String, OnnxError> {
-        let names = self.names.get_mut(number).ok_or(OnnxError::Value { number })?;
+    fn vector(&mut self, number: Value) -> Result<String, OnnxError> {
+        let names = self.names.get_mut(usize::from(number)).ok_or(OnnxError::Value { number })?;
         if let (None, Some(map)) = (&names.vector, &names.map) {
             let name = format!("{map}.vector");
             names.vector = Some(self.graph.node("Flatten", &[map], name, vec![int("axis", 1)]));
         }
         names.vector.clone().ok_or(OnnxError::Value { number })
-    }
-
-    fn linear(&mut self, linear: &Linear<&str>, output: String) -> Result<String, OnnxError> {
-        let input = self.vector(usize::from(linear.input))?;
-        let graph = &mut *self.graph;
-        let transposed = || vec![int("transB", 1)];
-        let (input, expand) = match linear.weights {
-            Weights::Pair { .. } => {
-                let thin = graph.weight(linear.name, ".thin.weight")?;
-                (graph.node("Gemm", &[&input, &thin], format!("{output}.thin"), transposed()), ".expand")
-            }
-            Weights::Dense | Weights::Depthwise => (input, ""),
-        };
-        let weight = graph.weight(linear.name, &format!("{expand}.weight"))?;
-        let bias = graph.bias(linear.name, &format!("{expand}.bias"))?;
-        let sum = stage(&output, "sum", linear.activation != Activation::None);
-        let sum = graph.node("Gemm", &[&input, &weight, &bias], sum, transposed());
-        Ok(activate(graph, sum, linear.activation, output))
-    }
-
-    /// Nodes of an operation whose inputs and result are `[1, c, h, w]`; `shape` is that of the first input.
-    fn on_maps(
-        &mut self,
-        op: &Op<&str>,
-        inputs: &[String],
-        shape: Shape,
-        output: String,
-    ) -> Result<String, OnnxError> {
-        let graph = &mut *self.graph;
-        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let first = *inputs.first().ok_or(OnnxError::Value { number: 0 })?;
-        Ok(match op {
-            Op::Conv(op) => conv(graph, op, first, inputs.get(1).copied(), output)?,
-            Op::Linear(_) => return Err(OnnxError::Value { number: 0 }),
-            Op::Pool(op) => pool(graph, op, first, output),
-            Op::GlobalAveragePool { .. } => graph.node("GlobalAveragePool", &inputs, output, Vec::new()),
-            Op::PadShortcut(op) => pad_shortcut(graph, op, first, shape, output),
-            Op::Add { activation, .. } => {
-                let sum = stage(&output, "sum", *activation != Activation::None);
-                let sum = graph.node("Add", &inputs, sum, Vec::new());
-                activate(graph, sum, *activation, output)
-            }
-            Op::Concat(Concat { .. }) => graph.node("Concat", &inputs, output, vec![int("axis", 1)]),
-        })
     }
 }
 
@@ -181,6 +168,29 @@ fn conv(
         None => sum,
     };
     Ok(activate(graph, sum, conv.activation, output))
+}
+
+/// A linear layer, or a pair as two.
+fn linear(
+    graph: &mut Graph<'_>,
+    linear: &Linear<&str>,
+    input: &str,
+    output: String,
+) -> Result<String, OnnxError> {
+    let transposed = || vec![int("transB", 1)];
+    let sum = stage(&output, "sum", linear.activation != Activation::None);
+    let sum = if let Weights::Pair { .. } = linear.weights {
+        let thin = graph.weight(linear.name, ".thin.weight")?;
+        let thin = graph.node("Gemm", &[input, &thin], format!("{output}.thin"), transposed());
+        let expand = graph.weight(linear.name, ".expand.weight")?;
+        let bias = graph.bias(linear.name, ".expand.bias")?;
+        graph.node("Gemm", &[&thin, &expand, &bias], sum, transposed())
+    } else {
+        let weight = graph.weight(linear.name, ".weight")?;
+        let bias = graph.bias(linear.name, ".bias")?;
+        graph.node("Gemm", &[input, &weight, &bias], sum, transposed())
+    };
+    Ok(activate(graph, sum, linear.activation, output))
 }
 
 /// Of the window's positions inside the image only, as the runtime does it.

@@ -106,7 +106,7 @@ fn the_file_says_what_goes_in_and_out() {
     assert_eq!(axes(&graph.output[0]), (DataType::Float as i32, vec![1, 10]));
     let about = graph.doc_string.as_deref().unwrap();
     assert!(about.contains("u8 [1, 28, 28, 1]") && about.contains("Trouser"), "{about}");
-    let (_, file) = converted(LOW_RANK, Options { input: Input::Values, f16_weights: false });
+    let (_, file) = converted(LOW_RANK, Options { input: Input::Values, ..Options::default() });
     let graph = file.graph.as_ref().unwrap();
     assert_eq!(axes(&graph.input[0]), (DataType::Float as i32, vec![1, 1, 28, 28]));
 }
