@@ -87,7 +87,7 @@ pub fn text(networks: &[Comparison]) -> String {
     lines.push(cells(
         &["network", "multiply-adds"],
         &heads,
-        &["times faster than the best of the first two others", "of the peak"],
+        &["times faster than the best of ONNX Runtime and OpenVINO", "of the peak"],
     ));
     lines.push(vec!["---".to_owned(); heads.len() + 4]);
     for network in networks {
