@@ -3,8 +3,8 @@
 //! of the shape takes the images and the classes that the network is known for.
 
 use anyhow::{Context, Result, bail};
-use lrpet_runtime::model::{Op, Shape, Weights};
-use lrpet_tests::random_model::random_model;
+use lrpet_runtime::model::Shape;
+use lrpet_tests::random_model::{factor, random_model};
 use lrpet_trainer::lrpet::RankPlan;
 use lrpet_trainer::network::Known;
 
@@ -22,20 +22,8 @@ fn main() -> Result<()> {
     let network =
         known.build(input, classes).with_context(|| format!("{name} does not take images of {input}"))?;
     let plan = RankPlan::uniform(&network, ratio.parse().context("the pruning ratio is a number")?)?;
-    let ops: Vec<Op<String>> = network
-        .layers
-        .into_iter()
-        .map(|layer| {
-            let mut op = layer.op;
-            let rank = plan.rank(op.name());
-            if let (Some(rank), Op::Conv(conv)) = (rank, &mut op) {
-                conv.weights = Weights::Pair { rank: rank as u32 };
-            } else if let (Some(rank), Op::Linear(linear)) = (rank, &mut op) {
-                linear.weights = Weights::Pair { rank: rank as u32 };
-            }
-            op
-        })
-        .collect();
+    let ops = network.layers.into_iter().map(|layer| layer.op).collect();
+    let ops = factor(ops, |name| plan.rank(name));
     std::fs::write(file, random_model(input, classes, &ops, 1)?)
         .with_context(|| format!("cannot write {file}"))
 }

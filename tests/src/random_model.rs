@@ -154,6 +154,20 @@ fn random_window(rng: &mut ChaCha8Rng, input: Shape) -> Window {
     Window { kernel, stride, padding }
 }
 
+/// `ops` with the layers that have a rank made pairs.
+pub fn factor(ops: Vec<Op<String>>, rank: impl Fn(&str) -> Option<u64>) -> Vec<Op<String>> {
+    let pair = |mut op: Op<String>| {
+        let rank = rank(op.name());
+        if let (Some(rank), Op::Conv(Conv { weights, .. }) | Op::Linear(Linear { weights, .. })) =
+            (rank, &mut op)
+        {
+            *weights = Weights::Pair { rank: rank as u32 };
+        }
+        op
+    };
+    ops.into_iter().map(pair).collect()
+}
+
 /// A model file of `ops` with random weights of a size that keeps activations near 1. The self-check holds random
 /// images and the logits that this crate's runtime computes from them here.
 ///
@@ -175,22 +189,33 @@ fn model_of(input: Shape, classes: u32, ops: &[Op<String>], values: Values, seed
         ops: u16::try_from(ops.len()).context("too many operations")?,
     };
     let mut program = to_allocvec(&header)?;
-    let mut shapes = vec![input];
+    // Of bytes as they are drawn below: (b / 255 − 0.5) / 0.25 has the mean square 4 / 3.
+    let mut made = vec![Made { shape: input, square: 4.0 / 3.0 }];
     let mut tensors = Vec::new();
     for op in ops {
         program.extend(to_allocvec(op)?);
-        let from =
-            *shapes.get(usize::from(op.inputs().first())).context("a value is read before it is made")?;
-        shapes.push(op.output_shape(from).with_context(|| format!("{} does not take {from}", op.name()))?);
+        let inputs = op.inputs();
+        let inputs = inputs.values().iter().map(|value| made.get(usize::from(*value)).copied());
+        let inputs = inputs.collect::<Option<Vec<_>>>().context("a value is read before it is made")?;
+        let from = *inputs.first().context("an operation reads nothing")?;
+        let shape = op.output_shape(from.shape);
+        let shape = shape.with_context(|| format!("{} does not take {}", op.name(), from.shape))?;
+        made.push(Made { shape, square: square(op, &inputs, shape) });
         tensors.extend(weights(op, from, values, &mut rng)?);
     }
     tensors.push(Tensor::bytes(PROGRAM_TENSOR, vec![program.len()], program));
 
-    let mut pixel = || match values {
-        Values::Real => rng.random(),
-        Values::Whole => [0, 255][rng.random_range(0..2)],
-    };
-    let images: Vec<u8> = (0..SAMPLES * input.len()).map(|_| pixel()).collect();
+    let mut images: Vec<u8> = Vec::with_capacity(SAMPLES * input.len());
+    for _ in 0..SAMPLES {
+        // Noise about a level of its own for each channel, or all images would look the same to a network that averages.
+        let levels: Vec<u8> = (0..channels).map(|_| rng.random()).collect();
+        let mut byte = |level: &u8| match values {
+            Values::Whole => [0, 255][rng.random_range(0..2)],
+            Values::Real if rng.random() => *level,
+            Values::Real => rng.random(),
+        };
+        images.extend((0..input.pixels()).flat_map(|_| levels.iter().map(&mut byte).collect::<Vec<_>>()));
+    }
     let logits = logits(&serialize(&tensors)?, &images, input, classes)?;
     let [height, width] = [input.height, input.width].map(|size| size as usize);
     tensors.push(Tensor::bytes(SELF_CHECK_IMAGES, vec![SAMPLES, height, width, channels], images));
@@ -208,9 +233,15 @@ impl Tensor {
         Self { name: name.to_owned(), dtype: Dtype::F32, shape, data }
     }
 
-    /// f16 weights: real ones uniform with variance 2 / `fan_in` (He et al. 2015, equation 10).
-    fn weight(name: String, shape: Vec<usize>, fan_in: usize, values: Values, rng: &mut ChaCha8Rng) -> Self {
-        let bound = (6.0 / fan_in as f32).sqrt();
+    /// f16 weights: real ones uniform, so that `fan_in` inputs of a mean square `square` make sums of a mean square of 1.
+    fn weight(
+        name: String,
+        shape: Vec<usize>,
+        (fan_in, square): (usize, f32),
+        values: Values,
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
+        let bound = (3.0 / (fan_in as f32 * square)).sqrt();
         let mut weight = || match values {
             Values::Real => rng.random_range(-bound..bound),
             Values::Whole => rng.random_range(-1..2) as f32,
@@ -221,8 +252,36 @@ impl Tensor {
     }
 }
 
+/// A value while weights are drawn.
+#[derive(Clone, Copy)]
+struct Made {
+    shape: Shape,
+    /// Mean square of its elements, about.
+    square: f32,
+}
+
+/// Mean square of what `op` makes of `inputs`, about: sums of random weights have 1 and are as often below as above 0.
+fn square(op: &Op<String>, inputs: &[Made], shape: Shape) -> f32 {
+    let halved = |activation: Activation| if activation == Activation::None { 1.0 } else { 0.5 };
+    let [first, rest @ ..] = inputs else { return 1.0 };
+    let total: f32 = inputs.iter().map(|made| made.square).sum();
+    match op {
+        // A residual is seldom below 0.
+        Op::Conv(_) if !rest.is_empty() => 1.0 + rest.iter().map(|made| made.square).sum::<f32>(),
+        Op::Conv(conv) => halved(conv.activation),
+        Op::Linear(linear) => halved(linear.activation),
+        Op::Pool(_) | Op::GlobalAveragePool { .. } => first.square,
+        Op::PadShortcut(_) => first.square * first.shape.channels as f32 / shape.channels as f32,
+        Op::Add { .. } => total,
+        Op::Concat(_) => {
+            let weighed = inputs.iter().map(|made| made.square * made.shape.channels as f32);
+            weighed.sum::<f32>() / shape.channels as f32
+        }
+    }
+}
+
 /// The tensors of an operation: none, weight and bias, or thin and expand weight and bias.
-fn weights(op: &Op<String>, input: Shape, values: Values, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
+fn weights(op: &Op<String>, input: Made, values: Values, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
     let (name, weights, n, kernel) = match op {
         Op::Conv(conv) => {
             (&conv.name, conv.weights, conv.out_channels, Some(conv.window.kernel.map(usize::from)))
@@ -230,7 +289,7 @@ fn weights(op: &Op<String>, input: Shape, values: Values, rng: &mut ChaCha8Rng) 
         Op::Linear(linear) => (&linear.name, linear.weights, linear.out_features, None),
         _ => return Ok(Vec::new()),
     };
-    let (n, c) = (n as usize, input.channels as usize);
+    let (n, c) = (n as usize, input.shape.channels as usize);
     let taps: usize = kernel.unwrap_or([1, 1]).iter().product();
     let shape = |rows: usize, columns: usize, kernel: Option<[usize; 2]>| {
         [rows, columns].into_iter().chain(kernel.into_iter().flatten()).collect::<Vec<_>>()
@@ -240,21 +299,23 @@ fn weights(op: &Op<String>, input: Shape, values: Values, rng: &mut ChaCha8Rng) 
         Values::Whole => rng.random_range(-1..2) as f32,
     };
     let bias: Vec<f32> = (0..n).map(|_| bias()).collect();
-    let mut weight =
-        |suffix: &str, shape, fan_in| Tensor::weight(format!("{name}{suffix}"), shape, fan_in, values, rng);
+    let mut weight = |suffix: &str, shape, fan_in, square| {
+        Tensor::weight(format!("{name}{suffix}"), shape, (fan_in, square), values, rng)
+    };
+    let square = input.square;
     Ok(match weights {
         Weights::Dense => vec![
-            weight(".weight", shape(n, c, kernel), c * taps),
+            weight(".weight", shape(n, c, kernel), c * taps, square),
             Tensor::f32(&format!("{name}.bias"), vec![n], &bias),
         ],
         Weights::Depthwise => vec![
-            weight(".weight", shape(n, 1, kernel), taps),
+            weight(".weight", shape(n, 1, kernel), taps, square),
             Tensor::f32(&format!("{name}.bias"), vec![n], &bias),
         ],
         Weights::Pair { rank: 0 } => bail!("{name}: rank 0"),
         Weights::Pair { rank } => vec![
-            weight(".thin.weight", shape(rank as usize, c, kernel), c * taps),
-            weight(".expand.weight", shape(n, rank as usize, kernel.map(|_| [1, 1])), rank as usize),
+            weight(".thin.weight", shape(rank as usize, c, kernel), c * taps, square),
+            weight(".expand.weight", shape(n, rank as usize, kernel.map(|_| [1, 1])), rank as usize, 1.0),
             Tensor::f32(&format!("{name}.expand.bias"), vec![n], &bias),
         ],
     })

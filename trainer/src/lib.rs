@@ -14,6 +14,7 @@ pub mod follow;
 pub mod lrpet;
 pub mod measure;
 pub mod network;
+pub mod onnx;
 pub mod ops;
 pub mod report;
 pub mod train;

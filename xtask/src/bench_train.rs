@@ -1,13 +1,13 @@
 //! `cargo xtask bench train`: whole training steps beside PyTorch, the two taking turns in one run.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{bench_arm, bench_kernels, load, process, setup, toolchain};
+use crate::side::{Side, median};
+use crate::{bench_arm, bench_kernels, bench_peers, load, process, setup, toolchain};
 
 /// Our side, an example of the trainer.
 const OURS: &str = "step_speed";
@@ -30,6 +30,8 @@ pub enum Bench {
     Arm(bench_arm::Arguments),
     /// Variants of single convolutions: time and share of the peak on this machine, inner loops on Arm cores
     Kernels(bench_kernels::Arguments),
+    /// Latency of whole networks, one thread each, beside ONNX Runtime, OpenVINO and tract
+    Peers(bench_peers::Arguments),
 }
 
 /// Options of `cargo xtask bench train`.
@@ -165,7 +167,7 @@ fn compare(
     let mut command = Command::new(ours);
     command.args(["--serve", name, &batch]);
     let warm_up = WARM_UP.min(arguments.seconds);
-    let (ours, _) = Side::start(command, threads, warm_up)?;
+    let (ours, _) = start(command, threads, warm_up)?;
     let mut sides = vec![ours];
     let mut policy = None;
     if let Some(python) = python {
@@ -174,7 +176,7 @@ fn compare(
             let mut command = Command::new(python);
             command.arg(crate::root().join(THEIRS)).args(["--serve", name, &batch, &threads.to_string()]);
             command.envs(wait.map(|wait| ("OMP_WAIT_POLICY", wait)));
-            let (side, rate) = Side::start(command, threads, warm_up)?;
+            let (side, rate) = start(command, threads, warm_up)?;
             if rate > best {
                 (best, policy) = (rate, wait);
                 sides.truncate(1);
@@ -182,7 +184,7 @@ fn compare(
             }
         }
     }
-    let before = load::Busy::now(sides.iter().map(|side| side.child.id()));
+    let before = load::Busy::now(sides.iter().map(|side| side.id()));
     let mut rounds: Vec<Vec<Round>> = sides.iter().map(|_| Vec::new()).collect();
     for number in 0..arguments.rounds as usize {
         for turn in 0..sides.len() {
@@ -191,7 +193,7 @@ fn compare(
         }
         eprintln!("{name}: round {} of {}", number + 1, arguments.rounds);
     }
-    let after = load::Busy::now(sides.iter().map(|side| side.child.id()));
+    let after = load::Busy::now(sides.iter().map(|side| side.id()));
     let others = before.zip(after).map(|(before, after)| after.others_since(&before));
     let mut measured = rounds.into_iter().map(Measured::of);
     let lrpet = measured.next().context("no side was measured")?;
@@ -204,51 +206,13 @@ fn compare(
     Ok(Comparison { network, lrpet, pytorch, ratios, pytorch_wait_policy: policy, others })
 }
 
-/// A process that trains for as long as it is told.
-struct Side {
-    child: Child,
-    /// Closed, it ends the process.
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    command: String,
-}
-
-impl Side {
-    /// Starts a process and lets it train for two rounds of `warm_up` seconds; also its images per second in the second.
-    fn start(mut command: Command, threads: u32, warm_up: f64) -> Result<(Side, f64)> {
-        for variable in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS"] {
-            command.env(variable, threads.to_string());
-        }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", process::spell(&command)))?;
-        let input = child.stdin.take().context("standard input is not a pipe")?;
-        let output = child.stdout.take().context("standard output is not a pipe")?;
-        let output = BufReader::new(output);
-        let mut side = Side { child, input, output, command: process::spell(&command) };
-        side.round(warm_up)?;
-        let rate = side.round(warm_up)?.images_per_second;
-        Ok((side, rate))
-    }
-
-    fn round(&mut self, seconds: f64) -> Result<Round> {
-        let mut line = String::new();
-        let asked = writeln!(self.input, "{seconds}").and_then(|()| self.input.flush());
-        if asked.is_err() || self.output.read_line(&mut line)? == 0 {
-            bail!("`{}` ended ({}); see above", self.command, self.child.wait()?);
-        }
-        serde_json::from_str(&line).with_context(|| format!("`{}` printed {line:?}", self.command))
-    }
-}
-
-impl Drop for Side {
-    fn drop(&mut self) {
-        // Neither can fail in a way that matters: the process is at its end or in a round that nobody waits for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts a process that trains for as long as it is told and lets it do so for two rounds of `warm_up` seconds; also its
+/// images per second in the second.
+fn start(command: Command, threads: u32, warm_up: f64) -> Result<(Side, f64)> {
+    let mut side = Side::start(command, threads)?;
+    side.round::<Round>(warm_up)?;
+    let rate = side.round::<Round>(warm_up)?.images_per_second;
+    Ok((side, rate))
 }
 
 impl Measured {
@@ -265,18 +229,6 @@ impl Measured {
             peak_bytes: rounds.iter().filter_map(|round| round.peak_bytes).max(),
             version: rounds.into_iter().find_map(|round| round.version),
         }
-    }
-}
-
-/// The middle value; of an even number of them, the mean of the middle two. 0 of none.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => 0.0,
-        length if length.is_multiple_of(2) => (values[middle - 1] + values[middle]) / 2.0,
-        _ => values[middle],
     }
 }
 

@@ -3,6 +3,7 @@
 mod bench_arm;
 mod bench_kernels;
 mod bench_models;
+mod bench_peers;
 mod bench_train;
 mod board;
 mod build_cuda;
@@ -13,6 +14,7 @@ mod load;
 mod pi;
 mod process;
 mod setup;
+mod side;
 mod test;
 mod toolchain;
 
@@ -43,7 +45,7 @@ enum Chore {
     Board(board::Arguments),
     /// From images to a measured board: train, export and measure a dense and a low-rank network
     Demo(demo::Arguments),
-    /// Measure: time beside other frameworks, executed instructions on emulated cores
+    /// Measure: beside other frameworks and engines, executed instructions on emulated cores
     #[command(subcommand)]
     Bench(Bench),
     /// Build lrpet-run for a Raspberry Pi (64-bit), check it under an emulator or measure it over ssh
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Chore::Bench(Bench::Arm(arguments)) => bench_arm::main(arguments, cli.toolchain),
         Chore::Bench(Bench::Kernels(arguments)) => bench_kernels::main(arguments, cli.toolchain),
         Chore::Pi(arguments) => pi::main(arguments, cli.toolchain),
+        Chore::Bench(Bench::Peers(arguments)) => bench_peers::main(arguments),
         Chore::BuildCuda(arguments) => build_cuda::main(arguments),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::bench_peers;
 use crate::board::{BOARDS, Board};
 use crate::process;
 use crate::setup::{self, Group};
@@ -55,7 +56,7 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     let mut documentation = cargo(&["doc", "--release", "--workspace", "--no-deps", "--features", FEATURES]);
     documentation.env("RUSTDOCFLAGS", "-D warnings");
     tally.check("documentation", documentation)?;
-    for manifest in firmware_manifests()? {
+    for manifest in manifests_outside()? {
         let manifest = manifest.strip_prefix(crate::root()).unwrap_or(&manifest).to_string_lossy();
         tally.check(
             &format!("format of {manifest}"),
@@ -236,10 +237,11 @@ fn board_lints(board: &Board) -> Command {
     command
 }
 
-/// The manifests of the firmware's crates that are no members of the workspace.
-fn firmware_manifests() -> Result<Vec<PathBuf>> {
+/// The manifests of the crates that are no members of the workspace.
+fn manifests_outside() -> Result<Vec<PathBuf>> {
     let firmware = crate::root().join("firmware");
-    let mut manifests = vec![firmware.join("cortex-m/Cargo.toml")];
+    let peers = crate::root().join(bench_peers::OURS).join("Cargo.toml");
+    let mut manifests = vec![firmware.join("cortex-m/Cargo.toml"), peers];
     for entry in std::fs::read_dir(firmware.join("boards"))? {
         manifests.push(entry?.path().join("Cargo.toml"));
     }

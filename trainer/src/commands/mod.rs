@@ -5,6 +5,7 @@ mod data;
 mod data_args;
 mod device;
 mod eval;
+mod export;
 mod factorize;
 mod images;
 mod inspect;
@@ -40,6 +41,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Make a model file of a trained checkpoint: merge batch normalisation, factor layers, round to f16.
     Factorize(factorize::Args),
+    /// Write a model file in another format.
+    Export(export::Args),
     /// Show what a model costs, layer by layer, beside the dense network.
     Inspect(inspect::Args),
     /// Measure accuracy on the whole test set.
@@ -59,6 +62,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Data(args) => data::run(args, &output),
         Command::Train(args) => train::run(*args, &output),
         Command::Factorize(args) => factorize::run(args, &output),
+        Command::Export(args) => export::run(args, &output),
         Command::Inspect(args) => inspect::run(args, &output),
         Command::Eval(args) => eval::run(args, &output),
         Command::Run(args) => run::run(args, &output),

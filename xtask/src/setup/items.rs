@@ -17,7 +17,7 @@ pub enum Group {
     Data,
     /// The data sets of the models in `models/`
     Models,
-    /// The second reader of the model format
+    /// Second readers of what is written: models, event files, ONNX
     Python,
     /// Reports looked at in a browser
     Browser,
@@ -80,6 +80,8 @@ pub enum Need {
         /// Debian's packages.
         debian: &'static [&'static str],
     },
+    /// OpenVINO in that environment.
+    OpenVino,
 }
 
 /// One thing to install.
@@ -179,23 +181,31 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
         Group::Python => vec![
             Item {
                 name: "python3 with venv",
-                why: "second readers of the model format and of event files check what is written",
+                why: "second readers of models, event files and ONNX check what is written",
                 by_hand: "install Python 3.10 or newer with the modules venv and ensurepip",
                 need: Need::Python { debian: &["python3", "python3-venv"] },
             },
             Item {
-                name: "target/venv (numpy, safetensors)",
-                why: "what that reader is written with, in a virtual environment of its own",
+                name: "target/venv (numpy, safetensors, onnxruntime)",
+                why: "what those readers are written with, in a virtual environment of its own",
                 by_hand: "see target/setup.log",
                 need: Need::Venv,
             },
         ],
-        Group::Bench => vec![Item {
-            name: "PyTorch",
-            why: "what `cargo xtask bench train` compares with",
-            by_hand: "make `python3 -c \"import torch\"` succeed",
-            need: Need::Torch { debian: &["python3-torch"] },
-        }],
+        Group::Bench => vec![
+            Item {
+                name: "PyTorch",
+                why: "what `cargo xtask bench train` compares with",
+                by_hand: "make `python3 -c \"import torch\"` succeed",
+                need: Need::Torch { debian: &["python3-torch"] },
+            },
+            Item {
+                name: "target/venv (openvino)",
+                why: "what `cargo xtask bench peers` compares with, besides ONNX Runtime and tract",
+                by_hand: "see target/setup.log",
+                need: Need::OpenVino,
+            },
+        ],
         Group::Browser => vec![Item {
             name: "chromium",
             why: "tests open the report in a headless browser",

@@ -13,7 +13,9 @@ use crate::process;
 use crate::toolchain::{self, Source};
 pub use items::Group;
 use items::{Item, Need};
-pub use python::with_torch as python_with_torch;
+pub use python::{
+    has_bench as has_openvino, python as venv_python, venv_is_current, with_torch as python_with_torch,
+};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -24,7 +26,7 @@ pub struct Arguments {
     /// Only what these need (default: everything)
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Group>,
-    /// Also PyTorch, for `cargo xtask bench`
+    /// Also PyTorch and OpenVINO, for `cargo xtask bench`
     #[arg(long)]
     bench: bool,
 }
@@ -114,6 +116,9 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
     if wanted().any(|item| matches!(item.need, Need::Venv)) {
         python::make_venv()?;
     }
+    if wanted().any(|item| matches!(item.need, Need::OpenVino)) {
+        python::add_bench()?;
+    }
     if wanted().any(|item| matches!(item.need, Need::Cifar10)) {
         let mut build = Command::new(toolchain::cargo());
         // As the tests build it.
@@ -178,6 +183,7 @@ impl Need {
             Need::Torch { .. } => python::with_torch().is_some(),
             Need::Venv => python::venv_is_current(),
             Need::Llvm { .. } => llvm::is_present(),
+            Need::OpenVino => python::has_bench(),
         })
     }
 }

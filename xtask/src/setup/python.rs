@@ -7,18 +7,30 @@ use anyhow::{Context, Result};
 
 use crate::process;
 
-/// Python of the tests' virtual environment.
+/// The virtual environment of the tests.
 fn venv() -> PathBuf {
     crate::root().join("target/venv")
 }
 
-fn requirements() -> PathBuf {
-    crate::root().join("xtask/requirements.txt")
+/// What the tests need.
+const TESTS: &str = "requirements.txt";
+/// What `cargo xtask bench peers` needs besides.
+const BENCH: &str = "requirements-bench.txt";
+
+/// A list of packages.
+fn requirements(name: &str) -> PathBuf {
+    crate::root().join("xtask").join(name)
 }
 
-/// Copy of the requirements that the environment was made from, written last.
-fn stamp() -> PathBuf {
-    venv().join("requirements.txt")
+/// True where the packages of a list were installed: a copy of it is written last.
+fn installed(name: &str) -> bool {
+    let wanted = std::fs::read(requirements(name)).ok();
+    wanted.is_some() && wanted == std::fs::read(venv().join(name)).ok() && python().exists()
+}
+
+/// Python of the environment.
+pub fn python() -> PathBuf {
+    venv().join("bin/python")
 }
 
 /// True where `python3` can make virtual environments.
@@ -37,8 +49,12 @@ pub fn with_torch() -> Option<PathBuf> {
 
 /// True where the environment is there and was made from the present requirements.
 pub fn venv_is_current() -> bool {
-    let wanted = std::fs::read(requirements()).ok();
-    wanted.is_some() && wanted == std::fs::read(stamp()).ok() && venv().join("bin/python").exists()
+    installed(TESTS)
+}
+
+/// True where the environment has what is measured beside, too.
+pub fn has_bench() -> bool {
+    venv_is_current() && installed(BENCH)
 }
 
 /// Makes the environment anew.
@@ -47,9 +63,22 @@ pub fn make_venv() -> Result<()> {
     let hint = "python3 cannot make a virtual environment";
     let mut make = Command::new("python3");
     super::run(make.args(["-m", "venv", "--clear"]).arg(&folder), "python3 -m venv target/venv", hint)?;
-    let mut pip = Command::new(folder.join("bin/python"));
-    pip.args(["-m", "pip", "install", "-q", "--only-binary=:all:", "-r"]).arg(requirements());
-    super::run(&mut pip, "pip install numpy safetensors", "check the network and the package index")?;
-    std::fs::copy(requirements(), stamp()).context("cannot write target/venv/requirements.txt")?;
+    install(TESTS, "pip install numpy safetensors onnxruntime")
+}
+
+/// Adds what is measured beside, to an environment that is made where it is not there.
+pub fn add_bench() -> Result<()> {
+    if !venv_is_current() {
+        make_venv()?;
+    }
+    install(BENCH, "pip install openvino")
+}
+
+fn install(name: &str, label: &str) -> Result<()> {
+    let mut pip = Command::new(python());
+    pip.args(["-m", "pip", "install", "-q", "--only-binary=:all:", "-r"]).arg(requirements(name));
+    super::run(&mut pip, label, "check the network and the package index")?;
+    std::fs::copy(requirements(name), venv().join(name))
+        .with_context(|| format!("cannot write target/venv/{name}"))?;
     Ok(())
 }

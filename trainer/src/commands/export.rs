@@ -1,0 +1,102 @@
+//! `lrpet export`: a model file in another format.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use lrpet_trainer::atomic;
+use lrpet_trainer::onnx::{self, Input, LOGITS, OPERATOR_SET, Options};
+use serde::Serialize;
+
+use super::Output;
+use super::model_file::ModelFile;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Model file, dense or factored
+    model: PathBuf,
+    /// ONNX file to write: f32, a pair of thin convolutions as two convolutions
+    #[arg(long, value_name = "FILE")]
+    onnx: PathBuf,
+    /// What the ONNX model takes
+    #[arg(long, value_enum, default_value_t = InputKind::Image)]
+    input: InputKind,
+    /// Keep weights f16 in the file, for half of its size; they are computed with in f32 all the same
+    #[arg(long)]
+    f16_weights: bool,
+}
+
+/// What the graph takes.
+#[derive(Clone, Copy, ValueEnum)]
+enum InputKind {
+    /// Bytes of a picture, u8 1×H×W×C, which the graph normalises
+    Image,
+    /// Values f32 1×C×H×W that are normalised already
+    Values,
+}
+
+#[derive(Serialize)]
+struct Document {
+    out: PathBuf,
+    bytes: usize,
+    operator_set: i64,
+    input: Value,
+    output: Value,
+    weights: &'static str,
+    nodes: usize,
+    constants: usize,
+}
+
+/// An input or output.
+#[derive(Serialize)]
+struct Value {
+    name: &'static str,
+    #[serde(rename = "type")]
+    element: &'static str,
+    shape: Vec<u32>,
+}
+
+pub fn run(args: Args, output: &Output) -> Result<()> {
+    let file = ModelFile::open(&args.model)?;
+    let model = file.model()?;
+    let input = match args.input {
+        InputKind::Image => Input::Image,
+        InputKind::Values => Input::Values,
+    };
+    let options = Options { input, f16_weights: args.f16_weights };
+    let converted = onnx::convert(&model, options).with_context(|| args.model.display().to_string())?;
+    atomic::write(&args.onnx, &converted.bytes)
+        .with_context(|| format!("cannot write {}", args.onnx.display()))?;
+    let document = Document {
+        out: args.onnx,
+        bytes: converted.bytes.len(),
+        operator_set: OPERATOR_SET,
+        input: Value {
+            name: input.name(),
+            element: input.type_name(),
+            shape: input.axes(model.program().header().input).to_vec(),
+        },
+        output: Value { name: LOGITS, element: "f32", shape: vec![1, model.program().header().classes] },
+        weights: if args.f16_weights { "f16" } else { "f32" },
+        nodes: converted.nodes,
+        constants: converted.constants,
+    };
+    output.print(&document, text)
+}
+
+fn text(done: &Document) -> String {
+    let value = |value: &Value| {
+        let axes: Vec<String> = value.shape.iter().map(u32::to_string).collect();
+        format!("{} {} {}", value.name, value.element, axes.join("×"))
+    };
+    format!(
+        "{}: {} bytes, ONNX operator set {}, {} operations, weights {}; takes {}, gives {}",
+        done.out.display(),
+        done.bytes,
+        done.operator_set,
+        done.nodes,
+        done.weights,
+        value(&done.input),
+        value(&done.output)
+    )
+}

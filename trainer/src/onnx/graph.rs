@@ -1,0 +1,110 @@
+//! A graph under construction: nodes, constants and their names.
+//!
+//! Names cannot meet: constants end in `.weight`, `.bias` or `.value`, constants made wider in `.f32`, what operation i
+//! makes in `:i` or, on the way there, in `:i.` and a word.
+
+use half::f16;
+use lrpet_runtime::model::Model;
+
+use super::OnnxError;
+use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
+
+/// Nodes and constants so far.
+pub(super) struct Graph<'a> {
+    model: &'a Model<'a>,
+    f16_weights: bool,
+    pub(super) nodes: Vec<NodeProto>,
+    pub(super) constants: Vec<TensorProto>,
+}
+
+/// An attribute of one number.
+pub(super) fn int(name: &str, value: i64) -> AttributeProto {
+    let r#type = Some(AttributeType::Int.into());
+    AttributeProto { name: Some(name.to_owned()), i: Some(value), ints: Vec::new(), r#type }
+}
+
+/// An attribute of several numbers.
+pub(super) fn ints(name: &str, values: &[u16]) -> AttributeProto {
+    let values = values.iter().copied().map(i64::from).collect();
+    let r#type = Some(AttributeType::Ints.into());
+    AttributeProto { name: Some(name.to_owned()), i: None, ints: values, r#type }
+}
+
+impl<'a> Graph<'a> {
+    pub(super) fn new(model: &'a Model<'a>, f16_weights: bool) -> Graph<'a> {
+        Graph { model, f16_weights, nodes: Vec::new(), constants: Vec::new() }
+    }
+
+    /// Adds an operation of one result; the result's name, which is the operation's too.
+    pub(super) fn node(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        output: String,
+        attribute: Vec<AttributeProto>,
+    ) -> String {
+        self.nodes.push(NodeProto {
+            input: inputs.iter().map(|name| (*name).to_owned()).collect(),
+            output: vec![output.clone()],
+            name: Some(output.clone()),
+            op_type: Some(operator.to_owned()),
+            attribute,
+        });
+        output
+    }
+
+    /// Adds a constant of f32, once for each name.
+    pub(super) fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) -> String {
+        let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(name, DataType::Float, dims.to_vec(), data)
+    }
+
+    /// Adds a constant list of i64, once for each name.
+    pub(super) fn integers(&mut self, name: &str, values: &[i64]) -> String {
+        let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(name, DataType::Int64, vec![values.len() as i64], data)
+    }
+
+    fn constant(&mut self, name: &str, data_type: DataType, dims: Vec<i64>, data: Vec<u8>) -> String {
+        if !self.constants.iter().any(|constant| constant.name.as_deref() == Some(name)) {
+            self.constants.push(TensorProto {
+                dims,
+                data_type: Some(data_type.into()),
+                name: Some(name.to_owned()),
+                raw_data: Some(data),
+            });
+        }
+        name.to_owned()
+    }
+
+    /// Adds an f16 tensor of the model file under its own name; the name of its values in f32.
+    pub(super) fn weight(&mut self, layer: &str, suffix: &str) -> Result<String, OnnxError> {
+        let (name, dims, bytes) = self.tensor(layer, suffix)?;
+        if self.f16_weights {
+            let name = self.constant(&name, DataType::Float16, dims, bytes.to_vec());
+            let to = int("to", DataType::Float as i64);
+            return Ok(self.node("Cast", &[&name], format!("{name}.f32"), vec![to]));
+        }
+        let halves = bytes.chunks_exact(2).map(|half| f16::from_le_bytes([half[0], half[1]]));
+        let data = halves.flat_map(|half| half.to_f32().to_le_bytes()).collect();
+        Ok(self.constant(&name, DataType::Float, dims, data))
+    }
+
+    /// Adds an f32 tensor of the model file under its own name.
+    pub(super) fn bias(&mut self, layer: &str, suffix: &str) -> Result<String, OnnxError> {
+        let (name, dims, bytes) = self.tensor(layer, suffix)?;
+        Ok(self.constant(&name, DataType::Float, dims, bytes.to_vec()))
+    }
+
+    /// Name, axes and bytes of a tensor.
+    fn tensor(&self, layer: &str, suffix: &str) -> Result<(String, Vec<i64>, &'a [u8]), OnnxError> {
+        let name = format!("{layer}{suffix}");
+        match self.model.container().tensor(&name) {
+            Some(tensor) => {
+                let dims = tensor.shape.as_slice().iter().copied().map(i64::from).collect();
+                Ok((name, dims, tensor.data))
+            }
+            None => Err(OnnxError::Missing { tensor: name }),
+        }
+    }
+}

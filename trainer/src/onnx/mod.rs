@@ -1,0 +1,233 @@
+//! A model file as ONNX, for other engines: [`convert`].
+//!
+//! The graph computes in f32 what the runtime computes from the same weights with values rounded to f16 between layers. A
+//! pair is two convolutions: the engines have no operator for it.
+
+mod graph;
+mod ops;
+mod proto;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write;
+
+use lrpet_runtime::model::{Header, Model, Shape};
+use prost::Message;
+
+use graph::{Graph, int, ints};
+use ops::Values;
+use proto::{
+    DataType, DimensionProto, GraphProto, IR_VERSION, Kind, ModelProto, OperatorSetIdProto,
+    StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+};
+
+/// Version of the operators: old enough for every engine in use, new enough for all that a program holds.
+pub const OPERATOR_SET: i64 = 13;
+
+/// Name of the graph's result.
+pub const LOGITS: &str = "logits";
+
+/// Protocol buffers hold no more bytes than this.
+const MOST_BYTES: usize = i32::MAX as usize;
+
+/// What the graph takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Input {
+    /// Bytes of a picture, u8 `[1, h, w, c]`; the graph normalises them.
+    #[default]
+    Image,
+    /// Values f32 `[1, c, h, w]` that are normalised already.
+    Values,
+}
+
+/// How a model is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// What the graph takes.
+    pub input: Input,
+    /// Weights stay f16 in the file, each behind a `Cast` to f32; else they are f32.
+    pub f16_weights: bool,
+}
+
+/// Why a model cannot be written as ONNX.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// More bytes than the format holds.
+    #[error(
+        "as ONNX the model takes {bytes} bytes, more than the format's {MOST_BYTES}; {}",
+        if *.f16_weights { "use fewer weights" } else { "f16 weights take half of it" }
+    )]
+    TooLarge {
+        /// Bytes of the encoded model.
+        bytes: usize,
+        /// Whether the weights were f16.
+        f16_weights: bool,
+    },
+    /// A layer's tensor is not there; a checked model has them all.
+    #[error("the model has no tensor {tensor}")]
+    Missing {
+        /// Its name.
+        tensor: String,
+    },
+    /// A value is read before it is made, or in a form that it does not have; a checked model does neither.
+    #[error("the program reads value {number}, which it does not have")]
+    Value {
+        /// Its number.
+        number: lrpet_runtime::model::Value,
+    },
+}
+
+/// A model as ONNX.
+#[derive(Clone, Debug)]
+pub struct Converted {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Number of operations.
+    pub nodes: usize,
+    /// Number of constants.
+    pub constants: usize,
+}
+
+impl Input {
+    /// Name of the graph's input.
+    pub fn name(self) -> &'static str {
+        match self {
+            Input::Image => "image",
+            Input::Values => "values",
+        }
+    }
+
+    /// Type of its elements.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Input::Image => "u8",
+            Input::Values => "f32",
+        }
+    }
+
+    /// Its axes.
+    pub fn axes(self, shape: Shape) -> [u32; 4] {
+        let Shape { channels, height, width } = shape;
+        match self {
+            Input::Image => [1, height, width, channels],
+            Input::Values => [1, channels, height, width],
+        }
+    }
+}
+
+/// Writes `model` as ONNX (operator set [`OPERATOR_SET`]): one input of [`Options::input`], one output [`LOGITS`], f32
+/// `[1, classes]`. Constants have the names of the model file's tensors, nodes those of its layers with the number of
+/// the operation. The model card becomes the file's metadata.
+///
+/// # Errors
+/// [`OnnxError::TooLarge`] from 2 GiB on.
+pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxError> {
+    let header = model.program().header();
+    let mut graph = Graph::new(model, options.f16_weights);
+    let input = match options.input {
+        Input::Image => normalise(&mut graph, header),
+        Input::Values => Input::Values.name().to_owned(),
+    };
+    let mut values = Values::new(&mut graph, input);
+    for layer in model.program().layers() {
+        values.push(&layer)?;
+    }
+    values.finish(LOGITS)?;
+    let Graph { nodes, constants, .. } = graph;
+    let counts = (nodes.len(), constants.len());
+
+    let axes = options.input.axes(header.input);
+    let element = match options.input {
+        Input::Image => DataType::Uint8,
+        Input::Values => DataType::Float,
+    };
+    let text = |key: &str| model.container().metadata_value(key).map(|value| value.to_string());
+    let name = text("network").filter(|name| !name.is_empty()).unwrap_or_else(|| "lrpet".to_owned());
+    let (about_input, about_output) = (describe(options.input, header), describe_logits(text("classes")));
+    let whole = ModelProto {
+        ir_version: Some(IR_VERSION),
+        producer_name: Some("lrpet".to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        doc_string: Some(format!("{name}, written by lrpet. {about_input} {about_output}")),
+        graph: Some(GraphProto {
+            node: nodes,
+            name: Some(name),
+            initializer: constants,
+            doc_string: Some(format!("{about_input} {about_output}")),
+            input: vec![value(options.input.name(), element, &axes, about_input)],
+            output: vec![value(LOGITS, DataType::Float, &[1, header.classes], about_output)],
+        }),
+        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPERATOR_SET) }],
+        metadata_props: model
+            .metadata()
+            .map(|(key, value)| StringStringEntryProto {
+                key: Some(key.to_string()),
+                value: Some(value.to_string()),
+            })
+            .collect(),
+    };
+    let bytes = whole.encoded_len();
+    if bytes > MOST_BYTES {
+        return Err(OnnxError::TooLarge { bytes, f16_weights: options.f16_weights });
+    }
+    Ok(Converted { bytes: whole.encode_to_vec(), nodes: counts.0, constants: counts.1 })
+}
+
+/// Adds the nodes from bytes of a picture to normalised planes, in the runtime's order: (p / 255 − mean) / std.
+fn normalise(graph: &mut Graph<'_>, header: &Header) -> String {
+    let channels = header.input.channels as usize;
+    let of = |values: &[f32]| values.iter().copied().take(channels).collect::<Vec<f32>>();
+    let planes = [1, i64::from(header.input.channels), 1, 1];
+    let largest = graph.floats("image.largest.value", &[], &[255.0]);
+    let mean = graph.floats("image.mean.value", &planes, &of(&header.mean));
+    let std = graph.floats("image.std.value", &planes, &of(&header.std));
+    let name = |word: &str| format!("image:{word}");
+    let to = vec![int("to", DataType::Float as i64)];
+    let wide = graph.node("Cast", &[Input::Image.name()], name("wide"), to);
+    let planes = vec![ints("perm", &[0, 3, 1, 2])];
+    let planes = graph.node("Transpose", &[&wide], name("planes"), planes);
+    let unit = graph.node("Div", &[&planes, &largest], name("unit"), Vec::new());
+    let centred = graph.node("Sub", &[&unit, &mean], name("centred"), Vec::new());
+    graph.node("Div", &[&centred, &std], name("normalised"), Vec::new())
+}
+
+fn value(name: &str, element: DataType, axes: &[u32], about: String) -> ValueInfoProto {
+    let dim = axes.iter().map(|axis| DimensionProto { dim_value: Some(i64::from(*axis)) }).collect();
+    let shape = Some(TensorShapeProto { dim });
+    let kind = Kind::TensorType(TensorTypeProto { elem_type: Some(element.into()), shape });
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto { value: Some(kind) }),
+        doc_string: Some(about),
+    }
+}
+
+/// What the graph takes, in a sentence.
+fn describe(input: Input, header: &Header) -> String {
+    let Shape { channels, height, width } = header.input;
+    let mut text = match input {
+        Input::Image => format!(
+            "Input image: u8 [1, {height}, {width}, {channels}], the bytes of a picture row by row with channels \
+             interleaved; the graph makes (byte / 255 - mean) / std of each channel of them,"
+        ),
+        Input::Values => format!(
+            "Input values: f32 [1, {channels}, {height}, {width}], planes of (byte / 255 - mean) / std of each channel,"
+        ),
+    };
+    let list = |values: &[f32]| {
+        let values: Vec<String> =
+            values.iter().take(channels as usize).map(|value| value.to_string()).collect();
+        values.join(", ")
+    };
+    let _ = write!(text, " mean {}, std {}.", list(&header.mean), list(&header.std));
+    text
+}
+
+/// What comes out, in a sentence.
+fn describe_logits(classes: Option<String>) -> String {
+    match classes.filter(|classes| !classes.is_empty()) {
+        Some(classes) => format!("Output logits: one value for each class, in this order: {classes}."),
+        None => "Output logits: one value for each class.".to_owned(),
+    }
+}
