@@ -1,10 +1,6 @@
 //! The one entry to every chore: `cargo xtask --help`.
 
-mod bench_arm;
-mod bench_kernels;
-mod bench_models;
-mod bench_peers;
-mod bench_train;
+mod bench;
 mod board;
 mod build_cuda;
 mod counts;
@@ -14,7 +10,6 @@ mod load;
 mod pi;
 mod process;
 mod setup;
-mod side;
 mod test;
 mod toolchain;
 
@@ -23,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use bench_train::Bench;
+use bench::Bench;
 use toolchain::Source;
 
 /// Every chore of the project.
@@ -62,11 +57,8 @@ fn main() -> ExitCode {
         Chore::Setup(arguments) => setup::main(arguments, cli.toolchain),
         Chore::Board(arguments) => board::main(arguments, cli.toolchain),
         Chore::Demo(arguments) => demo::main(arguments, cli.toolchain),
-        Chore::Bench(Bench::Train(arguments)) => bench_train::main(arguments),
-        Chore::Bench(Bench::Arm(arguments)) => bench_arm::main(arguments, cli.toolchain),
-        Chore::Bench(Bench::Kernels(arguments)) => bench_kernels::main(arguments, cli.toolchain),
+        Chore::Bench(what) => bench::main(what, cli.toolchain),
         Chore::Pi(arguments) => pi::main(arguments, cli.toolchain),
-        Chore::Bench(Bench::Peers(arguments)) => bench_peers::main(arguments),
         Chore::BuildCuda(arguments) => build_cuda::main(arguments),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::bench_peers;
+use crate::bench::peers;
 use crate::board::{BOARDS, Board};
 use crate::process;
 use crate::setup::{self, Group};
@@ -240,7 +240,7 @@ fn board_lints(board: &Board) -> Command {
 /// The manifests of the crates that are no members of the workspace.
 fn manifests_outside() -> Result<Vec<PathBuf>> {
     let firmware = crate::root().join("firmware");
-    let peers = crate::root().join(bench_peers::OURS).join("Cargo.toml");
+    let peers = crate::root().join(peers::OURS).join("Cargo.toml");
     let mut manifests = vec![firmware.join("cortex-m/Cargo.toml"), peers];
     for entry in std::fs::read_dir(firmware.join("boards"))? {
         manifests.push(entry?.path().join("Cargo.toml"));

@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::side::{Side, median};
-use crate::{bench_arm, bench_kernels, bench_peers, load, process, setup, toolchain};
+use crate::bench::side::{Side, median};
+use crate::{load, process, setup, toolchain};
 
 /// Our side, an example of the trainer.
 const OURS: &str = "step_speed";
@@ -20,19 +20,6 @@ const WARM_UP: f64 = 2.0;
 const WAIT_POLICIES: [Option<&str>; 2] = [None, Some("passive")];
 /// Share of the processors' time that other programs may use before the figures are doubtful.
 const QUIET: f64 = 0.1;
-
-/// What to measure.
-#[derive(clap::Subcommand)]
-pub enum Bench {
-    /// Images a second and peak memory of training steps on 3×32×32 images, beside PyTorch on the CPU
-    Train(Arguments),
-    /// Executed instructions of whole models on emulated Arm cores: by layer, by function, by mnemonic
-    Arm(bench_arm::Arguments),
-    /// Variants of single convolutions: time and share of the peak on this machine, inner loops on Arm cores
-    Kernels(bench_kernels::Arguments),
-    /// Latency of whole networks, one thread each, beside ONNX Runtime, OpenVINO and tract
-    Peers(bench_peers::Arguments),
-}
 
 /// Options of `cargo xtask bench train`.
 #[derive(clap::Args)]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{Counter, ITERATIONS, Run, counts_file};
-use crate::bench_models::Model;
+use crate::bench::models::Model;
 use crate::counts::cores::Core;
 use crate::counts::marks::Marks;
 use crate::counts::plugin::Counts;

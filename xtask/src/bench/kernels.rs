@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::bench_arm::{self, Counter};
-use crate::bench_models;
+use crate::bench::arm::{self, Counter};
+use crate::bench::models;
 use crate::board::git_revision;
 use crate::counts::cores::{CORES, Core};
 use crate::counts::cycles::{self, Loop};
@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT", default_value = "")]
     shape: String,
     /// Arm cores [default: all that run here]
-    #[arg(long, value_delimiter = ',', value_parser = bench_arm::names())]
+    #[arg(long, value_delimiter = ',', value_parser = arm::names())]
     core: Vec<String>,
     /// Models whose inner loops are looked at on Arm: files, or networks as for `bench arm`
     #[arg(long = "model", value_name = "MODEL", default_values_t = [
@@ -254,13 +254,13 @@ fn on_arm(arguments: &Arguments, toolchain: Source) -> Result<Vec<Loops>> {
     } else {
         arguments.core.iter().filter_map(|name| Core::named(name)).collect()
     };
-    cores.iter().try_for_each(|core| bench_arm::installed(core).map(|_| ()))?;
+    cores.iter().try_for_each(|core| arm::installed(core).map(|_| ()))?;
     let counter = Counter::new(toolchain, Duration::from_secs(1200))?;
     let mut all = Vec::new();
     for core in cores {
         for name in &arguments.models {
             let path = crate::root().join(name);
-            let model = bench_models::find(if Path::new(name).exists() || name.contains(':') {
+            let model = models::find(if Path::new(name).exists() || name.contains(':') {
                 name
             } else {
                 path.to_str().unwrap_or(name)

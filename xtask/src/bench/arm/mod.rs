@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
-use crate::bench_models::{self, Model};
+use crate::bench::models::{self, Model};
 use crate::board::git_revision;
 use crate::counts::cores::{CORES, Core, Place};
 use crate::counts::cycles;
@@ -157,7 +157,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         };
         let defaults: Vec<String> = defaults.iter().map(|name| name.to_string()).collect();
         for name in if arguments.models.is_empty() { &defaults } else { &arguments.models } {
-            let model = bench_models::find(name)?;
+            let model = models::find(name)?;
             let (measured, _) = counter.measure(core, &model)?;
             show::print(&measured, arguments.top);
             all.push(measured);
@@ -293,7 +293,7 @@ mod tests {
     const MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
 
     fn measured(core: &str) -> (Measured, Profile) {
-        let model = bench_models::find(crate::root().join(MODEL).to_str().unwrap()).unwrap();
+        let model = models::find(crate::root().join(MODEL).to_str().unwrap()).unwrap();
         let counter = Counter::new(Source::Auto, Duration::from_secs(300)).unwrap();
         counter.measure(Core::named(core).unwrap(), &model).unwrap()
     }

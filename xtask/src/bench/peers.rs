@@ -9,7 +9,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::side::{Side, median};
+use crate::bench::side::{Side, median};
 use crate::{load, process, setup, toolchain};
 
 /// The crate of ours and tract, outside of the workspace.
