@@ -6,11 +6,10 @@
 use super::super::cortex_m::conv::Area;
 use super::super::cortex_m::fill::Filler;
 use super::super::cortex_m::tile::Geometry;
-use super::super::portable::{self, finish};
+use super::super::portable;
 use super::super::tile::Form;
-use super::super::{Buffers, LayerWeights, Output, Second};
-use super::Native;
-use super::micro::{self, Element, Epilogue, Expand, Fill, Residual, Rows, Start, Taps, Walk};
+use super::super::{Buffers, LayerWeights, Output};
+use super::micro::{self, Element, Expand, Fill, Start, Taps, Walk};
 use super::tile::Tile;
 use crate::model::{Shape, Window};
 
@@ -44,9 +43,10 @@ pub(super) fn run<E: Element>(
     }
 }
 
-struct Conv {
-    geometry: Geometry,
-    tile: Tile,
+/// One convolution.
+pub(super) struct Conv {
+    pub geometry: Geometry,
+    pub tile: Tile,
     taps: Taps,
 }
 
@@ -92,6 +92,7 @@ impl Conv {
         }
     }
 
+    /// A block of channels at a time, each with sums of its own.
     fn depthwise<E: Element>(
         &self,
         area: &Area,
@@ -99,13 +100,31 @@ impl Conv {
         epilogue: portable::Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
-        let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
-        let planes = buffers.input.chunks_exact(self.geometry.input.pixels());
-        let weights = weights.chunks_exact(self.geometry.taps());
-        for (channel, (plane, weights)) in planes.zip(weights).enumerate() {
-            let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
-            self.accumulate::<E>(area, weights, 1, bias, plane, &mut scratch);
-            self.store::<E>(area, scratch.sums, channel, 1, epilogue, &mut buffers.output, buffers.second);
+        let (plane, taps) = (self.geometry.input.pixels(), self.geometry.taps());
+        let (block, pixels) = (self.tile.block, E::LANES.pixels);
+        let Some(scratch) = self.scratch(buffers.scratch) else { return };
+        let Some(patch) = self.patch::<E>(area, scratch.patch) else { return };
+        let offsets = scratch.offsets.get_mut(..self.rounds(1)).unwrap_or_default();
+        self.offsets(area, size_of::<E>(), offsets);
+        let walk = self.walk::<E>(area, 1, offsets);
+        let filler = Filler::new(&self.geometry, area);
+        let planes = buffers.input.chunks(block * plane).zip(weights.chunks(block * taps));
+        for (i, (planes, weights)) in planes.enumerate() {
+            let channels = planes.len() / plane;
+            self.fill(&filler, planes, (channels, walk.channel), patch);
+            let Some(panel) = scratch.panel.get_mut(..weights.len()) else { return };
+            if !micro::panel::<E>(weights, weights.len(), 1, weights.len(), panel) {
+                return;
+            }
+            let bias = epilogue.bias.get(i * block..).unwrap_or_default();
+            for (c, (panel, bias)) in panel.chunks_exact(taps).zip(bias.chunks_exact(1)).enumerate() {
+                let Some(patch) = patch.get(c * walk.channel..) else { return };
+                let Some(sums) = scratch.sums.get_mut(c * pixels..) else { return };
+                let sums = (sums, channels * pixels);
+                micro::accumulate::<E>(walk, 1, (patch, panel), sums, Start::Bias(bias));
+            }
+            let (output, second) = (&mut buffers.output, buffers.second);
+            self.store::<E>(area, scratch.sums, i * block, channels, epilogue, output, second);
         }
     }
 
@@ -185,26 +204,6 @@ impl Conv {
         }
     }
 
-    /// Where a tile's results of the channels from `first` on go.
-    fn epilogue<'o>(
-        &self,
-        area: &Area,
-        first: usize,
-        epilogue: portable::Epilogue<'_>,
-        output: &'o mut [u16],
-        second: Second<'o>,
-    ) -> Option<Epilogue<'o>> {
-        let (width, plane) = (self.geometry.output.width as usize, self.geometry.output.pixels());
-        let at = first * plane + area.y * width + area.x;
-        let residual = match second {
-            Second::None => Residual::None,
-            Second::InPlace => Residual::InPlace,
-            Second::Other(values) => Residual::Other(values.get(at..)?),
-        };
-        let shape = Rows { rows: area.rows, columns: area.columns, width, plane };
-        Some(Epilogue { output: output.get_mut(at..)?, residual, shape, activation: epilogue.activation })
-    }
-
     /// Sums of `outs` channels of a tile, from `bias` (or zero) on: one row of `weights` for each of them.
     fn accumulate<E: Element>(
         &self,
@@ -215,34 +214,16 @@ impl Conv {
         input: &[u16],
         scratch: &mut Scratch<'_>,
     ) {
-        let geometry = &self.geometry;
-        let (plane, taps, pixels) = (geometry.input.pixels(), geometry.taps(), E::LANES.pixels);
-        let (channel, pitch) = (geometry.channel(area.rows, area.columns), geometry.pitch(area.columns));
-        let columns = weights.len() / outs;
-        let block = self.tile.block;
+        let (plane, taps, pixels) = (self.geometry.input.pixels(), self.geometry.taps(), E::LANES.pixels);
+        let (columns, block) = (weights.len() / outs, self.tile.block);
         let Scratch { sums, patch, panel, offsets } = scratch;
-        let words = block * channel + pixels;
-        let Ok(patch) = bytemuck::try_cast_slice_mut(patch) else { return };
-        let Some(patch): Option<&mut [E]> = patch.get_mut(..words) else { return };
-        // Padding stays zero from block to block. The last group may read behind the patch: that is not stored.
-        micro::clear(patch);
-        self.offsets(channel, pitch, size_of::<E>(), offsets);
-        let filler = Filler::new(geometry, area);
+        let Some(patch) = self.patch::<E>(area, patch) else { return };
+        self.offsets(area, size_of::<E>(), offsets);
+        let filler = Filler::new(&self.geometry, area);
         for (i, planes) in input.chunks(block * plane).enumerate() {
             let channels = planes.len() / plane;
-            self.fill(&filler, planes, (channels, channel), patch);
-            let count = if self.taps == Taps::Single { channels * taps } else { channels };
-            let walk = Walk {
-                taps: self.taps,
-                count,
-                offsets: offsets.get(..count).unwrap_or_default(),
-                channel,
-                pitch,
-                rows: area.rows,
-                groups: area.groups,
-                group: pixels,
-                row: geometry.row_step() * geometry.phases() * pitch,
-            };
+            let walk = self.walk::<E>(area, channels, offsets);
+            self.fill(&filler, planes, (channels, walk.channel), patch);
             let from = i * block * taps;
             let mut first = 0;
             for some in each(outs, E::LANES.outs) {
@@ -257,6 +238,38 @@ impl Conv {
                 micro::accumulate::<E>(walk, some, (patch, panel), (sums, outs * pixels), start);
                 first += some;
             }
+        }
+    }
+
+    /// The patch of a tile, all zero: padding stays so from block to block. The last group may read behind it: that is not
+    /// stored.
+    fn patch<'s, E: Element>(&self, area: &Area, words: &'s mut [f32]) -> Option<&'s mut [E]> {
+        let length = self.tile.block * self.geometry.channel(area.rows, area.columns) + E::LANES.pixels;
+        let patch: &mut [E] = bytemuck::try_cast_slice_mut(words).ok()?.get_mut(..length)?;
+        micro::clear(patch);
+        Some(patch)
+    }
+
+    /// Offsets of `channels` channels, where loops need them.
+    fn rounds(&self, channels: usize) -> usize {
+        if self.taps == Taps::Single { channels * self.geometry.taps() } else { 0 }
+    }
+
+    /// Where the pixels lie that the taps of `channels` channels meet.
+    fn walk<'o, E: Element>(&self, area: &Area, channels: usize, offsets: &'o [u32]) -> Walk<'o> {
+        let geometry = &self.geometry;
+        let (pixels, pitch) = (E::LANES.pixels, geometry.pitch(area.columns));
+        let offsets = offsets.get(..self.rounds(channels)).unwrap_or_default();
+        Walk {
+            taps: self.taps,
+            count: if self.taps == Taps::Single { offsets.len() } else { channels },
+            offsets,
+            channel: geometry.channel(area.rows, area.columns),
+            pitch,
+            rows: area.rows,
+            groups: area.groups,
+            group: pixels,
+            row: geometry.row_step() * geometry.phases() * pitch,
         }
     }
 
@@ -302,7 +315,9 @@ impl Conv {
     }
 
     /// Where the pixels begin that each tap of a block meets, in bytes.
-    fn offsets(&self, channel: usize, pitch: usize, size: usize, offsets: &mut [u32]) {
+    fn offsets(&self, area: &Area, size: usize, offsets: &mut [u32]) {
+        let channel = self.geometry.channel(area.rows, area.columns);
+        let pitch = self.geometry.pitch(area.columns);
         let ([_, kw], sx, phases) = (self.geometry.kernel, self.geometry.stride[1], self.geometry.phases());
         for (c, offsets) in offsets.chunks_mut(self.geometry.taps()).enumerate() {
             for (ky, offsets) in offsets.chunks_mut(kw).enumerate() {
@@ -310,73 +325,6 @@ impl Conv {
                     let at = c * channel + (ky * phases + kx % sx) * pitch + kx / sx;
                     *offset = (at * size) as u32;
                 }
-            }
-        }
-    }
-
-    /// Finishes and stores the sums of `outs` channels of a tile, the first of which is channel `first`.
-    #[allow(clippy::too_many_arguments)]
-    fn store<E: Element>(
-        &self,
-        area: &Area,
-        sums: &mut [f32],
-        first: usize,
-        outs: usize,
-        epilogue: portable::Epilogue<'_>,
-        output: &mut Output<'_>,
-        second: Second<'_>,
-    ) {
-        let pixels = E::LANES.pixels;
-        if let Output::Half(output) = output {
-            let Some(epilogue) = self.epilogue(area, first, epilogue, output, second) else { return };
-            return micro::finish::<E>((sums, outs * pixels, outs), epilogue);
-        }
-        let group = |group: usize, out: usize| sums.get((group * outs + out) * pixels..).unwrap_or_default();
-        for out in 0..outs {
-            self.full(area, first + out, epilogue, output, second, |at, pixel| {
-                group(at, out).get(E::place(pixel)).copied().unwrap_or_default()
-            });
-        }
-    }
-
-    /// A pair whose results are logits.
-    fn logits<E: Element>(
-        &self,
-        area: &Area,
-        middle: &[f32],
-        (expand, rank): (&[u16], usize),
-        epilogue: portable::Epilogue<'_>,
-        output: &mut Output<'_>,
-        second: Second<'_>,
-    ) {
-        let pixels = E::LANES.pixels;
-        for (channel, (row, bias)) in expand.chunks_exact(rank).zip(epilogue.bias).enumerate() {
-            self.full(area, channel, epilogue, output, second, |group, pixel| {
-                let middle = middle.get(group * rank * pixels..).unwrap_or_default();
-                let values = middle.chunks_exact(pixels).filter_map(|values| values.get(E::place(pixel)));
-                let products = row.iter().zip(values).map(|(weight, x)| <f32 as Element>::of(*weight) * x);
-                products.fold(*bias, |sum, product| sum + product)
-            });
-        }
-    }
-
-    /// Logits of a channel: `value` gives the sum of each group's pixel.
-    fn full(
-        &self,
-        area: &Area,
-        channel: usize,
-        epilogue: portable::Epilogue<'_>,
-        output: &mut Output<'_>,
-        second: Second<'_>,
-        value: impl Fn(usize, usize) -> f32,
-    ) {
-        let (width, plane) = (self.geometry.output.width as usize, self.geometry.output.pixels());
-        let pixels = self.tile.pixels();
-        for row in 0..area.rows {
-            for column in 0..area.columns {
-                let mut sum = [value(row * area.groups + column / pixels, column % pixels)];
-                let at = channel * plane + (area.y + row) * width + area.x + column;
-                finish::<Native, 4>(&mut sum, at, epilogue.activation, second, output);
             }
         }
     }

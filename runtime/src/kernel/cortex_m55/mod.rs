@@ -7,6 +7,7 @@
 mod conv;
 mod micro;
 mod other;
+mod results;
 mod tile;
 
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]

@@ -61,15 +61,19 @@ impl Tile {
     /// The cheapest tiling that `budget` f32 of scratch allow; the smallest one where none fits.
     pub fn fit(lanes: Lanes, geometry: &Geometry, form: Form, budget: usize) -> Tile {
         let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
-        let channels = if form == Form::Depthwise { 1 } else { geometry.input.channels as usize };
+        let channels = geometry.input.channels as usize;
         let n = geometry.output.channels as usize;
         let (outs, ranks) = match form {
             Form::Dense => (n.min(lanes.outs), 0),
             Form::Pair { rank } => (rank, rank.min(lanes.ranks)),
             Form::Depthwise => (1, 0),
         };
-        let most_outs = if form == Form::Dense { n } else { outs };
-        let most = (lanes.interval / geometry.taps()).clamp(1, BLOCK).min(channels);
+        let most_outs = if form == Form::Dense { n } else { 0 };
+        let most = match form {
+            // Each has sums of its own.
+            Form::Depthwise => BLOCK.min(channels),
+            _ => (lanes.interval / geometry.taps()).clamp(1, BLOCK).min(channels),
+        };
         let smallest = Tile { rows: 1, columns: width.min(lanes.pixels), block: 1, outs, ranks, lanes, form };
         let mut best = (u32::MAX, smallest);
         let mut columns = width;
@@ -85,6 +89,9 @@ impl Tile {
                 let mut block = tile.most_channels(geometry, budget).min(most);
                 while block > 0 {
                     tile.block = channels.div_ceil(channels.div_ceil(block));
+                    if form == Form::Depthwise {
+                        tile.outs = tile.block;
+                    }
                     if form == Form::Dense {
                         let left = budget.saturating_sub(tile.scratch(geometry));
                         let more = left / (tile.groups() * lanes.pixels).max(1) / lanes.outs * lanes.outs;
@@ -113,14 +120,15 @@ impl Tile {
 
     /// Channels of a block that `budget` has room for; 0 where it has none for one.
     fn most_channels(&self, geometry: &Geometry, budget: usize) -> usize {
-        let need = |block| (Tile { block, ..*self }).scratch(geometry);
-        let one = need(1);
+        let one = self.scratch(geometry);
         if one > budget {
             return 0;
         }
         // What one channel more takes at most.
+        let sums = if self.form == Form::Depthwise { self.sums() } else { 0 };
         let each = geometry.channel(self.rows, self.columns).div_ceil(self.lanes.packed())
-            + geometry.taps().saturating_mul(self.lanes.outs + 1);
+            + geometry.taps().saturating_mul(self.lanes.outs + 1)
+            + sums;
         1 + (budget - one) / each.max(1)
     }
 
@@ -133,8 +141,7 @@ impl Tile {
     /// every inference asks for it.
     fn cost(&self, geometry: &Geometry) -> u32 {
         let count = |x: usize| x as u32;
-        let depthwise = self.form == Form::Depthwise;
-        let channels = if depthwise { 1 } else { geometry.input.channels };
+        let channels = geometry.input.channels;
         let (n, outs) = (geometry.output.channels, count(self.outs));
         let (groups, taps) = (count(self.groups()), count(geometry.taps()));
         let together = count(self.lanes.outs);
@@ -143,6 +150,15 @@ impl Tile {
         let rows = count(geometry.patch_rows(self.rows));
         let vectors = count(geometry.pitch(self.columns).div_ceil(self.lanes.pixels) * geometry.phases());
         let fill = channels.saturating_mul(rows.saturating_mul(10 + 4 * vectors));
+        let tiles = geometry.output.height.div_ceil(count(self.rows))
+            * geometry.output.width.div_ceil(count(self.columns));
+        if self.form == Form::Depthwise {
+            let each = groups.saturating_mul(3 * taps + 44) + 150;
+            return fill
+                .saturating_add(n.saturating_mul(each))
+                .saturating_add(blocks * 700)
+                .saturating_mul(tiles);
+        }
         let chunks = outs.div_ceil(together);
         // For each vector of pixels: one load of them, one of the weights; and the start and end of a block.
         let weights = channels.saturating_mul(taps);
@@ -160,8 +176,6 @@ impl Tile {
             }
             _ => n.saturating_mul(10 * groups + 40),
         };
-        let tiles = geometry.output.height.div_ceil(count(self.rows))
-            * geometry.output.width.div_ceil(count(self.columns));
         let one = fill.saturating_add(thin).saturating_mul(passes).saturating_add(expand).saturating_add(300);
         one.saturating_mul(tiles)
     }
@@ -189,7 +203,7 @@ impl Tile {
     /// Weights that are laid side by side at once, in f32.
     pub fn panel(&self, geometry: &Geometry) -> usize {
         let taps = self.block.saturating_mul(geometry.taps()).max(self.ranks);
-        taps.saturating_mul(self.lanes.outs)
+        if self.form == Form::Depthwise { taps } else { taps.saturating_mul(self.lanes.outs) }
     }
 
     /// Offsets of the taps of a block, where loops need them.

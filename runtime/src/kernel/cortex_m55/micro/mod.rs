@@ -193,11 +193,12 @@ pub(super) fn accumulate<E: Element>(
         return;
     }
     static ZERO: [f32; OUTS * 8] = [0.0; OUTS * 8];
-    let initial: [f32; OUTS * 8];
+    // Four at a time: a vector of f16 has eight.
+    let initial: [[f32; 4]; OUTS * 2];
     let from = match start {
         Start::Bias(bias) if !bias.is_empty() => {
-            initial = core::array::from_fn(|i| bias.get(i / pixels).copied().unwrap_or_default());
-            initial.as_ptr()
+            initial = core::array::from_fn(|i| [bias.get(i * 4 / pixels).copied().unwrap_or_default(); 4]);
+            initial.as_ptr().cast()
         }
         Start::Bias(_) => ZERO.as_ptr(),
         Start::Resume => sums.as_ptr(),
