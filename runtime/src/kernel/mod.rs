@@ -10,6 +10,8 @@ mod portable;
 pub mod tile;
 
 mod cortex_m;
+#[cfg(any(feature = "std", target_arch = "aarch64"))]
+mod neon;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
 // Elsewhere only what a plan for x86-64 needs of it is in use.
@@ -36,12 +38,41 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512F and F16C.
     Avx512,
+    /// A64 (Cortex-A53, A72).
+    Neon,
+    /// A64 with f16 arithmetic, FEAT_FP16 (Cortex-A76).
+    NeonF16,
+}
+
+/// What the products of a convolution are summed in. Weights and activations are f16 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Arithmetic {
+    /// f32, with one rounding for each stored value.
+    #[default]
+    F32,
+    /// f16 for up to 72 products at a time, whose sums are added in f32; a pair's intermediate values are rounded to f16.
+    /// What exceeds the range of f16 within such a sum is lost. Only on [`Isa::NeonF16`], twice as fast there, for
+    /// convolutions on packed weights; other layers stay with f32.
+    F16,
+}
+
+impl Arithmetic {
+    /// Name for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arithmetic::F32 => "f32",
+            Arithmetic::F16 => "f16",
+        }
+    }
 }
 
 impl Isa {
     /// What a binary for this target uses without asking the processor.
     pub const NATIVE: Isa = if cfg!(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")) {
         Isa::CortexM
+    } else if cfg!(target_arch = "aarch64") {
+        Isa::Neon
     } else {
         Isa::Portable
     };
@@ -50,6 +81,10 @@ impl Isa {
     pub fn detect() -> Isa {
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
         return x86::detect();
+        #[cfg(all(target_arch = "aarch64", feature = "std"))]
+        if std::arch::is_aarch64_feature_detected!("fp16") {
+            return Isa::NeonF16;
+        }
         #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
         Isa::NATIVE
     }
@@ -61,7 +96,14 @@ impl Isa {
             Isa::CortexM => Isa::NATIVE == Isa::CortexM,
             Isa::Avx2 => matches!(Isa::detect(), Isa::Avx2 | Isa::Avx512),
             Isa::Avx512 => Isa::detect() == Isa::Avx512,
+            Isa::Neon => cfg!(target_arch = "aarch64"),
+            Isa::NeonF16 => Isa::detect() == Isa::NeonF16,
         }
+    }
+
+    /// True where it can compute with this arithmetic.
+    pub fn has(self, arithmetic: Arithmetic) -> bool {
+        arithmetic == Arithmetic::F32 || self == Isa::NeonF16
     }
 
     /// Name for reports.
@@ -71,6 +113,8 @@ impl Isa {
             Isa::CortexM => "cortex-m",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::NeonF16 => "neon-f16",
         }
     }
 }
@@ -175,6 +219,8 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         Isa::Avx2 if isa.is_available() => x86::Avx2::run(layer, buffers),
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
         Isa::Avx512 if isa.is_available() => x86::Avx512::run(layer, buffers),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonF16 => neon::Neon::run(layer, buffers),
         // Off the device too, with inner loops in Rust: its scratch is not that of the portable code.
         Isa::CortexM => cortex_m::CortexM::run(layer, buffers),
         #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
@@ -184,12 +230,14 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
     }
 }
 
-/// A convolution whose weights were packed for an instruction set.
-#[cfg(feature = "std")]
+/// A convolution whose weights were packed for an instruction set and an arithmetic.
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+pub use neon::PackedConv;
+#[cfg(all(feature = "std", not(target_arch = "aarch64")))]
 pub use wide::PackedConv;
 
 /// Executes a packed convolution; false, and nothing done, where this machine lacks its instruction set or the buffers
-/// do not fit it. The result has the bits that [`run`] gives.
+/// do not fit it. With [`Arithmetic::F32`] the result has the bits that [`run`] gives.
 #[cfg(feature = "std")]
 pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>) -> bool {
     match isa {
@@ -197,6 +245,8 @@ pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>) -> boo
         Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonF16 if isa.is_available() => conv.run(isa, buffers),
         _ => {
             let _ = (conv, buffers);
             false
@@ -205,14 +255,18 @@ pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>) -> boo
 }
 
 /// Does `rounds` rounds of multiply-adds that wait for nothing and touch no memory, and returns their number: timed, the
-/// peak of this core. `None` on an instruction set without kernels for packed weights, or that this machine lacks.
+/// peak of this core. `None` on an instruction set without kernels for packed weights, or that this machine lacks, or
+/// that lacks the arithmetic.
 #[cfg(feature = "std")]
-pub fn multiply_adds(isa: Isa, rounds: u32) -> Option<u64> {
+pub fn multiply_adds(isa: Isa, arithmetic: Arithmetic, rounds: u32) -> Option<u64> {
     match isa {
+        _ if !isa.has(arithmetic) => None,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 if isa.is_available() => Some(x86_wide::avx2_multiply_adds(rounds)),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if isa.is_available() => Some(x86_wide::avx512_multiply_adds(rounds)),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonF16 if isa.is_available() => Some(neon::multiply_adds(arithmetic, rounds)),
         _ => {
             let _ = rounds;
             None

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::{Parser, Subcommand, ValueEnum};
 use lrpet_runtime::host::{AlignedBytes, MappedModel};
-use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::kernel::{Arithmetic, Isa};
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
@@ -48,6 +48,9 @@ struct Common {
     /// Instruction set; the best of this machine if none is named.
     #[arg(long)]
     isa: Option<IsaName>,
+    /// What convolutions sum their products in. f16 is faster and less exact, and needs a core with FEAT_FP16 (Cortex-A76).
+    #[arg(long, value_enum, default_value_t)]
+    arithmetic: ArithmeticName,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -59,6 +62,15 @@ enum IsaName {
     CortexM,
     Avx2,
     Avx512,
+    Neon,
+    NeonF16,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum ArithmeticName {
+    #[default]
+    F32,
+    F16,
 }
 
 impl Common {
@@ -69,6 +81,8 @@ impl Common {
             Some(IsaName::CortexM) => Isa::CortexM,
             Some(IsaName::Avx2) => Isa::Avx2,
             Some(IsaName::Avx512) => Isa::Avx512,
+            Some(IsaName::Neon) => Isa::Neon,
+            Some(IsaName::NeonF16) => Isa::NeonF16,
         }
     }
 
@@ -81,7 +95,13 @@ impl Common {
     }
 
     fn session<'a>(&self, model: &Model<'a>, arena: &'a mut AlignedBytes) -> Result<Session<'a>> {
-        Session::with_isa(model, arena.as_mut_slice(), self.isa()).map_err(|error| named(&self.model, error))
+        let arithmetic = match self.arithmetic {
+            ArithmeticName::F32 => Arithmetic::F32,
+            ArithmeticName::F16 => Arithmetic::F16,
+        };
+        let session = Session::with_isa(model, arena.as_mut_slice(), self.isa());
+        let session = session.and_then(|session| session.with_arithmetic(arithmetic));
+        session.map_err(|error| named(&self.model, error))
     }
 }
 

@@ -1,0 +1,165 @@
+//! A convolution, tile by tile.
+#![allow(unsafe_code)]
+
+use super::fill::fill;
+use super::finish::finish;
+use super::geometry::{CACHE_LINE, MOST_ROWS, Runs, registers};
+use super::pack::{Group, Matrix, Packed};
+use super::sums::{Job, Kernels};
+use crate::kernel::{self, Buffers, Second};
+
+/// Runs a packed convolution; false, and nothing done, where a buffer does not fit it or the result goes to logits. The
+/// machine must have the instructions of `E`.
+pub(super) fn run<E: Kernels>(conv: &Packed<E::Bits>, buffers: &mut Buffers<'_>) -> bool {
+    let kernel::Output::Half(output) = &mut buffers.output else { return false };
+    let second = match buffers.second {
+        Second::None => core::ptr::null(),
+        Second::InPlace => output.as_ptr(),
+        Second::Other(second) if second.len() == output.len() => second.as_ptr(),
+        Second::Other(_) => return false,
+    };
+    let fits = buffers.input.len() == conv.input.len()
+        && output.len() == conv.output.len()
+        && buffers.scratch.len() >= conv.patch.scratch(conv.rank);
+    if !fits {
+        return false;
+    }
+    let aligned = buffers.scratch.as_ptr().align_offset(CACHE_LINE);
+    let scratch = buffers.scratch.get_mut(aligned..).unwrap_or_default();
+    let patch = (conv.patch.len() * size_of::<E::Bits>()).next_multiple_of(CACHE_LINE) / size_of::<f32>();
+    let Some((patch, rest)) = scratch.split_at_mut_checked(patch) else { return false };
+    let area = conv.patch.area(conv.strip);
+    let Some((middle, sums)) = rest.split_at_mut_checked(conv.rank * area) else { return false };
+    if sums.len() < MOST_ROWS * area {
+        return false;
+    }
+    let tile = Tile::<E> {
+        conv,
+        patch: patch.as_mut_ptr().cast(),
+        middle: middle.as_mut_ptr(),
+        sums: sums.as_mut_ptr(),
+        output: output.as_mut_ptr(),
+        second,
+    };
+    let (height, input) = (conv.output.height as usize, buffers.input.as_ptr());
+    for y in (0..height).step_by(conv.patch.rows) {
+        let rows = conv.patch.rows.min(height - y);
+        let channels = if conv.depthwise { conv.input.channels as usize } else { 1 };
+        for channel in 0..channels {
+            // SAFETY: `fits`; the fields of a packed convolution fit each other.
+            unsafe {
+                fill::<E>(conv, input, tile.patch, (y, rows, channel));
+                for strip in (0..rows).step_by(conv.strip) {
+                    tile.strip(channel, y, strip, conv.strip.min(rows - strip));
+                }
+            }
+        }
+    }
+    true
+}
+
+/// What one tile needs. The pointers are to buffers of the sizes that `conv` states.
+struct Tile<'a, E: Kernels> {
+    conv: &'a Packed<E::Bits>,
+    patch: *mut E::Bits,
+    middle: *mut f32,
+    sums: *mut f32,
+    output: *mut u16,
+    second: *const u16,
+}
+
+impl<E: Kernels> Tile<'_, E> {
+    /// Output rows `strip`… `strip` + `rows` of the tile that begins with output row `y`.
+    unsafe fn strip(&self, channel: usize, y: usize, strip: usize, rows: usize) {
+        let conv = self.conv;
+        // Rows of weights are as far apart in a last, shorter strip as in the others.
+        let (runs, area, row) = (conv.patch.runs(rows), conv.patch.area(rows), conv.patch.area(conv.strip));
+        // SAFETY: the strip's pixels lie in the patch, its sums in their buffers, its results in the output.
+        unsafe {
+            let x = self.patch.add(strip * conv.patch.pitch).cast_const();
+            if let Some(expand) = &conv.expand {
+                for group in &conv.first.groups {
+                    let to = self.middle.add(group.first * row);
+                    product::<E>(&conv.first, group, &conv.offsets, (x, runs), None, (to, row));
+                }
+                let x = E::intermediate(self.middle, conv.rank * row);
+                let runs = Runs { runs: 1, registers: area / E::LANES, pitch: 0 };
+                for group in &expand.groups {
+                    let to = (self.sums, row);
+                    product::<E>(expand, group, &conv.middle, (x, runs), Some(&conv.bias), to);
+                    self.finish(group, y + strip, rows);
+                }
+                return;
+            }
+            let groups = if conv.depthwise { channel..channel + 1 } else { 0..conv.first.groups.len() };
+            for group in conv.first.groups.get(groups).unwrap_or_default() {
+                let to = (self.sums, row);
+                product::<E>(&conv.first, group, &conv.offsets, (x, runs), Some(&conv.bias), to);
+                self.finish(group, y + strip, rows);
+            }
+        }
+    }
+
+    /// Finishes the sums of a group for output rows `y`… `y` + `rows`.
+    unsafe fn finish(&self, group: &Group, y: usize, rows: usize) {
+        let (conv, pixels) = (self.conv, self.conv.output.pixels());
+        let (runs, row, width) = (conv.patch.runs(rows), conv.patch.area(conv.strip), conv.patch.width);
+        let run = runs.registers * E::LANES;
+        // Rows that fill their registers follow one another.
+        let (runs, count) = if runs.runs == 1 || run == width { (1, rows * width) } else { (rows, width) };
+        for n in 0..group.rows {
+            let at = (group.first + n) * pixels + y * width;
+            for r in 0..runs {
+                // SAFETY: as for `strip`.
+                unsafe {
+                    let (sums, at) = (self.sums.add(n * row + r * run), at + r * width);
+                    let second =
+                        if self.second.is_null() { self.second } else { self.second.add(at) };
+                    finish(sums, second, self.output.add(at), count, conv.activation);
+                }
+            }
+        }
+    }
+}
+
+/// A group of rows of a matrix times the pixels in `runs`, from `x` on; `to` is where the sums go, and how far those of
+/// one row are from the next's.
+unsafe fn product<E: Kernels>(
+    matrix: &Matrix<E::Bits>,
+    group: &Group,
+    offsets: &[u32],
+    (x, runs): (*const E::Bits, Runs),
+    bias: Option<&[f32]>,
+    (to, row): (*mut f32, usize),
+) {
+    let bias = bias.and_then(|bias| bias.get(group.first..)).map_or(core::ptr::null(), <[f32]>::as_ptr);
+    let run = runs.registers * E::LANES;
+    let mut column = 0;
+    for offsets in offsets.chunks(E::CARRY) {
+        let weights = matrix.weights(group, column, E::LANES);
+        runs.blocks(registers(group.rows), |block| {
+            let at = block.register * E::LANES;
+            let beside = block.registers * E::LANES;
+            let step = if runs.runs == 1 { [beside; 2] } else { [block.runs * runs.pitch, block.runs * run] };
+            // SAFETY: blocks are in the runs, whose pixels and sums are there.
+            unsafe {
+                let job = Job {
+                    weights: weights.as_ptr(),
+                    offsets: offsets.as_ptr(),
+                    taps: offsets.len(),
+                    x: x.add(block.run * runs.pitch + at),
+                    pitch: runs.pitch,
+                    bias,
+                    resume: column > 0,
+                    to: to.add(block.run * run + at),
+                    row,
+                    run,
+                    blocks: block.count,
+                    step,
+                };
+                E::compute(group.rows, block.runs, block.registers, &job);
+            }
+        });
+        column += offsets.len();
+    }
+}

@@ -1,0 +1,185 @@
+//! The inner loops: sums in registers over all taps.
+// Arrays of registers are indexed by what the compiler knows: that keeps them in registers.
+#![allow(unsafe_code, clippy::needless_range_loop)]
+
+use super::element::{Element, Full, Half};
+
+/// Sums of N rows of weights for blocks of R runs × C registers of pixels.
+#[derive(Clone, Copy)]
+pub(super) struct Job<B> {
+    /// For each tap as many registers as hold N weights.
+    pub(super) weights: *const B,
+    /// Of each tap, where its pixels begin behind `x`.
+    pub(super) offsets: *const u32,
+    pub(super) taps: usize,
+    pub(super) x: *const B,
+    /// Elements from one run of pixels to the next.
+    pub(super) pitch: usize,
+    /// N values that the sums start from; null for zeros.
+    pub(super) bias: *const f32,
+    /// True where the sums are added to those that are there.
+    pub(super) resume: bool,
+    pub(super) to: *mut f32,
+    /// f32 from the sums of one row of weights to those of the next, and from one run to the next.
+    pub(super) row: usize,
+    pub(super) run: usize,
+    /// Blocks, and the elements of pixels and of sums from one to the next.
+    pub(super) blocks: usize,
+    pub(super) step: [usize; 2],
+}
+
+/// Computes a job.
+///
+/// # Safety
+///
+/// For all n < N, t < taps, r < R, b < blocks: `weights` has as many registers for each tap as hold N elements, `offsets`
+/// taps, `bias` N unless it is null; `x` has b·step + offsets\[t\] + r·pitch + C·LANES elements and `to` has b·step +
+/// n·row + r·run + C·LANES. To be inlined into a function that has the instructions.
+#[inline(always)]
+unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: &Job<E::Bits>) {
+    // SAFETY: the caller's promises are those that the accesses need, one by one.
+    unsafe {
+        let (mut x, mut to) = (job.x, job.to);
+        let mut bias = [0.0; N];
+        if !job.bias.is_null() {
+            for n in 0..N {
+                bias[n] = *job.bias.add(n);
+            }
+        }
+        for _ in 0..job.blocks {
+            let mut sums = [[[E::zero(); C]; R]; N];
+            for n in 0..N {
+                sums[n] = [[E::begin(bias[n]); C]; R];
+            }
+            let (mut weights, mut offsets, mut taps) = (job.weights, job.offsets, job.taps);
+            // Three taps a round: the loop's own instructions weigh less.
+            while taps >= 3 {
+                for i in 0..3 {
+                    let x = x.add(*offsets.add(i) as usize);
+                    tap::<E, N, R, C>(&mut sums, x, job.pitch, weights);
+                    weights = weights.add(const { N.next_multiple_of(E::LANES) });
+                }
+                offsets = offsets.add(3);
+                taps -= 3;
+            }
+            while taps > 0 {
+                tap::<E, N, R, C>(&mut sums, x.add(*offsets as usize), job.pitch, weights);
+                weights = weights.add(const { N.next_multiple_of(E::LANES) });
+                offsets = offsets.add(1);
+                taps -= 1;
+            }
+            for n in 0..N {
+                for r in 0..R {
+                    for c in 0..C {
+                        let to = to.add(n * job.row + r * job.run + c * E::LANES);
+                        E::carry(sums[n][r][c], to, bias[n], job.resume);
+                    }
+                }
+            }
+            (x, to) = (x.add(job.step[0]), to.add(job.step[1]));
+        }
+    }
+}
+
+/// Adds the products of one tap.
+#[inline(always)]
+unsafe fn tap<E: Element, const N: usize, const R: usize, const C: usize>(
+    sums: &mut [[[E::Register; C]; R]; N],
+    x: *const E::Bits,
+    pitch: usize,
+    weights: *const E::Bits,
+) {
+    // SAFETY: as for `sums`.
+    unsafe {
+        // Up to four registers, of which what is not read is not loaded.
+        let mut lanes = [E::zero(); 4];
+        for i in 0..4 {
+            if i * E::LANES < N {
+                lanes[i] = E::load(weights.add(i * E::LANES));
+            }
+        }
+        for r in 0..R {
+            let x = x.add(r * pitch);
+            let mut c = 0;
+            while c + 4 <= C {
+                let x = E::load4(x.add(c * E::LANES));
+                for i in 0..4 {
+                    for n in 0..N {
+                        let lane = n % E::LANES;
+                        sums[n][r][c + i] =
+                            E::multiply_add(sums[n][r][c + i], x[i], lanes[n / E::LANES], lane);
+                    }
+                }
+                c += 4;
+            }
+            while c < C {
+                let x = E::load(x.add(c * E::LANES));
+                for n in 0..N {
+                    let lane = n % E::LANES;
+                    sums[n][r][c] = E::multiply_add(sums[n][r][c], x, lanes[n / E::LANES], lane);
+                }
+                c += 1;
+            }
+        }
+    }
+}
+
+/// The kernels of an element.
+pub(super) unsafe trait Kernels: Element {
+    /// Computes a job of `rows` rows of weights, in blocks of `runs` × `registers` registers.
+    ///
+    /// # Safety
+    ///
+    /// As for [`sums()`]; the machine has the element's instructions.
+    unsafe fn compute(rows: usize, runs: usize, registers: usize, job: &Job<Self::Bits>);
+}
+
+/// Calls the kernel for (rows, runs, registers).
+macro_rules! dispatch {
+    ($kernel:ident, $rows:expr, $runs:expr, $registers:expr, $job:expr) => {
+        dispatch!(@ $kernel, ($rows, $runs, $registers), $job,
+            [1 (1 1)(1 2)(1 4)(1 8)(2 1)(2 2)(2 4)(4 1)(4 2)(8 1)]
+            [2 (1 1)(1 2)(1 4)(1 8)(2 1)(2 2)(2 4)(4 1)(4 2)(8 1)]
+            [3 (1 1)(1 2)(1 4)(1 8)(2 1)(2 2)(2 4)(4 1)(4 2)(8 1)]
+            [4 (1 1)(1 2)(1 4)(2 1)(2 2)(4 1)]
+            [5 (1 1)(1 2)(1 4)(2 1)(2 2)(4 1)]
+            [6 (1 1)(1 2)(1 4)(2 1)(2 2)(4 1)]
+            [7 (1 1)(1 2)(2 1)]
+            [8 (1 1)(1 2)(2 1)]
+            [9 (1 1)(1 2)(2 1)]
+            [10 (1 1)(1 2)(2 1)]
+            [11 (1 1)(1 2)(2 1)]
+            [12 (1 1)(1 2)(2 1)]
+            [13 (1 1)(1 2)(2 1)])
+    };
+    (@ $kernel:ident, $key:expr, $job:expr, $([$n:literal $(($r:literal $c:literal))*])*) => {
+        match $key {
+            // SAFETY: as for the caller.
+            $($(($n, $r, $c) => unsafe { $kernel::<$n, $r, $c>($job) },)*)*
+            _ => {}
+        }
+    };
+}
+
+unsafe impl Kernels for Full {
+    unsafe fn compute(rows: usize, runs: usize, registers: usize, job: &Job<f32>) {
+        #[inline(never)]
+        unsafe fn kernel<const N: usize, const R: usize, const C: usize>(job: &Job<f32>) {
+            // SAFETY: NEON is part of A64; otherwise as for the caller.
+            unsafe { sums::<Full, N, R, C>(job) }
+        }
+        dispatch!(kernel, rows, runs, registers, job)
+    }
+}
+
+unsafe impl Kernels for Half {
+    unsafe fn compute(rows: usize, runs: usize, registers: usize, job: &Job<u16>) {
+        #[inline(never)]
+        #[target_feature(enable = "neon,fp16")]
+        unsafe fn kernel<const N: usize, const R: usize, const C: usize>(job: &Job<u16>) {
+            // SAFETY: as for the caller.
+            unsafe { sums::<Half, N, R, C>(job) }
+        }
+        dispatch!(kernel, rows, runs, registers, job)
+    }
+}
