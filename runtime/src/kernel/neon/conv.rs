@@ -4,7 +4,7 @@
 use super::fill::fill;
 use super::finish::finish;
 use super::geometry::{CACHE_LINE, MOST_ROWS, Runs, registers};
-use super::pack::{Group, Matrix, Packed};
+use super::pack::{Group, Matrix, Packed, Taps};
 use super::sums::{Job, Kernels};
 use crate::kernel::{self, Buffers, Second};
 
@@ -33,6 +33,8 @@ pub(super) fn run<E: Kernels>(conv: &Packed<E::Bits>, buffers: &mut Buffers<'_>)
     if sums.len() < MOST_ROWS * area {
         return false;
     }
+    // Zeros for the padding.
+    patch.fill(0.0);
     let tile = Tile::<E> {
         conv,
         patch: patch.as_mut_ptr().cast(),
@@ -80,7 +82,7 @@ impl<E: Kernels> Tile<'_, E> {
             if let Some(expand) = &conv.expand {
                 for group in &conv.first.groups {
                     let to = self.middle.add(group.first * row);
-                    product::<E>(&conv.first, group, &conv.offsets, (x, runs), None, (to, row));
+                    product::<E>(&conv.first, group, &conv.taps, (x, runs), None, (to, row));
                 }
                 let x = E::intermediate(self.middle, conv.rank * row);
                 let runs = Runs { runs: 1, registers: area / E::LANES, pitch: 0 };
@@ -94,7 +96,7 @@ impl<E: Kernels> Tile<'_, E> {
             let groups = if conv.depthwise { channel..channel + 1 } else { 0..conv.first.groups.len() };
             for group in conv.first.groups.get(groups).unwrap_or_default() {
                 let to = (self.sums, row);
-                product::<E>(&conv.first, group, &conv.offsets, (x, runs), Some(&conv.bias), to);
+                product::<E>(&conv.first, group, &conv.taps, (x, runs), Some(&conv.bias), to);
                 self.finish(group, y + strip, rows);
             }
         }
@@ -127,7 +129,7 @@ impl<E: Kernels> Tile<'_, E> {
 unsafe fn product<E: Kernels>(
     matrix: &Matrix<E::Bits>,
     group: &Group,
-    offsets: &[u32],
+    taps: &Taps,
     (x, runs): (*const E::Bits, Runs),
     bias: Option<&[f32]>,
     (to, row): (*mut f32, usize),
@@ -135,7 +137,8 @@ unsafe fn product<E: Kernels>(
     let bias = bias.and_then(|bias| bias.get(group.first..)).map_or(core::ptr::null(), <[f32]>::as_ptr);
     let run = runs.registers * E::LANES;
     let mut column = 0;
-    for offsets in offsets.chunks(E::CARRY) {
+    for (offsets, steps) in taps.offsets.chunks(E::CARRY).zip(taps.steps.chunks(E::CARRY)) {
+        let Some(first) = offsets.first() else { return };
         let weights = matrix.weights(group, column, E::LANES);
         runs.blocks(registers(group.rows), |block| {
             let at = block.register * E::LANES;
@@ -145,9 +148,9 @@ unsafe fn product<E: Kernels>(
             unsafe {
                 let job = Job {
                     weights: weights.as_ptr(),
-                    offsets: offsets.as_ptr(),
-                    taps: offsets.len(),
-                    x: x.add(block.run * runs.pitch + at),
+                    steps: steps.as_ptr(),
+                    taps: steps.len(),
+                    x: x.add(*first as usize + block.run * runs.pitch + at),
                     pitch: runs.pitch,
                     bias,
                     resume: column > 0,
@@ -160,6 +163,6 @@ unsafe fn product<E: Kernels>(
                 E::compute(group.rows, block.runs, block.registers, &job);
             }
         });
-        column += offsets.len();
+        column += steps.len();
     }
 }

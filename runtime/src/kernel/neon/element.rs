@@ -28,10 +28,8 @@ pub(super) unsafe trait Element {
     fn element(half: u16) -> Self::Bits;
     /// The same value in every lane, rounded to an element.
     unsafe fn zero() -> Self::Register;
-    /// A register from memory.
-    unsafe fn load(from: *const Self::Bits) -> Self::Register;
-    /// Four registers from memory.
-    unsafe fn load4(from: *const Self::Bits) -> [Self::Register; 4];
+    /// A register from its bytes.
+    unsafe fn register(bytes: uint8x16_t) -> Self::Register;
     /// sum + x · lane `lane` of `weights`, rounded once.
     unsafe fn multiply_add(
         sum: Self::Register,
@@ -45,8 +43,6 @@ pub(super) unsafe trait Element {
     unsafe fn carry(sums: Self::Register, to: *mut f32, bias: f32, resume: bool);
     /// Eight f16, in order, to elements.
     unsafe fn place(halves: uint16x8_t, to: *mut Self::Bits);
-    /// Zeros to eight elements.
-    unsafe fn clear(to: *mut Self::Bits);
     /// `count` sums, a multiple of 8 or else the elements up to one are there, to elements in the same place.
     unsafe fn intermediate(sums: *mut f32, count: usize) -> *const Self::Bits;
 }
@@ -71,14 +67,8 @@ unsafe impl Element for Full {
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> float32x4_t {
-        unsafe { vld1q_f32(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn load4(from: *const f32) -> [float32x4_t; 4] {
-        let float32x4x4_t(a, b, c, d) = unsafe { vld1q_f32_x4(from) };
-        [a, b, c, d]
+    unsafe fn register(bytes: uint8x16_t) -> float32x4_t {
+        unsafe { vreinterpretq_f32_u8(bytes) }
     }
 
     #[inline(always)]
@@ -118,14 +108,6 @@ unsafe impl Element for Full {
     }
 
     #[inline(always)]
-    unsafe fn clear(to: *mut f32) {
-        unsafe {
-            vst1q_f32(to, vdupq_n_f32(0.0));
-            vst1q_f32(to.add(4), vdupq_n_f32(0.0));
-        }
-    }
-
-    #[inline(always)]
     unsafe fn intermediate(sums: *mut f32, _count: usize) -> *const f32 {
         sums
     }
@@ -150,16 +132,8 @@ unsafe impl Element for Half {
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const u16) -> float16x8_t {
-        unsafe { vreinterpretq_f16_u16(vld1q_u16(from)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load4(from: *const u16) -> [float16x8_t; 4] {
-        unsafe {
-            let uint16x8x4_t(a, b, c, d) = vld1q_u16_x4(from);
-            [a, b, c, d].map(|halves| vreinterpretq_f16_u16(halves))
-        }
+    unsafe fn register(bytes: uint8x16_t) -> float16x8_t {
+        unsafe { vreinterpretq_f16_u8(bytes) }
     }
 
     // Inlined where the kernels, which have the feature, call it.
@@ -171,17 +145,15 @@ unsafe impl Element for Half {
         weights: float16x8_t,
         lane: usize,
     ) -> float16x8_t {
-        unsafe {
-            match lane {
-                0 => vfmaq_laneq_f16::<0>(sum, x, weights),
-                1 => vfmaq_laneq_f16::<1>(sum, x, weights),
-                2 => vfmaq_laneq_f16::<2>(sum, x, weights),
-                3 => vfmaq_laneq_f16::<3>(sum, x, weights),
-                4 => vfmaq_laneq_f16::<4>(sum, x, weights),
-                5 => vfmaq_laneq_f16::<5>(sum, x, weights),
-                6 => vfmaq_laneq_f16::<6>(sum, x, weights),
-                _ => vfmaq_laneq_f16::<7>(sum, x, weights),
-            }
+        match lane {
+            0 => vfmaq_laneq_f16::<0>(sum, x, weights),
+            1 => vfmaq_laneq_f16::<1>(sum, x, weights),
+            2 => vfmaq_laneq_f16::<2>(sum, x, weights),
+            3 => vfmaq_laneq_f16::<3>(sum, x, weights),
+            4 => vfmaq_laneq_f16::<4>(sum, x, weights),
+            5 => vfmaq_laneq_f16::<5>(sum, x, weights),
+            6 => vfmaq_laneq_f16::<6>(sum, x, weights),
+            _ => vfmaq_laneq_f16::<7>(sum, x, weights),
         }
     }
 
@@ -205,11 +177,6 @@ unsafe impl Element for Half {
     #[inline(always)]
     unsafe fn place(halves: uint16x8_t, to: *mut u16) {
         unsafe { vst1q_u16(to, halves) }
-    }
-
-    #[inline(always)]
-    unsafe fn clear(to: *mut u16) {
-        unsafe { vst1q_u16(to, vdupq_n_u16(0)) }
     }
 
     #[inline(always)]

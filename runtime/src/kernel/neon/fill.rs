@@ -1,7 +1,6 @@
 //! The input under a tile, placed in its patch.
 //!
-//! The patch is written in ascending order, eight elements at a time: what they cover beyond the end of a row is overwritten
-//! by the row that follows, or lies behind the patch, which has room for it.
+//! The patch is cleared once for a layer; then only what lies in the image is written, and rows that have left it.
 #![allow(unsafe_code)]
 
 use core::arch::aarch64::*;
@@ -47,8 +46,8 @@ struct Phase {
     from: usize,
 }
 
-/// Places what the output rows from `y` on need of `input`: of all channels of the patch, from `channel` on. What lies
-/// outside the image becomes zero.
+/// Places what the output rows from `y` on need of `input`: of all channels of the patch, from `channel` on. Rows outside
+/// the image become zero; columns outside of it are not written.
 ///
 /// # Safety
 ///
@@ -72,99 +71,94 @@ pub(super) unsafe fn fill<E: Element>(
         phase.end = (height + top).saturating_sub(at).div_ceil(sy).clamp(phase.first, rows);
         phase.from = (at + phase.first * sy).saturating_sub(top).min(height - 1) * width;
     }
-    let plane = patch.phase_rows * patch.pitch;
     // SAFETY: rows first..end and the columns lie in the image; planes, rows and columns in the patch.
     unsafe {
         let end = input.add(conv.input.len());
-        let mut to = to;
-        for c in channel..channel + patch.channels {
-            let input = input.add(c * height * width);
-            for phase in phases.iter().take(patch.phases) {
-                for columns in &conv.columns {
-                    let lines = Lines {
-                        from: input.add(phase.from + columns.from),
-                        end,
-                        from_step: sy * width,
-                        pitch: patch.pitch,
-                        columns: patch.columns,
-                        rows,
-                        phase,
-                        inside: *columns,
-                    };
-                    match sx {
-                        1 if patch.joined && columns.count == width && sy == 1 => lines.whole::<E>(to),
-                        1 => lines.place::<E>(to, 1),
-                        2 => lines.place::<E>(to, 2),
-                        _ => lines.place::<E>(to, sx),
+        for (i, Phase { first, end: last, from }) in phases.iter().take(patch.phases).enumerate() {
+            for (j, columns) in conv.columns.iter().enumerate() {
+                let to = to.add(patch.plane(i, j) + columns.to);
+                for c in 0..patch.channels {
+                    let to = to.add(c * patch.channel());
+                    for row in (0..*first).chain(*last..rows) {
+                        to.add(row * patch.pitch).write_bytes(0, columns.count);
                     }
-                    to = to.add(plane);
+                }
+                let mut lines = Lines {
+                    from: input.add(channel * height * width + from + columns.from),
+                    to: to.add(first * patch.pitch),
+                    end,
+                    channels: patch.channels,
+                    rows: last - first,
+                    count: columns.count,
+                    from_step: [height * width, sy * width],
+                    to_step: [patch.channel(), patch.pitch],
+                };
+                if sx == 1 && patch.pitch == columns.count && sy * width == columns.count {
+                    // Rows that follow one another here and there are one.
+                    (lines.rows, lines.count) = (1, lines.rows * lines.count);
+                }
+                match (sx, lines.count) {
+                    (1, 8) => lines.place::<E, 1>(),
+                    (1, 16) => lines.place::<E, 2>(),
+                    (1, 32) => lines.place::<E, 4>(),
+                    (1, _) => lines.place_any::<E>(1),
+                    (2, _) => lines.place_any::<E>(2),
+                    (stride, _) => lines.place_any::<E>(stride),
                 }
             }
         }
     }
 }
 
-/// The rows of one plane.
-struct Lines<'a> {
-    /// The first element that lies in the image, and the end of the image.
+/// Rows of one plane of each channel that lie in the image.
+struct Lines<B> {
     from: *const u16,
+    to: *mut B,
+    /// The end of the image.
     end: *const u16,
-    from_step: usize,
-    pitch: usize,
-    columns: usize,
+    channels: usize,
     rows: usize,
-    phase: &'a Phase,
-    inside: Columns,
+    count: usize,
+    /// Elements from one channel, and from one row, to the next.
+    from_step: [usize; 2],
+    to_step: [usize; 2],
 }
 
-impl Lines<'_> {
-    #[inline(always)]
-    unsafe fn place<E: Element>(&self, to: *mut E::Bits, stride: usize) {
-        let Columns { to: before, count, .. } = self.inside;
-        let behind = self.columns - before - count;
-        // SAFETY: as the caller promises; a pointer behind the last row is not read.
-        unsafe {
-            let (mut from, mut to) = (self.from, to);
-            for _ in 0..self.phase.first {
-                zero::<E>(to, self.columns);
-                to = to.add(self.pitch);
+impl<B> Lines<B> {
+    /// Places rows of 8·`EIGHTS` elements that follow one another.
+    #[inline(never)]
+    unsafe fn place<E: Element<Bits = B>, const EIGHTS: usize>(&self) {
+        let (mut from, mut to) = (self.from, self.to);
+        for _ in 0..self.channels {
+            let (mut line, mut line_to) = (from, to);
+            for _ in 0..self.rows {
+                for i in 0..EIGHTS {
+                    // SAFETY: as the caller promises.
+                    unsafe { E::place(vld1q_u16(line.add(i * EIGHT)), line_to.add(i * EIGHT)) };
+                }
+                (line, line_to) = (line.wrapping_add(self.from_step[1]), line_to.wrapping_add(self.to_step[1]));
             }
-            for _ in self.phase.first..self.phase.end {
-                zero::<E>(to, before);
-                row::<E>(from, self.end, stride, to.add(before), count);
-                zero::<E>(to.add(before + count), behind);
-                (from, to) = (from.wrapping_add(self.from_step), to.add(self.pitch));
-            }
-            for _ in self.phase.end..self.rows {
-                zero::<E>(to, self.columns);
-                to = to.add(self.pitch);
-            }
+            (from, to) = (from.wrapping_add(self.from_step[0]), to.wrapping_add(self.to_step[0]));
         }
     }
 
-    /// Rows without padding beside them that follow one another in input and patch.
+    /// Places rows of any number of elements that are `stride` apart.
     #[inline(always)]
-    unsafe fn whole<E: Element>(&self, to: *mut E::Bits) {
-        let Phase { first, end, .. } = *self.phase;
-        // SAFETY: as for `place`.
-        unsafe {
-            zero::<E>(to, first * self.pitch);
-            row::<E>(self.from, self.end, 1, to.add(first * self.pitch), (end - first) * self.pitch);
-            zero::<E>(to.add(end * self.pitch), (self.rows - end) * self.pitch);
+    unsafe fn place_any<E: Element<Bits = B>>(&self, stride: usize) {
+        for c in 0..self.channels {
+            for y in 0..self.rows {
+                // SAFETY: as the caller promises.
+                unsafe {
+                    let from = self.from.add(c * self.from_step[0] + y * self.from_step[1]);
+                    let to = self.to.add(c * self.to_step[0] + y * self.to_step[1]);
+                    row::<E>(from, self.end, stride, to, self.count);
+                }
+            }
         }
     }
 }
 
-/// Clears `count` elements, and up to seven behind them.
-#[inline(always)]
-unsafe fn zero<E: Element>(to: *mut E::Bits, count: usize) {
-    for at in (0..count).step_by(EIGHT) {
-        // SAFETY: as the caller promises.
-        unsafe { E::clear(to.add(at)) };
-    }
-}
-
-/// Places `count` elements that are `stride` apart, and may write up to seven behind them.
+/// Places `count` elements that are `stride` apart.
 #[inline(always)]
 unsafe fn row<E: Element>(
     from: *const u16,
@@ -176,23 +170,18 @@ unsafe fn row<E: Element>(
     // SAFETY: elements of the row are in the image, and nothing else is read unless it is, too.
     unsafe {
         let mut at = 0;
-        if stride == 1 {
-            while at + 4 * EIGHT <= count {
-                let uint16x8x4_t(a, b, c, d) = vld1q_u16_x4(from.add(at));
-                for (i, eight) in [a, b, c, d].into_iter().enumerate() {
-                    E::place(eight, to.add(at + i * EIGHT));
-                }
-                at += 4 * EIGHT;
-            }
-        }
         while at + EIGHT <= count {
             E::place(eight(from.add(at * stride), end, stride, EIGHT), to.add(at));
             at += EIGHT;
         }
-        if at < count {
+        if at < count && count >= EIGHT {
             // Some that are placed already, rather than fewer than eight.
-            let at = at.min(count.saturating_sub(EIGHT));
-            E::place(eight(from.add(at * stride), end, stride, (count - at).min(EIGHT)), to.add(at));
+            let at = count - EIGHT;
+            E::place(eight(from.add(at * stride), end, stride, EIGHT), to.add(at));
+        } else if at < count {
+            let mut elements = [E::Bits::default(); EIGHT];
+            E::place(eight(from, end, stride, count), elements.as_mut_ptr());
+            core::ptr::copy_nonoverlapping(elements.as_ptr(), to, count);
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) const CACHE_LINE: usize = 64;
 pub(super) const MAX_STRIDE: usize = 4;
 
 /// Most rows of weights whose sums are in registers at once.
-pub(super) const MOST_ROWS: usize = 13;
+pub(super) const MOST_ROWS: usize = 12;
 
 /// f32 or f16 of a register of 128 bits.
 pub(super) const fn lanes(arithmetic: Arithmetic) -> usize {

@@ -85,6 +85,28 @@ fn sizes(rows: usize, cost: impl Fn(usize) -> usize) -> Vec<usize> {
     sizes
 }
 
+/// Where the pixels of each column of a matrix lie.
+#[derive(Debug)]
+pub(super) struct Taps {
+    /// Elements from the first pixel.
+    pub(super) offsets: Vec<u32>,
+    /// Bytes from one column's to the next's.
+    pub(super) steps: Vec<isize>,
+}
+
+impl Taps {
+    fn new<E: Element>(offsets: Vec<u32>) -> Taps {
+        let next = offsets.iter().skip(1).chain(offsets.last());
+        let elements = offsets.iter().zip(next).map(|(at, next)| i64::from(*next) - i64::from(*at));
+        let steps = elements.map(|step| step as isize * size_of::<E::Bits>() as isize).collect();
+        Taps { offsets, steps }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(self.offsets.as_slice()) + size_of_val(self.steps.as_slice())
+    }
+}
+
 /// A convolution ready to run: everything that depends on the model alone.
 ///
 /// Its fields fit each other by construction; the kernels rely on that.
@@ -98,10 +120,9 @@ pub(super) struct Packed<B> {
     /// Ranks, 0 for a dense layer, and output rows of a strip.
     pub(super) rank: usize,
     pub(super) strip: usize,
-    /// Where each column of `first` begins in the patch.
-    pub(super) offsets: Vec<u32>,
-    /// Where each column of `expand` begins in the intermediate values.
-    pub(super) middle: Vec<u32>,
+    /// Where the columns of `first` lie in the patch, and those of `expand` in the intermediate values.
+    pub(super) taps: Taps,
+    pub(super) middle: Taps,
     /// How the patch is filled; see [`super::fill`].
     pub(super) columns: Vec<Columns>,
     /// The dense weights, or a pair's thin half. Of a depthwise layer each row is a group.
@@ -156,8 +177,8 @@ impl<B: Copy + Default> Packed<B> {
             patch,
             rank,
             strip,
-            offsets: patch.offsets(),
-            middle: (0..rank).map(|k| (k * patch.area(strip)) as u32).collect(),
+            taps: Taps::new::<E>(patch.offsets()),
+            middle: Taps::new::<E>((0..rank).map(|k| (k * patch.area(strip)) as u32).collect()),
             columns: fill::columns(&patch, input, &window),
             first,
             expand,
@@ -169,8 +190,8 @@ impl<B: Copy + Default> Packed<B> {
     fn bytes(&self) -> usize {
         self.first.bytes()
             + self.expand.as_ref().map_or(0, Matrix::bytes)
-            + size_of_val(self.offsets.as_slice())
-            + size_of_val(self.middle.as_slice())
+            + self.taps.bytes()
+            + self.middle.bytes()
             + size_of_val(self.columns.as_slice())
             + size_of_val(self.bias.as_slice())
     }
@@ -233,6 +254,6 @@ mod tests {
         // Where a row has many registers, groups that leave room for them; where it has two, many rows.
         assert_eq!(groups(3, runs(8, 8)), [3]);
         assert_eq!(groups(12, runs(8, 4)), [6, 6]);
-        assert_eq!(groups(25, runs(8, 2)), [13, 12]);
+        assert_eq!(groups(25, runs(8, 2)), [9, 8, 8]);
     }
 }

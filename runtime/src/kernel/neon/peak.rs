@@ -1,6 +1,7 @@
 //! The speed of multiply-adds alone, against which kernels are measured.
 #![allow(unsafe_code)]
 
+use core::arch::aarch64::{vdupq_n_u16, vreinterpretq_u8_u16};
 use core::hint::black_box;
 
 use super::element::{Element, Full, Half};
@@ -30,8 +31,8 @@ pub(in crate::kernel) fn multiply_adds(arithmetic: Arithmetic, rounds: u32) -> u
 unsafe fn chains<E: Element>(rounds: u32) -> u64 {
     // SAFETY: no memory but `lanes` is touched, which has as many as any register.
     unsafe {
-        let half = [E::element(black_box(0x3800)); 8];
-        let (x, weights) = (E::load(half.as_ptr()), E::load(half.as_ptr()));
+        let half = vreinterpretq_u8_u16(vdupq_n_u16(black_box(0x3800)));
+        let (x, weights) = (E::register(half), E::register(half));
         let mut sums = [E::begin(black_box(1.0)); CHAINS];
         for _ in 0..rounds {
             for sum in &mut sums {

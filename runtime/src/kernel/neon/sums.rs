@@ -2,16 +2,20 @@
 // Arrays of registers are indexed by what the compiler knows: that keeps them in registers.
 #![allow(unsafe_code, clippy::needless_range_loop)]
 
+use core::arch::aarch64::uint8x16_t;
+
 use super::element::{Element, Full, Half};
+use super::load;
 
 /// Sums of N rows of weights for blocks of R runs × C registers of pixels.
 #[derive(Clone, Copy)]
 pub(super) struct Job<B> {
     /// For each tap as many registers as hold N weights.
     pub(super) weights: *const B,
-    /// Of each tap, where its pixels begin behind `x`.
-    pub(super) offsets: *const u32,
+    /// Bytes from the pixels of each tap to those of the next.
+    pub(super) steps: *const isize,
     pub(super) taps: usize,
+    /// Pixels of the first tap.
     pub(super) x: *const B,
     /// Elements from one run of pixels to the next.
     pub(super) pitch: usize,
@@ -32,9 +36,9 @@ pub(super) struct Job<B> {
 ///
 /// # Safety
 ///
-/// For all n < N, t < taps, r < R, b < blocks: `weights` has as many registers for each tap as hold N elements, `offsets`
-/// taps, `bias` N unless it is null; `x` has b·step + offsets\[t\] + r·pitch + C·LANES elements and `to` has b·step +
-/// n·row + r·run + C·LANES. To be inlined into a function that has the instructions.
+/// For all n < N, t < taps, r < R, b < blocks: `weights` has as many registers for each tap as hold N elements, `steps` has
+/// taps, `bias` N unless it is null; `x` has C·LANES elements from b·step + r·pitch and the steps before t on, and `to` has
+/// b·step + n·row + r·run + C·LANES. To be inlined into a function that has the instructions.
 #[inline(always)]
 unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: &Job<E::Bits>) {
     // SAFETY: the caller's promises are those that the accesses need, one by one.
@@ -51,21 +55,32 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
             for n in 0..N {
                 sums[n] = [[E::begin(bias[n]); C]; R];
             }
-            let (mut weights, mut offsets, mut taps) = (job.weights, job.offsets, job.taps);
-            // Three taps a round: the loop's own instructions weigh less.
+            // A pointer for each load, up to two in a run: all move from tap to tap by the same step.
+            let mut pixels = [[x; 2]; R];
+            for r in 0..R {
+                pixels[r] = [x.add(r * job.pitch), x.add(r * job.pitch + C / 2 * E::LANES)];
+            }
+            let (mut weights, mut steps, mut taps) = (job.weights, job.steps, job.taps);
+            let registers = N.div_ceil(E::LANES);
+            // Three taps a round: the loop's own instructions weigh less, and one load may have all of their weights.
             while taps >= 3 {
+                let round = *steps.cast::<[isize; 3]>();
+                let first = load::weights(&mut weights, if registers == 1 { 3 } else { registers });
                 for i in 0..3 {
-                    let x = x.add(*offsets.add(i) as usize);
-                    tap::<E, N, R, C>(&mut sums, x, job.pitch, weights);
-                    weights = weights.add(const { N.next_multiple_of(E::LANES) });
+                    let lanes = match (registers, i) {
+                        (1, _) => [first[i]; 4],
+                        (_, 0) => first,
+                        _ => load::weights(&mut weights, registers),
+                    };
+                    tap::<E, N, R, C>(&mut sums, &mut pixels, round[i], lanes);
                 }
-                offsets = offsets.add(3);
+                steps = steps.add(3);
                 taps -= 3;
             }
             while taps > 0 {
-                tap::<E, N, R, C>(&mut sums, x.add(*offsets as usize), job.pitch, weights);
-                weights = weights.add(const { N.next_multiple_of(E::LANES) });
-                offsets = offsets.add(1);
+                let lanes = load::weights(&mut weights, registers);
+                tap::<E, N, R, C>(&mut sums, &mut pixels, *steps, lanes);
+                steps = steps.add(1);
                 taps -= 1;
             }
             for n in 0..N {
@@ -81,44 +96,28 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
     }
 }
 
-/// Adds the products of one tap.
+/// Adds the products of one tap, and moves `pixels` on to the next.
 #[inline(always)]
 unsafe fn tap<E: Element, const N: usize, const R: usize, const C: usize>(
     sums: &mut [[[E::Register; C]; R]; N],
-    x: *const E::Bits,
-    pitch: usize,
-    weights: *const E::Bits,
+    pixels: &mut [[*const E::Bits; 2]; R],
+    step: isize,
+    weights: [uint8x16_t; 4],
 ) {
     // SAFETY: as for `sums`.
     unsafe {
-        // Up to four registers, of which what is not read is not loaded.
-        let mut lanes = [E::zero(); 4];
-        for i in 0..4 {
-            if i * E::LANES < N {
-                lanes[i] = E::load(weights.add(i * E::LANES));
-            }
-        }
+        let weights = weights.map(|bytes| E::register(bytes));
         for r in 0..R {
-            let x = x.add(r * pitch);
-            let mut c = 0;
-            while c + 4 <= C {
-                let x = E::load4(x.add(c * E::LANES));
-                for i in 0..4 {
+            // Up to four registers with one load.
+            for half in 0..if C > 4 { 2 } else { 1 } {
+                let x = load::pixels(&mut pixels[r][half], step, if C > 4 { 4 } else { C });
+                for c in 0..if C > 4 { 4 } else { C } {
+                    let x = E::register(x[c]);
                     for n in 0..N {
-                        let lane = n % E::LANES;
-                        sums[n][r][c + i] =
-                            E::multiply_add(sums[n][r][c + i], x[i], lanes[n / E::LANES], lane);
+                        let sum = &mut sums[n][r][half * 4 + c];
+                        *sum = E::multiply_add(*sum, x, weights[n / E::LANES], n % E::LANES);
                     }
                 }
-                c += 4;
-            }
-            while c < C {
-                let x = E::load(x.add(c * E::LANES));
-                for n in 0..N {
-                    let lane = n % E::LANES;
-                    sums[n][r][c] = E::multiply_add(sums[n][r][c], x, lanes[n / E::LANES], lane);
-                }
-                c += 1;
             }
         }
     }
@@ -149,8 +148,7 @@ macro_rules! dispatch {
             [9 (1 1)(1 2)(2 1)]
             [10 (1 1)(1 2)(2 1)]
             [11 (1 1)(1 2)(2 1)]
-            [12 (1 1)(1 2)(2 1)]
-            [13 (1 1)(1 2)(2 1)])
+            [12 (1 1)(1 2)(2 1)])
     };
     (@ $kernel:ident, $key:expr, $job:expr, $([$n:literal $(($r:literal $c:literal))*])*) => {
         match $key {
