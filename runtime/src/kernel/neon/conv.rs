@@ -2,10 +2,10 @@
 #![allow(unsafe_code)]
 
 use super::fill::fill;
-use super::finish::finish;
+use super::finish::{finish, limit};
 use super::geometry::{CACHE_LINE, MOST_ROWS, Runs, registers};
 use super::pack::{Group, Matrix, Packed, Taps};
-use super::sums::{Job, Kernels};
+use super::sums::{Job, Kernels, Output};
 use crate::kernel::{self, Buffers, Second};
 
 /// Runs a packed convolution; false, and nothing done, where a buffer does not fit it or the result goes to logits. The
@@ -82,22 +82,49 @@ impl<E: Kernels> Tile<'_, E> {
             if let Some(expand) = &conv.expand {
                 for group in &conv.first.groups {
                     let to = self.middle.add(group.first * row);
-                    product::<E>(&conv.first, group, &conv.taps, (x, runs), None, (to, row));
+                    product::<E>(&conv.first, group, &conv.taps, (x, runs), None, (to, row), None);
                 }
                 let x = E::intermediate(self.middle, conv.rank * row);
                 let runs = Runs { runs: 1, registers: area / E::LANES, pitch: 0 };
-                for group in &expand.groups {
-                    let to = (self.sums, row);
-                    product::<E>(expand, group, &conv.middle, (x, runs), Some(&conv.bias), to);
-                    self.finish(group, y + strip, rows);
-                }
+                self.results(expand, &expand.groups, &conv.middle, (x, runs), (y + strip, rows));
                 return;
             }
             let groups = if conv.depthwise { channel..channel + 1 } else { 0..conv.first.groups.len() };
-            for group in conv.first.groups.get(groups).unwrap_or_default() {
-                let to = (self.sums, row);
-                product::<E>(&conv.first, group, &conv.taps, (x, runs), Some(&conv.bias), to);
-                self.finish(group, y + strip, rows);
+            let groups = conv.first.groups.get(groups).unwrap_or_default();
+            self.results(&conv.first, groups, &conv.taps, (x, runs), (y + strip, rows));
+        }
+    }
+
+    /// The results of some groups of a matrix for output rows `y`… `y` + `rows`.
+    unsafe fn results(
+        &self,
+        matrix: &Matrix<E::Bits>,
+        groups: &[Group],
+        taps: &Taps,
+        pixels: (*const E::Bits, Runs),
+        (y, rows): (usize, usize),
+    ) {
+        let conv = self.conv;
+        let (area, plane, width) = (conv.patch.area(rows), conv.output.pixels(), conv.patch.width);
+        // Straight from the registers where these are full.
+        let limit = limit(conv.activation).filter(|_| area == rows * width);
+        for group in groups {
+            let at = group.first * plane + y * width;
+            // SAFETY: as for `strip`.
+            unsafe {
+                let output = limit.map(|limit| Output {
+                    to: self.output.add(at),
+                    second: if self.second.is_null() { self.second } else { self.second.add(at) },
+                    row: plane,
+                    run: width,
+                    step: 0,
+                    limit,
+                });
+                let to = (self.sums, conv.patch.area(conv.strip));
+                product::<E>(matrix, group, taps, pixels, Some(&conv.bias), to, output);
+                if limit.is_none() {
+                    self.finish(group, y, rows);
+                }
             }
         }
     }
@@ -115,8 +142,7 @@ impl<E: Kernels> Tile<'_, E> {
                 // SAFETY: as for `strip`.
                 unsafe {
                     let (sums, at) = (self.sums.add(n * row + r * run), at + r * width);
-                    let second =
-                        if self.second.is_null() { self.second } else { self.second.add(at) };
+                    let second = if self.second.is_null() { self.second } else { self.second.add(at) };
                     finish(sums, second, self.output.add(at), count, conv.activation);
                 }
             }
@@ -125,7 +151,7 @@ impl<E: Kernels> Tile<'_, E> {
 }
 
 /// A group of rows of a matrix times the pixels in `runs`, from `x` on; `to` is where the sums go, and how far those of
-/// one row are from the next's.
+/// one row are from the next's; `output` is where the results go instead, from the first on.
 unsafe fn product<E: Kernels>(
     matrix: &Matrix<E::Bits>,
     group: &Group,
@@ -133,6 +159,7 @@ unsafe fn product<E: Kernels>(
     (x, runs): (*const E::Bits, Runs),
     bias: Option<&[f32]>,
     (to, row): (*mut f32, usize),
+    output: Option<Output>,
 ) {
     let bias = bias.and_then(|bias| bias.get(group.first..)).map_or(core::ptr::null(), <[f32]>::as_ptr);
     let run = runs.registers * E::LANES;
@@ -143,6 +170,13 @@ unsafe fn product<E: Kernels>(
         runs.blocks(registers(group.rows), |block| {
             let at = block.register * E::LANES;
             let beside = block.registers * E::LANES;
+            let output = output.filter(|_| column + steps.len() == taps.steps.len()).map(|output| {
+                let at = block.run * output.run + at;
+                let step = if runs.runs == 1 { beside } else { block.runs * output.run };
+                let second =
+                    if output.second.is_null() { output.second } else { output.second.wrapping_add(at) };
+                Output { to: output.to.wrapping_add(at), second, step, ..output }
+            });
             let step = if runs.runs == 1 { [beside; 2] } else { [block.runs * runs.pitch, block.runs * run] };
             // SAFETY: blocks are in the runs, whose pixels and sums are there.
             unsafe {
@@ -159,6 +193,7 @@ unsafe fn product<E: Kernels>(
                     run,
                     blocks: block.count,
                     step,
+                    output,
                 };
                 E::compute(group.rows, block.runs, block.registers, &job);
             }

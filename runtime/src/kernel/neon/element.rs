@@ -41,6 +41,8 @@ pub(super) unsafe trait Element {
     unsafe fn begin(bias: f32) -> Self::Register;
     /// Carries sums into f32. Where they are f16 they are added to `bias`, or to what is there if `resume`.
     unsafe fn carry(sums: Self::Register, to: *mut f32, bias: f32, resume: bool);
+    /// Sums in f32, in the first register or in both; arguments as for [`Element::carry`].
+    unsafe fn carried(sums: Self::Register, to: *const f32, bias: f32, resume: bool) -> [float32x4_t; 2];
     /// Eight f16, in order, to elements.
     unsafe fn place(halves: uint16x8_t, to: *mut Self::Bits);
     /// `count` sums, a multiple of 8 or else the elements up to one are there, to elements in the same place.
@@ -96,6 +98,11 @@ unsafe impl Element for Full {
     #[inline(always)]
     unsafe fn carry(sums: float32x4_t, to: *mut f32, _bias: f32, _resume: bool) {
         unsafe { vst1q_f32(to, sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn carried(sums: float32x4_t, _to: *const f32, _bias: f32, _resume: bool) -> [float32x4_t; 2] {
+        [sums; 2]
     }
 
     #[inline(always)]
@@ -165,12 +172,23 @@ unsafe impl Element for Half {
     #[inline(always)]
     unsafe fn carry(sums: float16x8_t, to: *mut f32, bias: f32, resume: bool) {
         unsafe {
+            let [low, high] = Self::carried(sums, to, bias, resume);
+            vst1q_f32(to, low);
+            vst1q_f32(to.add(4), high);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn carried(sums: float16x8_t, to: *const f32, bias: f32, resume: bool) -> [float32x4_t; 2] {
+        unsafe {
             let mut before = [vdupq_n_f32(bias); 2];
             if resume {
                 before = [vld1q_f32(to), vld1q_f32(to.add(4))];
             }
-            vst1q_f32(to, vaddq_f32(before[0], vcvt_f32_f16(vget_low_f16(sums))));
-            vst1q_f32(to.add(4), vaddq_f32(before[1], vcvt_high_f32_f16(sums)));
+            [
+                vaddq_f32(before[0], vcvt_f32_f16(vget_low_f16(sums))),
+                vaddq_f32(before[1], vcvt_high_f32_f16(sums)),
+            ]
         }
     }
 

@@ -77,13 +77,17 @@ pub(super) unsafe fn fill<E: Element>(
         for (i, Phase { first, end: last, from }) in phases.iter().take(patch.phases).enumerate() {
             for (j, columns) in conv.columns.iter().enumerate() {
                 let to = to.add(patch.plane(i, j) + columns.to);
-                for c in 0..patch.channels {
-                    let to = to.add(c * patch.channel());
-                    for row in (0..*first).chain(*last..rows) {
-                        to.add(row * patch.pitch).write_bytes(0, columns.count);
+                // The first tile finds them cleared.
+                let outside = if y > 0 { [0..*first, *last..rows] } else { [0..0, 0..0] };
+                for rows in outside.into_iter().filter(|rows| !rows.is_empty()) {
+                    for c in 0..patch.channels {
+                        for row in rows.clone() {
+                            let at = c * patch.channel() + row * patch.pitch;
+                            to.add(at).write_bytes(0, columns.count);
+                        }
                     }
                 }
-                let mut lines = Lines {
+                let mut lines = Lines::<E::Bits> {
                     from: input.add(channel * height * width + from + columns.from),
                     to: to.add(first * patch.pitch),
                     end,
@@ -98,11 +102,12 @@ pub(super) unsafe fn fill<E: Element>(
                     (lines.rows, lines.count) = (1, lines.rows * lines.count);
                 }
                 match (sx, lines.count) {
-                    (1, 8) => lines.place::<E, 1>(),
-                    (1, 16) => lines.place::<E, 2>(),
-                    (1, 32) => lines.place::<E, 4>(),
+                    (1, 8) => lines.place::<E, 1, 1>(),
+                    (1, 16) => lines.place::<E, 1, 2>(),
+                    (1, 32) => lines.place::<E, 1, 4>(),
+                    (2, 8) => lines.place::<E, 2, 1>(),
+                    (2, 16) => lines.place::<E, 2, 2>(),
                     (1, _) => lines.place_any::<E>(1),
-                    (2, _) => lines.place_any::<E>(2),
                     (stride, _) => lines.place_any::<E>(stride),
                 }
             }
@@ -125,18 +130,27 @@ struct Lines<B> {
 }
 
 impl<B> Lines<B> {
-    /// Places rows of 8·`EIGHTS` elements that follow one another.
+    /// Places rows of 8·`EIGHTS` elements that are `STRIDE` (1 or 2) apart.
     #[inline(never)]
-    unsafe fn place<E: Element<Bits = B>, const EIGHTS: usize>(&self) {
+    unsafe fn place<E: Element<Bits = B>, const STRIDE: usize, const EIGHTS: usize>(&self) {
         let (mut from, mut to) = (self.from, self.to);
         for _ in 0..self.channels {
             let (mut line, mut line_to) = (from, to);
             for _ in 0..self.rows {
                 for i in 0..EIGHTS {
-                    // SAFETY: as the caller promises.
-                    unsafe { E::place(vld1q_u16(line.add(i * EIGHT)), line_to.add(i * EIGHT)) };
+                    let at = i * EIGHT;
+                    // SAFETY: as the caller promises; only behind the last eight of a row the image may end.
+                    unsafe {
+                        let values = match STRIDE {
+                            1 => vld1q_u16(line.add(at)),
+                            _ if i + 1 < EIGHTS => vld2q_u16(line.add(at * 2)).0,
+                            _ => eight(line.add(at * 2), self.end, 2, EIGHT),
+                        };
+                        E::place(values, line_to.add(at));
+                    }
                 }
-                (line, line_to) = (line.wrapping_add(self.from_step[1]), line_to.wrapping_add(self.to_step[1]));
+                (line, line_to) =
+                    (line.wrapping_add(self.from_step[1]), line_to.wrapping_add(self.to_step[1]));
             }
             (from, to) = (from.wrapping_add(self.from_step[0]), to.wrapping_add(self.to_step[0]));
         }
@@ -160,13 +174,7 @@ impl<B> Lines<B> {
 
 /// Places `count` elements that are `stride` apart.
 #[inline(always)]
-unsafe fn row<E: Element>(
-    from: *const u16,
-    end: *const u16,
-    stride: usize,
-    to: *mut E::Bits,
-    count: usize,
-) {
+unsafe fn row<E: Element>(from: *const u16, end: *const u16, stride: usize, to: *mut E::Bits, count: usize) {
     // SAFETY: elements of the row are in the image, and nothing else is read unless it is, too.
     unsafe {
         let mut at = 0;

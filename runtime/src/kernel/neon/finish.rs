@@ -10,6 +10,15 @@ use crate::model::Activation;
 const MAX: i16 = 0x7bff;
 const SIX: i16 = 0x4600;
 
+/// The largest result of an activation that is 0 for all that is less, as f16 bits.
+pub(super) fn limit(activation: Activation) -> Option<i16> {
+    match activation {
+        Activation::None => None,
+        Activation::Relu => Some(MAX),
+        Activation::Relu6 => Some(SIX),
+    }
+}
+
 /// Finishes `count` sums: adds what is at `second` unless that is null, activates, rounds and stores. `second` may be `to`.
 ///
 /// # Safety
@@ -37,10 +46,19 @@ pub(super) unsafe fn finish(
 
 /// To f16, nearest even, at least 0 and at most `limit`. Finite f16 are ordered as their bits are.
 #[inline(always)]
-unsafe fn positive(low: float32x4_t, high: float32x4_t, limit: i16) -> uint16x8_t {
+pub(super) unsafe fn positive(low: float32x4_t, high: float32x4_t, limit: i16) -> uint16x8_t {
     unsafe {
         let halves = vreinterpretq_s16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low), high));
         vreinterpretq_u16_s16(vminq_s16(vmaxq_s16(halves, vdupq_n_s16(0)), vdupq_n_s16(limit)))
+    }
+}
+
+/// Adds eight f16.
+#[inline(always)]
+pub(super) unsafe fn add([low, high]: [float32x4_t; 2], second: uint16x8_t) -> [float32x4_t; 2] {
+    unsafe {
+        let second = vreinterpretq_f16_u16(second);
+        [vaddq_f32(low, vcvt_f32_f16(vget_low_f16(second))), vaddq_f32(high, vcvt_high_f32_f16(second))]
     }
 }
 
@@ -55,14 +73,8 @@ unsafe fn values<const SECOND: bool>(
     // SAFETY: as for `finish`.
     unsafe {
         let eight = |low: float32x4_t, high: float32x4_t, second: uint16x8_t| {
-            if !SECOND {
-                return round(low, high);
-            }
-            let second = vreinterpretq_f16_u16(second);
-            round(
-                vaddq_f32(low, vcvt_f32_f16(vget_low_f16(second))),
-                vaddq_f32(high, vcvt_high_f32_f16(second)),
-            )
+            let [low, high] = if SECOND { add([low, high], second) } else { [low, high] };
+            round(low, high)
         };
         let mut at = 0;
         while at + 16 <= count {

@@ -14,7 +14,7 @@ const PATCH: usize = 28 << 10;
 const PATCH_LIMIT: usize = 256 << 10;
 
 /// f32 that a strip's sums are fitted to.
-const STRIP: usize = 2048;
+const STRIP: usize = 4096;
 
 /// Bytes of a cache line, at which a patch begins.
 pub(super) const CACHE_LINE: usize = 64;
@@ -222,13 +222,13 @@ impl Patch {
 
     /// Output rows whose `rank` intermediate values and sums are in scratch at once.
     pub(super) fn strip(&self, rank: usize) -> usize {
-        like(self.rows, STRIP / self.area(1).saturating_mul(rank.max(MOST_ROWS)))
+        like(self.rows, STRIP / self.area(1).saturating_mul(rank.saturating_add(MOST_ROWS)))
     }
 
     /// f32 that are enough for a strip's intermediate values and sums, no fewer for a larger rank.
     fn sums(&self, rank: usize) -> usize {
         let of = |rows| self.area(rows).saturating_mul(rank.saturating_add(MOST_ROWS));
-        of(self.rows).min(2 * STRIP).max(of(1))
+        of(self.rows).min(STRIP).max(of(1))
     }
 
     /// f32 of scratch of a convolution.
@@ -254,9 +254,7 @@ pub(in crate::kernel) fn scratch(
         Form::Dense => paying,
         Form::Pair { rank } => rank.max(paying),
     };
-    let one = |arithmetic| {
-        Some(Patch::new(arithmetic, input, output, window, form)?.scratch(most))
-    };
+    let one = |arithmetic| Some(Patch::new(arithmetic, input, output, window, form)?.scratch(most));
     let arithmetics: &[Arithmetic] = match isa {
         Isa::Neon => &[Arithmetic::F32],
         Isa::NeonF16 => &[Arithmetic::F32, Arithmetic::F16],

@@ -156,7 +156,9 @@ impl<B: Copy + Default> Packed<B> {
         let strip = patch.strip(rank);
         let runs = patch.runs(strip);
         let expand = match weights {
-            LayerWeights::Pair { expand, .. } if expand.len() != bias.len().checked_mul(rank)? => return None,
+            LayerWeights::Pair { expand, .. } if expand.len() != bias.len().checked_mul(rank)? => {
+                return None;
+            }
             LayerWeights::Pair { expand, .. } => {
                 let runs = Runs { runs: 1, registers: patch.area(strip) / E::LANES, pitch: 0 };
                 Some(Matrix::new::<E>(expand, bias.len(), runs))

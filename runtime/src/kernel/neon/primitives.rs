@@ -3,7 +3,7 @@
 
 use core::arch::aarch64::*;
 
-use crate::kernel::{Buffers, Isa, Kernel, Layer, Primitives, f16, portable};
+use crate::kernel::{Buffers, Isa, Kernel, Layer, Output, Primitives, f16, portable};
 
 /// f32 arithmetic and the conversions.
 pub(in crate::kernel) struct Neon;
@@ -80,7 +80,30 @@ impl Primitives<LANES> for Neon {
 impl Kernel for Neon {
     const ISA: Isa = Isa::Neon;
 
-    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
+    fn run(layer: &Layer<'_>, mut buffers: Buffers<'_>) {
+        if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
+            return average(buffers.input, input.pixels(), output);
+        }
         portable::run::<Neon, 4, LANES>(Isa::Neon, layer, buffers);
+    }
+}
+
+/// The mean of each plane of `pixels` f16, rounded to f16.
+fn average(input: &[u16], pixels: usize, output: &mut [u16]) {
+    for (plane, to) in input.chunks_exact(pixels.max(1)).zip(output) {
+        let eights = plane.chunks_exact(8);
+        let mut rest = [0.0; 8];
+        let last = eights.remainder();
+        Neon::widen(last, rest.get_mut(..last.len()).unwrap_or_default());
+        let mut sums = Neon::load(&rest);
+        for eight in eights {
+            unsafe {
+                let halves = vreinterpretq_f16_u16(vld1q_u16(eight.as_ptr()));
+                sums[0] = vaddq_f32(sums[0], vcvt_f32_f16(vget_low_f16(halves)));
+                sums[1] = vaddq_f32(sums[1], vcvt_high_f32_f16(halves));
+            }
+        }
+        let sum = unsafe { vaddvq_f32(vaddq_f32(sums[0], sums[1])) };
+        *to = f16::narrow(sum / pixels as f32);
     }
 }

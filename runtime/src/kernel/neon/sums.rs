@@ -2,9 +2,10 @@
 // Arrays of registers are indexed by what the compiler knows: that keeps them in registers.
 #![allow(unsafe_code, clippy::needless_range_loop)]
 
-use core::arch::aarch64::uint8x16_t;
+use core::arch::aarch64::*;
 
 use super::element::{Element, Full, Half};
+use super::finish::{add, positive};
 use super::load;
 
 /// Sums of N rows of weights for blocks of R runs × C registers of pixels.
@@ -23,6 +24,7 @@ pub(super) struct Job<B> {
     pub(super) bias: *const f32,
     /// True where the sums are added to those that are there.
     pub(super) resume: bool,
+    /// Where they go, and where those are that are added to.
     pub(super) to: *mut f32,
     /// f32 from the sums of one row of weights to those of the next, and from one run to the next.
     pub(super) row: usize,
@@ -30,6 +32,22 @@ pub(super) struct Job<B> {
     /// Blocks, and the elements of pixels and of sums from one to the next.
     pub(super) blocks: usize,
     pub(super) step: [usize; 2],
+    /// Where the results go instead, if sums are finished here.
+    pub(super) output: Option<Output>,
+}
+
+/// Results of whole registers with an activation that is 0 for all that is less.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    pub(super) to: *mut u16,
+    /// What is added, placed as the results are; null for nothing. May be the output itself.
+    pub(super) second: *const u16,
+    /// Elements from the results of one row of weights, of one run, of one block, to those of the next.
+    pub(super) row: usize,
+    pub(super) run: usize,
+    pub(super) step: usize,
+    /// The largest result, as f16 bits.
+    pub(super) limit: i16,
 }
 
 /// Computes a job.
@@ -38,12 +56,13 @@ pub(super) struct Job<B> {
 ///
 /// For all n < N, t < taps, r < R, b < blocks: `weights` has as many registers for each tap as hold N elements, `steps` has
 /// taps, `bias` N unless it is null; `x` has C·LANES elements from b·step + r·pitch and the steps before t on, and `to` has
-/// b·step + n·row + r·run + C·LANES. To be inlined into a function that has the instructions.
+/// b·step + n·row + r·run + C·LANES, and so has the output with its own steps. To be inlined into a function that has the
+/// instructions.
 #[inline(always)]
 unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: &Job<E::Bits>) {
     // SAFETY: the caller's promises are those that the accesses need, one by one.
     unsafe {
-        let (mut x, mut to) = (job.x, job.to);
+        let (mut x, mut to, mut output) = (job.x, job.to, job.output);
         let mut bias = [0.0; N];
         if !job.bias.is_null() {
             for n in 0..N {
@@ -83,6 +102,17 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
                 steps = steps.add(1);
                 taps -= 1;
             }
+            if let Some(output) = &mut output {
+                if output.second.is_null() {
+                    finish::<E, N, R, C, false>(&sums, to, job, &bias, output);
+                } else {
+                    finish::<E, N, R, C, true>(&sums, to, job, &bias, output);
+                    output.second = output.second.wrapping_add(output.step);
+                }
+                output.to = output.to.wrapping_add(output.step);
+                (x, to) = (x.wrapping_add(job.step[0]), to.wrapping_add(job.step[1]));
+                continue;
+            }
             for n in 0..N {
                 for r in 0..R {
                     for c in 0..C {
@@ -91,7 +121,7 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
                     }
                 }
             }
-            (x, to) = (x.add(job.step[0]), to.add(job.step[1]));
+            (x, to) = (x.wrapping_add(job.step[0]), to.wrapping_add(job.step[1]));
         }
     }
 }
@@ -117,6 +147,49 @@ unsafe fn tap<E: Element, const N: usize, const R: usize, const C: usize>(
                         let sum = &mut sums[n][r][half * 4 + c];
                         *sum = E::multiply_add(*sum, x, weights[n / E::LANES], n % E::LANES);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Finishes a block of sums.
+#[inline(always)]
+unsafe fn finish<E: Element, const N: usize, const R: usize, const C: usize, const SECOND: bool>(
+    sums: &[[[E::Register; C]; R]; N],
+    to: *const f32,
+    job: &Job<E::Bits>,
+    bias: &[f32; N],
+    output: &Output,
+) {
+    // SAFETY: as for `sums`.
+    unsafe {
+        for n in 0..N {
+            for r in 0..R {
+                let before = to.add(n * job.row + r * job.run);
+                let at = n * output.row + r * output.run;
+                let carried =
+                    |c: usize| E::carried(sums[n][r][c], before.add(c * E::LANES), bias[n], job.resume);
+                let results = |full: [float32x4_t; 2], second: uint16x8_t| {
+                    let [low, high] = if SECOND { add(full, second) } else { full };
+                    positive(low, high, output.limit)
+                };
+                if C * E::LANES == 4 {
+                    // Half of a register.
+                    let second = if SECOND { vld1_u16(output.second.add(at)) } else { vdup_n_u16(0) };
+                    let results = results(carried(0), vcombine_u16(second, second));
+                    vst1_u16(output.to.add(at), vget_low_u16(results));
+                    continue;
+                }
+                for eight in 0..C * E::LANES / 8 {
+                    let at = at + eight * 8;
+                    let full = if E::LANES == 8 {
+                        carried(eight)
+                    } else {
+                        [carried(eight * 2)[0], carried(eight * 2 + 1)[0]]
+                    };
+                    let second = if SECOND { vld1q_u16(output.second.add(at)) } else { vdupq_n_u16(0) };
+                    vst1q_u16(output.to.add(at), results(full, second));
                 }
             }
         }
