@@ -30,6 +30,8 @@ pub(super) unsafe trait Element {
     unsafe fn zero() -> Self::Register;
     /// A register from its bytes.
     unsafe fn register(bytes: uint8x16_t) -> Self::Register;
+    /// And the other way.
+    unsafe fn bytes(register: Self::Register) -> uint8x16_t;
     /// sum + x · lane `lane` of `weights`, rounded once.
     unsafe fn multiply_add(
         sum: Self::Register,
@@ -71,6 +73,11 @@ unsafe impl Element for Full {
     #[inline(always)]
     unsafe fn register(bytes: uint8x16_t) -> float32x4_t {
         unsafe { vreinterpretq_f32_u8(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(register: float32x4_t) -> uint8x16_t {
+        unsafe { vreinterpretq_u8_f32(register) }
     }
 
     #[inline(always)]
@@ -141,6 +148,11 @@ unsafe impl Element for Half {
     #[inline(always)]
     unsafe fn register(bytes: uint8x16_t) -> float16x8_t {
         unsafe { vreinterpretq_f16_u8(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(register: float16x8_t) -> uint8x16_t {
+        unsafe { vreinterpretq_u8_f16(register) }
     }
 
     // Inlined where the kernels, which have the feature, call it.

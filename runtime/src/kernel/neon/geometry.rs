@@ -124,10 +124,10 @@ impl Runs {
     pub(super) fn cost(self, rows: usize, lanes: usize) -> usize {
         let mut cost = 0;
         self.blocks(registers(rows), |block| {
-            // An address and its offset, one load for up to four registers, and of weights; the loop's own.
-            let address = 8 * if block.registers == 1 { 1 } else { 1 + block.registers.div_ceil(4) };
-            let weights = 8 * rows.div_ceil(4 * lanes);
-            let tap = 8 * rows * block.runs * block.registers + block.runs * address + weights + 12;
+            // One load for up to four registers, of pixels as of weights; the steps from tap to tap, and the loop.
+            let pixels = 8 * block.runs * block.registers.div_ceil(4);
+            let weights = if rows <= lanes { 3 } else { 8 };
+            let tap = 8 * rows * block.runs * block.registers + pixels + weights + 11;
             cost += block.count * tap;
         });
         cost

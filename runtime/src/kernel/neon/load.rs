@@ -59,3 +59,14 @@ pub(super) unsafe fn pixels<B>(from: &mut *const B, step: isize, count: usize) -
         [a, b, c, d]
     }
 }
+
+/// The pointer, known only after `register` is: an order for the compiler, no instruction.
+#[inline(always)]
+pub(super) unsafe fn after<B>(pointer: *const B, register: uint8x16_t) -> *const B {
+    let mut at = pointer;
+    // SAFETY: nothing is done.
+    unsafe {
+        asm!("/* {0} {1:v} */", inout(reg) at, in(vreg) register, options(pure, nomem, nostack, preserves_flags));
+    }
+    at
+}

@@ -256,6 +256,6 @@ mod tests {
         // Where a row has many registers, groups that leave room for them; where it has two, many rows.
         assert_eq!(groups(3, runs(8, 8)), [3]);
         assert_eq!(groups(12, runs(8, 4)), [6, 6]);
-        assert_eq!(groups(25, runs(8, 2)), [9, 8, 8]);
+        assert_eq!(groups(25, runs(8, 2)), [12, 12, 1]);
     }
 }

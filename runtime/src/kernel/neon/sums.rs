@@ -79,28 +79,30 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
             for r in 0..R {
                 pixels[r] = [x.add(r * job.pitch), x.add(r * job.pitch + C / 2 * E::LANES)];
             }
-            let (mut weights, mut steps, mut taps) = (job.weights, job.steps, job.taps);
+            let (mut weights, mut steps) = (job.weights, job.steps);
             let registers = N.div_ceil(E::LANES);
             // Three taps a round: the loop's own instructions weigh less, and one load may have all of their weights.
-            while taps >= 3 {
+            for _ in 0..job.taps / 3 {
                 let round = *steps.cast::<[isize; 3]>();
+                weights = ordered::<E, N, R, C>(weights, &sums);
                 let first = load::weights(&mut weights, if registers == 1 { 3 } else { registers });
                 for i in 0..3 {
                     let lanes = match (registers, i) {
                         (1, _) => [first[i]; 4],
                         (_, 0) => first,
-                        _ => load::weights(&mut weights, registers),
+                        _ => {
+                            weights = ordered::<E, N, R, C>(weights, &sums);
+                            load::weights(&mut weights, registers)
+                        }
                     };
                     tap::<E, N, R, C>(&mut sums, &mut pixels, round[i], lanes);
                 }
                 steps = steps.add(3);
-                taps -= 3;
             }
-            while taps > 0 {
+            for _ in 0..job.taps % 3 {
                 let lanes = load::weights(&mut weights, registers);
                 tap::<E, N, R, C>(&mut sums, &mut pixels, *steps, lanes);
                 steps = steps.add(1);
-                taps -= 1;
             }
             if let Some(output) = &mut output {
                 if output.second.is_null() {
@@ -140,6 +142,7 @@ unsafe fn tap<E: Element, const N: usize, const R: usize, const C: usize>(
         for r in 0..R {
             // Up to four registers with one load.
             for half in 0..if C > 4 { 2 } else { 1 } {
+                pixels[r][half] = ordered::<E, N, R, C>(pixels[r][half], sums);
                 let x = load::pixels(&mut pixels[r][half], step, if C > 4 { 4 } else { C });
                 for c in 0..if C > 4 { 4 } else { C } {
                     let x = E::register(x[c]);
@@ -151,6 +154,29 @@ unsafe fn tap<E: Element, const N: usize, const R: usize, const C: usize>(
             }
         }
     }
+}
+
+/// The pointer, for loads that must not come before what is done to `sums` so far: where a tap takes several loads into the
+/// same registers, the compiler would do them all at once, into copies for which there are no registers.
+#[inline(always)]
+unsafe fn ordered<E: Element, const N: usize, const R: usize, const C: usize>(
+    pointer: *const E::Bits,
+    sums: &[[[E::Register; C]; R]; N],
+) -> *const E::Bits {
+    if R == 1 && C <= 4 {
+        return pointer;
+    }
+    let mut pointer = pointer;
+    for row in &sums[N - 1] {
+        // SAFETY: no instruction at all.
+        unsafe {
+            pointer = load::after(pointer, E::bytes(row[C - 1]));
+            if C > 4 {
+                pointer = load::after(pointer, E::bytes(row[3]));
+            }
+        }
+    }
+    pointer
 }
 
 /// Finishes a block of sums.
