@@ -162,7 +162,7 @@ unsafe fn product<E: Kernels>(
     (to, row): (*mut f32, usize),
     output: Option<Output>,
 ) {
-    let bias = bias.and_then(|bias| bias.get(group.first..)).map_or(core::ptr::null(), <[f32]>::as_ptr);
+    let bias = bias.and_then(|bias| bias.get(group.first..)).unwrap_or(&[0.0; MOST_ROWS]).as_ptr();
     let run = runs.registers * E::LANES;
     let mut column = 0;
     for (offsets, steps) in taps.offsets.chunks(E::CARRY).zip(taps.steps.chunks(E::CARRY)) {

@@ -20,7 +20,7 @@ pub(super) struct Job<B> {
     pub(super) x: *const B,
     /// Elements from one run of pixels to the next.
     pub(super) pitch: usize,
-    /// N values that the sums start from; null for zeros.
+    /// N values that the sums start from.
     pub(super) bias: *const f32,
     /// True where the sums are added to those that are there.
     pub(super) resume: bool,
@@ -55,7 +55,7 @@ pub(super) struct Output {
 /// # Safety
 ///
 /// For all n < N, t < taps, r < R, b < blocks: `weights` has as many registers for each tap as hold N elements, `steps` has
-/// taps, `bias` N unless it is null; `x` has C·LANES elements from b·step + r·pitch and the steps before t on, and `to` has
+/// taps, `bias` N; `x` has C·LANES elements from b·step + r·pitch and the steps before t on, and `to` has
 /// b·step + n·row + r·run + C·LANES, and so has the output with its own steps. To be inlined into a function that has the
 /// instructions.
 #[inline(always)]
@@ -63,16 +63,10 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
     // SAFETY: the caller's promises are those that the accesses need, one by one.
     unsafe {
         let (mut x, mut to, mut output) = (job.x, job.to, job.output);
-        let mut bias = [0.0; N];
-        if !job.bias.is_null() {
-            for n in 0..N {
-                bias[n] = *job.bias.add(n);
-            }
-        }
         for _ in 0..job.blocks {
             let mut sums = [[[E::zero(); C]; R]; N];
             for n in 0..N {
-                sums[n] = [[E::begin(bias[n]); C]; R];
+                sums[n] = [[E::begin(*job.bias.add(n)); C]; R];
             }
             // A pointer for each load, up to two in a run: all move from tap to tap by the same step.
             let mut pixels = [[x; 2]; R];
@@ -104,11 +98,13 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
                 tap::<E, N, R, C>(&mut sums, &mut pixels, *steps, lanes);
                 steps = steps.add(1);
             }
+            // Read late, not held in registers that the loop needs.
+            let bias = load::after(job.bias, E::bytes(sums[N - 1][R - 1][C - 1]));
             if let Some(output) = &mut output {
                 if output.second.is_null() {
-                    finish::<E, N, R, C, false>(&sums, to, job, &bias, output);
+                    finish::<E, N, R, C, false>(&sums, to, (job, bias), output);
                 } else {
-                    finish::<E, N, R, C, true>(&sums, to, job, &bias, output);
+                    finish::<E, N, R, C, true>(&sums, to, (job, bias), output);
                     output.second = output.second.wrapping_add(output.step);
                 }
                 output.to = output.to.wrapping_add(output.step);
@@ -119,7 +115,7 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
                 for r in 0..R {
                     for c in 0..C {
                         let to = to.add(n * job.row + r * job.run + c * E::LANES);
-                        E::carry(sums[n][r][c], to, bias[n], job.resume);
+                        E::carry(sums[n][r][c], to, *bias.add(n), job.resume);
                     }
                 }
             }
@@ -167,14 +163,9 @@ unsafe fn ordered<E: Element, const N: usize, const R: usize, const C: usize>(
         return pointer;
     }
     let mut pointer = pointer;
-    for row in &sums[N - 1] {
+    for sum in sums.iter().flatten().flatten() {
         // SAFETY: no instruction at all.
-        unsafe {
-            pointer = load::after(pointer, E::bytes(row[C - 1]));
-            if C > 4 {
-                pointer = load::after(pointer, E::bytes(row[3]));
-            }
-        }
+        unsafe { pointer = load::after(pointer, E::bytes(*sum)) };
     }
     pointer
 }
@@ -184,8 +175,7 @@ unsafe fn ordered<E: Element, const N: usize, const R: usize, const C: usize>(
 unsafe fn finish<E: Element, const N: usize, const R: usize, const C: usize, const SECOND: bool>(
     sums: &[[[E::Register; C]; R]; N],
     to: *const f32,
-    job: &Job<E::Bits>,
-    bias: &[f32; N],
+    (job, bias): (&Job<E::Bits>, *const f32),
     output: &Output,
 ) {
     // SAFETY: as for `sums`.
@@ -195,7 +185,7 @@ unsafe fn finish<E: Element, const N: usize, const R: usize, const C: usize, con
                 let before = to.add(n * job.row + r * job.run);
                 let at = n * output.row + r * output.run;
                 let carried =
-                    |c: usize| E::carried(sums[n][r][c], before.add(c * E::LANES), bias[n], job.resume);
+                    |c: usize| E::carried(sums[n][r][c], before.add(c * E::LANES), *bias.add(n), job.resume);
                 let results = |full: [float32x4_t; 2], second: uint16x8_t| {
                     let [low, high] = if SECOND { add(full, second) } else { full };
                     positive(low, high, output.limit)
