@@ -70,3 +70,10 @@ pub(super) unsafe fn after<B>(pointer: *const B, register: uint8x16_t) -> *const
     }
     at
 }
+
+/// Lets what is at `values` be in memory: no instruction but those stores.
+#[inline(always)]
+pub(super) unsafe fn stored<T>(values: &mut T) {
+    // SAFETY: nothing is done.
+    unsafe { asm!("/* {0} */", in(reg) values as *mut T, options(nostack, preserves_flags)) }
+}

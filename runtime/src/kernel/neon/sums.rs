@@ -78,16 +78,12 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
             // Three taps a round: the loop's own instructions weigh less, and one load may have all of their weights.
             for _ in 0..job.taps / 3 {
                 let round = *steps.cast::<[isize; 3]>();
-                weights = ordered::<E, N, R, C>(weights, &sums);
                 let first = load::weights(&mut weights, if registers == 1 { 3 } else { registers });
                 for i in 0..3 {
                     let lanes = match (registers, i) {
                         (1, _) => [first[i]; 4],
                         (_, 0) => first,
-                        _ => {
-                            weights = ordered::<E, N, R, C>(weights, &sums);
-                            load::weights(&mut weights, registers)
-                        }
+                        _ => load::weights(&mut weights, registers),
                     };
                     tap::<E, N, R, C>(&mut sums, &mut pixels, round[i], lanes);
                 }
@@ -100,11 +96,17 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
             }
             // Read late, not held in registers that the loop needs.
             let bias = load::after(job.bias, E::bytes(sums[N - 1][R - 1][C - 1]));
+            // Widening takes more registers than are left: f16 sums go by way of memory after the loop, not in it.
+            let mut copy = sums;
+            if E::LANES == 8 {
+                load::stored(&mut copy);
+            }
+            let sums = &copy;
             if let Some(output) = &mut output {
                 if output.second.is_null() {
-                    finish::<E, N, R, C, false>(&sums, to, (job, bias), output);
+                    finish::<E, N, R, C, false>(sums, to, (job, bias), output);
                 } else {
-                    finish::<E, N, R, C, true>(&sums, to, (job, bias), output);
+                    finish::<E, N, R, C, true>(sums, to, (job, bias), output);
                     output.second = output.second.wrapping_add(output.step);
                 }
                 output.to = output.to.wrapping_add(output.step);
@@ -138,7 +140,6 @@ unsafe fn tap<E: Element, const N: usize, const R: usize, const C: usize>(
         for r in 0..R {
             // Up to four registers with one load.
             for half in 0..if C > 4 { 2 } else { 1 } {
-                pixels[r][half] = ordered::<E, N, R, C>(pixels[r][half], sums);
                 let x = load::pixels(&mut pixels[r][half], step, if C > 4 { 4 } else { C });
                 for c in 0..if C > 4 { 4 } else { C } {
                     let x = E::register(x[c]);
@@ -150,24 +151,6 @@ unsafe fn tap<E: Element, const N: usize, const R: usize, const C: usize>(
             }
         }
     }
-}
-
-/// The pointer, for loads that must not come before what is done to `sums` so far: where a tap takes several loads into the
-/// same registers, the compiler would do them all at once, into copies for which there are no registers.
-#[inline(always)]
-unsafe fn ordered<E: Element, const N: usize, const R: usize, const C: usize>(
-    pointer: *const E::Bits,
-    sums: &[[[E::Register; C]; R]; N],
-) -> *const E::Bits {
-    if R == 1 && C <= 4 {
-        return pointer;
-    }
-    let mut pointer = pointer;
-    for sum in sums.iter().flatten().flatten() {
-        // SAFETY: no instruction at all.
-        unsafe { pointer = load::after(pointer, E::bytes(*sum)) };
-    }
-    pointer
 }
 
 /// Finishes a block of sums.
