@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::kernel::{self, Buffers, Isa, Layer, Output, Second, f16};
+use crate::kernel::{self, Arithmetic, Buffers, Isa, Layer, Output, Second, f16};
 use crate::model::{Header, MAX_INPUTS, Model, ModelError};
 use crate::plan::{ALIGNMENT, Placer, Plan, PlanError, Step};
 
@@ -46,6 +46,8 @@ pub enum SessionError<'a> {
     ArenaMisaligned,
     /// The machine lacks the instruction set asked for.
     Isa(Isa),
+    /// The session's instruction set lacks the arithmetic asked for.
+    Arithmetic(Isa, Arithmetic),
 }
 
 impl core::fmt::Display for SessionError<'_> {
@@ -59,6 +61,10 @@ impl core::fmt::Display for SessionError<'_> {
             }
             Self::ArenaMisaligned => write!(f, "the arena must begin at a multiple of {ALIGNMENT} bytes"),
             Self::Isa(isa) => write!(f, "this machine lacks the instructions of {}", isa.name()),
+            Self::Arithmetic(isa, arithmetic) => {
+                let (isa, arithmetic, has) = (isa.name(), arithmetic.name(), Isa::NeonF16.name());
+                write!(f, "{isa} has no {arithmetic} arithmetic (only {has} has, on cores with FEAT_FP16)")
+            }
         }
     }
 }
@@ -136,6 +142,7 @@ pub struct Session<'a> {
     /// Where the input image goes.
     input: Range<usize>,
     plan: Plan,
+    arithmetic: Arithmetic,
     /// For each step its packed weights, where it has some.
     #[cfg(feature = "std")]
     packed: std::vec::Vec<Option<kernel::PackedConv>>,
@@ -185,10 +192,7 @@ impl<'a> Session<'a> {
         let header = *program.header();
         let input = input..input + header.input.len() * 2;
         #[cfg(feature = "std")]
-        let packed = {
-            let pack = |step: &Step| kernel::PackedConv::new(isa, &step.layer(model.bytes())?);
-            steps.iter().map(pack).collect()
-        };
+        let packed = pack(isa, Arithmetic::F32, steps, model.bytes());
         #[cfg(feature = "std")]
         let normalised = {
             let channels = header.mean.iter().zip(&header.std).take(header.input.channels as usize);
@@ -202,6 +206,7 @@ impl<'a> Session<'a> {
             space,
             input,
             plan,
+            arithmetic: Arithmetic::F32,
             #[cfg(feature = "std")]
             packed,
             #[cfg(feature = "std")]
@@ -211,6 +216,18 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// This session with the products of its convolutions summed in `arithmetic`, for which it packs their weights anew.
+    /// f32 unless this is called; see [`Arithmetic::F16`] for what else costs. Refused where [`Session::isa`] lacks it.
+    #[cfg(feature = "std")]
+    pub fn with_arithmetic(mut self, arithmetic: Arithmetic) -> Result<Self, SessionError<'a>> {
+        if !self.isa.has(arithmetic) {
+            return Err(SessionError::Arithmetic(self.isa, arithmetic));
+        }
+        self.packed = pack(self.isa, arithmetic, self.steps, self.model);
+        self.arithmetic = arithmetic;
+        Ok(self)
+    }
+
     /// Bytes on the heap for weights that were widened and put in the order of the kernels when the session began; 0 on
     /// instruction sets that read them in place.
     #[cfg(feature = "std")]
@@ -218,10 +235,12 @@ impl<'a> Session<'a> {
         self.packed.iter().flatten().map(kernel::PackedConv::bytes).sum()
     }
 
-    /// Gives those bytes back: all weights are read in place from now on, more slowly. Logits stay the same to the bit.
+    /// Gives those bytes back: all weights are read in place from now on, more slowly, and with f32 arithmetic. Logits
+    /// stay the same to the bit if that was in use.
     #[cfg(feature = "std")]
     pub fn in_place(mut self) -> Self {
         self.packed = std::vec::Vec::new();
+        self.arithmetic = Arithmetic::F32;
         self
     }
 
@@ -255,6 +274,11 @@ impl<'a> Session<'a> {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// What the products of convolutions are summed in.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Number of classes, the length of the logits.
@@ -345,6 +369,18 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
+}
+
+/// The packed weights of each step that has some.
+#[cfg(feature = "std")]
+fn pack(
+    isa: Isa,
+    arithmetic: Arithmetic,
+    steps: &[Step],
+    model: &[u8],
+) -> std::vec::Vec<Option<kernel::PackedConv>> {
+    let pack = |step: &Step| kernel::PackedConv::new(isa, arithmetic, &step.layer(model)?);
+    steps.iter().map(pack).collect()
 }
 
 /// Values of a byte.

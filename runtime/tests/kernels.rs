@@ -4,7 +4,9 @@
 mod support;
 
 use half::f16;
-use lrpet_runtime::kernel::{self, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second, tile};
+use lrpet_runtime::kernel::{
+    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second, tile,
+};
 use lrpet_runtime::model::{
     Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
 };
@@ -13,12 +15,24 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::reference::{self, Bounded, Matrix};
 
-const ISAS: [Isa; 6] =
-    [Isa::Portable, Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Avx2, Isa::Avx512];
+const ISAS: [Isa; 8] = [
+    Isa::Portable,
+    Isa::CortexM,
+    Isa::CortexM55,
+    Isa::CortexM55Half,
+    Isa::Avx2,
+    Isa::Avx512,
+    Isa::Neon,
+    Isa::NeonF16,
+];
 /// Instruction sets whose control code runs on any machine, with inner loops in Rust.
 const EVERYWHERE: [Isa; 3] = [Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half];
 /// The unit of f16 in that of f32.
 const HALF_UNIT: f64 = 8192.0;
+/// Random cases of each kind; fewer where an emulator executes them.
+const CASES: u32 = if cfg!(target_arch = "aarch64") { 60 } else { 400 };
+/// Ranks of each shape of a common network, as many.
+const RANKS: usize = if cfg!(target_arch = "aarch64") { 1 } else { 3 };
 /// Elements on each side of a buffer.
 const GUARD: usize = 64;
 
@@ -81,6 +95,67 @@ fn wide(halves: &[u16]) -> Vec<f64> {
     halves.iter().map(|bits| f16::from_bits(*bits).to_f64()).collect()
 }
 
+/// A layer, what it is given, and where that is held.
+struct Task<'a> {
+    op: &'a Op<&'a str>,
+    input: Shape,
+    layer: &'a Layer<'a>,
+    x: &'a [u16],
+    second: Option<&'a [u16]>,
+    place: Place,
+}
+
+impl Task<'_> {
+    /// Executes the layer, on packed weights if there are some; `count` values come out, halves or logits.
+    fn run(&self, isa: Isa, packed: Option<&PackedConv>, count: usize) -> (Guarded<u16>, Guarded<f32>) {
+        let initial = match self.place {
+            Place::Overwritten => self.second.unwrap().to_vec(),
+            _ => vec![0x7e00; count],
+        };
+        let mut scratch = Guarded::new(&vec![f32::NAN; tile::scratch(isa, self.op, self.input)], 12345.0);
+        let mut output = Guarded::new(&initial, 0x5a5a);
+        let mut logits = Guarded::new(&vec![f32::NAN; count], 54321.0);
+        let mut buffers = Buffers {
+            input: self.x,
+            second: match (self.place, self.second) {
+                (Place::Overwritten, _) => Second::InPlace,
+                (_, Some(second)) => Second::Other(second),
+                _ => Second::None,
+            },
+            output: match self.place {
+                Place::Logits => Output::Full(logits.values()),
+                _ => Output::Half(output.values()),
+            },
+            scratch: scratch.values(),
+        };
+        match packed {
+            Some(conv) => assert!(kernel::run_packed(isa, conv, &mut buffers, None), "{}", isa.name()),
+            None => kernel::run(isa, self.layer, buffers),
+        }
+        scratch.all.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
+        scratch.checked();
+        (output, logits)
+    }
+
+    /// Fails where a value is farther from the expected one than it may be.
+    fn check(&self, output: &[u16], logits: &[f32], expected: &[Bounded], summed: HalfSums, what: &str) {
+        let Some(factor) = summed.factor else { return };
+        for (i, Bounded { value, error }) in expected.iter().enumerate() {
+            let error = error * factor + summed.underflow;
+            let (got, bound) = match self.place {
+                // One rounding: half a unit in the last place, of a subnormal at least.
+                Place::Logits => (f64::from(logits[i]), error),
+                _ => (
+                    f16::from_bits(output[i]).to_f64(),
+                    error + (value.abs() + error) * 2f64.powi(-11) + 2f64.powi(-25),
+                ),
+            };
+            let value = if self.place == Place::Logits { *value } else { value.clamp(-65504.0, 65504.0) };
+            assert!((got - value).abs() <= bound, "{what}: element {i}: {got} and not {value} ± {bound}");
+        }
+    }
+}
+
 /// Runs `layer` on every instruction set and compares.
 #[allow(clippy::too_many_arguments)]
 fn compare(
@@ -93,61 +168,18 @@ fn compare(
     expected: &[Bounded],
     half: HalfSums,
 ) {
+    let task = Task { op, input, layer, x, second, place };
     for isa in ISAS.into_iter().filter(|isa| isa.is_available() || EVERYWHERE.contains(isa)) {
         let summed = if isa == Isa::CortexM55Half { half } else { NO_HALF_SUMS };
-        let Some(factor) = summed.factor else { continue };
-        let initial = match place {
-            Place::Overwritten => second.unwrap().to_vec(),
-            _ => vec![0x7e00; expected.len()],
-        };
-        let run = |packed: Option<&PackedConv>| {
-            let mut scratch = Guarded::new(&vec![f32::NAN; tile::scratch(isa, op, input)], 12345.0);
-            let mut output = Guarded::new(&initial, 0x5a5a);
-            let mut logits = Guarded::new(&vec![f32::NAN; expected.len()], 54321.0);
-            let mut buffers = Buffers {
-                input: x,
-                second: match (place, second) {
-                    (Place::Overwritten, _) => Second::InPlace,
-                    (_, Some(second)) => Second::Other(second),
-                    _ => Second::None,
-                },
-                output: match place {
-                    Place::Logits => Output::Full(logits.values()),
-                    _ => Output::Half(output.values()),
-                },
-                scratch: scratch.values(),
-            };
-            match packed {
-                Some(conv) => assert!(kernel::run_packed(isa, conv, &mut buffers, None), "{}", isa.name()),
-                None => kernel::run(isa, layer, buffers),
-            }
-            scratch.all.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = 0.0);
-            scratch.checked();
-            (output, logits)
-        };
-        let (output, logits) = run(None);
+        let (output, logits) = task.run(isa, None, expected.len());
         let (output, logits) = (output.checked(), logits.checked());
         // Packed weights change nothing, not even a rounding.
-        if let Some(conv) = PackedConv::new(isa, layer).filter(|_| place != Place::Logits) {
-            assert_eq!(run(Some(&conv)).0.checked(), output, "{}: packed", isa.name());
+        let packed = PackedConv::new(isa, Arithmetic::F32, layer);
+        if let Some(conv) = packed.filter(|_| place != Place::Logits) {
+            let (packed, _) = task.run(isa, Some(&conv), expected.len());
+            assert_eq!(packed.checked(), output, "{}: packed", isa.name());
         }
-        for (i, Bounded { value, error }) in expected.iter().enumerate() {
-            let error = error * factor + summed.underflow;
-            let (got, bound) = match place {
-                // One rounding: half a unit in the last place, of a subnormal at least.
-                Place::Logits => (f64::from(logits[i]), error),
-                _ => (
-                    f16::from_bits(output[i]).to_f64(),
-                    error + (value.abs() + error) * 2f64.powi(-11) + 2f64.powi(-25),
-                ),
-            };
-            let value = if place == Place::Logits { *value } else { value.clamp(-65504.0, 65504.0) };
-            assert!(
-                (got - value).abs() <= bound,
-                "{}: element {i}: {got} and not {value} ± {bound}",
-                isa.name()
-            );
-        }
+        task.check(output, logits, expected, summed, isa.name());
     }
 }
 
@@ -224,26 +256,31 @@ fn convolution(case: Case) {
     let second = residual.map(|_| halves(&mut rng, output.len(), scale));
     let wide_bias: Vec<f64> = bias.iter().map(|b| f64::from(*b)).collect();
     let wide_second = second.as_deref().map(wide);
-    let expected = reference::conv(
-        &wide(&x),
-        input,
-        output,
-        &window,
-        &matrix,
-        &wide_bias,
-        wide_second.as_deref(),
-        activation,
-    );
+    let (x64, count) = (wide(&x), output.len());
+    let expected = |arithmetic| {
+        let second = wide_second.as_deref();
+        reference::conv(&x64, input, output, &window, &matrix, &wide_bias, second, activation, arithmetic)
+    };
     let layer = Layer::Conv { input, output, window, weights: stored, bias: &bias, activation };
     let half = HalfSums {
         factor: if scale == 0.0 { Some(1.0) } else { (scale <= 1.0).then_some(HALF_UNIT) },
         underflow: if scale == 0.0 { 0.0 } else { ((columns + 4) * (r + 1)) as f64 * 2f64.powi(-25) },
     };
-    compare(&op, input, &layer, &x, second.as_deref(), place, &expected, half);
+    let second = second.as_deref();
+    compare(&op, input, &layer, &x, second, place, &expected(Arithmetic::F32), half);
+    // With f16 arithmetic, where no sum exceeds its range.
+    if Isa::NeonF16.is_available() && scale <= 1.0 && place != Place::Logits {
+        let packed = PackedConv::new(Isa::NeonF16, Arithmetic::F16, &layer);
+        let task = Task { op: &op, input, layer: &layer, x: &x, second, place };
+        if let Some(conv) = packed {
+            let (output, _) = task.run(Isa::NeonF16, Some(&conv), count);
+            task.check(output.checked(), &[], &expected(Arithmetic::F16), NO_HALF_SUMS, "f16 arithmetic");
+        }
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn convolutions(
@@ -280,7 +317,9 @@ proptest! {
         };
         let wide_bias: Vec<f64> = bias.iter().map(|b| f64::from(*b)).collect();
         let one = Window::square(1, 1, 0);
-        let expected = reference::conv(&wide(&x), input, output, &one, &matrix, &wide_bias, None, activation);
+        let expected = reference::conv(
+            &wide(&x), input, output, &one, &matrix, &wide_bias, None, activation, Arithmetic::F32,
+        );
         let layer = Layer::Linear { weights: stored, bias: &bias, activation };
         let place = if logits { Place::Logits } else { Place::NoSecond };
         compare(&op, input, &layer, &x, None, place, &expected, NO_HALF_SUMS);
@@ -384,8 +423,8 @@ fn layers_of_common_networks() {
     let places = [Place::NoSecond, Place::Other, Place::Overwritten];
     let activations = [Activation::None, Activation::Relu, Activation::Relu6];
     for (i, (shape, window)) in shapes.into_iter().enumerate() {
-        // Half of the ranks for each: the reference takes its time.
-        for (j, rank) in [0, 3, 25, 1, 13, 6].into_iter().enumerate().skip(3 * (i % 2)).take(3) {
+        // At most half of the ranks for each: the reference takes its time.
+        for (j, rank) in [0, 3, 25, 1, 13, 6].into_iter().enumerate().skip(3 * (i % 2)).take(RANKS) {
             let (form, rank) = (usize::from(rank > 0), rank.max(1));
             let (activation, place) = (activations[(i + j) % 3], places[j % 3]);
             convolution(Case { shape, window, form, rank, activation, place, scale: 1.0, seed: i as u64 });

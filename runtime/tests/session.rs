@@ -4,13 +4,13 @@ mod support;
 
 use std::num::NonZeroUsize;
 
-use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::kernel::{Arithmetic, Isa};
 use lrpet_runtime::model::{LayerInfo, Model, Op, Shape, Weights, Window, cost};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::{Arena, Hook, RunError, Session, SessionError};
 use support::{Aligned, Network, concat, conv, every_op, linear, resnet};
 
-const ISAS: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+const ISAS: [Isa; 5] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon, Isa::NeonF16];
 
 fn networks() -> Vec<(&'static str, Network)> {
     let gray = Shape::new(1, 28, 28);
@@ -59,6 +59,40 @@ fn logits_are_the_references() {
                     );
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn f16_arithmetic_is_close_where_there_is_any() {
+    for (name, mut net) in networks() {
+        let file = net.file(2);
+        let model = Model::new_checked(file.bytes()).unwrap();
+        let check = model.self_check().unwrap();
+        for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
+            let plan = Plan::new(model.program(), isa).unwrap();
+            let mut arena = Aligned::zeroed(plan.arena_bytes);
+            let session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+            assert_eq!(session.arithmetic(), Arithmetic::F32);
+            let mut session = match session.with_arithmetic(Arithmetic::F16) {
+                Ok(session) => session,
+                Err(error) => {
+                    assert_eq!(error, SessionError::Arithmetic(isa, Arithmetic::F16));
+                    assert_ne!(isa, Isa::NeonF16);
+                    continue;
+                }
+            };
+            assert_eq!((isa, session.arithmetic()), (Isa::NeonF16, Arithmetic::F16));
+            let mut logits = vec![0.0; session.classes()];
+            for i in 0..check.samples() {
+                session.run_image(check.image(i), &mut logits, &mut ()).unwrap();
+                let scale = check.logits(i).fold(0.0f32, |a, b| a.max(b.abs()));
+                for (got, want) in logits.iter().zip(check.logits(i)) {
+                    assert!((got - want).abs() <= 2e-2 * scale, "{name}: {got} and not {want}");
+                }
+            }
+            let session = session.in_place();
+            assert_eq!((session.arithmetic(), session.packed_bytes()), (Arithmetic::F32, 0));
         }
     }
 }

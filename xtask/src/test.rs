@@ -85,6 +85,15 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             .check(&format!("lrpet-run on an emulated Cortex-A53: {model}"), on_cortex_a53(model, source)?)?;
     }
 
+    // A53 and A72 run the same code, whose every shape the first has tried.
+    for (core, tests) in [
+        ("cortex-a53", &["--lib", "--test", "kernels", "--test", "session"][..]),
+        ("cortex-a72", &["--test", "session"]),
+        ("cortex-a76", &["--test", "kernels", "--test", "session"]),
+    ] {
+        tally.tests(&format!("tests of the runtime on an emulated {core}"), on_core(core, tests, source)?)?;
+    }
+
     // Debug assertions and overflow checks stay on where the code meets untrusted bytes.
     tally.tests(
         "tests of runtime, C interface, firmware and xtask",
@@ -221,6 +230,21 @@ fn on_cortex_a53(model: &str, source: Source) -> Result<Command> {
         .args(["-cpu", "cortex-a53", "-L", "/usr/aarch64-linux-gnu"])
         .arg(folder.join("release/lrpet-run"))
         .args(["check", model]);
+    Ok(command)
+}
+
+/// Tests of the runtime for 64-bit Arm on an emulated core. Optimised: the emulator is slow enough.
+fn on_core(core: &str, tests: &[&str], source: Source) -> Result<Command> {
+    let target = toolchain::AARCH64_LINUX;
+    let mut command = Toolchain::for_target(target, source)?.cargo("test", target);
+    command
+        .current_dir(crate::root())
+        .args(["--release", "--package", "lrpet-runtime", "--features", "cli"])
+        .args(tests)
+        .env(
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
+            format!("qemu-aarch64 -cpu {core} -L /usr/aarch64-linux-gnu"),
+        );
     Ok(command)
 }
 

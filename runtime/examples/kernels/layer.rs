@@ -1,7 +1,9 @@
 //! A convolution with weights and buffers of its own.
 
 use lrpet_runtime::host::AlignedBytes;
-use lrpet_runtime::kernel::{self, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second, tile};
+use lrpet_runtime::kernel::{
+    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second, tile,
+};
 use lrpet_runtime::model::{Activation, Conv, Op, Shape, Weights, Window};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -92,7 +94,7 @@ impl Owned {
     }
 
     fn pack(&mut self) -> Option<()> {
-        self.packed = Some(PackedConv::new(self.isa, &self.layer())?);
+        self.packed = Some(PackedConv::new(self.isa, Arithmetic::F32, &self.layer())?);
         Some(())
     }
 

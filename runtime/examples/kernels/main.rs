@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use cases::{Case, Workload};
 use layer::Chain;
-use lrpet_runtime::kernel::{self, Isa};
+use lrpet_runtime::kernel::{self, Arithmetic, Isa};
 use serde_json::json;
 
 /// Least seconds between two readings of the clock: more than it takes to read, less than a turn of the scheduler.
@@ -92,7 +92,7 @@ fn median(values: &[f64]) -> f64 {
 /// Multiply-adds a second of a loop without memory, in 1e9; 0 where the instruction set has none.
 fn peak(isa: Isa) -> f64 {
     let started = Instant::now();
-    let count = kernel::multiply_adds(isa, PEAK_ROUNDS).unwrap_or(0);
+    let count = kernel::multiply_adds(isa, Arithmetic::F32, PEAK_ROUNDS).unwrap_or(0);
     count as f64 / started.elapsed().as_secs_f64() / 1e9
 }
 

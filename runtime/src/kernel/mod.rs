@@ -46,6 +46,8 @@ macro_rules! array_lanes {
 mod cortex_m;
 #[cfg_attr(target_os = "none", allow(dead_code, unused_imports))]
 mod cortex_m55;
+#[cfg(any(feature = "std", target_arch = "aarch64"))]
+mod neon;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
 #[cfg(feature = "std")]
@@ -80,6 +82,33 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512F and F16C.
     Avx512,
+    /// A64 (Cortex-A53, A72).
+    Neon,
+    /// A64 with f16 arithmetic, FEAT_FP16 (Cortex-A76).
+    NeonF16,
+}
+
+/// What the products of a convolution are summed in. Weights and activations are f16 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Arithmetic {
+    /// f32, with one rounding for each stored value.
+    #[default]
+    F32,
+    /// f16 for up to 72 products at a time, whose sums are added in f32; a pair's intermediate values are rounded to f16.
+    /// What exceeds the range of f16 within such a sum is lost. Only on [`Isa::NeonF16`], twice as fast there, for
+    /// convolutions on packed weights; other layers stay with f32.
+    F16,
+}
+
+impl Arithmetic {
+    /// Name for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arithmetic::F32 => "f32",
+            Arithmetic::F16 => "f16",
+        }
+    }
 }
 
 impl Isa {
@@ -90,6 +119,8 @@ impl Isa {
         Isa::CortexM55
     } else if cfg!(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")) {
         Isa::CortexM
+    } else if cfg!(target_arch = "aarch64") {
+        Isa::Neon
     } else {
         Isa::Portable
     };
@@ -98,6 +129,10 @@ impl Isa {
     pub fn detect() -> Isa {
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
         return x86::detect();
+        #[cfg(all(target_arch = "aarch64", feature = "std"))]
+        if std::arch::is_aarch64_feature_detected!("fp16") {
+            return Isa::NeonF16;
+        }
         #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
         Isa::NATIVE
     }
@@ -109,7 +144,14 @@ impl Isa {
             Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half => Isa::NATIVE == self,
             Isa::Avx2 => matches!(Isa::detect(), Isa::Avx2 | Isa::Avx512),
             Isa::Avx512 => Isa::detect() == Isa::Avx512,
+            Isa::Neon => cfg!(target_arch = "aarch64"),
+            Isa::NeonF16 => Isa::detect() == Isa::NeonF16,
         }
+    }
+
+    /// True where it can compute with this arithmetic.
+    pub fn has(self, arithmetic: Arithmetic) -> bool {
+        arithmetic == Arithmetic::F32 || self == Isa::NeonF16
     }
 
     /// Name for reports.
@@ -121,6 +163,8 @@ impl Isa {
             Isa::CortexM55Half => "cortex-m55-f16",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::NeonF16 => "neon-f16",
         }
     }
 }
@@ -225,6 +269,8 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         Isa::Avx2 if isa.is_available() => x86::Avx2::run(layer, buffers),
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
         Isa::Avx512 if isa.is_available() => x86::Avx512::run(layer, buffers),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonF16 => neon::Neon::run(layer, buffers),
         // Off the device too, with inner loops in Rust: its scratch is not that of the portable code.
         #[cfg(not(cortex_m55))]
         Isa::CortexM => cortex_m::CortexM::run(layer, buffers),
@@ -250,14 +296,16 @@ fn native(layer: &Layer<'_>, buffers: Buffers<'_>) {
     cortex_m55::CortexM55Half::run(layer, buffers);
 }
 
-/// A convolution whose weights were packed for an instruction set.
+/// A convolution whose weights were packed for an instruction set and an arithmetic.
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+pub use neon::PackedConv;
 #[cfg(feature = "std")]
 pub use team::Team;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", not(target_arch = "aarch64")))]
 pub use wide::PackedConv;
 
 /// Executes a packed convolution, shared by a team where there is one; false, and nothing done, where this machine lacks
-/// its instruction set or the buffers do not fit it. The result has the bits that [`run`] gives.
+/// its instruction set or the buffers do not fit it. With [`Arithmetic::F32`] the result has the bits that [`run`] gives.
 #[cfg(feature = "std")]
 pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
     match isa {
@@ -265,6 +313,8 @@ pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>, team: 
         Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers, team),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers, team),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonF16 if isa.is_available() => conv.run(isa, buffers, team),
         _ => {
             let _ = (conv, buffers, team);
             false
@@ -273,14 +323,18 @@ pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>, team: 
 }
 
 /// Does `rounds` rounds of multiply-adds that wait for nothing and touch no memory, and returns their number: timed, the
-/// peak of this core. `None` on an instruction set without kernels for packed weights, or that this machine lacks.
+/// peak of this core. `None` on an instruction set without kernels for packed weights, or that this machine lacks, or
+/// that lacks the arithmetic.
 #[cfg(feature = "std")]
-pub fn multiply_adds(isa: Isa, rounds: u32) -> Option<u64> {
+pub fn multiply_adds(isa: Isa, arithmetic: Arithmetic, rounds: u32) -> Option<u64> {
     match isa {
+        _ if !isa.has(arithmetic) => None,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 if isa.is_available() => Some(x86_wide::avx2_multiply_adds(rounds)),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if isa.is_available() => Some(x86_wide::avx512_multiply_adds(rounds)),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonF16 if isa.is_available() => Some(neon::multiply_adds(arithmetic, rounds)),
         _ => {
             let _ = rounds;
             None

@@ -57,6 +57,12 @@ fn primitives_of_plain_code() {
     check::<plain::Portable, 4>();
 }
 
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn primitives_of_neon() {
+    check::<neon::Neon, 8>();
+}
+
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
 #[test]
 #[allow(unsafe_code)]

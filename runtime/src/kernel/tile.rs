@@ -37,6 +37,7 @@ impl Isa {
                 Geometry { lanes: 4, outs: 4, tile: 64, taps: 32, budget: 1024 }
             }
             Isa::Avx2 => Geometry { lanes: 16, outs: 4, tile: 64, taps: 72, budget: 8192 },
+            Isa::Neon | Isa::NeonF16 => Geometry { lanes: 8, outs: 4, tile: 64, taps: 72, budget: 4096 },
             Isa::Avx512 => Geometry { lanes: 32, outs: 4, tile: 96, taps: 72, budget: 8192 },
         }
     }
@@ -269,6 +270,8 @@ pub fn scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
             let scratch = conv_scratch(isa, input, output, &conv.window, form);
             #[cfg(feature = "std")]
             let scratch = scratch.max(super::wide::scratch(isa, input, output, &conv.window, form));
+            #[cfg(feature = "std")]
+            let scratch = scratch.max(super::neon::geometry::scratch(isa, input, output, &conv.window, form));
             scratch
         }
         Op::Linear(linear) => {

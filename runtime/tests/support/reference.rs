@@ -1,6 +1,7 @@
 //! Every operation in f64, with a bound on the error of f32 accumulation in any order.
 
 use half::f16;
+use lrpet_runtime::kernel::Arithmetic;
 use lrpet_runtime::model::{Activation, Header, Op, PoolKind, Shape, Weights, Window};
 
 use super::Network;
@@ -19,8 +20,19 @@ fn gamma(terms: usize) -> f64 {
     n / (1.0 - n)
 }
 
+/// As [`gamma`], of sums in this arithmetic: in f16 up to 72 products are summed before the sums are added in f32.
+fn relative(arithmetic: Arithmetic, terms: usize) -> f64 {
+    match arithmetic {
+        Arithmetic::F16 => {
+            let n = (terms.min(72) + 1) as f64 * 2f64.powi(-11);
+            n / (1.0 - n) + gamma(terms)
+        }
+        _ => gamma(terms),
+    }
+}
+
 /// Products and their sum, of operands that may themselves be bounded only.
-fn dot(pairs: impl Iterator<Item = (f64, Bounded)>) -> Bounded {
+fn dot(arithmetic: Arithmetic, pairs: impl Iterator<Item = (f64, Bounded)>) -> Bounded {
     let (mut value, mut size, mut carried, mut terms) = (0.0, 0.0, 0.0, 0);
     for (w, x) in pairs {
         value += w * x.value;
@@ -28,7 +40,14 @@ fn dot(pairs: impl Iterator<Item = (f64, Bounded)>) -> Bounded {
         size += w.abs() * (x.value.abs() + x.error);
         terms += 1;
     }
-    Bounded { value, error: carried + gamma(terms) * size }
+    // A subnormal f16 is rounded to a multiple of 2^-24.
+    let subnormal = if arithmetic == Arithmetic::F16 { terms as f64 * 2f64.powi(-25) } else { 0.0 };
+    Bounded { value, error: carried + relative(arithmetic, terms) * size + subnormal }
+}
+
+/// A value that is stored in f16.
+fn rounded(x: Bounded) -> Bounded {
+    Bounded { error: x.error + (x.value.abs() + x.error) * 2f64.powi(-11) + 2f64.powi(-25), ..x }
 }
 
 fn exact(value: f64) -> Bounded {
@@ -81,6 +100,7 @@ pub fn conv(
     bias: &[f64],
     residual: Option<&[f64]>,
     activation: Activation,
+    arithmetic: Arithmetic,
 ) -> Vec<Bounded> {
     let (n, c, k) = (output.channels as usize, input.channels as usize, window.taps() as usize);
     let (width, pixels) = (output.width as usize, output.pixels());
@@ -94,23 +114,32 @@ pub fn conv(
             let products = products.map(|(channel, &(tap, y, x))| {
                 (weights[(row * c + channel) * k + tap], exact(at(channel, y, x)))
             });
-            let Bounded { value, error } = dot(products);
+            let Bounded { value, error } = dot(arithmetic, products);
             // Taps in the padding are terms too.
-            Bounded { value, error: error * gamma(c * k) / gamma(c * taps.len()) }
+            Bounded {
+                value,
+                error: error * relative(arithmetic, c * k) / relative(arithmetic, c * taps.len()),
+            }
         };
         let middle: Vec<Bounded> = match matrix {
-            Matrix::Pair { thin, rank, .. } => (0..*rank).map(|r| row(thin, r)).collect(),
+            Matrix::Pair { thin, rank, .. } => {
+                let exact =
+                    |r| if arithmetic == Arithmetic::F16 { rounded(row(thin, r)) } else { row(thin, r) };
+                (0..*rank).map(exact).collect()
+            }
             _ => Vec::new(),
         };
         for channel in 0..n {
             let sum = match matrix {
                 Matrix::Dense(weights) => row(weights, channel),
                 Matrix::Pair { expand, rank, .. } => {
-                    dot(middle.iter().enumerate().map(|(r, x)| (expand[channel * rank + r], *x)))
+                    let pairs = middle.iter().enumerate().map(|(r, x)| (expand[channel * rank + r], *x));
+                    dot(arithmetic, pairs)
                 }
-                Matrix::Depthwise(weights) => dot(taps
-                    .iter()
-                    .map(|&(tap, y, x)| (weights[channel * k + tap], exact(at(channel, y, x))))),
+                Matrix::Depthwise(weights) => dot(
+                    arithmetic,
+                    taps.iter().map(|&(tap, y, x)| (weights[channel * k + tap], exact(at(channel, y, x)))),
+                ),
             };
             // The bias is where the sum begins: it is a term like the others.
             let begun = Bounded { error: sum.error + gamma(c * k) * bias[channel].abs(), ..sum };
@@ -140,7 +169,7 @@ pub fn pool(x: &[f64], input: Shape, output: Shape, window: &Window, kind: PoolK
 }
 
 pub fn mean(values: impl Iterator<Item = f64>, count: usize) -> Bounded {
-    dot(values.map(|value| (1.0 / count as f64, exact(value))))
+    dot(Arithmetic::F32, values.map(|value| (1.0 / count as f64, exact(value))))
 }
 
 pub fn pad_shortcut(x: &[f64], input: Shape, output: Shape, stride: usize) -> Vec<f64> {
@@ -194,6 +223,7 @@ fn matrix(net: &Network, name: &str, weights: Weights) -> (Matrix, Vec<f64>) {
 
 /// Logits of a whole network, each activation rounded as it is stored.
 pub fn run(net: &Network, input: &[f64]) -> Vec<f64> {
+    const F32: Arithmetic = Arithmetic::F32;
     let mut values = vec![input.to_vec()];
     for (i, op) in net.ops.iter().enumerate() {
         let inputs = op.inputs();
@@ -203,11 +233,11 @@ pub fn run(net: &Network, input: &[f64]) -> Vec<f64> {
         let result: Vec<Bounded> = match op {
             Op::Conv(layer) => {
                 let (matrix, bias) = matrix(net, &layer.name, layer.weights);
-                conv(x, shape, output, &layer.window, &matrix, &bias, second, layer.activation)
+                conv(x, shape, output, &layer.window, &matrix, &bias, second, layer.activation, F32)
             }
             Op::Linear(layer) => {
                 let (matrix, bias) = matrix(net, &layer.name, layer.weights);
-                conv(x, shape, output, &Window::square(1, 1, 0), &matrix, &bias, None, layer.activation)
+                conv(x, shape, output, &Window::square(1, 1, 0), &matrix, &bias, None, layer.activation, F32)
             }
             Op::Pool(layer) => pool(x, shape, output, &layer.window, layer.kind),
             Op::GlobalAveragePool { .. } => {

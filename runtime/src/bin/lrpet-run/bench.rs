@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use lrpet_runtime::host::AlignedBytes;
-use lrpet_runtime::kernel::{self, Isa};
+use lrpet_runtime::kernel;
 use lrpet_runtime::model::cost;
-use lrpet_runtime::session::Hook;
+use lrpet_runtime::session::{Hook, Session};
 use serde_json::json;
 
 use super::{Common, named, open};
@@ -71,12 +71,12 @@ fn median(times: &mut [Duration]) -> Duration {
 
 /// Multiply-adds a second of a loop that does nothing else on this core, in 1e9: the best of some short runs. Zero
 /// where there is no such loop.
-fn peak(isa: Isa) -> f64 {
+fn peak(session: &Session<'_>) -> f64 {
     /// About 50 µs, less than the time that a scheduler gives.
     const ROUNDS: u32 = 16_000;
     let rate = |_| {
         let started = Instant::now();
-        let count = kernel::multiply_adds(isa, ROUNDS).unwrap_or(0);
+        let count = kernel::multiply_adds(session.isa(), session.arithmetic(), ROUNDS).unwrap_or(0);
         count as f64 / started.elapsed().as_secs_f64() / 1e9
     };
     (0..100).map(rate).fold(0.0, f64::max)
@@ -115,7 +115,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     for _ in 0..arguments.iterations {
         session.run_image(&image, &mut logits, &mut clock).map_err(failed)?;
     }
-    let peak = peak(session.isa());
+    let peak = peak(&session);
     let macs: u64 = model.program().layers().map(|layer| cost::stored(&layer.op, layer.input).macs).sum();
     let middle = milliseconds(median(&mut totals));
     let (least, most) = (milliseconds(totals[0]), milliseconds(totals[totals.len() - 1]));
@@ -131,7 +131,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
             (layer.index, layer.op.name().to_string(), cost.macs, middle, times[0].as_secs_f64() * 1e6)
         })
         .collect();
-    let isa = session.isa().name();
+    let (isa, arithmetic) = (session.isa().name(), session.arithmetic().name());
     if common.json {
         let layers = layers.iter().map(|(index, name, macs, middle, least)| {
             json!({ "index": index, "name": name, "macs": macs, "median_us": middle, "min_us": least })
@@ -141,7 +141,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
             "{}",
             json!({
                 "board": "host", "model": common.model, "model_crc32": format!("{:08x}", crc.checksum(model.bytes())),
-                "dtype": "f16", "isa": isa, "architecture": std::env::consts::ARCH,
+                "dtype": "f16", "isa": isa, "arithmetic": arithmetic, "architecture": std::env::consts::ARCH,
                 "version": env!("CARGO_PKG_VERSION"), "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
                 "threads": session.threads(), "iterations": arguments.iterations, "warm_up": arguments.warm_up,
                 "median_ms": middle, "min_ms": least, "max_ms": most,
@@ -154,7 +154,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     }
     writeln!(
         out,
-        "{isa}, f16 storage, {}, {} iterations after {}",
+        "{isa}, f16 storage, {arithmetic} arithmetic, {}, {} iterations after {}",
         if session.threads() == 1 { "1 thread".into() } else { format!("{} threads", session.threads()) },
         arguments.iterations,
         arguments.warm_up

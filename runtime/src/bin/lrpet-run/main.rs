@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::{Parser, Subcommand, ValueEnum};
 use lrpet_runtime::host::{AlignedBytes, MappedModel};
-use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::kernel::{Arithmetic, Isa};
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
@@ -52,6 +52,9 @@ struct Common {
     /// Threads of one inference; the logits do not depend on it.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
+    /// What convolutions sum their products in. f16 is faster and less exact, and needs a core with FEAT_FP16 (Cortex-A76).
+    #[arg(long, value_enum, default_value_t)]
+    arithmetic: ArithmeticName,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -67,6 +70,15 @@ enum IsaName {
     CortexM55Half,
     Avx2,
     Avx512,
+    Neon,
+    NeonF16,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum ArithmeticName {
+    #[default]
+    F32,
+    F16,
 }
 
 impl Common {
@@ -79,6 +91,8 @@ impl Common {
             Some(IsaName::CortexM55Half) => Isa::CortexM55Half,
             Some(IsaName::Avx2) => Isa::Avx2,
             Some(IsaName::Avx512) => Isa::Avx512,
+            Some(IsaName::Neon) => Isa::Neon,
+            Some(IsaName::NeonF16) => Isa::NeonF16,
         }
     }
 
@@ -91,7 +105,12 @@ impl Common {
     }
 
     fn session<'a>(&self, model: &Model<'a>, arena: &'a mut AlignedBytes) -> Result<Session<'a>> {
+        let arithmetic = match self.arithmetic {
+            ArithmeticName::F32 => Arithmetic::F32,
+            ArithmeticName::F16 => Arithmetic::F16,
+        };
         let session = Session::with_isa(model, arena.as_mut_slice(), self.isa());
+        let session = session.and_then(|session| session.with_arithmetic(arithmetic));
         let session = session.map_err(|error| named(&self.model, error))?;
         let threads = NonZeroUsize::new(self.threads.into()).unwrap_or(NonZeroUsize::MIN);
         session.with_threads(threads).with_context(|| format!("cannot start {threads} threads"))

@@ -53,7 +53,10 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
         writeln!(
             out,
             "{}",
-            json!({ "model": common.model, "isa": session.isa().name(), "images": results })
+            json!({
+                "model": common.model, "isa": session.isa().name(), "arithmetic": session.arithmetic().name(),
+                "images": results,
+            })
         )?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::vec::Vec;
 use super::fill::{self, Columns};
 use super::geometry::{ALIGNMENT, Patch, Registers, registers};
 use crate::kernel::tile::Form;
-use crate::kernel::{Isa, Layer, LayerWeights, f16};
+use crate::kernel::{Arithmetic, Isa, Layer, LayerWeights, f16};
 use crate::model::{Activation, Shape, Window};
 
 /// A matrix in groups of rows of like size, each stored column by column.
@@ -78,7 +78,10 @@ pub struct PackedConv {
 
 impl PackedConv {
     /// Packs a convolution for `isa`; `None` where the portable code runs it, and for other layers.
-    pub fn new(isa: Isa, layer: &Layer<'_>) -> Option<PackedConv> {
+    pub fn new(isa: Isa, arithmetic: Arithmetic, layer: &Layer<'_>) -> Option<PackedConv> {
+        if arithmetic != Arithmetic::F32 {
+            return None;
+        }
         let Layer::Conv { input, output, window, weights, bias, activation } = *layer else { return None };
         let taps = window.taps() as usize;
         let (form, first, rows) = match weights {

@@ -1,0 +1,258 @@
+//! A convolution, tile by tile.
+#![allow(unsafe_code)]
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::fill::fill;
+use super::finish::{finish, limit};
+use super::geometry::{CACHE_LINE, MOST_ROWS, Runs, registers};
+use super::pack::{Group, Matrix, Packed, Taps};
+use super::sums::{Job, Kernels, Output};
+use crate::kernel::team::Team;
+use crate::kernel::{self, Buffers, Second};
+
+/// Runs a packed convolution, its tiles shared by `team`; false, and nothing done, where a buffer does not fit it or the
+/// result goes to logits. The machine must have the instructions of `E`.
+pub(super) fn run<E: Kernels>(
+    conv: &Packed<E::Bits>,
+    buffers: &mut Buffers<'_>,
+    team: Option<&mut Team>,
+) -> bool {
+    let kernel::Output::Half(output) = &mut buffers.output else { return false };
+    let second = match buffers.second {
+        Second::None => core::ptr::null(),
+        Second::InPlace => output.as_ptr(),
+        Second::Other(second) if second.len() == output.len() => second.as_ptr(),
+        Second::Other(_) => return false,
+    };
+    let needed = conv.patch.scratch(conv.rank);
+    let fits = buffers.input.len() == conv.input.len()
+        && output.len() == conv.output.len()
+        && buffers.scratch.len() >= needed;
+    if !fits {
+        return false;
+    }
+    let layer = Placed::<E> { conv, input: buffers.input.as_ptr(), output: output.as_mut_ptr(), second };
+    match team.filter(|team| team.scratch() >= needed) {
+        // SAFETY: `fits`.
+        None => unsafe { layer.tiles(buffers.scratch, conv.patch.rows, &AtomicUsize::new(0)) },
+        Some(team) => {
+            let share = (conv.output.height as usize).div_ceil(team.threads());
+            // Whole strips where that leaves nobody idle.
+            let rows = if share > conv.strip { share.next_multiple_of(conv.strip) } else { share };
+            let rows = rows.clamp(1, conv.patch.rows.max(1));
+            let next = AtomicUsize::new(0);
+            team.share(buffers.scratch, &|scratch| {
+                // SAFETY: `fits`, and the team's scratch is large enough too; its threads have these instructions.
+                unsafe { layer.tiles(scratch, rows, &next) }
+            });
+        }
+    }
+    true
+}
+
+/// A convolution with its buffers, which have the sizes that it states.
+struct Placed<'a, E: Kernels> {
+    conv: &'a Packed<E::Bits>,
+    input: *const u16,
+    output: *mut u16,
+    second: *const u16,
+}
+
+// SAFETY: threads write to different tiles of the output; the residual of a tile, where it is the output itself, is read
+// only by the thread that writes it.
+unsafe impl<E: Kernels> Sync for Placed<'_, E> {}
+
+impl<E: Kernels> Placed<'_, E> {
+    /// Computes tiles of `rows` ≤ `conv.patch.rows` rows, the `next` one again and again, until there is none left.
+    ///
+    /// # Safety
+    ///
+    /// The buffers have the sizes that the convolution states, `scratch` that of [`Patch::scratch`], and the machine has
+    /// the instructions of `E`.
+    ///
+    /// [`Patch::scratch`]: super::geometry::Patch::scratch
+    unsafe fn tiles(&self, scratch: &mut [f32], rows: usize, next: &AtomicUsize) {
+        let conv = self.conv;
+        let aligned = scratch.as_ptr().align_offset(CACHE_LINE);
+        let scratch = scratch.get_mut(aligned..).unwrap_or_default();
+        let patch = (conv.patch.len() * size_of::<E::Bits>()).next_multiple_of(CACHE_LINE) / size_of::<f32>();
+        let Some((patch, rest)) = scratch.split_at_mut_checked(patch) else { return };
+        let area = conv.patch.area(conv.strip);
+        let Some((middle, sums)) = rest.split_at_mut_checked(conv.rank * area) else { return };
+        if sums.len() < MOST_ROWS * area {
+            return;
+        }
+        if conv.window.padding != [0; 4] {
+            patch.fill(0.0);
+        }
+        let tile = Tile::<E> {
+            conv,
+            patch: patch.as_mut_ptr().cast(),
+            middle: middle.as_mut_ptr(),
+            sums: sums.as_mut_ptr(),
+            output: self.output,
+            second: self.second,
+        };
+        let height = conv.output.height as usize;
+        loop {
+            let y = next.fetch_add(1, Ordering::Relaxed).saturating_mul(rows);
+            if y >= height {
+                return;
+            }
+            let rows = rows.min(height - y);
+            let channels = if conv.depthwise { conv.input.channels as usize } else { 1 };
+            for channel in 0..channels {
+                // SAFETY: the caller's promise; the fields of a packed convolution fit each other.
+                unsafe {
+                    fill::<E>(conv, self.input, tile.patch, (y, rows, channel));
+                    for strip in (0..rows).step_by(conv.strip) {
+                        tile.strip(channel, y, strip, conv.strip.min(rows - strip));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What one tile needs. The pointers are to buffers of the sizes that `conv` states.
+struct Tile<'a, E: Kernels> {
+    conv: &'a Packed<E::Bits>,
+    patch: *mut E::Bits,
+    middle: *mut f32,
+    sums: *mut f32,
+    output: *mut u16,
+    second: *const u16,
+}
+
+impl<E: Kernels> Tile<'_, E> {
+    /// Output rows `strip`… `strip` + `rows` of the tile that begins with output row `y`.
+    unsafe fn strip(&self, channel: usize, y: usize, strip: usize, rows: usize) {
+        let conv = self.conv;
+        // Rows of weights are as far apart in a last, shorter strip as in the others.
+        let (runs, area, row) = (conv.patch.runs(rows), conv.patch.area(rows), conv.patch.area(conv.strip));
+        // SAFETY: the strip's pixels lie in the patch, its sums in their buffers, its results in the output.
+        unsafe {
+            let x = self.patch.add(strip * conv.patch.pitch).cast_const();
+            if let Some(expand) = &conv.expand {
+                for group in &conv.first.groups {
+                    let to = self.middle.add(group.first * row);
+                    product::<E>(&conv.first, group, &conv.taps, (x, runs), None, (to, row), None);
+                }
+                let x = E::intermediate(self.middle, conv.rank * row);
+                let runs = Runs { runs: 1, registers: area / E::LANES, pitch: 0 };
+                self.results(expand, &expand.groups, &conv.middle, (x, runs), (y + strip, rows));
+                return;
+            }
+            let groups = if conv.depthwise { channel..channel + 1 } else { 0..conv.first.groups.len() };
+            let groups = conv.first.groups.get(groups).unwrap_or_default();
+            self.results(&conv.first, groups, &conv.taps, (x, runs), (y + strip, rows));
+        }
+    }
+
+    /// The results of some groups of a matrix for output rows `y`… `y` + `rows`.
+    unsafe fn results(
+        &self,
+        matrix: &Matrix<E::Bits>,
+        groups: &[Group],
+        taps: &Taps,
+        pixels: (*const E::Bits, Runs),
+        (y, rows): (usize, usize),
+    ) {
+        let conv = self.conv;
+        let (area, plane, width) = (conv.patch.area(rows), conv.output.pixels(), conv.patch.width);
+        // Straight from the registers where these are full.
+        let limit = limit(conv.activation).filter(|_| area == rows * width);
+        for group in groups {
+            let at = group.first * plane + y * width;
+            // SAFETY: as for `strip`.
+            unsafe {
+                let output = limit.map(|limit| Output {
+                    to: self.output.add(at),
+                    second: if self.second.is_null() { self.second } else { self.second.add(at) },
+                    row: plane,
+                    run: width,
+                    step: 0,
+                    limit,
+                });
+                let to = (self.sums, conv.patch.area(conv.strip));
+                product::<E>(matrix, group, taps, pixels, Some(&conv.bias), to, output);
+                if limit.is_none() {
+                    self.finish(group, y, rows);
+                }
+            }
+        }
+    }
+
+    /// Finishes the sums of a group for output rows `y`… `y` + `rows`.
+    unsafe fn finish(&self, group: &Group, y: usize, rows: usize) {
+        let (conv, pixels) = (self.conv, self.conv.output.pixels());
+        let (runs, row, width) = (conv.patch.runs(rows), conv.patch.area(conv.strip), conv.patch.width);
+        let run = runs.registers * E::LANES;
+        // Rows that fill their registers follow one another.
+        let (runs, count) = if runs.runs == 1 || run == width { (1, rows * width) } else { (rows, width) };
+        for n in 0..group.rows {
+            let at = (group.first + n) * pixels + y * width;
+            for r in 0..runs {
+                // SAFETY: as for `strip`.
+                unsafe {
+                    let (sums, at) = (self.sums.add(n * row + r * run), at + r * width);
+                    let second = if self.second.is_null() { self.second } else { self.second.add(at) };
+                    finish(sums, second, self.output.add(at), count, conv.activation);
+                }
+            }
+        }
+    }
+}
+
+/// A group of rows of a matrix times the pixels in `runs`, from `x` on; `to` is where the sums go, and how far those of
+/// one row are from the next's; `output` is where the results go instead, from the first on.
+unsafe fn product<E: Kernels>(
+    matrix: &Matrix<E::Bits>,
+    group: &Group,
+    taps: &Taps,
+    (x, runs): (*const E::Bits, Runs),
+    bias: Option<&[f32]>,
+    (to, row): (*mut f32, usize),
+    output: Option<Output>,
+) {
+    let bias = bias.and_then(|bias| bias.get(group.first..)).unwrap_or(&[0.0; MOST_ROWS]).as_ptr();
+    let run = runs.registers * E::LANES;
+    let mut column = 0;
+    for (offsets, steps) in taps.offsets.chunks(E::CARRY).zip(taps.steps.chunks(E::CARRY)) {
+        let Some(first) = offsets.first() else { return };
+        let weights = matrix.weights(group, column, E::LANES);
+        runs.blocks(registers(group.rows), |block| {
+            let at = block.register * E::LANES;
+            let beside = block.registers * E::LANES;
+            let output = output.filter(|_| column + steps.len() == taps.steps.len()).map(|output| {
+                let at = block.run * output.run + at;
+                let step = if runs.runs == 1 { beside } else { block.runs * output.run };
+                let second =
+                    if output.second.is_null() { output.second } else { output.second.wrapping_add(at) };
+                Output { to: output.to.wrapping_add(at), second, step, ..output }
+            });
+            let step = if runs.runs == 1 { [beside; 2] } else { [block.runs * runs.pitch, block.runs * run] };
+            // SAFETY: blocks are in the runs, whose pixels and sums are there.
+            unsafe {
+                let job = Job {
+                    weights: weights.as_ptr(),
+                    steps: steps.as_ptr(),
+                    taps: steps.len(),
+                    x: x.add(*first as usize + block.run * runs.pitch + at),
+                    pitch: runs.pitch,
+                    bias,
+                    resume: column > 0,
+                    to: to.add(block.run * run + at),
+                    row,
+                    run,
+                    blocks: block.count,
+                    step,
+                    output,
+                };
+                E::compute(group.rows, block.runs, block.registers, &job);
+            }
+        });
+        column += steps.len();
+    }
+}

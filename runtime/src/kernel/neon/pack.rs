@@ -1,0 +1,275 @@
+//! Weights in the order in which the kernels read them, made once when a model is loaded.
+
+use std::vec::Vec;
+
+use super::conv;
+use super::element::{Element, Full, Half};
+use super::fill::{self, Columns};
+use super::geometry::{MOST_ROWS, Patch, Runs};
+use crate::kernel::team::Team;
+use crate::kernel::tile::Form;
+use crate::kernel::{Arithmetic, Buffers, Isa, Layer, LayerWeights};
+use crate::model::{Activation, Shape, Window};
+
+/// Rows of a matrix whose sums are made together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    /// Where its weights begin.
+    at: usize,
+}
+
+/// A matrix in groups of rows, each stored column by column, a column in whole registers.
+#[derive(Debug)]
+pub(super) struct Matrix<B> {
+    pub(super) groups: Vec<Group>,
+    weights: Vec<B>,
+}
+
+impl<B: Copy + Default> Matrix<B> {
+    /// From f16 bits in row-major order, in the groups that take the fewest instructions for pixels in `runs`.
+    fn new<E: Element<Bits = B>>(bits: &[u16], rows: usize, runs: Runs) -> Self {
+        let sizes = sizes(rows, |rows| runs.cost(rows, E::LANES));
+        Self::with_groups::<E>(bits, rows, sizes)
+    }
+
+    fn with_groups<E: Element<Bits = B>>(
+        bits: &[u16],
+        rows: usize,
+        sizes: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        let columns = bits.len() / rows.max(1);
+        let mut matrix = Matrix { groups: Vec::new(), weights: Vec::new() };
+        let mut first = 0;
+        for rows in sizes {
+            matrix.groups.push(Group { first, rows, at: matrix.weights.len() });
+            for column in 0..columns {
+                let values = bits.iter().skip(first * columns + column).step_by(columns).take(rows);
+                matrix.weights.extend(values.map(|bits| E::element(*bits)));
+                let whole = matrix.weights.len().next_multiple_of(E::LANES);
+                matrix.weights.resize(whole, B::default());
+            }
+            first += rows;
+        }
+        matrix
+    }
+
+    /// Weights of a group from column `column` on.
+    pub(super) fn weights(&self, group: &Group, column: usize, lanes: usize) -> &[B] {
+        let column = group.at + column * group.rows.next_multiple_of(lanes);
+        self.weights.get(column..).unwrap_or_default()
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(self.weights.as_slice()) + size_of_val(self.groups.as_slice())
+    }
+}
+
+/// Cuts `rows` into groups of up to [`MOST_ROWS`] rows that cost the least in all, the larger ones first.
+fn sizes(rows: usize, cost: impl Fn(usize) -> usize) -> Vec<usize> {
+    let costs: Vec<usize> = (0..=MOST_ROWS).map(cost).collect();
+    // The least cost of each number of rows, and its last group.
+    let mut best = Vec::with_capacity(rows + 1);
+    best.push((0, 0));
+    for rows in 1..=rows {
+        let last = (1..=rows.min(MOST_ROWS)).map(|last| (best[rows - last].0 + costs[last], last));
+        best.push(last.min().unwrap_or_default());
+    }
+    let mut sizes = Vec::new();
+    let mut left = rows;
+    while left > 0 {
+        sizes.push(best[left].1);
+        left -= best[left].1;
+    }
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes
+}
+
+/// Where the pixels of each column of a matrix lie.
+#[derive(Debug)]
+pub(super) struct Taps {
+    /// Elements from the first pixel.
+    pub(super) offsets: Vec<u32>,
+    /// Bytes from one column's to the next's.
+    pub(super) steps: Vec<isize>,
+}
+
+impl Taps {
+    fn new<E: Element>(offsets: Vec<u32>) -> Taps {
+        let next = offsets.iter().skip(1).chain(offsets.last());
+        let elements = offsets.iter().zip(next).map(|(at, next)| i64::from(*next) - i64::from(*at));
+        let steps = elements.map(|step| step as isize * size_of::<E::Bits>() as isize).collect();
+        Taps { offsets, steps }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(self.offsets.as_slice()) + size_of_val(self.steps.as_slice())
+    }
+}
+
+/// A convolution ready to run: everything that depends on the model alone.
+///
+/// Its fields fit each other by construction; the kernels rely on that.
+#[derive(Debug)]
+pub(super) struct Packed<B> {
+    pub(super) input: Shape,
+    pub(super) output: Shape,
+    pub(super) window: Window,
+    pub(super) depthwise: bool,
+    pub(super) patch: Patch,
+    /// Ranks, 0 for a dense layer, and output rows of a strip.
+    pub(super) rank: usize,
+    pub(super) strip: usize,
+    /// Where the columns of `first` lie in the patch, and those of `expand` in the intermediate values.
+    pub(super) taps: Taps,
+    pub(super) middle: Taps,
+    /// How the patch is filled; see [`super::fill`].
+    pub(super) columns: Vec<Columns>,
+    /// The dense weights, or a pair's thin half. Of a depthwise layer each row is a group.
+    pub(super) first: Matrix<B>,
+    /// A pair's expanding half.
+    pub(super) expand: Option<Matrix<B>>,
+    pub(super) bias: Vec<f32>,
+    pub(super) activation: Activation,
+}
+
+impl<B: Copy + Default> Packed<B> {
+    fn new<E: Element<Bits = B>>(layer: &Layer<'_>) -> Option<Self> {
+        let Layer::Conv { input, output, window, weights, bias, activation } = *layer else { return None };
+        let (form, first, rows) = match weights {
+            LayerWeights::Dense(first) => (Form::Dense, first, output.channels as usize),
+            LayerWeights::Pair { thin, rank, .. } => (Form::Pair { rank }, thin, rank),
+            LayerWeights::Depthwise(first) => (Form::Depthwise, first, output.channels as usize),
+        };
+        let depthwise = form == Form::Depthwise;
+        let patch = Patch::new(E::ARITHMETIC, input, output, &window, form)?;
+        let columns = patch.channels * window.taps() as usize;
+        let whole = window.output(input.height, input.width) == Some((output.height, output.width))
+            && rows > 0
+            && first.len() == rows.checked_mul(columns)?
+            && bias.len() == output.channels as usize
+            && (!depthwise || input.channels == output.channels);
+        if !whole {
+            return None;
+        }
+        let rank = if let Form::Pair { rank } = form { rank } else { 0 };
+        let strip = patch.strip(rank);
+        let runs = patch.runs(strip);
+        let expand = match weights {
+            LayerWeights::Pair { expand, .. } if expand.len() != bias.len().checked_mul(rank)? => {
+                return None;
+            }
+            LayerWeights::Pair { expand, .. } => {
+                let runs = Runs { runs: 1, registers: patch.area(strip) / E::LANES, pitch: 0 };
+                Some(Matrix::new::<E>(expand, bias.len(), runs))
+            }
+            _ => None,
+        };
+        // Depthwise weights are rows of their own: no two share a pixel.
+        let first = if depthwise {
+            Matrix::with_groups::<E>(first, rows, core::iter::repeat_n(1, rows))
+        } else {
+            Matrix::new::<E>(first, rows, runs)
+        };
+        Some(Packed {
+            input,
+            output,
+            window,
+            depthwise,
+            patch,
+            rank,
+            strip,
+            taps: Taps::new::<E>(patch.offsets()),
+            middle: Taps::new::<E>((0..rank).map(|k| (k * patch.area(strip)) as u32).collect()),
+            columns: fill::columns(&patch, input, &window),
+            first,
+            expand,
+            bias: bias.to_vec(),
+            activation,
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.first.bytes()
+            + self.expand.as_ref().map_or(0, Matrix::bytes)
+            + self.taps.bytes()
+            + self.middle.bytes()
+            + size_of_val(self.columns.as_slice())
+            + size_of_val(self.bias.as_slice())
+    }
+}
+
+/// A convolution whose weights were packed for an arithmetic.
+#[derive(Debug)]
+pub struct PackedConv(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Full(Packed<f32>),
+    Half(Packed<u16>),
+}
+
+impl PackedConv {
+    /// Packs a convolution for `isa`; `None` where the portable code runs it, and for other layers.
+    pub fn new(isa: Isa, arithmetic: Arithmetic, layer: &Layer<'_>) -> Option<PackedConv> {
+        let kind = match (isa, arithmetic) {
+            (Isa::Neon | Isa::NeonF16, Arithmetic::F32) => Kind::Full(Packed::new::<Full>(layer)?),
+            (Isa::NeonF16, Arithmetic::F16) => Kind::Half(Packed::new::<Half>(layer)?),
+            _ => return None,
+        };
+        Some(PackedConv(kind))
+    }
+
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Full(conv) => conv.bytes(),
+            Kind::Half(conv) => conv.bytes(),
+        }
+    }
+
+    /// f32 of scratch that it uses.
+    pub(crate) fn scratch(&self) -> usize {
+        match &self.0 {
+            Kind::Full(conv) => conv.patch.scratch(conv.rank),
+            Kind::Half(conv) => conv.patch.scratch(conv.rank),
+        }
+    }
+
+    /// Runs it, shared by `team` where there is one; false, and nothing done, where a buffer does not fit it or the result goes to logits. The machine must
+    /// have FEAT_FP16 if `isa` has.
+    pub(in crate::kernel) fn run(
+        &self,
+        isa: Isa,
+        buffers: &mut Buffers<'_>,
+        team: Option<&mut Team>,
+    ) -> bool {
+        match &self.0 {
+            Kind::Full(conv) => conv::run::<Full>(conv, buffers, team),
+            Kind::Half(conv) => isa == Isa::NeonF16 && conv::run::<Half>(conv, buffers, team),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_fall_into_the_cheapest_groups() {
+        let runs = |runs, registers| Runs { runs, registers, pitch: 0 };
+        let groups = |rows, r| sizes(rows, |rows| Runs::cost(r, rows, 4));
+        for rows in 1..60 {
+            for r in [runs(1, 1), runs(8, 8), runs(8, 7), runs(3, 2)] {
+                let groups = groups(rows, r);
+                assert_eq!(groups.iter().sum::<usize>(), rows);
+                assert!(groups.iter().all(|group| (1..=MOST_ROWS).contains(group)));
+            }
+        }
+        // Where a row has many registers, groups that leave room for them; where it has two, many rows.
+        assert_eq!(groups(3, runs(8, 8)), [3]);
+        assert_eq!(groups(12, runs(8, 4)), [6, 6]);
+        assert_eq!(groups(25, runs(8, 2)), [12, 12, 1]);
+    }
+}
