@@ -12,3 +12,4 @@ pub mod pin;
 pub mod report;
 pub mod run;
 pub mod service;
+pub mod wide;
