@@ -5,7 +5,7 @@ use cortex_m_rt as _;
 use embedded_hal::digital::OutputPin;
 use embedded_io::{Read, Write};
 use lrpet_firmware::report::{Failed, Reporter};
-use lrpet_firmware::run::{self, Hardware, Memory, Options};
+use lrpet_firmware::run::{self, Hardware, Memory};
 use lrpet_firmware::service::{Parts, Service};
 use lrpet_runtime::model::Model;
 use lrpet_runtime::session::{Hook, Session};
@@ -16,7 +16,11 @@ use crate::serial::Buffers;
 use crate::stack;
 
 #[doc(hidden)]
-pub use {cortex_m_rt::entry, lrpet_firmware::run::Board, static_cell::ConstStaticCell};
+pub use {
+    cortex_m_rt::entry,
+    lrpet_firmware::run::{Board, Options},
+    static_cell::ConstStaticCell,
+};
 
 /// What a board's start function lends to the program.
 pub struct Lent<S, P, H> {

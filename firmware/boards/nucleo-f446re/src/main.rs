@@ -36,7 +36,7 @@ mod interrupts {
 fn start(
     _core: &mut Peripherals,
     buffers: &'static mut Buffers,
-) -> Lent<impl Read + Write, impl OutputPin, ()> {
+) -> Lent<impl Read + Write + use<>, impl OutputPin + use<>, ()> {
     let mut config = Config::default();
     let clocks = &mut config.rcc;
     clocks.hse = Some(Hse { freq: Hertz(8_000_000), mode: HseMode::Bypass });
