@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::elf::{self, ImageSizes};
 use crate::process::{self, Failure};
+use crate::real_board;
 use crate::toolchain::{self, Source, Toolchain};
 
 /// A board whose crate is `firmware/boards/<name>`.
@@ -20,11 +21,11 @@ pub struct Board {
     /// Rust's target.
     pub target: &'static str,
     /// The program that runs it here, for a clear error where it is missing.
-    emulator: &'static str,
+    pub emulator: &'static str,
     /// Bytes of flash.
-    flash: u64,
+    pub flash: u64,
     /// Bytes of RAM.
-    ram: u64,
+    pub ram: u64,
 }
 
 /// Every board that runs here.
@@ -73,16 +74,19 @@ pub struct Arguments {
     /// Inferences before it counts
     #[arg(long, default_value_t = 1)]
     warm_up: u32,
-    /// Seconds after which the board is stopped
+    /// Seconds after which an emulated board is stopped
     #[arg(long, default_value_t = 1200)]
     timeout: u64,
     /// One JSON document on standard output instead of the board's lines
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    real: real_board::Arguments,
 }
 
 fn names() -> clap::builder::PossibleValuesParser {
-    BOARDS.iter().map(|board| board.name).collect::<Vec<_>>().into()
+    let real = real_board::BOARDS.iter().map(|real| &real.board);
+    BOARDS.iter().chain(real).map(|board| board.name).collect::<Vec<_>>().into()
 }
 
 /// How a board is run.
@@ -163,6 +167,12 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         timeout: Duration::from_secs(arguments.timeout),
         toolchain,
     };
+    if let Some(real) = real_board::find(&arguments.board) {
+        return real_board::main(real, &arguments.model, &options, &arguments.real, arguments.json);
+    }
+    if arguments.real.any() {
+        bail!("{} is emulated: --flash and --uf2 are for real boards", arguments.board);
+    }
     let mut relay = |line: &str| {
         if !arguments.json {
             println!("{line}");
@@ -200,12 +210,7 @@ fn run_with(
         let names: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
         bail!("there is no board `{board}`; known: {}", names.join(", "));
     };
-    let model = std::path::absolute(model)?;
-    let model_bytes = std::fs::metadata(&model)
-        .and_then(
-            |file| if file.is_file() { Ok(file.len()) } else { Err(std::io::ErrorKind::IsADirectory.into()) },
-        )
-        .with_context(|| format!("cannot read the model {}", model.display()))?;
+    let (model, model_bytes) = model_file(model)?;
     if process::find(board.emulator).is_none() {
         bail!("{} is not installed; run `cargo xtask setup`", board.emulator);
     }
@@ -241,6 +246,17 @@ fn run_with(
     })
 }
 
+/// The whole path of a model file, and its bytes.
+pub fn model_file(model: &Path) -> Result<(PathBuf, u64)> {
+    let model = std::path::absolute(model)?;
+    let bytes = std::fs::metadata(&model)
+        .and_then(
+            |file| if file.is_file() { Ok(file.len()) } else { Err(std::io::ErrorKind::IsADirectory.into()) },
+        )
+        .with_context(|| format!("cannot read the model {}", model.display()))?;
+    Ok((model, bytes))
+}
+
 fn memory(image: ImageSizes, model_bytes: u64, arena_bytes: u64, stack_bytes: u64) -> MemoryUse {
     MemoryUse {
         text_bytes: image.flash.saturating_sub(model_bytes),
@@ -264,11 +280,15 @@ struct Lines {
 }
 
 /// A board's firmware with a model.
-struct Image<'a> {
-    board: &'a Board,
-    model: &'a Path,
-    options: &'a Options,
-    toolchain: Toolchain,
+pub struct Image<'a> {
+    /// The board.
+    pub board: &'a Board,
+    /// The model file.
+    pub model: &'a Path,
+    /// What the bench does.
+    pub options: &'a Options,
+    /// What builds.
+    pub toolchain: Toolchain,
 }
 
 impl Image<'_> {
@@ -279,12 +299,13 @@ impl Image<'_> {
         })
     }
 
-    fn file(&self) -> PathBuf {
+    /// Where the image is after a build.
+    pub fn file(&self) -> PathBuf {
         self.target_folder().join(self.board.target).join("release").join(self.board.name)
     }
 
     /// Two runs at a time must not take each other's image.
-    fn lock(&self) -> Result<File> {
+    pub fn lock(&self) -> Result<File> {
         let folder = self.target_folder();
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let file = folder.join(format!("{}.lock", self.board.name));
@@ -306,7 +327,8 @@ impl Image<'_> {
         command
     }
 
-    fn build(&self) -> Result<()> {
+    /// Compiles and links; the error of a model that does not fit says by how much.
+    pub fn build(&self) -> Result<()> {
         let label = format!("building {} with {}", self.board.name, self.model.display());
         let log = self.target_folder().join(format!("{}.log", self.board.name));
         let built = process::run_logged(&mut self.cargo("build"), &label, &log, "see below");
