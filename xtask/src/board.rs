@@ -81,7 +81,7 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    real: real_board::Arguments,
+    real: real_board::FlashArguments,
 }
 
 fn names() -> clap::builder::PossibleValuesParser {

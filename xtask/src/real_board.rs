@@ -74,7 +74,7 @@ pub fn find(name: &str) -> Option<&'static RealBoard> {
 
 /// Options of `cargo xtask board` for real boards.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct FlashArguments {
     /// Flash a real board through its debug probe with probe-rs, and start it
     #[arg(long)]
     flash: bool,
@@ -83,7 +83,7 @@ pub struct Arguments {
     uf2: Option<PathBuf>,
 }
 
-impl Arguments {
+impl FlashArguments {
     /// Whether any was given.
     pub fn any(&self) -> bool {
         self.flash || self.uf2.is_some()
@@ -126,7 +126,7 @@ pub fn main(
     real: &RealBoard,
     model: &Path,
     options: &Options,
-    arguments: &Arguments,
+    arguments: &FlashArguments,
     json: bool,
 ) -> Result<()> {
     if arguments.uf2.is_some() && real.uf2_family.is_none() {
