@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: installs what the chores need, says what and why, and does nothing where all is there.
 
 mod apt;
+mod crates;
 mod items;
 mod python;
 
@@ -112,6 +113,15 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
     if wanted().any(|item| matches!(item.need, Need::Venv)) {
         python::make_venv()?;
     }
+    if wanted().any(|item| matches!(item.need, Need::BoardCrates)) {
+        for board in crates::folders()? {
+            run(
+                &mut crates::fetch(&board),
+                &format!("cargo fetch: {}", board.display()),
+                "check the network",
+            )?;
+        }
+    }
     if wanted().any(|item| matches!(item.need, Need::Cifar10)) {
         let mut build = Command::new(toolchain::cargo());
         // As the tests build it.
@@ -175,6 +185,7 @@ impl Need {
             Need::Python { .. } => python::usable(),
             Need::Torch { .. } => python::with_torch().is_some(),
             Need::Venv => python::venv_is_current(),
+            Need::BoardCrates => crates::present()?,
         })
     }
 }
