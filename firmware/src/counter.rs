@@ -48,7 +48,8 @@ pub trait Counter {
     fn stop(&mut self) -> u64;
 }
 
-/// Intervals of a counter without what `start` and `stop` themselves add.
+/// Intervals of a counter without what `start` and `stop` themselves add. Both stay functions: `cargo xtask bench arm` counts
+/// what is executed between them.
 pub struct Stopwatch<'c, C> {
     counter: &'c mut C,
     /// An empty interval.

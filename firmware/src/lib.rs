@@ -9,6 +9,7 @@ pub mod bench;
 pub mod checksum;
 pub mod counter;
 pub mod pin;
+pub mod region;
 pub mod report;
 pub mod run;
 pub mod service;

@@ -13,7 +13,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::reference::{self, Bounded, Matrix};
 
-const ISAS: [Isa; 4] = [Isa::Portable, Isa::CortexM, Isa::Avx2, Isa::Avx512];
+const ISAS: [Isa; 5] = [Isa::Portable, Isa::CortexM, Isa::CortexM55, Isa::Avx2, Isa::Avx512];
+/// Instruction sets whose control code runs on any machine, with inner loops in Rust.
+const EVERYWHERE: [Isa; 2] = [Isa::CortexM, Isa::CortexM55];
 /// Elements on each side of a buffer.
 const GUARD: usize = 64;
 
@@ -70,8 +72,7 @@ fn compare(
     place: Place,
     expected: &[Bounded],
 ) {
-    // A Cortex-M's tiles run here too, with inner loops in Rust.
-    for isa in ISAS.into_iter().filter(|isa| isa.is_available() || *isa == Isa::CortexM) {
+    for isa in ISAS.into_iter().filter(|isa| isa.is_available() || EVERYWHERE.contains(isa)) {
         let initial = match place {
             Place::Overwritten => second.unwrap().to_vec(),
             _ => vec![0x7e00; expected.len()],

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{load, process, setup, toolchain};
+use crate::{bench_arm, bench_kernels, load, process, setup, toolchain};
 
 /// Our side, an example of the trainer.
 const OURS: &str = "step_speed";
@@ -26,6 +26,10 @@ const QUIET: f64 = 0.1;
 pub enum Bench {
     /// Images a second and peak memory of training steps on 3×32×32 images, beside PyTorch on the CPU
     Train(Arguments),
+    /// Executed instructions of whole models on emulated Arm cores: by layer, by function, by mnemonic
+    Arm(bench_arm::Arguments),
+    /// Variants of single convolutions: time and share of the peak on this machine, inner loops on Arm cores
+    Kernels(bench_kernels::Arguments),
 }
 
 /// Options of `cargo xtask bench train`.

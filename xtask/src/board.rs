@@ -206,44 +206,42 @@ fn run_with(
     options: &Options,
     relay: &mut dyn FnMut(&str),
 ) -> Result<BoardReport> {
+    with_image(board, model, options, |image| image.report(&[], relay))
+}
+
+/// Builds the firmware of `board` with `model` in flash and hands it to `then`; no other run replaces it meanwhile.
+pub fn with_image<T>(
+    board: &str,
+    model: &Path,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>) -> Result<T>,
+) -> Result<T> {
     let Some(board) = BOARDS.iter().find(|known| known.name == board) else {
         let names: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
         bail!("there is no board `{board}`; known: {}", names.join(", "));
     };
-    let (model, model_bytes) = model_file(model)?;
     if process::find(board.emulator).is_none() {
         bail!("{} is not installed; run `cargo xtask setup`", board.emulator);
     }
-    let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
-    let image = Image { board, model: &model, options, toolchain };
-    let _lock = image.lock()?;
+    with_image_of(board, model, options, then)
+}
 
+/// As [`with_image`], without a program that could run it.
+pub fn with_image_of<T>(
+    board: &Board,
+    model: &Path,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>) -> Result<T>,
+) -> Result<T> {
+    let (model, model_bytes) = model_file(model)?;
+    let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
+    let mut image =
+        Image { board, model: &model, model_bytes, options, toolchain, build_time: Duration::ZERO };
+    let _lock = image.lock()?;
     let started = Instant::now();
     image.build()?;
-    let build_seconds = started.elapsed().as_secs_f64();
-    let sizes = elf::sizes(&image.file())?;
-    let started = Instant::now();
-    let lines = image.run(relay)?;
-    let run_seconds = started.elapsed().as_secs_f64();
-    let number = |event: &Value, key: &str| {
-        event[key].as_u64().with_context(|| format!("the board reported no {key}"))
-    };
-    let memory =
-        memory(sizes, model_bytes, number(&lines.start, "arena_bytes")?, number(&lines.end, "stack_bytes")?);
-    Ok(BoardReport {
-        pass: lines.end["pass"] == Value::Bool(true),
-        compiler: toolchain.version()?,
-        git: git_revision(),
-        start: lines.start,
-        samples: lines.samples,
-        layers: lines.layers,
-        total: lines.total,
-        end: lines.end,
-        memory,
-        build_seconds,
-        run_seconds,
-        model,
-    })
+    image.build_time = started.elapsed();
+    then(&image)
 }
 
 /// The whole path of a model file, and its bytes.
@@ -281,14 +279,14 @@ struct Lines {
 
 /// A board's firmware with a model.
 pub struct Image<'a> {
-    /// The board.
-    pub board: &'a Board,
-    /// The model file.
-    pub model: &'a Path,
-    /// What the bench does.
-    pub options: &'a Options,
-    /// What builds.
+    board: &'a Board,
+    model: &'a Path,
+    /// Bytes of the model file.
+    pub model_bytes: u64,
+    options: &'a Options,
+    /// What built it.
     pub toolchain: Toolchain,
+    build_time: Duration,
 }
 
 impl Image<'_> {
@@ -299,13 +297,13 @@ impl Image<'_> {
         })
     }
 
-    /// Where the image is after a build.
+    /// The image, an ELF file.
     pub fn file(&self) -> PathBuf {
         self.target_folder().join(self.board.target).join("release").join(self.board.name)
     }
 
     /// Two runs at a time must not take each other's image.
-    pub fn lock(&self) -> Result<File> {
+    fn lock(&self) -> Result<File> {
         let folder = self.target_folder();
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let file = folder.join(format!("{}.lock", self.board.name));
@@ -314,9 +312,9 @@ impl Image<'_> {
         Ok(lock)
     }
 
-    /// `cargo build` or `cargo run` of the board's crate, in its folder, whose configuration names the runner.
-    fn cargo(&self, subcommand: &str) -> Command {
-        let mut command = self.toolchain.cargo(subcommand, self.board.target);
+    /// `cargo build` of the board's crate.
+    fn cargo_build(&self) -> Command {
+        let mut command = self.toolchain.cargo("build", self.board.target);
         command
             .current_dir(crate::root().join("firmware/boards").join(self.board.name))
             .args(["--release", "--locked", "--quiet", "--target-dir"])
@@ -327,11 +325,10 @@ impl Image<'_> {
         command
     }
 
-    /// Compiles and links; the error of a model that does not fit says by how much.
-    pub fn build(&self) -> Result<()> {
+    fn build(&self) -> Result<()> {
         let label = format!("building {} with {}", self.board.name, self.model.display());
         let log = self.target_folder().join(format!("{}.log", self.board.name));
-        let built = process::run_logged(&mut self.cargo("build"), &label, &log, "see below");
+        let built = process::run_logged(&mut self.cargo_build(), &label, &log, "see below");
         built.map_err(|error| match error.downcast_ref::<Failure>() {
             Some(failure) => self.explain(&failure.output).unwrap_or(error),
             None => error,
@@ -365,10 +362,52 @@ impl Image<'_> {
         Some(anyhow::anyhow!("{model} does not fit {board}: {}", overflows.join("; ")))
     }
 
-    fn run(&self, relay: &mut dyn FnMut(&str)) -> Result<Lines> {
+    /// Runs it, the emulator with `more` options, and reads its report.
+    pub fn report(&self, more: &[String], relay: &mut dyn FnMut(&str)) -> Result<BoardReport> {
+        let sizes = elf::sizes(&self.file())?;
+        let started = Instant::now();
+        let lines = self.run(more, relay)?;
+        let run_seconds = started.elapsed().as_secs_f64();
+        let number = |event: &Value, key: &str| {
+            event[key].as_u64().with_context(|| format!("the board reported no {key}"))
+        };
+        let arena_bytes = number(&lines.start, "arena_bytes")?;
+        let memory = memory(sizes, self.model_bytes, arena_bytes, number(&lines.end, "stack_bytes")?);
+        Ok(BoardReport {
+            pass: lines.end["pass"] == Value::Bool(true),
+            model: self.model.to_owned(),
+            compiler: self.toolchain.version()?,
+            git: git_revision(),
+            start: lines.start,
+            samples: lines.samples,
+            layers: lines.layers,
+            total: lines.total,
+            end: lines.end,
+            memory,
+            build_seconds: self.build_time.as_secs_f64(),
+            run_seconds,
+        })
+    }
+
+    /// The command of the board's runner, which its folder's configuration has, with `more` options before the last one.
+    fn emulator(&self, more: &[String]) -> Result<Command> {
+        let file = crate::root().join("firmware/boards").join(self.board.name).join(".cargo/config.toml");
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let runner = text.lines().find_map(|line| line.strip_prefix("runner = \"")?.strip_suffix('"'));
+        let words: Vec<&str> = runner.unwrap_or_default().split(' ').collect();
+        let [program, options @ .., last] = &words[..] else {
+            bail!("{} names no runner with options", file.display());
+        };
+        let mut command = Command::new(program);
+        command.args(options).args(more).arg(last).arg(self.file());
+        Ok(command)
+    }
+
+    fn run(&self, more: &[String], relay: &mut dyn FnMut(&str)) -> Result<Lines> {
         let mut events = Vec::new();
         let ended_well = process::run_lines(
-            &mut self.cargo("run"),
+            &mut self.emulator(more)?,
             self.options.timeout,
             "give it more time with --timeout, or fewer iterations",
             &mut |line| {

@@ -1,11 +1,16 @@
 //! The one entry to every chore: `cargo xtask --help`.
 
+mod bench_arm;
+mod bench_kernels;
+mod bench_models;
 mod bench_train;
 mod board;
 mod build_cuda;
+mod counts;
 mod demo;
 mod elf;
 mod load;
+mod pi;
 mod process;
 mod real_board;
 mod setup;
@@ -40,9 +45,11 @@ enum Chore {
     Board(board::Arguments),
     /// From images to a measured board: train, export and measure a dense and a low-rank network
     Demo(demo::Arguments),
-    /// Measure beside another framework
+    /// Measure: time beside other frameworks, executed instructions on emulated cores
     #[command(subcommand)]
     Bench(Bench),
+    /// Build lrpet-run for a Raspberry Pi (64-bit), check it under an emulator or measure it over ssh
+    Pi(pi::Arguments),
     /// Build the trainer with CUDA; needs no GPU
     BuildCuda(build_cuda::Arguments),
     /// Run every check; the last line counts them
@@ -56,6 +63,9 @@ fn main() -> ExitCode {
         Chore::Board(arguments) => board::main(arguments, cli.toolchain),
         Chore::Demo(arguments) => demo::main(arguments, cli.toolchain),
         Chore::Bench(Bench::Train(arguments)) => bench_train::main(arguments),
+        Chore::Bench(Bench::Arm(arguments)) => bench_arm::main(arguments, cli.toolchain),
+        Chore::Bench(Bench::Kernels(arguments)) => bench_kernels::main(arguments, cli.toolchain),
+        Chore::Pi(arguments) => pi::main(arguments, cli.toolchain),
         Chore::BuildCuda(arguments) => build_cuda::main(arguments),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };

@@ -7,10 +7,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
-use crate::board::{self, Board, Image, Options};
+use crate::board::{self, Board, Options};
 use crate::elf::{self, Segment};
 use crate::process;
-use crate::toolchain::{self, Toolchain};
+use crate::toolchain;
 use crate::uf2;
 
 /// What flashes.
@@ -161,28 +161,26 @@ pub fn main(
 /// Builds the firmware of a board with `model` in flash and checks the image. A model that does not fit is an error that says by
 /// how many bytes.
 pub fn build(real: &RealBoard, model: &Path, options: &Options) -> Result<ImageReport> {
-    let (model, model_bytes) = board::model_file(model)?;
-    let toolchain = Toolchain::for_target(real.board.target, options.toolchain)?;
-    let image = Image { board: &real.board, model: &model, options, toolchain };
-    let _lock = image.lock()?;
-    image.build()?;
-    let (file, sizes) = (image.file(), elf::sizes(&image.file())?);
-    let segments = elf::segments(&file)?;
-    let memory = check(real, &segments).with_context(|| format!("the image {}", file.display()))?;
-    Ok(ImageReport {
-        event: "image",
-        board: real.board.name,
-        chip: real.chip,
-        compiler: toolchain.version()?,
-        git: board::git_revision(),
-        text_bytes: sizes.flash.saturating_sub(model_bytes),
-        model_bytes,
-        flash_bytes: memory.flash,
-        flash_available: real.board.flash,
-        static_bytes: memory.variables,
-        stack_available: memory.stack,
-        ram_at: memory.ram_at,
-        file,
+    board::with_image_of(&real.board, model, options, |image| {
+        let file = image.file();
+        let sizes = elf::sizes(&file)?;
+        let memory =
+            check(real, &elf::segments(&file)?).with_context(|| format!("the image {}", file.display()))?;
+        Ok(ImageReport {
+            event: "image",
+            board: real.board.name,
+            chip: real.chip,
+            compiler: image.toolchain.version()?,
+            git: board::git_revision(),
+            text_bytes: sizes.flash.saturating_sub(image.model_bytes),
+            model_bytes: image.model_bytes,
+            flash_bytes: memory.flash,
+            flash_available: real.board.flash,
+            static_bytes: memory.variables,
+            stack_available: memory.stack,
+            ram_at: memory.ram_at,
+            file,
+        })
     })
 }
 

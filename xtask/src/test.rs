@@ -119,6 +119,21 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             FEATURES,
         ]),
     )?;
+    tally.check(
+        "variants of kernels, as `bench kernels` times them",
+        cargo(&[
+            "run",
+            "-p",
+            "lrpet-runtime",
+            "--features",
+            FEATURES,
+            "--example",
+            "kernels",
+            "--",
+            "1",
+            "odd",
+        ]),
+    )?;
     // Candle without optimisation is too slow to train even a little.
     tally.check(
         "programs for the whole-path tests",

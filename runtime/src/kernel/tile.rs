@@ -33,7 +33,9 @@ impl Isa {
     /// Tiling of this instruction set.
     pub const fn geometry(self) -> Geometry {
         match self {
-            Isa::Portable | Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half => Geometry { lanes: 4, outs: 4, tile: 64, taps: 32, budget: 1024 },
+            Isa::Portable | Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half => {
+                Geometry { lanes: 4, outs: 4, tile: 64, taps: 32, budget: 1024 }
+            }
             Isa::Avx2 => Geometry { lanes: 16, outs: 4, tile: 64, taps: 72, budget: 8192 },
             Isa::Avx512 => Geometry { lanes: 32, outs: 4, tile: 96, taps: 72, budget: 8192 },
         }

@@ -77,6 +77,11 @@ pub enum Need {
     Venv,
     /// The crates of the boards' own workspaces, in cargo's cache.
     BoardCrates,
+    /// LLVM's tools that name instructions and model pipelines.
+    Llvm {
+        /// Debian's packages.
+        debian: &'static [&'static str],
+    },
 }
 
 /// One thing to install.
@@ -120,6 +125,12 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
                 why: "runs firmware on emulated boards and counts its instructions",
                 by_hand: "install QEMU 7.2 or newer with the system emulator for Arm",
                 need: Need::Program { any_of: &["qemu-system-arm"], debian: &["qemu-system-arm"] },
+            },
+            Item {
+                name: "LLVM 19 (llvm-objdump, llvm-mca)",
+                why: "names the instructions that `cargo xtask bench arm` counts, and estimates their cycles",
+                by_hand: "install LLVM 19 or newer with llvm-objdump and llvm-mca",
+                need: Need::Llvm { debian: &["llvm-19"] },
             },
             Item {
                 name: "arm-none-eabi-gcc",

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::counts::llvm;
 use crate::process;
 use crate::toolchain::{self, Source};
 pub use items::Group;
@@ -94,7 +95,8 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
             Need::Program { debian, .. }
             | Need::FashionMnist { debian }
             | Need::Python { debian }
-            | Need::Torch { debian } => {
+            | Need::Torch { debian }
+            | Need::Llvm { debian } => {
                 packages.extend(debian);
             }
             _ => {}
@@ -186,6 +188,7 @@ impl Need {
             Need::Torch { .. } => python::with_torch().is_some(),
             Need::Venv => python::venv_is_current(),
             Need::BoardCrates => crates::present()?,
+            Need::Llvm { .. } => llvm::is_present(),
         })
     }
 }

@@ -25,19 +25,41 @@ pub struct Arguments {
     warm_up: u32,
 }
 
+/// Times one interval. Its functions stay functions: `cargo xtask bench arm` counts what is executed between them.
+struct Stopwatch {
+    started: Instant,
+}
+
+impl Stopwatch {
+    fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    #[inline(never)]
+    fn start(&mut self) {
+        self.started = Instant::now();
+    }
+
+    #[inline(never)]
+    fn stop(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
 /// Times each layer.
 struct Clock {
-    started: Instant,
+    watch: Stopwatch,
     layers: Vec<Vec<Duration>>,
 }
 
 impl Hook for Clock {
     fn before(&mut self, _layer: usize) {
-        self.started = Instant::now();
+        self.watch.start();
     }
 
     fn after(&mut self, layer: usize) {
-        self.layers[layer].push(self.started.elapsed());
+        let time = self.watch.stop();
+        self.layers[layer].push(time);
     }
 }
 
@@ -81,13 +103,15 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
         session.run_image(&image, &mut logits, &mut ()).map_err(failed)?;
     }
     let mut totals = Vec::new();
+    let mut watch = Stopwatch::new();
     for _ in 0..arguments.iterations {
-        let started = Instant::now();
-        session.run_image(&image, &mut logits, &mut ()).map_err(failed)?;
-        totals.push(started.elapsed());
+        watch.start();
+        let done = session.run_image(&image, &mut logits, &mut ());
+        totals.push(watch.stop());
+        done.map_err(failed)?;
     }
     // Layers in a pass of their own: reading the clock twice a layer must not weigh on the total.
-    let mut clock = Clock { started: Instant::now(), layers: vec![Vec::new(); model.program().len()] };
+    let mut clock = Clock { watch, layers: vec![Vec::new(); model.program().len()] };
     for _ in 0..arguments.iterations {
         session.run_image(&image, &mut logits, &mut clock).map_err(failed)?;
     }

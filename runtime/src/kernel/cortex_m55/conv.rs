@@ -66,8 +66,7 @@ impl Conv {
     fn scratch<'s>(&self, scratch: &'s mut [f32]) -> Option<Scratch<'s>> {
         let (tile, geometry) = (&self.tile, &self.geometry);
         let (sums, rest) = scratch.split_at_mut_checked(tile.sums())?;
-        let (patch, rest) =
-            rest.split_at_mut_checked(tile.patch_words(geometry).max(tile.expanded()))?;
+        let (patch, rest) = rest.split_at_mut_checked(tile.patch_words(geometry).max(tile.expanded()))?;
         let (panel, rest) = rest.split_at_mut_checked(tile.panel(geometry))?;
         let offsets = rest.get_mut(..tile.offsets(geometry))?;
         let words = |words| bytemuck::try_cast_slice_mut(words).ok();
@@ -123,7 +122,14 @@ impl Conv {
         let groups = area.rows * area.groups;
         let Some(sums) = scratch.sums.get_mut(..groups * E::LANES.pixels * rank) else { return };
         if let Output::Full(_) = buffers.output {
-            return self.logits::<E>(area, sums, (expand, rank), epilogue, &mut buffers.output, buffers.second);
+            return self.logits::<E>(
+                area,
+                sums,
+                (expand, rank),
+                epilogue,
+                &mut buffers.output,
+                buffers.second,
+            );
         }
         let middle = micro::settle::<E>(sums);
         let mut each = each(n, E::LANES.outs);

@@ -1,16 +1,18 @@
 //! Cortex-M55: MVE, whose vectors hold four f32 or eight f16.
 //!
 //! Convolutions have tiles like those of the other Cortex-M, and inner loops of their own (`micro`). As there, the control
-//! code runs everywhere: on other machines with inner loops in Rust. Everything else is the code of the other Cortex-M.
+//! code runs everywhere: on other machines with inner loops in Rust. Windows of pooling, shortcuts and logits that are sums
+//! or copies are the portable code.
 
 mod conv;
 mod micro;
+mod other;
 mod tile;
 
-#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
-use super::plain::Portable as Native;
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 use super::cortex_m::primitives::CortexM as Native;
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+use super::plain::Portable as Native;
 use super::tile::Form;
 use super::{Buffers, Isa, Kernel, Layer, portable};
 use crate::model::{Shape, Window};
@@ -44,6 +46,11 @@ fn run<E: Element>(layer: &Layer<'_>, mut buffers: Buffers<'_>) {
             let epilogue = portable::Epilogue { bias, activation: *activation };
             conv::run::<E>((*input, *output, window), weights, epilogue, &mut buffers);
         }
+        Layer::Linear { weights, bias, activation } => {
+            other::linear(weights, portable::Epilogue { bias, activation: *activation }, &mut buffers);
+        }
+        Layer::GlobalAverage { input } => other::global_average(*input, &mut buffers),
+        Layer::Add { activation } if other::add(*activation, &mut buffers) => {}
         other => portable::other::<Native, 4, 4>(other, buffers),
     }
 }

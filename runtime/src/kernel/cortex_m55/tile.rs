@@ -10,7 +10,7 @@ use super::micro::Taps;
 use crate::model::{Shape, Window};
 
 /// Scratch that tiles are fitted to, in f32; exceeded only where the smallest tile needs more.
-const BUDGET: usize = 2304;
+const BUDGET: usize = 3072;
 
 /// Groups in a tile, at most: beyond, nothing is gained.
 const GROUPS: usize = 128;
@@ -68,29 +68,23 @@ impl Tile {
             Form::Pair { rank } => (rank, rank.min(lanes.ranks)),
             Form::Depthwise => (1, 0),
         };
+        let most_outs = if form == Form::Dense { n } else { outs };
         let most = (lanes.interval / geometry.taps()).clamp(1, BLOCK).min(channels);
         let smallest = Tile { rows: 1, columns: width.min(lanes.pixels), block: 1, outs, ranks, lanes, form };
-        let mut best = (u64::MAX, smallest);
+        let mut best = (u32::MAX, smallest);
         let mut columns = width;
         loop {
-            for rows in 1..=height {
-                if rows.saturating_mul(columns.div_ceil(lanes.pixels)) > GROUPS.max(width.min(lanes.pixels)) {
-                    break;
-                }
-                // Tiles of like size instead of full ones and a rest.
-                let mut tile = Tile { rows: height.div_ceil(height.div_ceil(rows)), columns, ..smallest };
-                if tile.rows != rows {
-                    continue;
-                }
-                if tile.scratch(geometry) > budget {
-                    break;
-                }
-                let mut block = most;
-                while block > 1 && (Tile { block, ..tile }).scratch(geometry) > budget {
-                    block -= 1;
-                }
-                loop {
-                    tile.block = channels.div_ceil(channels.div_ceil(block).max(1)).max(1);
+            // Tiles of like size instead of full ones and a rest.
+            let widest = columns.div_ceil(lanes.pixels).max(1);
+            let mut tiles = height.div_ceil((GROUPS / widest).max(1)).max(1);
+            while tiles <= height {
+                let rows = height.div_ceil(tiles);
+                // The next number of tiles that makes them lower.
+                tiles = if rows > 1 { height.div_ceil(rows - 1) } else { height + 1 };
+                let mut tile = Tile { rows, columns, ..smallest };
+                let mut block = tile.most_channels(geometry, budget).min(most);
+                while block > 0 {
+                    tile.block = channels.div_ceil(channels.div_ceil(block));
                     if form == Form::Dense {
                         let left = budget.saturating_sub(tile.scratch(geometry));
                         let more = left / (tile.groups() * lanes.pixels).max(1) / lanes.outs * lanes.outs;
@@ -100,20 +94,34 @@ impl Tile {
                     if cost < best.0 {
                         best = (cost, tile);
                     }
+                    // Nothing is lost to what a smaller tile has more room for.
+                    if block == most && tile.outs >= most_outs {
+                        tiles = height + 1;
+                    }
                     tile.outs = smallest.outs;
                     // More channels in a dense layer's block leave less room for sums.
-                    if form != Form::Dense || block <= 1 {
-                        break;
-                    }
-                    block /= 2;
+                    block = if form == Form::Dense { block / 2 } else { 0 };
                 }
             }
             // Narrow tiles widen more pixels around them.
-            if columns <= lanes.pixels || (columns <= NARROW && best.0 < u64::MAX) {
+            if columns <= lanes.pixels || (columns <= NARROW && best.0 < u32::MAX) {
                 return best.1;
             }
             columns = (columns / 2).next_multiple_of(lanes.pixels);
         }
+    }
+
+    /// Channels of a block that `budget` has room for; 0 where it has none for one.
+    fn most_channels(&self, geometry: &Geometry, budget: usize) -> usize {
+        let need = |block| (Tile { block, ..*self }).scratch(geometry);
+        let one = need(1);
+        if one > budget {
+            return 0;
+        }
+        // What one channel more takes at most.
+        let each = geometry.channel(self.rows, self.columns).div_ceil(self.lanes.packed())
+            + geometry.taps().saturating_mul(self.lanes.outs + 1);
+        1 + (budget - one) / each.max(1)
     }
 
     /// Groups of pixels in a full tile.
@@ -121,25 +129,29 @@ impl Tile {
         self.rows.saturating_mul(self.columns.div_ceil(self.lanes.pixels))
     }
 
-    /// Estimate of the instructions that a layer takes: see docs/decisions/cortex-m55-kernels.md.
-    fn cost(&self, geometry: &Geometry) -> u64 {
-        let count = |x: usize| x as u64;
+    /// Estimate of the instructions that a layer takes: see docs/decisions/cortex-m55-kernels.md. In u32, because
+    /// every inference asks for it.
+    fn cost(&self, geometry: &Geometry) -> u32 {
+        let count = |x: usize| x as u32;
         let depthwise = self.form == Form::Depthwise;
-        let channels = count(if depthwise { 1 } else { geometry.input.channels as usize });
-        let (n, outs) = (count(geometry.output.channels as usize), count(self.outs));
+        let channels = if depthwise { 1 } else { geometry.input.channels };
+        let (n, outs) = (geometry.output.channels, count(self.outs));
         let (groups, taps) = (count(self.groups()), count(geometry.taps()));
         let together = count(self.lanes.outs);
         let passes = if self.form == Form::Dense { n.div_ceil(outs.max(1)) } else { 1 };
         let blocks = channels.div_ceil(count(self.block).max(1));
         let rows = count(geometry.patch_rows(self.rows));
         let vectors = count(geometry.pitch(self.columns).div_ceil(self.lanes.pixels) * geometry.phases());
-        let fill = channels.saturating_mul(rows.saturating_mul(10 + 4 * vectors)) + 2 * rows * vectors * blocks;
+        let fill = channels.saturating_mul(rows.saturating_mul(10 + 4 * vectors));
         let chunks = outs.div_ceil(together);
         // For each vector of pixels: one load of them, one of the weights; and the start and end of a block.
-        let products = channels.saturating_mul(taps).saturating_mul(outs + 2 * chunks + outs / 8);
-        let thin = groups.saturating_mul(products + blocks * (2 * outs + 18 * chunks))
-            + blocks * chunks * 200
-            + outs * channels.saturating_mul(taps) * 5 / 4;
+        let weights = channels.saturating_mul(taps);
+        let products = weights.saturating_mul(outs + 2 * chunks + outs / 8);
+        let ends = blocks.saturating_mul(2 * outs + 18 * chunks);
+        let thin = groups
+            .saturating_mul(products.saturating_add(ends))
+            .saturating_add(blocks.saturating_mul(chunks * 200))
+            .saturating_add(weights.saturating_mul(outs * 5 / 4));
         let expand = match self.form {
             Form::Pair { .. } => {
                 let chunks = n.div_ceil(together);
@@ -148,10 +160,10 @@ impl Tile {
             }
             _ => n.saturating_mul(10 * groups + 40),
         };
-        let tiles = (geometry.output.height as usize).div_ceil(self.rows)
-            * (geometry.output.width as usize).div_ceil(self.columns);
+        let tiles = geometry.output.height.div_ceil(count(self.rows))
+            * geometry.output.width.div_ceil(count(self.columns));
         let one = fill.saturating_add(thin).saturating_mul(passes).saturating_add(expand).saturating_add(300);
-        one.saturating_mul(count(tiles))
+        one.saturating_mul(tiles)
     }
 
     /// Pixels of a group.

@@ -38,7 +38,7 @@ pub(super) fn registers(isa: Isa) -> Option<Registers> {
     match isa {
         Isa::Avx2 => Some(Registers { lanes: 8, rows: 6 }),
         Isa::Avx512 => Some(Registers { lanes: 16, rows: 6 }),
-        Isa::Portable | Isa::CortexM => None,
+        Isa::Portable | Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half => None,
     }
 }
 

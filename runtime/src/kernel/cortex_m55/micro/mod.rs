@@ -10,6 +10,7 @@ mod inner;
 #[cfg(not(cortex_m55))]
 #[path = "plain.rs"]
 mod inner;
+mod other;
 mod store;
 
 use bytemuck::Pod;
@@ -19,6 +20,7 @@ use super::super::f16;
 use super::tile::Lanes;
 use inner::Loops;
 
+pub(super) use other::{add, dot, dot_wide, sum};
 pub(super) use store::{Epilogue, Expand, Residual, Rows, expand, finish};
 
 /// An element of vectors.
@@ -121,15 +123,15 @@ pub(super) struct Walk<'a> {
 
 impl Walk<'_> {
     /// Elements up to behind the last that is met.
-    fn reach(&self, pixels: usize) -> usize {
+    fn reach<E: Element>(&self) -> usize {
         let last = match self.taps {
-            Taps::Single => self.offsets.iter().max().map_or(0, |bytes| *bytes as usize),
+            Taps::Single => self.offsets.iter().max().map_or(0, |bytes| *bytes as usize / size_of::<E>()),
             Taps::Strided => (self.count - 1) * self.channel,
             Taps::Square => (self.count - 1) * self.channel + 2 * self.pitch + 2,
             // The odd ones lie behind the even ones, which reach one further.
             Taps::Square2 => (self.count - 1) * self.channel + 5 * self.pitch + 1,
         };
-        last + (self.rows - 1) * self.row + (self.groups - 1) * self.group + pixels
+        last + (self.rows - 1) * self.row + (self.groups - 1) * self.group + E::LANES.pixels
     }
 }
 
@@ -183,7 +185,7 @@ pub(super) fn accumulate<E: Element>(
     }
     let kept = (rows * groups - 1) * sums_group + outs * pixels;
     let listed = taps != Taps::Single || walk.offsets.len() == count;
-    let fits = walk.reach(pixels) <= x.len()
+    let fits = walk.reach::<E>() <= x.len()
         && kept <= sums.len()
         && sums_group >= outs * pixels
         && panel.len() == count * taps.each() * outs;
@@ -191,12 +193,10 @@ pub(super) fn accumulate<E: Element>(
         return;
     }
     static ZERO: [f32; OUTS * 8] = [0.0; OUTS * 8];
-    let mut initial = [0.0; OUTS * 8];
+    let initial: [f32; OUTS * 8];
     let from = match start {
         Start::Bias(bias) if !bias.is_empty() => {
-            for (initial, bias) in initial.chunks_exact_mut(pixels).zip(bias) {
-                initial.fill(*bias);
-            }
+            initial = core::array::from_fn(|i| bias.get(i / pixels).copied().unwrap_or_default());
             initial.as_ptr()
         }
         Start::Bias(_) => ZERO.as_ptr(),
@@ -204,7 +204,7 @@ pub(super) fn accumulate<E: Element>(
     };
     let (pitch, channel) = (walk.pitch * size_of::<E>(), walk.channel * size_of::<E>());
     let (step, channel) = match taps {
-        Taps::Single => (walk.offsets.as_ptr().addr(), 0),
+        Taps::Single => (walk.offsets.as_ptr().expose_provenance(), 0),
         Taps::Strided => (channel, 0),
         Taps::Square => (pitch, channel.wrapping_sub(2 * pitch)),
         Taps::Square2 => (pitch, channel.wrapping_sub(4 * pitch)),

@@ -36,7 +36,8 @@ pub(in super::super) trait Loops: Copy {
                             let at = out * pixels + Self::place(pixel);
                             let initial = *start.add(at);
                             // f32 begin with what was there; f16 are added to it.
-                            let mut sum = if size == 4 { Self::lane(initial.to_bits()) } else { Self::default() };
+                            let mut sum =
+                                if size == 4 { Self::lane(initial.to_bits()) } else { Self::default() };
                             let mut weights = arguments.weights.add(out);
                             let mut walk = group;
                             let mut tap = |x: *const u8| {
@@ -266,6 +267,46 @@ pub(super) unsafe fn narrow_groups(sums: *mut f32, count: usize) {
             let values: [f32; 8] = *sums.add(group * 8).cast();
             let to = sums.cast::<u16>().add(group * 8);
             (0..8).for_each(|pixel| *to.add(pixel) = f16::narrow(values[<u16 as Element>::place(pixel)]));
+        }
+    }
+}
+
+/// # Safety
+/// `count` values.
+pub(super) unsafe fn sum(from: *const u16, count: usize) -> f32 {
+    // SAFETY: the caller's length.
+    across(count, |i| unsafe { f16::widen(*from.add(i)) })
+}
+
+/// # Safety
+/// `count` weights and values.
+pub(super) unsafe fn dot_half(weights: *const u16, x: *const u16, count: usize) -> f32 {
+    // SAFETY: the caller's length.
+    across(count, |i| unsafe { f16::widen(*weights.add(i)) * f16::widen(*x.add(i)) })
+}
+
+/// # Safety
+/// `count` weights and values.
+pub(super) unsafe fn dot_full(weights: *const u16, x: *const f32, count: usize) -> f32 {
+    // SAFETY: the caller's length.
+    across(count, |i| unsafe { f16::widen(*weights.add(i)) * *x.add(i) })
+}
+
+/// A sum in four parts.
+fn across(count: usize, value: impl Fn(usize) -> f32) -> f32 {
+    let mut parts = [0.0; 4];
+    (0..count).for_each(|i| parts[i % 4] += value(i));
+    (parts[0] + parts[1]) + (parts[2] + parts[3])
+}
+
+/// # Safety
+/// `count` summands and places.
+pub(super) unsafe fn add(a: *const u16, b: *const u16, to: *mut u16, count: usize, bounds: *const [u32; 4]) {
+    for i in 0..count {
+        // SAFETY: the caller's lengths.
+        unsafe {
+            let bounds = [*bounds, *bounds.add(1)].map(|bound| bound[0] as u16);
+            *to.add(i) = (*a.add(i)).stored(*b.add(i), bounds);
         }
     }
 }

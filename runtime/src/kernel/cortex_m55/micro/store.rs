@@ -71,7 +71,7 @@ pub(in super::super) struct Store {
 }
 
 /// Least and largest result.
-fn bounds(activation: Activation) -> [f32; 2] {
+pub(super) fn bounds(activation: Activation) -> [f32; 2] {
     match activation {
         Activation::None => [-65504.0, 65504.0],
         Activation::Relu => [0.0, 65504.0],
@@ -116,10 +116,8 @@ pub(in super::super) fn expand<E: Element>(from: Expand<'_, E>, mut epilogue: Ep
     if reach > epilogue.output.len() || read > middle.len() || panel.len() != ranks * outs {
         return;
     }
-    let mut start = [0u32; OUTS * 4];
-    for (start, bias) in start.chunks_exact_mut(4).zip(bias) {
-        start.fill(E::word(*bias));
-    }
+    let start: [[u32; 4]; OUTS] =
+        core::array::from_fn(|out| [bias.get(out).map_or(0, |bias| E::word(*bias)); 4]);
     let [low, high] = bounds(epilogue.activation).map(|bound| [E::word(bound); 4]);
     let bounds = [low, high];
     let arguments = Store {
@@ -184,4 +182,3 @@ pub(in super::super) fn finish<E: Element>(
     // before its place is written.
     unsafe { E::finish(&arguments) }
 }
-

@@ -144,14 +144,26 @@ macro_rules! end {
     };
     (half $q:literal $r:literal) => {
         concat!(
-            "vldrw.u32 q6, [r2, #32*", $q, "]\n",
-            "vcvtb.f32.f16 q7, q", $q, "\n",
+            "vldrw.u32 q6, [r2, #32*",
+            $q,
+            "]\n",
+            "vcvtb.f32.f16 q7, q",
+            $q,
+            "\n",
             "vadd.f32 q7, q7, q6\n",
-            "vstrw.32 q7, [r3, #32*", $q, "]\n",
-            "vldrw.u32 q6, [r2, #32*", $q, "+16]\n",
-            "vcvtt.f32.f16 q7, q", $q, "\n",
+            "vstrw.32 q7, [r3, #32*",
+            $q,
+            "]\n",
+            "vldrw.u32 q6, [r2, #32*",
+            $q,
+            "+16]\n",
+            "vcvtt.f32.f16 q7, q",
+            $q,
+            "\n",
             "vadd.f32 q7, q7, q6\n",
-            "vstrw.32 q7, [r3, #32*", $q, "+16]\n",
+            "vstrw.32 q7, [r3, #32*",
+            $q,
+            "+16]\n",
         )
     };
 }

@@ -14,6 +14,7 @@ mod accumulate;
 mod expand;
 mod fill;
 mod finish;
+mod other;
 mod panel;
 
 use core::arch::{asm, naked_asm};
@@ -22,6 +23,7 @@ use super::store::Store;
 use super::{Accumulate, FillArguments, Taps};
 
 pub(super) use fill::clear;
+pub(super) use other::{add, dot_full, dot_half, sum};
 
 /// What differs between elements. The safety of each is that of its caller of the same name.
 #[allow(clippy::missing_safety_doc)]
