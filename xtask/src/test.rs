@@ -114,6 +114,8 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "-p",
             "lrpet-firmware",
             "-p",
+            "lrpet-firmware-build",
+            "-p",
             "xtask",
             "--features",
             FEATURES,

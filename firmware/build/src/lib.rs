@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 pub use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::Model;
+use lrpet_runtime::model::{Model, Shape};
 use lrpet_runtime::plan::{ALIGNMENT, Plan};
 
 /// The build script of a board with a Cortex-M core and FPU, whose kernels are those of `isa`: links the model,
@@ -109,10 +109,11 @@ fn model_source(bytes: &[u8], isa: Isa, warm_up: usize, iterations: usize) -> Re
 /// MLPerf Tiny's name of the task that has this model's input and classes, else the network of the model's card.
 fn protocol_name(model: &Model<'_>) -> String {
     let header = model.program().header();
-    match (header.input.to_string().as_str(), header.classes) {
-        ("3x32x32", 10) => return "ic01".to_owned(),
-        ("1x49x10", 12) => return "kws01".to_owned(),
-        ("3x96x96", 2) => return "vww01".to_owned(),
+    let Shape { channels, height, width } = header.input;
+    match (channels, height, width, header.classes) {
+        (3, 32, 32, 10) => return "ic01".to_owned(),
+        (1, 49, 10, 12) => return "kws01".to_owned(),
+        (3, 96, 96, 2) => return "vww01".to_owned(),
         _ => {}
     }
     let network = model.metadata().find(|(key, _)| *key == "network");

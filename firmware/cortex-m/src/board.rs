@@ -98,7 +98,15 @@ macro_rules! board {
 
 /// For [`board!`](crate::board): reports and serves.
 #[doc(hidden)]
-pub fn run<S: Read + Write, P: OutputPin, H: Hook, const A: usize, const C: usize, const L: usize, const I: usize>(
+pub fn run<
+    S: Read + Write,
+    P: OutputPin,
+    H: Hook,
+    const A: usize,
+    const C: usize,
+    const L: usize,
+    const I: usize,
+>(
     board: &Board,
     linked: &Linked,
     statics: &'static mut Statics<A, C, L, I>,
