@@ -13,9 +13,12 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::reference::{self, Bounded, Matrix};
 
-const ISAS: [Isa; 5] = [Isa::Portable, Isa::CortexM, Isa::CortexM55, Isa::Avx2, Isa::Avx512];
+const ISAS: [Isa; 6] =
+    [Isa::Portable, Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Avx2, Isa::Avx512];
 /// Instruction sets whose control code runs on any machine, with inner loops in Rust.
-const EVERYWHERE: [Isa; 2] = [Isa::CortexM, Isa::CortexM55];
+const EVERYWHERE: [Isa; 3] = [Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half];
+/// The unit of f16 in that of f32.
+const HALF_UNIT: f64 = 8192.0;
 /// Elements on each side of a buffer.
 const GUARD: usize = 64;
 
@@ -54,15 +57,32 @@ enum Place {
     Logits,
 }
 
+/// Values up to `scale`; those of scale 0 are -1, 0 and 1, whose sums are exact in every arithmetic.
 fn halves(rng: &mut ChaCha8Rng, count: usize, scale: f32) -> Vec<u16> {
-    (0..count).map(|_| f16::from_f32(rng.random_range(-scale..scale)).to_bits()).collect()
+    let value = |rng: &mut ChaCha8Rng| {
+        if scale == 0.0 { rng.random_range(-1..2) as f32 } else { rng.random_range(-scale..scale) }
+    };
+    (0..count).map(|_| f16::from_f32(value(rng)).to_bits()).collect()
 }
+
+/// How far a result may be from the reference where products are summed in f16.
+#[derive(Clone, Copy)]
+struct HalfSums {
+    /// Of the error bound of sums in f32; `None` where sums may exceed the range of f16.
+    factor: Option<f64>,
+    /// What values below f16's normal range lose.
+    underflow: f64,
+}
+
+/// No products, or products summed in f32 all the same.
+const NO_HALF_SUMS: HalfSums = HalfSums { factor: Some(1.0), underflow: 0.0 };
 
 fn wide(halves: &[u16]) -> Vec<f64> {
     halves.iter().map(|bits| f16::from_bits(*bits).to_f64()).collect()
 }
 
 /// Runs `layer` on every instruction set and compares.
+#[allow(clippy::too_many_arguments)]
 fn compare(
     op: &Op<&str>,
     input: Shape,
@@ -71,8 +91,11 @@ fn compare(
     second: Option<&[u16]>,
     place: Place,
     expected: &[Bounded],
+    half: HalfSums,
 ) {
     for isa in ISAS.into_iter().filter(|isa| isa.is_available() || EVERYWHERE.contains(isa)) {
+        let summed = if isa == Isa::CortexM55Half { half } else { NO_HALF_SUMS };
+        let Some(factor) = summed.factor else { continue };
         let initial = match place {
             Place::Overwritten => second.unwrap().to_vec(),
             _ => vec![0x7e00; expected.len()],
@@ -109,9 +132,10 @@ fn compare(
             assert_eq!(run(Some(&conv)).0.checked(), output, "{}: packed", isa.name());
         }
         for (i, Bounded { value, error }) in expected.iter().enumerate() {
+            let error = error * factor + summed.underflow;
             let (got, bound) = match place {
                 // One rounding: half a unit in the last place, of a subnormal at least.
-                Place::Logits => (f64::from(logits[i]), *error),
+                Place::Logits => (f64::from(logits[i]), error),
                 _ => (
                     f16::from_bits(output[i]).to_f64(),
                     error + (value.abs() + error) * 2f64.powi(-11) + 2f64.powi(-25),
@@ -174,7 +198,9 @@ fn convolution(case: Case) {
     let Some(output) = op.output_shape(input) else { return };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let x = halves(&mut rng, input.len(), scale);
-    let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
+    // Sums of whole numbers stay whole with whole biases.
+    let (of_weights, whole) = if scale == 0.0 { (0.0, 1) } else { (1.0, 1024) };
+    let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-whole..=whole) as f32 / whole as f32).collect();
     let columns = c as usize * window.taps() as usize;
     let (n, r) = (n as usize, rank as usize);
     let first = halves(
@@ -184,9 +210,9 @@ fn convolution(case: Case) {
             1 => r * columns,
             _ => n * window.taps() as usize,
         },
-        1.0,
+        of_weights,
     );
-    let expand = halves(&mut rng, n * r, 1.0);
+    let expand = halves(&mut rng, n * r, of_weights);
     let (stored, matrix) = match form {
         0 => (LayerWeights::Dense(&first), Matrix::Dense(wide(&first))),
         1 => (
@@ -209,7 +235,11 @@ fn convolution(case: Case) {
         activation,
     );
     let layer = Layer::Conv { input, output, window, weights: stored, bias: &bias, activation };
-    compare(&op, input, &layer, &x, second.as_deref(), place, &expected);
+    let half = HalfSums {
+        factor: if scale == 0.0 { Some(1.0) } else { (scale <= 1.0).then_some(HALF_UNIT) },
+        underflow: if scale == 0.0 { 0.0 } else { ((columns + 4) * (r + 1)) as f64 * 2f64.powi(-25) },
+    };
+    compare(&op, input, &layer, &x, second.as_deref(), place, &expected, half);
 }
 
 proptest! {
@@ -220,7 +250,7 @@ proptest! {
         (c, h, w, n) in (1u32..20, 1u32..40, 1u32..40, 1u32..20),
         window in window(),
         form in 0usize..3, rank in 1u32..12,
-        activation in activation(), place in place(), scale in prop_oneof![Just(1.0f32), Just(1e-4), Just(3e3)],
+        activation in activation(), place in place(), scale in prop_oneof![Just(1.0f32), Just(0.0), Just(1e-4), Just(3e3)],
         seed: u64,
     ) {
         let shape = (c, h, w, n);
@@ -253,7 +283,7 @@ proptest! {
         let expected = reference::conv(&wide(&x), input, output, &one, &matrix, &wide_bias, None, activation);
         let layer = Layer::Linear { weights: stored, bias: &bias, activation };
         let place = if logits { Place::Logits } else { Place::NoSecond };
-        compare(&op, input, &layer, &x, None, place, &expected);
+        compare(&op, input, &layer, &x, None, place, &expected, NO_HALF_SUMS);
     }
 
     #[test]
@@ -264,11 +294,11 @@ proptest! {
         let Some(output) = op.output_shape(input) else { return Ok(()) };
         let x = halves(&mut ChaCha8Rng::seed_from_u64(seed), input.len(), 10.0);
         let expected = reference::pool(&wide(&x), input, output, &window, kind);
-        compare(&op, input, &Layer::Pool { input, output, window, kind }, &x, None, Place::NoSecond, &expected);
+        compare(&op, input, &Layer::Pool { input, output, window, kind }, &x, None, Place::NoSecond, &expected, NO_HALF_SUMS);
         let expected: Vec<Bounded> =
             wide(&x).chunks(input.pixels()).map(|plane| reference::mean(plane.iter().copied(), plane.len())).collect();
         let op = Op::GlobalAveragePool { input: 0 };
-        compare(&op, input, &Layer::GlobalAverage { input }, &x, None, Place::NoSecond, &expected);
+        compare(&op, input, &Layer::GlobalAverage { input }, &x, None, Place::NoSecond, &expected, NO_HALF_SUMS);
     }
 
     #[test]
@@ -284,14 +314,14 @@ proptest! {
         let exact = |value| Bounded { value, error: 0.0 };
         let expected: Vec<Bounded> =
             reference::pad_shortcut(&wide(&x), input, output, usize::from(stride)).into_iter().map(exact).collect();
-        compare(&op, input, &Layer::PadShortcut { input, output, stride }, &x, None, Place::NoSecond, &expected);
+        compare(&op, input, &Layer::PadShortcut { input, output, stride }, &x, None, Place::NoSecond, &expected, NO_HALF_SUMS);
 
         let y = halves(&mut rng, input.len(), 60000.0);
         let sum = |(a, b): (f64, f64)| reference::finish(exact(a), 0.0, b, activation);
         let expected: Vec<Bounded> = wide(&x).into_iter().zip(wide(&y)).map(sum).collect();
         let place = if in_place { Place::Overwritten } else { Place::Other };
         let op = Op::Add { inputs: [0, 1], activation };
-        compare(&op, input, &Layer::Add { activation }, &x, Some(&y), place, &expected);
+        compare(&op, input, &Layer::Add { activation }, &x, Some(&y), place, &expected, NO_HALF_SUMS);
     }
 }
 
@@ -310,7 +340,29 @@ fn what_exceeds_the_range_saturates() {
         Layer::Conv { input, output, window, weights: LayerWeights::Dense(&weight), bias: &bias, activation };
     let mut expected = vec![Bounded { value: 65504.0, error: 0.0 }; 15];
     expected.extend([Bounded { value: -65504.0, error: 0.0 }; 15]);
-    compare(&op, input, &layer, &x, None, Place::NoSecond, &expected);
+    compare(&op, input, &layer, &x, None, Place::NoSecond, &expected, NO_HALF_SUMS);
+}
+
+#[test]
+fn ranks_beyond_one_pass_of_the_expanding_half() {
+    let window = Window::square(3, 1, 1);
+    for (i, rank) in [33, 64, 65, 100].into_iter().enumerate() {
+        for scale in [0.0, 1.0] {
+            let (place, activation) = ([Place::Other, Place::Logits][i % 2], Activation::Relu);
+            let (shape, seed) = ((5, 7, 9, 16), rank.into());
+            convolution(Case { shape, window, form: 1, rank, activation, place, scale, seed });
+            convolution(Case {
+                shape,
+                window,
+                form: 1,
+                rank,
+                activation,
+                place: Place::NoSecond,
+                scale,
+                seed,
+            });
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,16 @@ use safetensors::tensor::{Dtype, TensorView};
 /// Images of the self-check.
 const SAMPLES: usize = 3;
 
+/// What random weights, biases and images are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Of a size that keeps activations near 1.
+    Real,
+    /// -1, 0 and 1, and the lightest and darkest pixel. With [`Activation::Relu6`] behind every convolution sums are
+    /// small whole numbers, exact in whatever order and precision they are added: all kernels give the same bits.
+    Whole,
+}
+
 /// A tensor in memory.
 struct Tensor {
     name: String,
@@ -70,7 +80,13 @@ pub fn small_model(input: Shape, out_channels: u32, classes: u32) -> Result<Vec<
 ///
 /// # Errors
 /// Never for an image of at most [`MAX_INPUT_CHANNELS`](lrpet_runtime::model::program::MAX_INPUT_CHANNELS) channels.
-pub fn random_convolutions(input: Shape, branches: usize, classes: u32, seed: u64) -> Result<Vec<u8>> {
+pub fn random_convolutions(
+    input: Shape,
+    branches: usize,
+    classes: u32,
+    values: Values,
+    seed: u64,
+) -> Result<Vec<u8>> {
     /// Channels of each branch's result.
     const RESULTS: u32 = 8;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -82,7 +98,8 @@ pub fn random_convolutions(input: Shape, branches: usize, classes: u32, seed: u6
             1 => (Weights::Pair { rank: rng.random_range(1..12) }, n),
             _ => (Weights::Depthwise, from.1.channels),
         };
-        let activation = [Activation::None, Activation::Relu, Activation::Relu6][rng.random_range(0..3)];
+        let any = [Activation::None, Activation::Relu, Activation::Relu6][rng.random_range(0..3)];
+        let activation = if values == Values::Whole { Activation::Relu6 } else { any };
         let name = format!("conv{}", ops.len());
         let residual = same.then_some(from.0);
         let conv = Conv { name, input: from.0, out_channels, window, weights, residual, activation };
@@ -121,7 +138,7 @@ pub fn random_convolutions(input: Shape, branches: usize, classes: u32, seed: u6
         weights: Weights::Dense,
         activation: Activation::None,
     }));
-    random_model(input, classes, &ops, seed)
+    model_of(input, classes, &ops, values, seed)
 }
 
 /// Kernel, stride and a padding smaller than the kernel that fit `input`; every other one of the kind that networks use.
@@ -143,6 +160,10 @@ fn random_window(rng: &mut ChaCha8Rng, input: Shape) -> Window {
 /// # Errors
 /// Where the operations do not chain.
 pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -> Result<Vec<u8>> {
+    model_of(input, classes, ops, Values::Real, seed)
+}
+
+fn model_of(input: Shape, classes: u32, ops: &[Op<String>], values: Values, seed: u64) -> Result<Vec<u8>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let channels = input.channels as usize;
     let header = Header {
@@ -161,11 +182,15 @@ pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -
         let from =
             *shapes.get(usize::from(op.inputs().first())).context("a value is read before it is made")?;
         shapes.push(op.output_shape(from).with_context(|| format!("{} does not take {from}", op.name()))?);
-        tensors.extend(weights(op, from, &mut rng)?);
+        tensors.extend(weights(op, from, values, &mut rng)?);
     }
     tensors.push(Tensor::bytes(PROGRAM_TENSOR, vec![program.len()], program));
 
-    let images: Vec<u8> = (0..SAMPLES * input.len()).map(|_| rng.random()).collect();
+    let mut pixel = || match values {
+        Values::Real => rng.random(),
+        Values::Whole => [0, 255][rng.random_range(0..2)],
+    };
+    let images: Vec<u8> = (0..SAMPLES * input.len()).map(|_| pixel()).collect();
     let logits = logits(&serialize(&tensors)?, &images, input, classes)?;
     let [height, width] = [input.height, input.width].map(|size| size as usize);
     tensors.push(Tensor::bytes(SELF_CHECK_IMAGES, vec![SAMPLES, height, width, channels], images));
@@ -183,17 +208,21 @@ impl Tensor {
         Self { name: name.to_owned(), dtype: Dtype::F32, shape, data }
     }
 
-    /// f16 weights, uniform with variance 2 / `fan_in` (He et al. 2015, equation 10).
-    fn weight(name: String, shape: Vec<usize>, fan_in: usize, rng: &mut ChaCha8Rng) -> Self {
+    /// f16 weights: real ones uniform with variance 2 / `fan_in` (He et al. 2015, equation 10).
+    fn weight(name: String, shape: Vec<usize>, fan_in: usize, values: Values, rng: &mut ChaCha8Rng) -> Self {
         let bound = (6.0 / fan_in as f32).sqrt();
-        let values = (0..shape.iter().product()).map(|_| f16::from_f32(rng.random_range(-bound..bound)));
+        let mut weight = || match values {
+            Values::Real => rng.random_range(-bound..bound),
+            Values::Whole => rng.random_range(-1..2) as f32,
+        };
+        let values = (0..shape.iter().product()).map(|_| f16::from_f32(weight()));
         let data = values.flat_map(|value: f16| value.to_le_bytes()).collect();
         Self { name, dtype: Dtype::F16, shape, data }
     }
 }
 
 /// The tensors of an operation: none, weight and bias, or thin and expand weight and bias.
-fn weights(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
+fn weights(op: &Op<String>, input: Shape, values: Values, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
     let (name, weights, n, kernel) = match op {
         Op::Conv(conv) => {
             (&conv.name, conv.weights, conv.out_channels, Some(conv.window.kernel.map(usize::from)))
@@ -206,9 +235,13 @@ fn weights(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Result<Vec<Te
     let shape = |rows: usize, columns: usize, kernel: Option<[usize; 2]>| {
         [rows, columns].into_iter().chain(kernel.into_iter().flatten()).collect::<Vec<_>>()
     };
-    let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-0.1..0.1)).collect();
+    let mut bias = || match values {
+        Values::Real => rng.random_range(-0.1..0.1),
+        Values::Whole => rng.random_range(-1..2) as f32,
+    };
+    let bias: Vec<f32> = (0..n).map(|_| bias()).collect();
     let mut weight =
-        |suffix: &str, shape, fan_in| Tensor::weight(format!("{name}{suffix}"), shape, fan_in, rng);
+        |suffix: &str, shape, fan_in| Tensor::weight(format!("{name}{suffix}"), shape, fan_in, values, rng);
     Ok(match weights {
         Weights::Dense => vec![
             weight(".weight", shape(n, c, kernel), c * taps),

@@ -4,17 +4,20 @@ use std::process::Command;
 
 use lrpet_runtime::model::Shape;
 use lrpet_tests::programs::root;
-use lrpet_tests::random_model::random_convolutions;
+use lrpet_tests::random_model::{Values, random_convolutions};
 use serde_json::Value;
 
-/// `board` computes the logits of random networks: to the last bit where it rounds as the host does.
-fn check(board: &str, exact: bool) {
+/// Images of the networks.
+const SHAPES: [Shape; 4] =
+    [Shape::new(3, 13, 11), Shape::new(1, 16, 33), Shape::new(4, 9, 20), Shape::new(2, 24, 7)];
+
+/// `board` computes the logits of random networks of `branches` branches: to the last bit where `exact`.
+fn check(board: &str, branches: usize, values: Values, exact: bool) {
     let folder = root().join("target/test-models");
     std::fs::create_dir_all(&folder).unwrap();
-    let shapes = [Shape::new(3, 13, 11), Shape::new(1, 16, 33), Shape::new(4, 9, 20), Shape::new(2, 24, 7)];
-    for (seed, input) in (0..).zip(shapes) {
-        let file = folder.join(format!("{board}-{seed}.safetensors"));
-        std::fs::write(&file, random_convolutions(input, 24, 6, seed).unwrap()).unwrap();
+    for (seed, input) in (0..).zip(SHAPES) {
+        let file = folder.join(format!("{board}-{values:?}-{seed}.safetensors"));
+        std::fs::write(&file, random_convolutions(input, branches, 6, values, seed).unwrap()).unwrap();
         let output = Command::new(env!("CARGO"))
             .current_dir(root())
             .args(["xtask", "board", board])
@@ -35,15 +38,31 @@ fn check(board: &str, exact: bool) {
 
 #[test]
 fn cortex_m4f() {
-    check("qemu-mps2-an386", true);
+    check("qemu-mps2-an386", 24, Values::Real, true);
 }
 
 #[test]
 fn cortex_m7() {
-    check("qemu-mps2-an500", false);
+    check("qemu-mps2-an500", 24, Values::Real, false);
 }
 
 #[test]
 fn cortex_m33() {
-    check("qemu-mps2-an505", false);
+    check("qemu-mps2-an505", 24, Values::Real, false);
+}
+
+/// Branches that fit the 512 KiB of the Cortex-M55's board.
+const FEWER: usize = 8;
+
+#[test]
+fn cortex_m55() {
+    check("qemu-mps3-an547", FEWER, Values::Whole, true);
+    check("qemu-mps3-an547", FEWER, Values::Real, false);
+}
+
+/// Sums in f16 are exact where they are small whole numbers, and near those in f32 elsewhere.
+#[test]
+fn cortex_m55_with_products_in_f16() {
+    check("qemu-mps3-an547-f16", FEWER, Values::Whole, true);
+    check("qemu-mps3-an547-f16", FEWER, Values::Real, false);
 }

@@ -14,10 +14,14 @@ use crate::process::{self, Failure};
 use crate::real_board;
 use crate::toolchain::{self, Source, Toolchain};
 
-/// A board whose crate is `firmware/boards/<name>`.
+/// A board whose crate is `firmware/boards/<package>`.
 pub struct Board {
-    /// Name of the board and of its crate.
+    /// Name of the board.
     pub name: &'static str,
+    /// Name of its crate.
+    pub package: &'static str,
+    /// Features of its crate.
+    pub features: &'static str,
     /// Rust's target.
     pub target: &'static str,
     /// The program that runs it here, for a clear error where it is missing.
@@ -32,6 +36,8 @@ pub struct Board {
 pub const BOARDS: &[Board] = &[
     Board {
         name: "qemu-mps2-an386",
+        package: "qemu-mps2-an386",
+        features: "",
         target: toolchain::THUMBV7EM,
         emulator: "qemu-system-arm",
         flash: 4 << 20,
@@ -39,6 +45,8 @@ pub const BOARDS: &[Board] = &[
     },
     Board {
         name: "qemu-mps2-an500",
+        package: "qemu-mps2-an500",
+        features: "",
         target: toolchain::THUMBV7EM,
         emulator: "qemu-system-arm",
         flash: 4 << 20,
@@ -46,6 +54,8 @@ pub const BOARDS: &[Board] = &[
     },
     Board {
         name: "qemu-mps2-an505",
+        package: "qemu-mps2-an505",
+        features: "",
         target: toolchain::THUMBV8M,
         emulator: "qemu-system-arm",
         flash: 4 << 20,
@@ -53,6 +63,17 @@ pub const BOARDS: &[Board] = &[
     },
     Board {
         name: "qemu-mps3-an547",
+        package: "qemu-mps3-an547",
+        features: "",
+        target: toolchain::THUMBV8M,
+        emulator: "qemu-system-arm",
+        flash: 512 << 10,
+        ram: 512 << 10,
+    },
+    Board {
+        name: "qemu-mps3-an547-f16",
+        package: "qemu-mps3-an547",
+        features: "cortex-m55-f16",
         target: toolchain::THUMBV8M,
         emulator: "qemu-system-arm",
         flash: 512 << 10,
@@ -299,14 +320,14 @@ impl Image<'_> {
 
     /// The image, an ELF file.
     pub fn file(&self) -> PathBuf {
-        self.target_folder().join(self.board.target).join("release").join(self.board.name)
+        self.target_folder().join(self.board.target).join("release").join(self.board.package)
     }
 
     /// Two runs at a time must not take each other's image.
     fn lock(&self) -> Result<File> {
         let folder = self.target_folder();
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let file = folder.join(format!("{}.lock", self.board.name));
+        let file = folder.join(format!("{}.lock", self.board.package));
         let lock = File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
         lock.lock().with_context(|| format!("cannot lock {}", file.display()))?;
         Ok(lock)
@@ -316,8 +337,8 @@ impl Image<'_> {
     fn cargo_build(&self) -> Command {
         let mut command = self.toolchain.cargo("build", self.board.target);
         command
-            .current_dir(crate::root().join("firmware/boards").join(self.board.name))
-            .args(["--release", "--locked", "--quiet", "--target-dir"])
+            .current_dir(crate::root().join("firmware/boards").join(self.board.package))
+            .args(["--release", "--locked", "--quiet", "--features", self.board.features, "--target-dir"])
             .arg(self.target_folder())
             .env("LRPET_MODEL", self.model)
             .env("LRPET_ITERATIONS", self.options.iterations.to_string())
@@ -337,7 +358,7 @@ impl Image<'_> {
 
     /// What a failed build says about the model: the build script's own message, or the regions that overflow.
     fn explain(&self, output: &str) -> Option<anyhow::Error> {
-        let script = format!("error: {}@", self.board.name);
+        let script = format!("error: {}@", self.board.package);
         if let Some(message) = output.lines().find_map(|line| line.strip_prefix(&script)?.split_once(": ")) {
             return Some(anyhow::anyhow!("{}", message.1));
         }
@@ -391,7 +412,7 @@ impl Image<'_> {
 
     /// The command of the board's runner, which its folder's configuration has, with `more` options before the last one.
     fn emulator(&self, more: &[String]) -> Result<Command> {
-        let file = crate::root().join("firmware/boards").join(self.board.name).join(".cargo/config.toml");
+        let file = crate::root().join("firmware/boards").join(self.board.package).join(".cargo/config.toml");
         let text =
             std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let runner = text.lines().find_map(|line| line.strip_prefix("runner = \"")?.strip_suffix('"'));

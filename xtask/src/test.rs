@@ -264,8 +264,9 @@ fn on_cortex_a53(model: &str, source: Source) -> Result<Command> {
 fn board_lints(board: &Board) -> Command {
     let mut command = Toolchain::Rustup.cargo("clippy", board.target);
     command
-        .current_dir(crate::root().join("firmware/boards").join(board.name))
-        .args(["--release", "--locked", "--package", board.name, "--package", "lrpet-firmware-cortex-m"])
+        .current_dir(crate::root().join("firmware/boards").join(board.package))
+        .args(["--release", "--locked", "--package", board.package, "--package", "lrpet-firmware-cortex-m"])
+        .args(["--features", board.features])
         .arg("--target-dir")
         .arg(crate::root().join("target/boards"))
         .env("LRPET_MODEL", crate::root().join(BOARD_MODEL))

@@ -9,7 +9,42 @@ pub mod f16;
 mod portable;
 pub mod tile;
 
+/// Lanes of an instruction set whose vectors are arrays in Rust, for its [`Primitives`].
+macro_rules! array_lanes {
+    ($lanes:expr) => {
+        type Lanes = [f32; $lanes];
+
+        #[inline(always)]
+        fn splat(value: f32) -> Self::Lanes {
+            [value; $lanes]
+        }
+
+        #[inline(always)]
+        fn load(from: &[f32; $lanes]) -> Self::Lanes {
+            *from
+        }
+
+        #[inline(always)]
+        fn store(lanes: Self::Lanes, to: &mut [f32; $lanes]) {
+            *to = lanes;
+        }
+
+        #[inline(always)]
+        fn mul_add(
+            [a0, a1, a2, a3]: Self::Lanes,
+            [b0, b1, b2, b3]: Self::Lanes,
+            c: Self::Lanes,
+        ) -> Self::Lanes {
+            let [c0, c1, c2, c3] = c;
+            [a0 * b0 + c0, a1 * b1 + c1, a2 * b2 + c2, a3 * b3 + c3]
+        }
+    };
+}
+
+// A device has the kernels of its core; of the others it knows the scratch.
+#[cfg_attr(cortex_m55, allow(dead_code, unused_imports))]
 mod cortex_m;
+#[cfg_attr(target_os = "none", allow(dead_code, unused_imports))]
 mod cortex_m55;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;

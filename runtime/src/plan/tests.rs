@@ -208,7 +208,7 @@ proptest! {
     fn live_values_never_overlap(seed: u64, ops in 0usize..40) {
         let bytes = random(seed, ops);
         let program = Program::new_checked(&bytes).unwrap();
-        for isa in [Isa::Portable, Isa::CortexM, Isa::Avx2, Isa::Avx512] {
+        for isa in [Isa::Portable, Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Avx2, Isa::Avx512] {
             let (plan, least, _) = check(&program, isa);
             prop_assert_eq!(plan.activation_bytes + plan.scratch_bytes + plan.table_bytes, plan.arena_bytes);
             prop_assert!(plan.arena_bytes - plan.table_bytes >= least);
@@ -236,7 +236,7 @@ fn resnets_take_the_least_that_their_values_allow() {
 fn a_low_rank_model_needs_no_larger_arena_than_its_dense_twin() {
     let (dense, low_rank) = (resnet(3, false), resnet(3, true));
     let (dense, low_rank) = (Program::new_checked(&dense).unwrap(), Program::new_checked(&low_rank).unwrap());
-    for isa in [Isa::Portable, Isa::CortexM, Isa::Avx2, Isa::Avx512] {
+    for isa in [Isa::Portable, Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Avx2, Isa::Avx512] {
         assert!(
             Plan::new(&low_rank, isa).unwrap().arena_bytes <= Plan::new(&dense, isa).unwrap().arena_bytes
         );
@@ -258,7 +258,7 @@ proptest! {
         // Strictly below n·c·k² / (n + c·k²).
         let most = (n * columns - 1) / (n + columns);
         let rank = (f64::from(most) * share).ceil() as u32;
-        for isa in [Isa::CortexM, Isa::Avx512] {
+        for isa in [Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Avx512] {
             let dense = tile::scratch(isa, &layer(Weights::Dense), input);
             if rank > 0 {
                 prop_assert_eq!(tile::scratch(isa, &layer(Weights::Pair { rank }), input), dense);

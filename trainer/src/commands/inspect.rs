@@ -12,12 +12,16 @@ use sha2::{Digest, Sha256};
 use super::Output;
 use super::model_file::ModelFile;
 
+/// Instruction sets that a plan can be made for.
+const ISAS: [Isa; 6] =
+    [Isa::Portable, Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Avx2, Isa::Avx512];
+
 #[derive(clap::Args)]
 pub struct Args {
     /// Model file
     model: PathBuf,
     /// Plan the arena for this instruction set
-    #[arg(long, default_value = "cortex-m", value_parser = ["portable", "cortex-m", "avx2", "avx512"])]
+    #[arg(long, default_value = "cortex-m", value_parser = ISAS.map(Isa::name))]
     isa: String,
 }
 
@@ -31,8 +35,7 @@ struct Document {
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let file = ModelFile::open(&args.model)?;
-    let isa = [Isa::Portable, Isa::CortexM, Isa::Avx2, Isa::Avx512];
-    let isa = isa.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::Portable);
+    let isa = ISAS.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::Portable);
     let inspection = measure::inspect(&file.model()?, isa)?;
     let hash = Sha256::digest(file.bytes());
     let sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();

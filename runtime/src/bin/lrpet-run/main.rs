@@ -61,6 +61,10 @@ struct Common {
 enum IsaName {
     Portable,
     CortexM,
+    #[value(name = "cortex-m55")]
+    CortexM55,
+    #[value(name = "cortex-m55-f16")]
+    CortexM55Half,
     Avx2,
     Avx512,
 }
@@ -71,6 +75,8 @@ impl Common {
             None => Isa::detect(),
             Some(IsaName::Portable) => Isa::Portable,
             Some(IsaName::CortexM) => Isa::CortexM,
+            Some(IsaName::CortexM55) => Isa::CortexM55,
+            Some(IsaName::CortexM55Half) => Isa::CortexM55Half,
             Some(IsaName::Avx2) => Isa::Avx2,
             Some(IsaName::Avx512) => Isa::Avx512,
         }

@@ -132,9 +132,8 @@ impl Conv {
             );
         }
         let middle = micro::settle::<E>(sums);
-        let mut each = each(n, E::LANES.outs);
         let mut first = 0;
-        while let Some(outs) = each.next() {
+        for outs in each(n, E::LANES.outs) {
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
             if rank > E::LANES.ranks {
                 let pixels = E::LANES.pixels;
