@@ -31,7 +31,7 @@ pub struct RealBoard {
 }
 
 const fn board(name: &'static str, target: &'static str, flash: u64, ram: u64) -> Board {
-    Board { name, target, emulator: PROBE_RS, flash, ram }
+    Board { name, package: name, features: "", target, emulator: PROBE_RS, flash, ram }
 }
 
 /// Every real board.
@@ -193,7 +193,7 @@ struct MemoryUse {
     ram_at: u32,
 }
 
-/// Checks that a chip can start from the image: everything lies in the board's memory, the vector table where the chip looks for it,
+/// Checks that a chip can start from the image: everything lies in the board's memory, the vector table where the chip looks,
 /// the first stack pointer in RAM above the variables, the reset vector at code, and the definition that a boot ROM wants.
 fn check(real: &RealBoard, segments: &[Segment]) -> Result<MemoryUse> {
     let flash_end = u64::from(real.flash_at) + real.board.flash;
