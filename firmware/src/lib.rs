@@ -13,3 +13,4 @@ pub mod region;
 pub mod report;
 pub mod run;
 pub mod service;
+pub mod wide;

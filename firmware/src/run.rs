@@ -53,6 +53,11 @@ impl<const ARENA: usize, const CLASSES: usize, const LAYERS: usize> Memory<ARENA
             layers: [LayerCount { min: 0, max: 0, sum: 0 }; LAYERS],
         }
     }
+
+    /// The arena and the logits, for a session of one's own after [`run`].
+    pub fn parts(&mut self) -> (&mut [u8], &mut [f32]) {
+        (&mut self.arena.0, &mut self.logits)
+    }
 }
 
 impl<const A: usize, const C: usize, const L: usize> Default for Memory<A, C, L> {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::elf::{self, ImageSizes};
 use crate::process::{self, Failure};
+use crate::real_board;
 use crate::toolchain::{self, Source, Toolchain};
 
 /// A board whose crate is `firmware/boards/<package>`.
@@ -24,11 +25,11 @@ pub struct Board {
     /// Rust's target.
     pub target: &'static str,
     /// The program that runs it here, for a clear error where it is missing.
-    emulator: &'static str,
+    pub emulator: &'static str,
     /// Bytes of flash.
-    flash: u64,
+    pub flash: u64,
     /// Bytes of RAM.
-    ram: u64,
+    pub ram: u64,
 }
 
 /// Every board that runs here.
@@ -94,16 +95,19 @@ pub struct Arguments {
     /// Inferences before it counts
     #[arg(long, default_value_t = 1)]
     warm_up: u32,
-    /// Seconds after which the board is stopped
+    /// Seconds after which an emulated board is stopped
     #[arg(long, default_value_t = 1200)]
     timeout: u64,
     /// One JSON document on standard output instead of the board's lines
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    real: real_board::FlashArguments,
 }
 
 fn names() -> clap::builder::PossibleValuesParser {
-    BOARDS.iter().map(|board| board.name).collect::<Vec<_>>().into()
+    let real = real_board::BOARDS.iter().map(|real| &real.board);
+    BOARDS.iter().chain(real).map(|board| board.name).collect::<Vec<_>>().into()
 }
 
 /// How a board is run.
@@ -184,6 +188,12 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         timeout: Duration::from_secs(arguments.timeout),
         toolchain,
     };
+    if let Some(real) = real_board::find(&arguments.board) {
+        return real_board::main(real, &arguments.model, &options, &arguments.real, arguments.json);
+    }
+    if arguments.real.any() {
+        bail!("{} is emulated: --flash and --uf2 are for real boards", arguments.board);
+    }
     let mut relay = |line: &str| {
         if !arguments.json {
             println!("{line}");
@@ -231,15 +241,20 @@ pub fn with_image<T>(
         let names: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
         bail!("there is no board `{board}`; known: {}", names.join(", "));
     };
-    let model = std::path::absolute(model)?;
-    let model_bytes = std::fs::metadata(&model)
-        .and_then(
-            |file| if file.is_file() { Ok(file.len()) } else { Err(std::io::ErrorKind::IsADirectory.into()) },
-        )
-        .with_context(|| format!("cannot read the model {}", model.display()))?;
     if process::find(board.emulator).is_none() {
         bail!("{} is not installed; run `cargo xtask setup`", board.emulator);
     }
+    with_image_of(board, model, options, then)
+}
+
+/// As [`with_image`], without a program that could run it.
+pub fn with_image_of<T>(
+    board: &Board,
+    model: &Path,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>) -> Result<T>,
+) -> Result<T> {
+    let (model, model_bytes) = model_file(model)?;
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
     let mut image =
         Image { board, model: &model, model_bytes, options, toolchain, build_time: Duration::ZERO };
@@ -248,6 +263,17 @@ pub fn with_image<T>(
     image.build()?;
     image.build_time = started.elapsed();
     then(&image)
+}
+
+/// The whole path of a model file, and its bytes.
+pub fn model_file(model: &Path) -> Result<(PathBuf, u64)> {
+    let model = std::path::absolute(model)?;
+    let bytes = std::fs::metadata(&model)
+        .and_then(
+            |file| if file.is_file() { Ok(file.len()) } else { Err(std::io::ErrorKind::IsADirectory.into()) },
+        )
+        .with_context(|| format!("cannot read the model {}", model.display()))?;
+    Ok((model, bytes))
 }
 
 fn memory(image: ImageSizes, model_bytes: u64, arena_bytes: u64, stack_bytes: u64) -> MemoryUse {
@@ -276,9 +302,11 @@ struct Lines {
 pub struct Image<'a> {
     board: &'a Board,
     model: &'a Path,
-    model_bytes: u64,
+    /// Bytes of the model file.
+    pub model_bytes: u64,
     options: &'a Options,
-    toolchain: Toolchain,
+    /// What built it.
+    pub toolchain: Toolchain,
     build_time: Duration,
 }
 

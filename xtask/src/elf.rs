@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use object::elf::{SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
-use object::read::elf::{ElfFile32, FileHeader, SectionHeader};
+use object::elf::{PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
+use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
 use object::{Object, ObjectSymbol, SymbolKind};
 
 /// The runtime's crate in the name of a compiled function.
@@ -19,6 +19,42 @@ pub struct ImageSizes {
     pub ram: u64,
     /// Of the flash, functions of the runtime (those that the compiler inlined elsewhere are not among them).
     pub runtime: u64,
+}
+
+/// Bytes of an image that are in the board's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where they are stored.
+    pub stored_at: u32,
+    /// Where the program finds them: the same address, or that of variables with initial values.
+    pub used_at: u32,
+    /// The stored bytes; empty where the program starts with zeros or anything.
+    pub bytes: Vec<u8>,
+    /// Bytes of memory used.
+    pub used: u32,
+}
+
+/// The segments of a 32-bit image that take memory.
+pub fn segments(file: &Path) -> Result<Vec<Segment>> {
+    let bytes =
+        std::fs::read(file).with_context(|| format!("cannot read the firmware {}", file.display()))?;
+    let unreadable = || format!("{} is no 32-bit ELF file", file.display());
+    let elf: ElfFile32<'_> = ElfFile32::parse(&*bytes).with_context(unreadable)?;
+    let endian = elf.endian();
+    let headers = elf.elf_header().program_headers(endian, &*bytes).with_context(unreadable)?;
+    let loaded =
+        headers.iter().filter(|header| header.p_type(endian) == PT_LOAD && header.p_memsz(endian) > 0);
+    loaded
+        .map(|header| {
+            let data = header.data(endian, &*bytes).ok().with_context(unreadable)?;
+            Ok(Segment {
+                stored_at: header.p_paddr(endian),
+                used_at: header.p_vaddr(endian),
+                bytes: data.to_vec(),
+                used: header.p_memsz(endian),
+            })
+        })
+        .collect()
 }
 
 /// Reads the sizes of a 32-bit image. Padding between sections is not counted.

@@ -9,9 +9,11 @@ mod elf;
 mod load;
 mod pi;
 mod process;
+mod real_board;
 mod setup;
 mod test;
 mod toolchain;
+mod uf2;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,7 +38,7 @@ struct Cli {
 enum Chore {
     /// Install what is missing: compilers for the boards, emulators, data, Python; says what and why
     Setup(setup::Arguments),
-    /// Build firmware with a model in flash, run it on an emulated board, show what it measured
+    /// Build firmware with a model in flash; run it on an emulated board and show what it measured, or flash a real one
     Board(board::Arguments),
     /// From images to a measured board: train, export and measure a dense and a low-rank network
     Demo(demo::Arguments),

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::bench::peers;
-use crate::board::{BOARDS, Board};
+use crate::board::{self, BOARDS, Board};
 use crate::process;
+use crate::real_board;
 use crate::setup::{self, Group};
 use crate::toolchain::{self, Source, Toolchain};
 
@@ -31,6 +32,9 @@ const FEATURES: &str = "lrpet-runtime/cli";
 
 /// The model that is in flash where a board's code is checked.
 const BOARD_MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
+
+/// A model that exceeds the flash of the smallest board.
+const LARGE_MODEL: &str = "models/cifar10-resnet20-dense.safetensors";
 
 /// Runs `cargo xtask test`.
 pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
@@ -63,7 +67,7 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             cargo(&["fmt", "--check", "--manifest-path", &manifest]),
         )?;
     }
-    for board in BOARDS {
+    for board in BOARDS.iter().chain(real_board::BOARDS.iter().map(|real| &real.board)) {
         // Debian's Rust has no lints; the code is the same.
         if Toolchain::for_target(board.target, source)? == Toolchain::Rustup {
             tally.check(&format!("lints of {}", board.name), board_lints(board))?;
@@ -93,6 +97,19 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     ] {
         tally.tests(&format!("tests of the runtime on an emulated {core}"), on_core(core, tests, source)?)?;
     }
+    for real in real_board::BOARDS {
+        // A model that is larger than this board's flash.
+        let too_large = (real.board.name == "nucleo-f446re").then_some(LARGE_MODEL);
+        tally.verify(&format!("image of {} (compiled only)", real.board.name), || {
+            let too_large = too_large.map(|model| crate::root().join(model));
+            real_board::verify(
+                real,
+                &crate::root().join(BOARD_MODEL),
+                too_large.as_deref(),
+                &board::Options { warm_up: 1, iterations: 2, timeout: LIMIT, toolchain: source },
+            )
+        });
+    }
 
     // Debug assertions and overflow checks stay on where the code meets untrusted bytes.
     tally.tests(
@@ -105,6 +122,8 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "lrpet-c",
             "-p",
             "lrpet-firmware",
+            "-p",
+            "lrpet-firmware-build",
             "-p",
             "xtask",
             "--features",
@@ -173,6 +192,24 @@ impl Tally {
         let passed = process::run_lines(&mut command, LIMIT, "see above", &mut |line| println!("{line}"))?;
         self.count(name, u64::from(passed), u64::from(!passed));
         Ok(())
+    }
+
+    /// A check in this program, which says what it found.
+    fn verify(&mut self, name: &str, check: impl FnOnce() -> Result<String>) {
+        if !self.wants(name) {
+            return;
+        }
+        let passed = match check() {
+            Ok(found) => {
+                println!("{found}");
+                true
+            }
+            Err(error) => {
+                println!("error: {error:#}");
+                false
+            }
+        };
+        self.count(name, u64::from(passed), u64::from(!passed));
     }
 
     /// A run of `cargo test`, whose closing lines are added up. A run that counts nothing has failed.

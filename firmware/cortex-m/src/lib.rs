@@ -3,9 +3,18 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "board")]
+pub mod board;
+#[cfg(feature = "board")]
+pub mod crash;
+#[cfg(feature = "board")]
+pub mod dwt;
 #[cfg(feature = "semihosting")]
 pub mod emulated;
 #[cfg(feature = "semihosting")]
 pub mod semihosting;
+#[cfg(feature = "board")]
+pub mod serial;
 pub mod stack;
+#[cfg(feature = "semihosting")]
 pub mod systick;

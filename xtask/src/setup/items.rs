@@ -75,6 +75,8 @@ pub enum Need {
     },
     /// The virtual environment of the tests.
     Venv,
+    /// The crates of the boards' own workspaces, in cargo's cache.
+    BoardCrates,
     /// LLVM's tools that name instructions and model pipelines.
     Llvm {
         /// Debian's packages.
@@ -137,6 +139,12 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
                 why: "builds the example of firmware in C",
                 by_hand: "install GCC for arm-none-eabi",
                 need: Need::Program { any_of: &["arm-none-eabi-gcc"], debian: &["gcc-arm-none-eabi"] },
+            },
+            Item {
+                name: "crates of the boards",
+                why: "each board has its own Cargo.lock; fetched once, its firmware builds without a network",
+                by_hand: "cargo fetch --locked in each folder of firmware/boards",
+                need: Need::BoardCrates,
             },
         ],
         Group::Pi => vec![

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: installs what the chores need, says what and why, and does nothing where all is there.
 
 mod apt;
+mod crates;
 mod items;
 mod python;
 
@@ -119,6 +120,15 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
     if wanted().any(|item| matches!(item.need, Need::OpenVino)) {
         python::add_bench()?;
     }
+    if wanted().any(|item| matches!(item.need, Need::BoardCrates)) {
+        for board in crates::folders()? {
+            run(
+                &mut crates::fetch(&board),
+                &format!("cargo fetch: {}", board.display()),
+                "check the network",
+            )?;
+        }
+    }
     if wanted().any(|item| matches!(item.need, Need::Cifar10)) {
         let mut build = Command::new(toolchain::cargo());
         // As the tests build it.
@@ -182,6 +192,7 @@ impl Need {
             Need::Python { .. } => python::usable(),
             Need::Torch { .. } => python::with_torch().is_some(),
             Need::Venv => python::venv_is_current(),
+            Need::BoardCrates => crates::present()?,
             Need::Llvm { .. } => llvm::is_present(),
             Need::OpenVino => python::has_bench(),
         })
