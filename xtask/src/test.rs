@@ -276,12 +276,11 @@ fn on_core(core: &str, tests: &[&str], source: Source) -> Result<Command> {
     let mut command = Toolchain::for_target(target, source)?.cargo("test", target);
     command
         .current_dir(crate::root())
-        .args(["--release", "--package", "lrpet-runtime", "--features", "cli"])
+        .args(["--release", "--package", "lrpet-runtime", "--features", "cli", "--target-dir", "target/pi"])
         .args(tests)
-        .env(
-            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
-            format!("qemu-aarch64 -cpu {core} -L /usr/aarch64-linux-gnu"),
-        );
+        // QEMU 7.2 does not come back from the thread's start in Debian's shared C library.
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", format!("qemu-aarch64 -cpu {core}"));
     Ok(command)
 }
 
