@@ -10,7 +10,7 @@ use lrpet_runtime::model::{
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
 use lrpet_tests::programs::{self, root};
-use lrpet_tests::random_model::{factor, random_convolutions, random_model};
+use lrpet_tests::random_model::{Values, factor, random_convolutions, random_model};
 use lrpet_trainer::lrpet::RankPlan;
 use lrpet_trainer::network::{KNOWN, Known};
 use lrpet_trainer::onnx::{Input, Options, convert};
@@ -224,7 +224,7 @@ fn every_operation_is_written() {
     let values = Options { input: Input::Values, f16_weights: true };
     folder.add("every-values", &every_operation(), values);
     for seed in 0..4 {
-        let odd = random_convolutions(Shape::new(3, 13, 17), 12, 6, seed).unwrap();
+        let odd = random_convolutions(Shape::new(3, 13, 17), 12, 6, Values::Real, seed).unwrap();
         folder.add(&format!("odd-{seed}"), &odd, IMAGE);
     }
     // The last operation need not be a linear layer, and may change nothing.
@@ -240,7 +240,7 @@ fn every_operation_is_written() {
 #[test]
 fn a_wrong_bias_is_noticed() {
     let folder = Folder::new();
-    let file = random_convolutions(Shape::new(3, 13, 17), 2, 6, 9).unwrap();
+    let file = random_convolutions(Shape::new(3, 13, 17), 2, 6, Values::Real, 9).unwrap();
     folder.add_with("shifted", &file, IMAGE, |model| {
         let mut bytes = convert(model, IMAGE).unwrap().bytes;
         let bias = model.container().tensor("fc.bias").unwrap().data;
