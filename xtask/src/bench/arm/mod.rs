@@ -314,10 +314,15 @@ mod tests {
         assert!(measured.layers.iter().all(|layer| layer.instructions > layer.macs / 8), "{measured:?}");
         let mnemonics: u64 = measured.mnemonics.iter().map(|share| share.instructions).sum();
         assert_eq!(mnemonics, measured.instructions);
-        let kernels =
-            profile.by_function().into_iter().filter(|(name, _)| name.contains("lrpet_runtime::kernel"));
-        let kernels: u64 = kernels.map(|(_, count)| count).sum();
-        assert!(kernels > measured.instructions * 9 / 10, "{kernels} of {}", measured.instructions);
+        let functions = profile.by_function();
+        // Of the runtime: the compiler inlines some kernels into what calls them.
+        let runtime = functions.iter().filter(|(name, _)| name.contains("lrpet_runtime"));
+        let runtime: u64 = runtime.map(|(_, count)| count).sum();
+        assert!(
+            runtime > measured.instructions * 9 / 10,
+            "{runtime} of {}: {functions:?}",
+            measured.instructions
+        );
         let unknown =
             profile.by_mnemonic().into_iter().find(|(name, _)| name == "?" || name.starts_with('<'));
         assert_eq!(unknown, None);
