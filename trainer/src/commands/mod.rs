@@ -13,6 +13,7 @@ mod model_file;
 mod ranks;
 mod report;
 mod run;
+mod search;
 mod test_images;
 mod train;
 
@@ -51,6 +52,8 @@ enum Command {
     Run(run::Args),
     /// Measure latency on this machine.
     Bench(bench::Args),
+    /// Find the ranks that are worth most within what a board has.
+    Search(search::Args),
     /// Make a page of measured results.
     Report(report::Args),
 }
@@ -67,6 +70,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(args, &output),
         Command::Run(args) => run::run(args, &output),
         Command::Bench(args) => bench::run(args, &output),
+        Command::Search(args) => search::run(args, &output),
         Command::Report(args) => report::run(args, &output),
     }
 }
