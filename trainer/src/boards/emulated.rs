@@ -1,9 +1,14 @@
 //! Emulated boards: firmware with the model in flash, built from the sources of this repository and run in QEMU.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use lrpet_board::build::Options;
+use lrpet_board::report::BoardReport;
+use lrpet_board::sources::root;
+use lrpet_board::toolchain::Source;
+use lrpet_board::{boards, emulate};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
@@ -19,47 +24,45 @@ const SOURCES: [&str; 3] = ["runtime/src", "firmware/src", "firmware/cortex-m/sr
 const CODE: u64 = 128 << 10;
 /// Most bytes of one model: emulators run it several times, and a run should stay within a minute.
 const MOST: u64 = 1 << 20;
+/// When an emulator is stopped.
+const TIMEOUT: Duration = Duration::from_secs(1200);
 
 /// Counts the instructions of models on an emulated board.
 #[derive(Debug)]
 pub struct EmulatedBench {
-    board: &'static Board,
+    board: Board,
+    sources: &'static boards::Board,
 }
 
 impl EmulatedBench {
     /// A bench on `board`.
-    pub fn new(board: &'static Board) -> EmulatedBench {
-        EmulatedBench { board }
+    ///
+    /// # Errors
+    /// Where the sources of its firmware are not there.
+    pub fn new(board: Board) -> Result<EmulatedBench> {
+        ensure!(
+            root().join("firmware/boards").is_dir(),
+            "{}: the sources of the firmware are not there any more; emulated boards need the repository in which \
+             `lrpet` was built",
+            root().display()
+        );
+        Ok(EmulatedBench { board, sources: boards::Board::named(board.name)? })
     }
 }
 
-/// Root of the repository from which this program was built.
-fn root() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    ensure!(
-        root.join("firmware/boards").is_dir(),
-        "{}: the sources of the firmware are not there any more; emulated boards need the repository in which \
-         `lrpet` was built",
-        root.display()
-    );
-    Ok(root.to_owned())
-}
-
 impl Bench for EmulatedBench {
-    fn board(&self) -> &Board {
+    fn board(&self) -> Board {
         self.board
     }
 
     /// The sources of runtime and firmware.
     fn key(&self) -> Result<String> {
-        let root = root()?;
         let mut hash = Sha256::new();
         for folder in SOURCES {
-            for entry in WalkDir::new(root.join(folder)).sort_by_file_name() {
+            for entry in WalkDir::new(root().join(folder)).sort_by_file_name() {
                 let entry = entry.with_context(|| format!("cannot list {folder}"))?;
                 if entry.file_type().is_file() {
                     let bytes = std::fs::read(entry.path());
-                    hash.update(entry.path().to_string_lossy().as_bytes());
                     hash.update(bytes.with_context(|| format!("cannot read {}", entry.path().display()))?);
                 }
             }
@@ -72,47 +75,36 @@ impl Bench for EmulatedBench {
     }
 
     fn measure(&mut self, model: &Path) -> Result<Measured> {
-        let name = self.board.name;
-        let path = std::path::absolute(model)?;
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        command.current_dir(root()?).args(["xtask", "board", name]).arg(&path);
-        command.args(["--iterations", "1", "--warm-up", "0", "--json"]).stdin(Stdio::null());
-        let output = command.output().context("cannot start cargo, which builds the firmware")?;
-        if !output.status.success() {
-            let errors = String::from_utf8_lossy(&output.stderr);
-            let error = errors.lines().rev().find_map(|line| line.strip_prefix("error: "));
-            bail!("{} on {name}: {}", path.display(), error.unwrap_or(errors.trim()));
+        let options = Options { warm_up: 0, iterations: 1, timeout: TIMEOUT, toolchain: Source::Auto };
+        let what = || format!("{} on {}", model.display(), self.board.name);
+        let report = emulate::run(self.sources, model, &options, &mut |_| ()).with_context(what)?;
+        if !report.pass {
+            bail!("{}: {} samples of the self-check fail", what(), report.failures());
         }
-        let report: Value = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("the report of {name} on {}", path.display()))?;
-        measured(&report).with_context(|| format!("the report of {name} on {}", path.display()))
+        measured(&report, self.board).with_context(what)
     }
 }
 
-fn measured(report: &Value) -> Result<Measured> {
-    ensure!(report["pass"] == Value::Bool(true), "the self-check fails");
-    let text = |pointer: &str| report.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let number = |pointer: &str| report.pointer(pointer).and_then(Value::as_u64);
-    let layers = report["layers"].as_array().context("no layers")?;
+fn measured(report: &BoardReport, board: Board) -> Result<Measured> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
     let layer = |layer: &Value| {
         Some(LayerTicks { name: layer["name"].as_str()?.to_owned(), ticks: layer["mean"].as_u64()? })
     };
+    let memory = report.memory;
     Ok(Measured {
-        board: text("/start/board").context("no board")?,
-        core: text("/start/core"),
-        counter: text("/start/counter").unwrap_or_else(|| INSTRUCTIONS.to_owned()),
-        total: number("/total/median").context("no total")?,
-        layers: layers.iter().map(layer).collect::<Option<_>>().context("a layer without count")?,
-        flash_bytes: number("/memory/flash_bytes"),
-        text_bytes: number("/memory/text_bytes"),
-        model_bytes: number("/memory/model_bytes"),
-        arena_bytes: number("/memory/arena_bytes"),
-        static_bytes: number("/memory/static_bytes"),
-        stack_bytes: number("/memory/stack_bytes"),
-        ram_bytes: number("/memory/ram_bytes"),
-        crc: report
-            .pointer("/end/outputs_crc32")
-            .map(|crc| crc.as_str().map_or(crc.to_string(), str::to_owned)),
-        self_check: Some(true),
+        board: board.name.to_owned(),
+        core: Some(board.core.to_owned()),
+        counter: text(&report.start["counter"]).unwrap_or_else(|| INSTRUCTIONS.to_owned()),
+        total: report.median(),
+        layers: report.layers.iter().map(layer).collect::<Option<_>>().context("a layer without a count")?,
+        flash_bytes: Some(memory.flash_bytes),
+        text_bytes: Some(memory.text_bytes),
+        model_bytes: Some(memory.model_bytes),
+        arena_bytes: Some(memory.arena_bytes),
+        static_bytes: Some(memory.static_bytes),
+        stack_bytes: Some(memory.stack_bytes),
+        ram_bytes: Some(memory.ram_bytes),
+        crc: text(&report.end["outputs_crc32"]),
+        self_check: Some(report.pass),
     })
 }

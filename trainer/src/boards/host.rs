@@ -8,7 +8,7 @@ use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::plan::Plan;
 use sha2::{Digest, Sha256};
 
-use super::{Bench, Board, HOST, Measured, NANOSECONDS};
+use super::{Bench, Board, Measured, NANOSECONDS};
 use crate::export::checked;
 use crate::follow::Host;
 use crate::measure::{self, BenchOptions};
@@ -20,20 +20,19 @@ const CAPACITY: u64 = 1 << 20;
 /// Times models on one thread of this machine.
 #[derive(Debug)]
 pub struct HostBench {
-    board: &'static Board,
+    board: Board,
     /// Inferences timed whole, and as many again by layer.
     pub iterations: usize,
 }
 
 impl Default for HostBench {
     fn default() -> Self {
-        let board = Board::find(HOST).expect("this machine is among the boards");
-        HostBench { board, iterations: 60 }
+        HostBench { board: Board::host(), iterations: 60 }
     }
 }
 
 impl Bench for HostBench {
-    fn board(&self) -> &Board {
+    fn board(&self) -> Board {
         self.board
     }
 
@@ -56,8 +55,8 @@ impl Bench for HostBench {
         let options =
             BenchOptions { warm_up: 5, iterations: self.iterations, threads: std::num::NonZeroUsize::MIN };
         let bench = measure::bench(&model, options).with_context(|| path.clone())?;
-        let plan = Plan::new(model.program(), self.board.isa())
-            .map_err(|error| anyhow::anyhow!("{path}: {error}"))?;
+        let plan =
+            Plan::new(model.program(), self.board.isa).map_err(|error| anyhow::anyhow!("{path}: {error}"))?;
         let nanoseconds = |ms: f64| (ms * 1e6).round() as u64;
         Ok(Measured {
             board: self.board.name.to_owned(),

@@ -1,6 +1,6 @@
 //! Where models are measured: this machine and boards.
 //!
-//! [`BOARDS`] says what there is and how much memory it has. A [`Bench`] runs a model file and says what it took, by
+//! [`Board::all`] says what there is and how much memory it has. A [`Bench`] runs a model file and says what it took, by
 //! layer and in all: [`HostBench`] here, [`EmulatedBench`] with firmware in an emulator. Search and sweep know
 //! nothing else of a board, so their tests put a table in its place.
 
@@ -9,8 +9,9 @@ mod host;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use lrpet_runtime::kernel::Isa;
+use serde::{Deserialize, Serialize};
 
 pub use crate::report::schema::Board as Measured;
 pub use emulated::EmulatedBench;
@@ -26,16 +27,16 @@ pub struct Board {
     pub name: &'static str,
     /// Its core, in words.
     pub core: &'static str,
-    /// Instruction set for which its memory is planned; none for this machine, which is asked.
-    isa: Option<Isa>,
+    /// Instruction set for which its memory is planned.
+    pub isa: Isa,
     /// Bytes of flash and of RAM; none where there is plenty.
     pub memory: Option<Memory>,
-    /// Whether it is emulated, so that models can be measured on it here.
-    pub emulated: bool,
+    /// Whether models can be measured on it here: it is emulated, or this machine.
+    pub measurable: bool,
 }
 
 /// Memory of a board in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Flash.
     pub flash: u64,
@@ -43,76 +44,65 @@ pub struct Memory {
     pub ram: u64,
 }
 
-const fn board(
-    name: &'static str,
-    core: &'static str,
-    isa: Isa,
-    emulated: bool,
-    [flash, ram]: [u64; 2],
-) -> Board {
-    Board { name, core, isa: Some(isa), memory: Some(Memory { flash, ram }), emulated }
-}
-
-/// Bytes of a KB.
-const KB: u64 = 1024;
-/// Flash and RAM of the emulated boards but for the Cortex-M55.
-const LARGE: [u64; 2] = [4096 * KB, 4096 * KB];
-
-/// This machine, the emulated boards, and the real ones.
-pub const BOARDS: &[Board] = &[
-    Board { name: HOST, core: "this machine", isa: None, memory: None, emulated: false },
-    board("qemu-mps2-an386", "Cortex-M4F", Isa::CortexM, true, LARGE),
-    board("qemu-mps2-an500", "Cortex-M7", Isa::CortexM, true, LARGE),
-    board("qemu-mps2-an505", "Cortex-M33", Isa::CortexM, true, LARGE),
-    board("qemu-mps3-an547", "Cortex-M55", Isa::CortexM55, true, [512 * KB, 512 * KB]),
-    board("qemu-mps3-an547-f16", "Cortex-M55", Isa::CortexM55Half, true, [512 * KB, 512 * KB]),
-    board("nucleo-f446re", "Cortex-M4F", Isa::CortexM, false, [512 * KB, 128 * KB]),
-    board("nucleo-h743zi", "Cortex-M7", Isa::CortexM, false, [2048 * KB, 512 * KB]),
-    board("nrf52840-dk", "Cortex-M4F", Isa::CortexM, false, [1024 * KB, 256 * KB]),
-    board("pico2", "Cortex-M33", Isa::CortexM, false, [4096 * KB, 520 * KB]),
-];
-
 impl Board {
+    /// This machine.
+    pub fn host() -> Board {
+        Board { name: HOST, core: "this machine", isa: Isa::detect(), memory: None, measurable: true }
+    }
+
+    /// This machine, the emulated boards, and the real ones.
+    pub fn all() -> impl Iterator<Item = Board> {
+        let board = |board: &'static lrpet_board::boards::Board| Board {
+            name: board.name,
+            core: board.core,
+            isa: isa(board),
+            memory: Some(Memory { flash: board.flash, ram: board.ram }),
+            measurable: board.emulator().is_some(),
+        };
+        std::iter::once(Board::host()).chain(lrpet_board::boards::BOARDS.iter().map(board))
+    }
+
     /// The board of this name.
-    pub fn find(name: &str) -> Option<&'static Board> {
-        BOARDS.iter().find(|board| board.name == name)
-    }
-
-    /// Instruction set of its kernels.
-    pub fn isa(&self) -> Isa {
-        self.isa.unwrap_or_else(Isa::detect)
-    }
-
-    /// Whether models can be measured on it here.
-    pub fn measurable(&self) -> bool {
-        self.emulated || self.name == HOST
+    pub fn find(name: &str) -> Option<Board> {
+        Board::all().find(|board| board.name == name)
     }
 
     /// Names of those on which models can be measured here.
     pub fn measurable_names() -> Vec<&'static str> {
-        BOARDS.iter().filter(|board| board.measurable()).map(|board| board.name).collect()
+        Board::all().filter(|board| board.measurable).map(|board| board.name).collect()
     }
 
     /// What measures models on it.
     ///
     /// # Errors
     /// Where it is a real board, which has to be measured by hand.
-    pub fn bench(&'static self) -> Result<Box<dyn Bench>> {
-        match self {
-            Board { name: HOST, .. } => Ok(Box::new(HostBench::default())),
-            Board { emulated: true, .. } => Ok(Box::new(EmulatedBench::new(self))),
-            Board { name, .. } => {
-                let known = Board::measurable_names().join(", ");
-                bail!("{name} is no emulated board: models can be measured here on {known}")
-            }
+    pub fn bench(self) -> Result<Box<dyn Bench>> {
+        if self.name == HOST {
+            return Ok(Box::new(HostBench::default()));
         }
+        ensure!(
+            self.measurable,
+            "{} is no emulated board: models can be measured here on {}",
+            self.name,
+            Board::measurable_names().join(", ")
+        );
+        Ok(Box::new(EmulatedBench::new(self)?))
+    }
+}
+
+/// The kernels of a board.
+fn isa(board: &lrpet_board::boards::Board) -> Isa {
+    match (board.core, board.features) {
+        ("Cortex-M55", "cortex-m55-f16") => Isa::CortexM55Half,
+        ("Cortex-M55", _) => Isa::CortexM55,
+        _ => Isa::CortexM,
     }
 }
 
 /// Runs model files and says what they took.
 pub trait Bench {
     /// The board.
-    fn board(&self) -> &Board;
+    fn board(&self) -> Board;
 
     /// What decides a model's figures besides the model: kernels, their sources, the machine. Figures of another
     /// key are not comparable.

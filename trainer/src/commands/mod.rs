@@ -14,6 +14,7 @@ mod ranks;
 mod report;
 mod run;
 mod search;
+mod sweep;
 mod test_images;
 mod train;
 
@@ -52,6 +53,8 @@ enum Command {
     Run(run::Args),
     /// Measure latency on this machine.
     Bench(bench::Args),
+    /// Train one network for each of several pruning ratios, and measure them all.
+    Sweep(Box<sweep::Args>),
     /// Find the ranks that are worth most within what a board has.
     Search(search::Args),
     /// Make a page of measured results.
@@ -70,6 +73,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(args, &output),
         Command::Run(args) => run::run(args, &output),
         Command::Bench(args) => bench::run(args, &output),
+        Command::Sweep(args) => sweep::run(*args, &output),
         Command::Search(args) => search::run(args, &output),
         Command::Report(args) => report::run(args, &output),
     }

@@ -145,7 +145,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let base = base(&measured, &reference, &values, file_bytes);
     let mut request = Request {
         network: &network,
-        isa: board.isa(),
+        isa: board.isa,
         values: &values,
         table: &table,
         base,

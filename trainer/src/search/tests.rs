@@ -29,7 +29,7 @@ fn count(macs: u64, rank: u64, pixels: u64) -> u64 {
 }
 
 impl Bench for Invented {
-    fn board(&self) -> &Board {
+    fn board(&self) -> Board {
         Board::find(self.name).unwrap()
     }
 
