@@ -5,9 +5,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use lrpet_board::boards::Board;
+use lrpet_board::build::Options;
+use lrpet_board::emulate;
+use lrpet_board::report::BoardReport;
+use lrpet_board::sources::git_revision;
 use serde_json::{Value, json};
 
-use crate::board::{self, BoardReport};
 use crate::process;
 use crate::setup::{self, Group};
 use crate::toolchain::{self, Source};
@@ -73,7 +77,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         "created": capture("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
         "command": "cargo xtask demo",
         "version": env!("CARGO_PKG_VERSION"),
-        "revision": board::git_revision(),
+        "revision": git_revision(),
         "host": {
             "cpu": cpu_name(),
             "threads": std::thread::available_parallelism().map_or(1, usize::from),
@@ -166,9 +170,8 @@ fn model(
         Ok((lrpet.json(&["inspect", &model])?, eval, lrpet.json(&["bench", &model])?))
     })?;
     let measured = steps.run(&format!("measure {name} on {BOARD}"), || {
-        let options =
-            board::Options { warm_up: 1, iterations: 2, timeout: Duration::from_secs(600), toolchain };
-        board::run(BOARD, &file, &options)
+        let options = Options { warm_up: 1, iterations: 2, timeout: Duration::from_secs(600), toolchain };
+        emulate::run(Board::named(BOARD)?, &file, &options, &mut |_| {})
     })?;
     check_board(&measured)?;
     Ok(json!({

@@ -13,6 +13,8 @@ mod model_file;
 mod ranks;
 mod report;
 mod run;
+mod search;
+mod sweep;
 mod test_images;
 mod train;
 
@@ -51,6 +53,10 @@ enum Command {
     Run(run::Args),
     /// Measure latency on this machine.
     Bench(bench::Args),
+    /// Train one network for each of several pruning ratios, and measure them all.
+    Sweep(Box<sweep::Args>),
+    /// Find the ranks that are worth most within what a board has.
+    Search(search::Args),
     /// Make a page of measured results.
     Report(report::Args),
 }
@@ -67,6 +73,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(args, &output),
         Command::Run(args) => run::run(args, &output),
         Command::Bench(args) => bench::run(args, &output),
+        Command::Sweep(args) => sweep::run(*args, &output),
+        Command::Search(args) => search::run(args, &output),
         Command::Report(args) => report::run(args, &output),
     }
 }

@@ -30,6 +30,8 @@ pub struct LayerTime {
     pub name: String,
     /// Median over the iterations, in milliseconds, the clock's own cost (under 0.1 µs) included.
     pub median_ms: f64,
+    /// Fastest, milliseconds.
+    pub min_ms: f64,
 }
 
 /// Latency of one inference, in milliseconds.
@@ -115,7 +117,10 @@ pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Bench, ExportEr
     let threads = session.threads();
     let layers = program.layers().zip(&mut clock.times);
     let layers = layers
-        .map(|(layer, times)| LayerTime { name: layer.op.name().to_owned(), median_ms: median(times) })
+        .map(|(layer, times)| {
+            let median_ms = median(times);
+            LayerTime { name: layer.op.name().to_owned(), median_ms, min_ms: times[0] }
+        })
         .collect();
     Ok(Bench {
         median_ms,

@@ -18,7 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod training;
-pub(crate) mod units;
+pub mod units;
 
 pub use load::{Error, FILE_NAME, load, load_all, merge};
 pub use page::html;

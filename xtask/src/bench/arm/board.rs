@@ -1,11 +1,13 @@
 //! A model on a Cortex-M: the firmware of an emulated board, which counts its instructions itself too.
 
 use anyhow::{Context, Result, ensure};
+use lrpet_board::boards::Board;
+use lrpet_board::build::Options;
+use lrpet_board::emulate;
 use serde_json::Value;
 
 use super::{Counter, ITERATIONS, Run, counts_file};
 use crate::bench::models::Model;
-use crate::board;
 use crate::counts::cores::Core;
 use crate::counts::marks::Marks;
 use crate::counts::plugin::Counts;
@@ -14,13 +16,13 @@ use crate::counts::profile::Names;
 impl Counter<'_> {
     /// Runs `model` on an emulated board.
     pub(super) fn on_board(&self, core: &Core, board: &str, model: &Model) -> Result<Run> {
-        let settings = board::Options {
+        let settings = Options {
             warm_up: 1,
             iterations: ITERATIONS as u32,
             timeout: self.timeout,
             toolchain: self.toolchain,
         };
-        board::with_image(board, &model.file, &settings, |image| {
+        emulate::with_image(Board::named(board)?, &model.file, &settings, |image| {
             let marks = Marks::of(&image.file(), core)?;
             let out = counts_file();
             eprintln!("running {} on {}", model.name, core.name);
