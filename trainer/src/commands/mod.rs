@@ -10,6 +10,7 @@ mod factorize;
 mod images;
 mod inspect;
 mod model_file;
+mod processes;
 mod ranks;
 mod report;
 mod run;

@@ -12,13 +12,15 @@ use lrpet_trainer::follow::{self, About, Follow, Images};
 use lrpet_trainer::network::{KNOWN, Network};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
-    self, Choose, Decay, Evaluation, Period, Progress, ProjectionSettings, Schedule, Settings, TrainConfig,
+    self, Choose, Decay, Evaluation, Observer, Period, Progress, ProjectionSettings, Schedule, Settings,
+    Silent, TrainConfig,
 };
 use serde::Serialize;
 
 use super::Output;
 use super::data_args::DataArgs;
 use super::device::DeviceArgs;
+use super::processes::{Launcher, Processes};
 use super::ranks::Ranks;
 
 #[derive(clap::Args)]
@@ -33,6 +35,9 @@ pub struct Args {
     resume: bool,
     #[command(flatten)]
     ranks: Ranks,
+    /// What started several processes that train together, each on its share of every batch
+    #[arg(long, value_enum, default_value = "auto")]
+    launcher: Launcher,
 }
 
 /// All but the folder and the ranks: what the runs of a sweep share.
@@ -53,7 +58,7 @@ pub struct Options {
     /// Seed of initial weights, order and augmentation
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Threads [default: all cores]
+    /// Threads [default: all cores; processes that train together share a machine's]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     #[command(flatten)]
@@ -90,7 +95,7 @@ struct OptimizerArgs {
     /// Epochs
     #[arg(long, default_value_t = 30)]
     epochs: usize,
-    /// Images a batch
+    /// Images a batch, in all processes together
     #[arg(long, default_value_t = 128, value_parser = at_least_one)]
     batch: usize,
     /// Learning rate
@@ -135,8 +140,13 @@ struct Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
+    let processes = args.launcher.join()?;
+    processes.end(train(args, &processes, output))
+}
+
+fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     let options = &args.options;
-    if let Some(threads) = options.threads {
+    if let Some(threads) = options.threads.or_else(|| processes.threads()) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.with_context(|| format!("cannot use {threads} threads"))?;
     }
@@ -165,9 +175,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         augmentation: data.train.options().augmentation.to_string(),
         device: options.device.device.to_string(),
     };
-    let mut progress = Progress::new();
+    let (mut progress, exchange) = (Progress::new(), processes.exchange.clone());
     let mut follow = Follow::new(&mut progress, about);
-    let outcome = train::run(&config, &network, &data, &device, &mut follow)?;
+    let observer: &mut dyn Observer = if processes.leads() { &mut follow } else { &mut Silent };
+    let outcome = train::run_together(&config, &network, &data, &device, exchange, observer)?;
+    if !processes.leads() {
+        return Ok(());
+    }
     let document = Document {
         summary: args.out.join(follow::SUMMARY),
         weights: outcome.weights,

@@ -66,6 +66,8 @@ pub struct Batch {
 pub struct Loader {
     images: Images,
     options: Arc<LoaderOptions>,
+    /// Which share of every batch it makes, of how many.
+    share: (usize, usize),
 }
 
 impl Loader {
@@ -79,7 +81,19 @@ impl Loader {
         let Normalization { mean, std } = &options.normalization;
         assert!(options.batch > 0, "a batch holds at least one image");
         assert!(mean.len() == channels && std.len() == channels, "one mean and one std a channel");
-        Self { images, options: Arc::new(options) }
+        Self { images, options: Arc::new(options), share: (0, 1) }
+    }
+
+    /// A loader that makes share `rank` of `size` of every batch, as the process of that number needs it: the shares of
+    /// all make the batch. A share may be empty.
+    ///
+    /// # Panics
+    /// Where `rank` is not below `size`.
+    #[must_use]
+    pub fn share(mut self, rank: usize, size: usize) -> Self {
+        assert!(rank < size, "shares are numbered from 0");
+        self.share = (rank, size);
+        self
     }
 
     /// The images.
@@ -160,8 +174,11 @@ impl Loader {
         for (number, indices) in order.chunks(self.options.batch).enumerate().skip(first) {
             let mut rng = self.rng(epoch, 1 + number as u64);
             let draws: Vec<Draw> = indices.iter().map(|_| self.options.augmentation.draw(&mut rng)).collect();
-            let batch = pool.install(|| self.batch(indices, &draws, &table))?;
-            if !batch.labels.is_empty() && sender.send(Ok(batch)).is_err() {
+            let (rank, size) = self.share;
+            let own = indices.len() * rank / size..indices.len() * (rank + 1) / size;
+            let batch = pool.install(|| self.batch(&indices[own.clone()], &draws[own], &table))?;
+            // All processes count the same batches.
+            if !(batch.labels.is_empty() && size == 1) && sender.send(Ok(batch)).is_err() {
                 break;
             }
         }

@@ -40,6 +40,16 @@ pub struct Past<'a> {
     pub residual: bool,
 }
 
+/// Sums of the slopes behind the activation that the backward pass of a normalisation takes: Σ d and Σ d·(y − mean)
+/// of each channel.
+#[derive(Clone, Copy, Debug)]
+pub struct SlopeSums<'a> {
+    /// Over the images at hand.
+    pub own: &'a [f64],
+    /// Over all images that the moments are of: those of other processes too.
+    pub whole: &'a [f64],
+}
+
 /// Gradients of the parameters.
 #[derive(Clone, Debug)]
 pub struct ParameterGradients {
@@ -163,11 +173,16 @@ impl ConvNorm {
         dx: InputGradient,
         partial: &mut Vec<f32>,
     ) -> ParameterGradients {
-        let (channels, length) = (self.channels(), self.conv.output_len());
-        let affine = Affine::normalise(past.moments, gamma, beta, EPSILON);
-        let mut back = Backward::new(affine, past.moments);
-        let act = if past.residual { Activation::None } else { self.activation };
+        let sums = self.slope_sums(past, gamma, beta, dz);
+        let sums = SlopeSums { own: &sums, whole: &sums };
+        self.backward_from(past, weight, gamma, beta, &sums, dz, dx, partial)
+    }
 
+    /// The first half of [`ConvNorm::backward`]: the sums. Where a residual was added, `dz` leaves as the gradient of the
+    /// residual.
+    pub fn slope_sums(&self, past: &Past, gamma: &[f32], beta: &[f32], dz: &mut [f32]) -> Vec<f64> {
+        let (channels, length) = (self.channels(), self.conv.output_len());
+        let (back, act) = self.back(past, gamma, beta);
         let mut images = vec![0.0; dz.len() / length * 2 * channels];
         (dz.par_chunks_exact_mut(length), past.y.par_chunks_exact(length))
             .into_par_iter()
@@ -185,14 +200,39 @@ impl ConvNorm {
                 *sum += value;
             }
         }
-        let (gamma_gradient, beta_gradient) = back.finish(&sums, past.moments, gamma, EPSILON);
+        sums
+    }
 
+    /// What the backward pass starts from, and the activation whose derivative it takes from y.
+    fn back(&self, past: &Past, gamma: &[f32], beta: &[f32]) -> (Backward, Activation) {
+        let affine = Affine::normalise(past.moments, gamma, beta, EPSILON);
+        let act = if past.residual { Activation::None } else { self.activation };
+        (Backward::new(affine, past.moments), act)
+    }
+
+    /// The second half of [`ConvNorm::backward`], with `dz` as the first half left it.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward_from(
+        &self,
+        past: &Past,
+        weight: &[f32],
+        gamma: &[f32],
+        beta: &[f32],
+        sums: &SlopeSums,
+        dz: &[f32],
+        dx: InputGradient,
+        partial: &mut Vec<f32>,
+    ) -> ParameterGradients {
+        let length = self.conv.output_len();
+        let (mut back, act) = self.back(past, gamma, beta);
+        back.finish(sums.whole, past.moments, gamma, EPSILON);
+        let (gamma, beta) = norm::parameter_gradients(sums.own, past.moments, EPSILON);
         let slope = |image: usize, to: &mut [f32]| {
             let range = image * length..(image + 1) * length;
             back.apply(self.isa, &dz[range.clone()], &past.y[range], act, to);
         };
         let weight = self.convolution_gradients(past.x, weight, slope, dx, partial);
-        ParameterGradients { weight, gamma: gamma_gradient, beta: beta_gradient }
+        ParameterGradients { weight, gamma, beta }
     }
 
     /// The backward pass of act(convolution + bias + residual) from `dz`, the gradient of the result `z` (read only

@@ -28,7 +28,7 @@ mod sweep_weights;
 mod tests;
 
 pub use conv::Conv;
-pub use conv_norm::{ConvNorm, EPSILON, ParameterGradients, Past};
+pub use conv_norm::{ConvNorm, EPSILON, ParameterGradients, Past, SlopeSums};
 pub use conv2d::conv2d;
 pub use convolution::Convolution;
 pub use depthwise::Depthwise;

@@ -114,6 +114,27 @@ pub(super) fn join_moments(images: &[f64], channels: usize, pixels: usize) -> Mo
     Moments { mean, variance, count: before as usize }
 }
 
+impl Moments {
+    /// The moments of several parts of a batch together, in their order, by the same formulae.
+    pub fn joined(channels: usize, parts: impl Iterator<Item = Moments>) -> Moments {
+        let mut mean = vec![0.0; channels];
+        let mut squares = vec![0.0; channels];
+        let mut before = 0;
+        for part in parts {
+            let total = before + part.count;
+            let (count, share) = (part.count as f64, part.count as f64 / total.max(1) as f64);
+            for channel in 0..channels {
+                let delta = part.mean[channel] - mean[channel];
+                mean[channel] += delta * share;
+                squares[channel] += part.variance[channel] * count + delta * delta * before as f64 * share;
+            }
+            before = total;
+        }
+        let variance = squares.into_iter().map(|sum| sum / before.max(1) as f64).collect();
+        Moments { mean, variance, count: before }
+    }
+}
+
 /// Per-channel coefficients of the affine map y·scale + shift, spread to a period.
 #[derive(Clone, Debug)]
 pub(super) struct Affine {
@@ -190,14 +211,8 @@ impl Backward {
         Backward { affine, mean, factor: Vec::new(), mean_slope: Vec::new(), mean_centred: Vec::new() }
     }
 
-    /// Takes the sums over the whole batch; returns the gradients of γ and of β.
-    pub(super) fn finish(
-        &mut self,
-        sums: &[f64],
-        moments: &Moments,
-        gamma: &[f32],
-        epsilon: f64,
-    ) -> (Vec<f32>, Vec<f32>) {
+    /// Takes the sums over the whole batch.
+    pub(super) fn finish(&mut self, sums: &[f64], moments: &Moments, gamma: &[f32], epsilon: f64) {
         let channels = gamma.len();
         let count = moments.count as f64;
         let inverse = |channel: usize| 1.0 / (moments.variance[channel] + epsilon);
@@ -209,7 +224,6 @@ impl Backward {
         self.factor = spread(factor.into_iter());
         self.mean_slope = spread(of(&|channel| plain[channel] / count).into_iter());
         self.mean_centred = spread(mean_centred.into_iter());
-        (of(&|channel| centred[channel] * inverse(channel).sqrt()), of(&|channel| plain[channel]))
     }
 
     /// The gradient of y of one image: factor·(d − mean of d − (y − mean)·mean_centred).
@@ -217,6 +231,14 @@ impl Backward {
         let Backward { affine, mean, factor, mean_slope, mean_centred } = self;
         slopes(isa, dz, y, &affine.scale, &affine.shift, mean, factor, mean_slope, mean_centred, act, to);
     }
+}
+
+/// The gradients of γ and of β from the sums of [`slope_sums`].
+pub(super) fn parameter_gradients(sums: &[f64], moments: &Moments, epsilon: f64) -> (Vec<f32>, Vec<f32>) {
+    let (plain, centred) = sums.split_at(sums.len() / 2);
+    let of_gamma = |(sum, variance): (&f64, &f64)| (sum * (1.0 / (variance + epsilon)).sqrt()) as f32;
+    let gamma = centred.iter().zip(&moments.variance).map(of_gamma).collect();
+    (gamma, plain.iter().map(|sum| *sum as f32).collect())
 }
 
 multiversion! {

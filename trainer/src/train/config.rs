@@ -17,7 +17,7 @@ pub struct Settings {
     pub dataset: String,
     /// Epochs.
     pub epochs: usize,
-    /// Images a batch.
+    /// Images a batch, in all processes together.
     pub batch: usize,
     /// Learning rate over the run.
     pub schedule: Schedule,

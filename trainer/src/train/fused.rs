@@ -3,10 +3,13 @@
 //! Feature maps live in buffers that are reused from step to step, channels-last. A buffer goes back as soon as no
 //! layer, forward or backward, needs its value any more.
 
+use std::rc::Rc;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::buffers::Buffers;
+use super::exchange::Exchange;
 use super::layers::Convolved;
 use super::node::{Backward, Forward, Node};
 use super::{Engine, Gradients, Mode, Parameters, TrainError};
@@ -24,6 +27,8 @@ struct Tape {
 /// The engine.
 pub(super) struct Fused {
     nodes: Vec<Node>,
+    /// Who has the rest of each batch.
+    exchange: Rc<dyn Exchange>,
     /// Values of one image of each value.
     lens: Vec<usize>,
     /// The node after which each value is read no more by a forward pass; `None` for the logits.
@@ -39,7 +44,7 @@ pub(super) struct Fused {
 
 impl Fused {
     /// The engine for `network`; `None` where a layer has no kernel here.
-    pub(super) fn new(network: &Network) -> Option<Fused> {
+    pub(super) fn new(network: &Network, exchange: Rc<dyn Exchange>) -> Option<Fused> {
         let shapes = network.value_shapes()?;
         let layers = network.layers.iter().enumerate();
         let nodes: Vec<Node> =
@@ -55,6 +60,7 @@ impl Fused {
         }
         Some(Fused {
             nodes,
+            exchange,
             lens: shapes.iter().map(|shape| shape.len()).collect(),
             last_uses,
             kept,
@@ -96,7 +102,7 @@ impl Engine for Fused {
         let mut convolved = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             let mut result = self.buffers.take(batch * node.output_len);
-            let past = Forward { parameters, mode, batch, values: &values };
+            let past = Forward { parameters, exchange: &*self.exchange, mode, batch, values: &values };
             let y = || self.buffers.take(batch * node.output_len);
             convolved.push(node.forward(&past, &mut result, y)?);
             values.push(result);
@@ -133,6 +139,7 @@ impl Engine for Fused {
             let convolved = tape.convolved[index].take();
             let mut back = Backward {
                 parameters,
+                exchange: &*self.exchange,
                 batch,
                 values: &tape.values,
                 lens: &lens,

@@ -3,10 +3,11 @@
 use candle_core::{Device, Tensor};
 use lrpet_runtime::model::Activation;
 
+use super::exchange::{Exchange, total, whole_moments};
 use super::parameters::{LayerNames, NormNames};
 use super::{Gradients, Mode, Parameters, TrainError};
 use crate::ops::layout::with_values;
-use crate::ops::{self, ConvNorm, EPSILON, InputGradient, Moments, Past};
+use crate::ops::{self, ConvNorm, EPSILON, InputGradient, Moments, Past, SlopeSums};
 
 /// What a convolution's forward pass leaves for its backward pass: its result before the normalisation, with the
 /// statistics.
@@ -17,6 +18,8 @@ pub(super) struct ConvLayer<'a> {
     pub op: &'a ConvNorm,
     pub names: &'a LayerNames,
     pub parameters: &'a Parameters,
+    /// Who has the rest of the batch.
+    pub exchange: &'a dyn Exchange,
 }
 
 /// What the backward pass of a convolution reads.
@@ -53,6 +56,7 @@ impl ConvLayer<'_> {
             (Some(norm), Mode::Train { momentum }) => {
                 let mut y = y();
                 let moments = self.weight(|weight| self.op.convolve(x, weight, &mut y))?;
+                let moments = whole_moments(self.exchange, moments);
                 let [gamma, beta, mean, variance] = self.norm_values(norm)?;
                 self.op.normalise(&y, &moments, &gamma, &beta, residual, z);
                 let moved = |old: Vec<f32>, new: &[f64], factor: f64| -> Vec<f32> {
@@ -106,8 +110,12 @@ impl ConvLayer<'_> {
                 let ConvPast { x, z, residual, .. } = *past;
                 let [gamma, beta, ..] = self.norm_values(norm)?;
                 let past = Past { x, y, z, moments, residual };
-                let found =
-                    self.weight(|weight| self.op.backward(&past, weight, &gamma, &beta, slope, dx, partial))?;
+                let own = self.op.slope_sums(&past, &gamma, &beta, slope);
+                let whole = total(self.exchange, &own);
+                let sums = SlopeSums { own: &own, whole: &whole };
+                let found = self.weight(|weight| {
+                    self.op.backward_from(&past, weight, &gamma, &beta, &sums, slope, dx, partial)
+                })?;
                 gradients.insert(norm.gamma.clone(), tensor(found.gamma, &[channels])?);
                 gradients.insert(norm.beta.clone(), tensor(found.beta, &[channels])?);
                 found.weight

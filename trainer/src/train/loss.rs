@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::TrainError;
+use super::exchange::{Exchange, total};
 
 /// Loss of a batch.
 #[derive(Debug)]
@@ -95,6 +96,26 @@ impl Meter {
         self.correct += loss.correct;
         self.images += labels.len();
         Ok(loss.gradient)
+    }
+
+    /// Adds a batch of `whole` images of which this process has a share; returns the gradient of the whole batch's mean
+    /// loss by the share's logits.
+    pub(super) fn add_share(
+        &mut self,
+        logits: &Tensor,
+        labels: &[u32],
+        whole: usize,
+        exchange: &dyn Exchange,
+    ) -> Result<Tensor, TrainError> {
+        if exchange.size() == 1 {
+            return self.add(logits, labels);
+        }
+        let loss = cross_entropy(logits, labels)?;
+        let sums = total(exchange, &[loss.sum, loss.correct as f64]);
+        self.sum += sums[0];
+        self.correct += sums[1] as usize;
+        self.images += whole;
+        Ok(loss.gradient.affine(labels.len() as f64 / whole as f64, 0.0)?)
     }
 
     /// Makes all batches known.

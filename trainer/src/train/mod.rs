@@ -7,11 +7,14 @@ mod buffers;
 mod checkpoint;
 mod config;
 mod error;
+mod exchange;
 mod fused;
 mod graph;
 mod layers;
 mod loss;
 mod metrics;
+#[cfg(feature = "mpi")]
+mod mpi;
 #[cfg(test)]
 mod network_tests;
 mod node;
@@ -27,18 +30,22 @@ pub(crate) mod run_tests;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod together;
 mod trainable;
 
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
 pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
 pub use error::TrainError;
+pub use exchange::{Alone, Exchange};
 pub use loss::{Loss, Meter, cross_entropy, top1};
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub use optimizer::Sgd;
 pub use parameters::Parameters;
 pub use passes::{evaluate, project, reestimate, spectra};
 pub use progress::Progress;
-pub use run::{FINAL, METRICS, Outcome, TrainData, run};
+pub use run::{FINAL, METRICS, Outcome, TrainData, run, run_together};
 pub use schedule::{Decay, Schedule};
 pub use trainable::{Gradients, Mode, Trainable};
 

@@ -3,6 +3,7 @@
 use lrpet_runtime::model::{Activation, Op, PoolKind, Shape, Value, Weights};
 
 use super::buffers::Buffers;
+use super::exchange::Exchange;
 use super::layers::{ConvLayer, ConvPast, Convolved, LinearLayer};
 use super::parameters::LayerNames;
 use super::{Gradients, Mode, Parameters, TrainError};
@@ -38,6 +39,7 @@ pub(super) struct Node {
 /// What a forward pass works on.
 pub(super) struct Forward<'a> {
     pub parameters: &'a Parameters,
+    pub exchange: &'a dyn Exchange,
     pub mode: Mode,
     pub batch: usize,
     /// The values made so far.
@@ -47,6 +49,7 @@ pub(super) struct Forward<'a> {
 /// What a backward pass works on.
 pub(super) struct Backward<'a> {
     pub parameters: &'a Parameters,
+    pub exchange: &'a dyn Exchange,
     pub batch: usize,
     /// All values of the forward pass; empty where no backward pass needs one.
     pub values: &'a [Vec<f32>],
@@ -119,13 +122,14 @@ impl Node {
         result: &mut [f32],
         y: impl FnOnce() -> Vec<f32>,
     ) -> Result<Option<Convolved>, TrainError> {
-        let Forward { parameters, mode, batch, values } = *past;
+        let Forward { parameters, exchange, mode, batch, values } = *past;
         let input = |index: usize| values[self.inputs[index]].as_slice();
         let x = input(0);
         match &self.kernel {
             Kernel::Conv(op, names) => {
                 let residual = self.inputs.get(1).map(|_| input(1));
-                return ConvLayer { op, names, parameters }.forward(x, residual, mode, y, result);
+                let layer = ConvLayer { op, names, parameters, exchange };
+                return layer.forward(x, residual, mode, y, result);
             }
             Kernel::Linear(names, activation) => {
                 LinearLayer { names, activation: *activation, parameters }.forward(x, batch, result)?;
@@ -156,7 +160,7 @@ impl Node {
         let first = self.inputs[0];
         match &self.kernel {
             Kernel::Conv(op, names) => {
-                let layer = ConvLayer { op, names, parameters: back.parameters };
+                let layer = ConvLayer { op, names, parameters: back.parameters, exchange: back.exchange };
                 let residual = self.inputs.get(1).copied();
                 let past = ConvPast { x, z, convolved, residual: residual.is_some() };
                 let old = back.slopes[first].take();

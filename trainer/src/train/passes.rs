@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use lrpet_runtime::model::Op;
 use rayon::prelude::*;
 
+use super::exchange::{share_tensors, total, whole_batch};
 use super::metrics::Evaluation;
 use super::parameters::{LayerNames, NormNames};
 use super::{Mode, Parameters, TrainError, Trainable, cross_entropy};
@@ -22,21 +23,27 @@ pub(super) fn input(model: &Trainable, batch: Batch) -> Result<(Vec<u32>, Tensor
     Ok((batch.labels, images))
 }
 
-/// Loss and accuracy of `model` on all images of `loader`, with running statistics.
+/// Loss and accuracy of `model` on all images of `loader`, with running statistics. Where several processes train the
+/// model, each gives a loader of its share.
 ///
 /// # Errors
 /// Where the images cannot be read or do not fit the network.
 pub fn evaluate(model: &mut Trainable, loader: &Loader) -> Result<Evaluation, TrainError> {
     let (mut loss, mut correct, mut images) = (0.0, 0, 0);
     for batch in loader.epoch(0, 0) {
-        let (labels, input) = input(model, batch?)?;
+        let batch = batch?;
+        if batch.labels.is_empty() {
+            continue; // only other processes have a share of it
+        }
+        let (labels, input) = input(model, batch)?;
         let found = cross_entropy(&model.forward(&input, Mode::Infer)?, &labels)?;
         loss += found.sum;
         correct += found.correct;
         images += labels.len();
     }
-    let count = images.max(1) as f64;
-    Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count, images })
+    let sums = total(model.exchange(), &[loss, correct as f64, images as f64]);
+    let count = sums[2].max(1.0);
+    Ok(Evaluation { loss: sums[0] / count, accuracy: sums[1] / count, images: sums[2] as usize })
 }
 
 /// Replaces the running statistics by the mean of the batches' statistics, with the weights as they are.
@@ -48,7 +55,9 @@ pub fn reestimate(
     batches: impl Iterator<Item = Result<Batch, DataError>>,
 ) -> Result<(), TrainError> {
     for (done, batch) in batches.enumerate() {
-        let (_, input) = input(model, batch?)?;
+        let batch = batch?;
+        whole_batch(model.exchange(), batch.labels.len())?;
+        let (_, input) = input(model, batch)?;
         // Momentum 1/k at batch k makes the running value the mean of all k; the first replaces what was there.
         model.forward(&input, Mode::Train { momentum: 1.0 / (done + 1) as f64 })?;
     }
@@ -82,11 +91,28 @@ fn scale(parameters: &Parameters, names: &LayerNames) -> Result<Option<Vec<f64>>
     names.norm.as_ref().map(scale).transpose()
 }
 
-/// Projects all layers that have a rank, in place. What was found, by name of layer.
+/// Projects all layers that have a rank, in place. What was found, by name of layer. Where several processes train the
+/// model, process 0 projects it for all, so that their weights stay equal even on unlike processors; the others find
+/// nothing.
 ///
 /// # Errors
 /// Where a weight is not finite.
 pub fn project(
+    model: &Trainable,
+    ranks: &BTreeMap<String, u64>,
+    options: &lrpet::Options,
+) -> Result<Vec<(String, lrpet::Projection)>, TrainError> {
+    let leads = model.exchange().rank() == 0;
+    let found = if leads { project_here(model, ranks, options)? } else { Vec::new() };
+    let names: Vec<String> = (model.network().layers.iter())
+        .filter(|layer| ranks.contains_key(layer.op.name()))
+        .filter_map(|layer| Some(LayerNames::of(layer)?.weight))
+        .collect();
+    share_tensors(model.exchange(), model.parameters(), names.iter())?;
+    Ok(found)
+}
+
+fn project_here(
     model: &Trainable,
     ranks: &BTreeMap<String, u64>,
     options: &lrpet::Options,

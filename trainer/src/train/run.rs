@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Instant;
 
 use candle_core::Device;
 
 use super::checkpoint::{self, io};
 use super::config::{Period, ProjectionSettings, TrainConfig};
+use super::exchange::{Alone, Exchange, whole_batch, whole_gradients};
 use super::metrics::{EpochRecord, Evaluation, Observer, Start, StepRecord};
 use super::passes::{evaluate, input, reestimate, spectra};
 use super::projections::Projections;
 use super::records::{Finished, append_metrics, identity, init_failed, initial};
+use super::together;
 use super::{Meter, Mode, Sgd, TrainError, Trainable};
 use crate::data::Loader;
 use crate::lrpet::LrpetError;
@@ -66,21 +69,38 @@ pub fn run(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    let mut run = Run::start(config, network, data, device, observer)?;
+    run_together(config, network, data, device, Rc::new(Alone), observer)
+}
+
+/// [`run`] in one of several processes that train together. Each is given the same arguments, but for `exchange`, and takes
+/// its share of every batch, of `config.settings.batch` images in all processes together. Process 0 alone reads and writes
+/// files other than images. The result is that of one process up to the order of sums; a run may be resumed
+/// with another number of processes.
+///
+/// # Errors
+/// [`TrainError`]. The caller then ends the other processes, which may wait for this one.
+pub fn run_together(
+    config: &TrainConfig,
+    network: &Network,
+    data: &TrainData,
+    device: &Device,
+    exchange: Rc<dyn Exchange>,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let mut run = Run::start(config, network, data, device, exchange, observer)?;
     observer.start(&Start {
         run_dir: &config.run_dir,
         history: &run.history,
         epochs: config.settings.epochs,
         batches: data.train.batches(),
     });
-    for epoch in run.history.len()..config.settings.epochs {
+    for epoch in run.first..config.settings.epochs {
         let record = run.epoch(epoch, observer)?;
         run.history.push(record);
-        let folder = &config.run_dir;
-        let ranks = run.chosen();
-        checkpoint::save(folder, run.model.parameters(), &run.optimizer, &run.identity, &run.history, ranks)?;
-        append_metrics(&folder.join(METRICS), run.history.last().into_iter(), false)?;
-        observer.epoch(&run.history[epoch]);
+        if run.leads() {
+            run.save()?;
+        }
+        observer.epoch(&run.history[run.history.len() - 1]);
     }
     let outcome = run.finish(observer)?;
     observer.done(&outcome);
@@ -89,9 +109,13 @@ pub fn run(
 
 struct Run<'a> {
     config: &'a TrainConfig,
-    data: &'a TrainData,
+    /// The share of this process.
+    data: TrainData,
     model: Trainable,
     optimizer: Sgd,
+    /// Epochs that were done before.
+    first: usize,
+    /// Of all epochs in process 0, else of those done here.
     history: Vec<EpochRecord>,
     /// Rank of each projected layer, as soon as it is known.
     ranks: Option<BTreeMap<String, u64>>,
@@ -103,13 +127,15 @@ impl<'a> Run<'a> {
     fn start(
         config: &'a TrainConfig,
         network: &Network,
-        data: &'a TrainData,
+        data: &TrainData,
         device: &Device,
+        exchange: Rc<dyn Exchange>,
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
         let settings = &config.settings;
         settings.check(network)?;
         let images = data.train.data();
+        together::check_batches(images.len(), settings.batch, exchange.size())?;
         if images.is_empty()
             || images.shape() != network.input
             || images.classes().len() > network.classes as usize
@@ -124,28 +150,53 @@ impl<'a> Run<'a> {
                 network.classes
             )));
         }
-        let mut model = Trainable::new(network, settings.seed, device)?;
-        if let Some(path) = &settings.init {
-            model.load(&initial(path)?).map_err(|error| init_failed(path, error))?;
-        }
-        std::fs::create_dir_all(&config.run_dir).map_err(|error| io(&config.run_dir, error))?;
-        let identity = identity(config, network, &data.train)?;
+        let model = Trainable::shared(network, settings.seed, device, exchange)?;
         let mut run = Run {
             config,
-            data,
+            data: together::share_of(data, model.exchange()),
             model,
             optimizer: Sgd::new(settings.momentum, settings.weight_decay),
+            first: 0,
             history: Vec::new(),
             ranks: settings.projection.as_ref().filter(|of| of.choose.is_none()).map(|of| of.ranks.clone()),
-            identity,
+            identity: identity(config, network, &data.train)?,
         };
+        together::agree(run.model.exchange(), &run.identity)?;
+        if run.leads() {
+            run.prepare(observer)?;
+        }
+        let state =
+            together::State { model: &run.model, optimizer: &mut run.optimizer, ranks: &mut run.ranks };
+        run.first = state.share(run.history.len())?;
+        Ok(run)
+    }
+
+    /// Whether this process reads and writes the run's folder.
+    fn leads(&self) -> bool {
+        self.model.exchange().rank() == 0
+    }
+
+    /// Takes the weights to start or go on from, and prepares the folder.
+    fn prepare(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let config = self.config;
+        if let Some(path) = &config.settings.init {
+            self.model.load(&initial(path)?).map_err(|error| init_failed(path, error))?;
+        }
+        std::fs::create_dir_all(&config.run_dir).map_err(|error| io(&config.run_dir, error))?;
         if config.resume {
-            run.resume(observer)?;
+            self.resume(observer)?;
         } else if checkpoint::last_path(&config.run_dir).is_some() || config.run_dir.join(FINAL).exists() {
             return Err(TrainError::Occupied { path: config.run_dir.clone() });
         }
-        append_metrics(&config.run_dir.join(METRICS), run.history.iter(), true)?;
-        Ok(run)
+        append_metrics(&config.run_dir.join(METRICS), self.history.iter(), true)
+    }
+
+    /// Writes checkpoint and record of the last epoch.
+    fn save(&self) -> Result<(), TrainError> {
+        let folder = &self.config.run_dir;
+        let parameters = self.model.parameters();
+        checkpoint::save(folder, parameters, &self.optimizer, &self.identity, &self.history, self.chosen())?;
+        append_metrics(&folder.join(METRICS), self.history.last().into_iter(), false)
     }
 
     fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
@@ -178,13 +229,17 @@ impl<'a> Run<'a> {
         let Some(choose) = choose.filter(|choose| self.ranks.is_none() && epoch >= choose.after) else {
             return Ok(());
         };
+        if !self.leads() {
+            self.ranks = together::share_ranks(&self.model, None);
+            return Ok(());
+        }
         let plan = choose.rule.plan(self.model.network(), Some(&spectra(&self.model)?))?;
         let (low, dense) = (plan.cost(), self.model.network().cost());
         observer.stage(&format!(
             "ranks by {}: {} of {} MACs, {} of {} parameters; {plan}",
             choose.rule, low.macs, dense.macs, low.params, dense.params
         ));
-        self.ranks = Some(plan.ranks());
+        self.ranks = together::share_ranks(&self.model, Some(plan.ranks()));
         Ok(())
     }
 
@@ -203,17 +258,20 @@ impl<'a> Run<'a> {
         let mut loaded = self.data.train.epoch(epoch as u64, 0);
         for (number, batch) in loaded.by_ref().enumerate() {
             rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
-            let (labels, input) = input(&self.model, batch?)?;
+            let batch = batch?;
+            let whole = whole_batch(self.model.exchange(), batch.labels.len())?;
+            let (labels, input) = input(&self.model, batch)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
             let known = (meter.sum, meter.images);
-            let gradient = meter.add(&logits, &labels)?;
+            let gradient = meter.add_share(&logits, &labels, whole, self.model.exchange())?;
             if meter.images > known.1 {
                 recent = (meter.sum - known.0) / (meter.images - known.1) as f64;
             }
             self.check(&meter, epoch, number)?;
             let gradients = self.model.backward(&gradient)?;
+            let gradients = whole_gradients(self.model.exchange(), gradients)?;
             self.optimizer.step(self.model.parameters(), &gradients, rate)?;
-            images += labels.len();
+            images += whole;
             let done = epoch as u64 * batches as u64 + number as u64 + 1;
             if let Some((projection, ranks)) = self.projection()
                 && let Period::Iterations(every) = projection.period
@@ -334,7 +392,9 @@ impl<'a> Run<'a> {
         };
         let metadata = finished.metadata(self.model.network())?;
         let weights = self.config.run_dir.join(FINAL);
-        checkpoint::write_safetensors(&weights, &self.model.tensors(), metadata)?;
+        if self.leads() {
+            checkpoint::write_safetensors(&weights, &self.model.tensors(), metadata)?;
+        }
         Ok(Outcome { weights, history: self.history, validation, test })
     }
 }

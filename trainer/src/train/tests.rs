@@ -1,5 +1,7 @@
 //! The fused engine against candle's own operations and backward pass on whole networks.
 
+use std::rc::Rc;
+
 use candle_core::{Device, Tensor};
 use lrpet_runtime::model::{Activation, Conv, Linear, Op, Pool, PoolKind, Shape, Weights, Window};
 use rand::{Rng, SeedableRng};
@@ -35,7 +37,7 @@ fn check_against_candle(name: &str, shape: Shape, batch: usize) {
 fn check_engines(network: &Network, batch: usize) {
     let name = &network.name;
     let mut ours = Trainable::new(network, 5, &Device::Cpu).unwrap();
-    assert!(Fused::new(network).is_some(), "{name} runs on the fused kernels");
+    assert!(Fused::new(network, Rc::new(Alone)).is_some(), "{name} runs on the fused kernels");
     let mut theirs = Trainable::with_candle(network, 5, &Device::Cpu).unwrap();
     let (images, labels) = images(batch, network.input, 1);
     let (a, b) = (ours.forward(&images, Mode::TRAIN).unwrap(), theirs.forward(&images, Mode::TRAIN).unwrap());

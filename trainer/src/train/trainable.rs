@@ -1,9 +1,11 @@
 //! A network with parameters that can be trained.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
 
+use super::exchange::{Alone, Exchange};
 use super::fused::Fused;
 use super::graph::Graph;
 use super::{Parameters, TrainError};
@@ -31,7 +33,7 @@ impl Mode {
 }
 
 /// A way to compute forward and backward passes.
-pub(crate) trait Engine: Send {
+pub(crate) trait Engine {
     /// Logits `[batch, classes]` of `images` `[batch, c, h, w]`.
     fn forward(&mut self, parameters: &Parameters, images: &Tensor, mode: Mode)
     -> Result<Tensor, TrainError>;
@@ -46,6 +48,7 @@ pub struct Trainable {
     network: Network,
     parameters: Parameters,
     engine: Box<dyn Engine>,
+    exchange: Rc<dyn Exchange>,
 }
 
 impl Trainable {
@@ -54,23 +57,49 @@ impl Trainable {
     /// # Errors
     /// Where the device fails.
     pub fn new(network: &Network, seed: u64, device: &Device) -> Result<Trainable, TrainError> {
+        Trainable::shared(network, seed, device, Rc::new(Alone))
+    }
+
+    /// [`Trainable::new`] in one of several processes, each of which runs it on its share of every batch: the statistics of
+    /// training passes are those of the whole batch. The gradients stay those of the share.
+    ///
+    /// # Errors
+    /// Where the device fails, or where several processes cannot share its engine: GPUs, and networks that run on candle's
+    /// operations.
+    pub fn shared(
+        network: &Network,
+        seed: u64,
+        device: &Device,
+        exchange: Rc<dyn Exchange>,
+    ) -> Result<Trainable, TrainError> {
+        if exchange.size() > 1 && !device.is_cpu() {
+            let reason =
+                "several processes train on the CPU only: give --device cpu, or train in one process";
+            return Err(TrainError::Setting(reason.to_owned()));
+        }
         let parameters = Parameters::new(network, seed, device)?;
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
             return Ok(Trainable::with_kernels(network, parameters));
         }
-        let engine: Box<dyn Engine> = match Fused::new(network).filter(|_| device.is_cpu()) {
-            Some(fused) => Box::new(fused),
-            None => Box::new(Graph::new(network)),
+        let engine: Box<dyn Engine> = match Fused::new(network, exchange.clone()) {
+            Some(fused) if device.is_cpu() => Box::new(fused),
+            _ if exchange.size() > 1 => {
+                return Err(TrainError::Setting(format!(
+                    "{} has a layer without a kernel that several processes can share: train it in one process",
+                    network.name
+                )));
+            }
+            _ => Box::new(Graph::new(network)),
         };
-        Ok(Trainable { network: network.clone(), parameters, engine })
+        Ok(Trainable { network: network.clone(), parameters, engine, exchange })
     }
 
     /// `network` with the kernels of [`crate::cuda`].
     #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn with_kernels(network: &Network, parameters: Parameters) -> Trainable {
         let engine = Box::new(crate::cuda::DeviceEngine::new(network));
-        Trainable { network: network.clone(), parameters, engine }
+        Trainable { network: network.clone(), parameters, engine, exchange: Rc::new(Alone) }
     }
 
     /// As [`Trainable::new`], always with candle's operations.
@@ -79,7 +108,8 @@ impl Trainable {
     /// Where the device fails.
     pub fn with_candle(network: &Network, seed: u64, device: &Device) -> Result<Trainable, TrainError> {
         let parameters = Parameters::new(network, seed, device)?;
-        Ok(Trainable { network: network.clone(), parameters, engine: Box::new(Graph::new(network)) })
+        let engine = Box::new(Graph::new(network));
+        Ok(Trainable { network: network.clone(), parameters, engine, exchange: Rc::new(Alone) })
     }
 
     /// The network.
@@ -90,6 +120,11 @@ impl Trainable {
     /// The parameters; their tensors can be replaced through it.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// The processes that train it.
+    pub fn exchange(&self) -> &dyn Exchange {
+        &*self.exchange
     }
 
     /// All tensors by torchvision-style name: weights, γ and β, running statistics.

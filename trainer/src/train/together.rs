@@ -1,0 +1,102 @@
+//! What the processes of one run share at its start: all go on from the state of process 0.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::exchange::{Exchange, share_tensors};
+use super::run::TrainData;
+use super::{Sgd, TrainError, Trainable};
+
+/// Refuses batches of which a process would have no share: `images` in batches of `batch` for `size` processes.
+pub(super) fn check_batches(images: usize, batch: usize, size: usize) -> Result<(), TrainError> {
+    let fails = |reason: String| Err(TrainError::Setting(reason));
+    if !batch.is_multiple_of(size) {
+        return fails(format!(
+            "--batch {batch} for {size} processes: it is the batch of all together, a multiple of their number"
+        ));
+    }
+    match images % batch {
+        last if last > 0 && last < size => fails(format!(
+            "the last batch of {images} training images has {last} for {size} processes: give another --batch or --limit"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// This process's share of all images.
+pub(super) fn share_of(data: &TrainData, exchange: &dyn Exchange) -> TrainData {
+    let mut share = data.clone();
+    let loaders = [Some(&mut share.train), share.validation.as_mut(), share.test.as_mut()];
+    for loader in loaders.into_iter().flatten() {
+        *loader = loader.clone().share(exchange.rank(), exchange.size());
+    }
+    share
+}
+
+/// Refuses to train with processes that were asked for another run, or see other images: `identity` is what a
+/// checkpoint says of this one's.
+pub(super) fn agree(exchange: &dyn Exchange, identity: &serde_json::Value) -> Result<(), TrainError> {
+    let checksum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(identity.to_string().as_bytes());
+    let all = exchange.gather(&[f64::from(checksum)]);
+    match all.iter().position(|other| *other != all[0]) {
+        Some(rank) => Err(TrainError::Setting(format!(
+            "process {rank} of {} has other settings or other images than process 0: give all the same command and \
+             the same data",
+            all.len()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Gives all processes the ranks of process 0, or that it has none yet.
+pub(super) fn share_ranks(
+    model: &Trainable,
+    ranks: Option<BTreeMap<String, u64>>,
+) -> Option<BTreeMap<String, u64>> {
+    if model.exchange().size() == 1 {
+        return ranks;
+    }
+    let matrices = model.network().matrices();
+    let rank = |name: &str| ranks.as_ref().and_then(|ranks| ranks.get(name)).copied().unwrap_or(0);
+    // Below 2²⁴, and so exact.
+    let mut values: Vec<f32> = matrices.iter().map(|(_, name, _)| rank(name) as f32).collect();
+    values.push(if ranks.is_some() { 1.0 } else { 0.0 });
+    model.exchange().broadcast(&mut values);
+    let (known, values) = values.split_last()?;
+    let ranked = matrices.iter().zip(values).filter(|(_, rank)| **rank > 0.0);
+    (*known > 0.0).then(|| ranked.map(|((_, name, _), rank)| ((*name).to_owned(), *rank as u64)).collect())
+}
+
+/// What changes in the course of a run.
+pub(super) struct State<'a> {
+    pub model: &'a Trainable,
+    pub optimizer: &'a mut Sgd,
+    pub ranks: &'a mut Option<BTreeMap<String, u64>>,
+}
+
+impl State<'_> {
+    /// Takes the state of process 0, which is after `epochs` epochs; returns those.
+    pub(super) fn share(self, epochs: usize) -> Result<usize, TrainError> {
+        let (exchange, parameters) = (self.model.exchange(), self.model.parameters());
+        if exchange.size() == 1 {
+            return Ok(epochs);
+        }
+        share_tensors(exchange, parameters, parameters.trained().keys())?;
+        share_tensors(exchange, parameters, parameters.statistics().keys())?;
+        let mut velocities = BTreeMap::new();
+        for (name, weight) in parameters.trained() {
+            let mut values = match self.optimizer.velocity().get(name) {
+                Some(velocity) => velocity.flatten_all()?.to_vec1()?,
+                None => vec![0f32; weight.elem_count()],
+            };
+            exchange.broadcast(&mut values);
+            velocities.insert(name.clone(), Tensor::from_vec(values, weight.shape(), parameters.device())?);
+        }
+        self.optimizer.set_velocity(parameters, velocities)?;
+        *self.ranks = share_ranks(self.model, self.ranks.take());
+        let mut done = [epochs as f32];
+        exchange.broadcast(&mut done);
+        Ok(done[0] as usize)
+    }
+}
