@@ -11,7 +11,6 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use lrpet_runtime::kernel::Isa;
-use serde::{Deserialize, Serialize};
 
 pub use crate::report::schema::Board as Measured;
 pub use emulated::EmulatedBench;
@@ -36,7 +35,7 @@ pub struct Board {
 }
 
 /// Memory of a board in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Flash.
     pub flash: u64,

@@ -14,6 +14,7 @@ mod page;
 mod plain;
 pub mod schema;
 mod summary;
+pub mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;

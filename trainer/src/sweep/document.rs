@@ -1,5 +1,6 @@
 //! The document `sweep.json`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -121,7 +122,9 @@ impl Sweep {
     pub fn read(folder: &Path) -> Result<Option<Sweep>, SweepError> {
         let path = folder.join(FILE_NAME);
         let bytes = match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             read => read.map_err(|source| SweepError::Io { path: path.clone(), source })?,
         };
         let mut json = serde_json::Deserializer::from_slice(&bytes);

@@ -1,0 +1,150 @@
+//! Accuracy against a cost: points, the Pareto front through them, and the dense network as a reference.
+
+use maud::{Markup, PreEscaped, html};
+
+use super::figures::{Figure, figures, pareto};
+use crate::report::chart::{STYLE, n, range, ticks};
+use crate::report::units;
+use crate::sweep::Sweep;
+
+/// Width and height of a chart, and left, top, right and bottom of its plot.
+const SIZE: (f64, f64) = (460.0, 270.0);
+const PLOT: [f64; 4] = [52.0, 14.0, 446.0, 226.0];
+
+/// Style sheet of scatter charts, for the page and for the picture.
+pub(super) const POINTS: &str = include_str!("points.css");
+
+/// What the picture adds.
+const PICTURE: &str = "
+svg { font: 13px system-ui, -apple-system, \"Segoe UI\", Roboto, \"Noto Sans\", \"DejaVu Sans\", sans-serif; }
+.page { fill: var(--page); } .title { fill: var(--ink); font-size: 20px; font-weight: 600; }
+.name { fill: var(--ink); font-size: 15px; font-weight: 600; } .key { fill: var(--soft); }
+";
+
+/// Charts beside one another in the picture, room around them, and heads.
+const COLUMNS: usize = 2;
+const MARGIN: f64 = 28.0;
+const TITLE: f64 = 72.0;
+const HEAD: f64 = 26.0;
+
+/// One run in a chart.
+struct Point<'a> {
+    row: usize,
+    name: &'a str,
+    dense: bool,
+    x: f64,
+    y: f64,
+    title: String,
+    front: bool,
+}
+
+fn points<'a>(sweep: &'a Sweep, figure: &Figure) -> Vec<Point<'a>> {
+    let known = sweep.rows.iter().zip(&figure.values).enumerate();
+    let known: Vec<_> =
+        known.filter_map(|(index, (row, value))| Some((index, row, (*value)?, row.accuracy()?))).collect();
+    let front = pareto(&known.iter().map(|(.., x, y)| (*x, *y)).collect::<Vec<_>>());
+    let point = |((row, of, x, y), front): ((usize, &'a crate::sweep::Row, f64, f64), bool)| Point {
+        row,
+        name: &of.run,
+        dense: of.prune == 0.0,
+        x,
+        y,
+        title: format!("{}: {}, {}", of.run, units::percent(y), figure.unit.text(x)),
+        front,
+    };
+    known.into_iter().zip(front).map(point).collect()
+}
+
+/// The chart as SVG; nothing where no run has both values.
+pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
+    let points = points(sweep, figure);
+    let (Some(x_range), Some(y_range)) =
+        (range(points.iter().map(|point| point.x)), range(points.iter().map(|point| point.y)))
+    else {
+        return html! {};
+    };
+    let (factor, unit) = figure.unit.axis(x_range.1);
+    let x_ticks = ticks((0.0, x_range.1 * factor), 6, 0.0);
+    let y_ticks = ticks((y_range.0 * 100.0, y_range.1 * 100.0), 5, 0.0);
+    let ends = |ticks: &[f64]| (ticks[0], ticks[ticks.len() - 1].max(ticks[0] + f64::MIN_POSITIVE));
+    let ((x_low, x_high), (y_low, y_high)) = (ends(&x_ticks), ends(&y_ticks));
+    let [left, top, right, bottom] = PLOT;
+    let x = |value: f64| left + (value - x_low) / (x_high - x_low) * (right - left);
+    let y = |value: f64| bottom - (value - y_low) / (y_high - y_low) * (bottom - top);
+    let at = |point: &Point| (x(point.x * factor), y(point.y * 100.0));
+    let mut front: Vec<&Point> = points.iter().filter(|point| point.front).collect();
+    front.sort_by(|a, b| a.x.total_cmp(&b.x));
+    let path: Vec<String> =
+        front.iter().map(|point| at(point)).map(|(x, y)| format!("{},{}", n(x), n(y))).collect();
+    let dense = points.iter().find(|point| point.dense).map(|point| y(point.y * 100.0));
+    let decimals =
+        |ticks: &[f64]| usize::from(ticks.windows(2).any(|pair| (pair[1] - pair[0]).fract() > 1e-6));
+    let (x_decimals, y_decimals) = (fine(&x_ticks), fine(&y_ticks).max(decimals(&y_ticks)));
+    html! {
+        svg.scatter viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img"
+            aria-label=(format!("accuracy against {}", figure.label)) data-figure=(figure.key) {
+            g.grid {
+                @for tick in &y_ticks {
+                    line x1=(left) x2=(right) y1=(n(y(*tick))) y2=(n(y(*tick))) {}
+                    text x=(left - 8.0) y=(n(y(*tick) + 4.0)) text-anchor="end" { (format!("{tick:.y_decimals$} %")) }
+                }
+                @for tick in &x_ticks {
+                    line x1=(n(x(*tick))) x2=(n(x(*tick))) y1=(bottom) y2=(bottom + 5.0) {}
+                    text x=(n(x(*tick))) y=(bottom + 20.0) text-anchor="middle" { (format!("{tick:.x_decimals$}")) }
+                }
+                text x=(right) y=(bottom + 38.0) text-anchor="end" { (unit) }
+            }
+            @if let Some(y) = dense { line.reference x1=(left) x2=(right) y1=(n(y)) y2=(n(y)) {} }
+            polyline.front points=(path.join(" ")) {}
+            @for point in &points {
+                @let (x, y) = at(point);
+                g.point.dense[point.dense].best[point.front] data-row=(point.row) {
+                    circle cx=(n(x)) cy=(n(y)) r="5" {}
+                    text x=(n(x + if x > right - 60.0 { -9.0 } else { 9.0 })) y=(n(y + if point.front { -7.0 } else { 16.0 }))
+                        text-anchor=(if x > right - 60.0 { "end" } else { "start" }) { (point.name) }
+                    circle.reach cx=(n(x)) cy=(n(y)) r="13" { title { (point.title) } }
+                }
+            }
+        }
+    }
+}
+
+/// Decimals that tell neighbouring ticks apart.
+fn fine(ticks: &[f64]) -> usize {
+    let step = ticks.windows(2).next().map_or(1.0, |pair| pair[1] - pair[0]);
+    (0..4)
+        .find(|decimals| {
+            (step * 10f64.powi(*decimals)).round() >= 1.0 - 1e-6
+                && ((step * 10f64.powi(*decimals)) - (step * 10f64.powi(*decimals)).round()).abs() < 1e-6
+        })
+        .unwrap_or(4) as usize
+}
+
+/// All charts of the sweep as one picture of its own, in light and dark.
+pub fn svg(sweep: &Sweep) -> String {
+    let figures: Vec<Figure> = figures(sweep);
+    let step = (SIZE.0 + MARGIN, SIZE.1 + HEAD + MARGIN);
+    let width = MARGIN + COLUMNS as f64 * step.0;
+    let height = MARGIN + TITLE + figures.len().div_ceil(COLUMNS) as f64 * step.1;
+    let title = super::page::title(sweep);
+    let picture = html! {
+        svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height)
+            role="img" aria-label=(title) {
+            title { (title) }
+            style { (PreEscaped(STYLE)) (PreEscaped(POINTS)) (PreEscaped(PICTURE)) }
+            rect.page width="100%" height="100%" {}
+            text.title x=(MARGIN) y=(MARGIN + 20.0) { (title) }
+            text.key x=(MARGIN) y=(MARGIN + 44.0) {
+                "Top-1 accuracy against cost. Line: no other run is cheaper and more accurate. Dashes: dense."
+            }
+            @for (index, figure) in figures.iter().enumerate() {
+                @let (column, row) = ((index % COLUMNS) as f64, (index / COLUMNS) as f64);
+                g transform=(format!("translate({} {})", MARGIN + column * step.0, MARGIN + TITLE + row * step.1)) {
+                    text.name x="0" y="14" { (figure.label) }
+                    svg y=(HEAD) width=(SIZE.0) height=(SIZE.1) { (chart(sweep, figure)) }
+                }
+            }
+        }
+    };
+    picture.into_string()
+}
