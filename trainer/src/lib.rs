@@ -12,6 +12,7 @@ pub mod data;
 pub mod device;
 pub mod export;
 pub mod follow;
+pub mod launch;
 pub mod lrpet;
 pub mod measure;
 pub mod network;

@@ -3,6 +3,7 @@
 mod bench;
 mod board;
 mod build_cuda;
+mod cluster;
 mod counts;
 mod demo;
 mod load;

@@ -10,6 +10,7 @@ use lrpet_board::build::Options;
 
 use crate::bench::peers;
 use crate::board;
+use crate::cluster;
 use crate::process;
 use crate::setup::{self, Group};
 use crate::toolchain::{self, Source, Toolchain};
@@ -20,10 +21,13 @@ pub struct Arguments {
     /// Only the steps whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Instead: training by several processes under MPI, and sweeps in a Slurm of one machine
+    #[arg(long)]
+    cluster: bool,
 }
 
 /// No single step takes longer than this, even on two slow cores from an empty target folder.
-const LIMIT: Duration = Duration::from_secs(40 * 60);
+pub const LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// The targets for which the runtime and the firmware must build without `std`.
 const BARE_METAL: [&str; 2] = [toolchain::THUMBV7EM, toolchain::THUMBV8M];
@@ -40,9 +44,26 @@ const LARGE_MODEL: &str = "models/cifar10-resnet20-dense.safetensors";
 /// Runs `cargo xtask test`.
 pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     let start = Instant::now();
-    setup::ensure(Group::ALL, source)?;
     let mut tally = Tally { only: arguments.only.clone(), ..Tally::default() };
+    if arguments.cluster {
+        cluster::checks(&mut tally, source)?;
+    } else {
+        checks(&mut tally, source)?;
+    }
+    for failure in &tally.failures {
+        println!("failed: {failure}");
+    }
+    println!("all checks took {} s", start.elapsed().as_secs());
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("{} of {} checks failed", tally.failed, tally.passed + tally.failed);
+    }
+    Ok(())
+}
 
+/// Every check that needs neither MPI nor Slurm.
+fn checks(tally: &mut Tally, source: Source) -> Result<()> {
+    setup::ensure(Group::ALL, source)?;
     tally.check("format of the code", cargo(&["fmt", "--all", "--check"]))?;
     tally.check(
         "lints",
@@ -157,22 +178,12 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     // With the same features in every step, or the trainer would be compiled for each anew.
     let tests = |package| cargo(&["test", "--release", "-p", package, "--features", FEATURES]);
     tally.tests("tests of the trainer", tests("lrpet-trainer"))?;
-    tally.tests("whole-path tests", tests("lrpet-tests"))?;
-
-    for failure in &tally.failures {
-        println!("failed: {failure}");
-    }
-    println!("all checks took {} s", start.elapsed().as_secs());
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    if tally.failed > 0 {
-        bail!("{} of {} checks failed", tally.failed, tally.passed + tally.failed);
-    }
-    Ok(())
+    tally.tests("whole-path tests", tests("lrpet-tests"))
 }
 
 /// What passed and what failed so far.
 #[derive(Default)]
-struct Tally {
+pub struct Tally {
     only: Option<String>,
     passed: u64,
     failed: u64,
@@ -189,7 +200,7 @@ impl Tally {
     }
 
     /// A command that passes or fails as a whole.
-    fn check(&mut self, name: &str, mut command: Command) -> Result<()> {
+    pub fn check(&mut self, name: &str, mut command: Command) -> Result<()> {
         if !self.wants(name) {
             return Ok(());
         }
@@ -199,7 +210,7 @@ impl Tally {
     }
 
     /// A check in this program, which says what it found.
-    fn verify(&mut self, name: &str, check: impl FnOnce() -> Result<String>) {
+    pub fn verify(&mut self, name: &str, check: impl FnOnce() -> Result<String>) {
         if !self.wants(name) {
             return;
         }
@@ -217,7 +228,7 @@ impl Tally {
     }
 
     /// A run of `cargo test`, whose closing lines are added up. A run that counts nothing has failed.
-    fn tests(&mut self, name: &str, mut command: Command) -> Result<()> {
+    pub fn tests(&mut self, name: &str, mut command: Command) -> Result<()> {
         if !self.wants(name) {
             return Ok(());
         }
@@ -255,7 +266,8 @@ fn closing_line(line: &str) -> Option<(u64, u64)> {
     Some((number(" passed")?, number(" failed")?))
 }
 
-fn cargo(arguments: &[&str]) -> Command {
+/// Cargo in the workspace.
+pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(toolchain::cargo());
     command.args(arguments).current_dir(crate::root());
     command

@@ -3,12 +3,14 @@
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory};
+use clap::{ArgMatches, CommandFactory, ValueEnum};
 use lrpet_trainer::boards::{Board, HOST, count_text};
 use lrpet_trainer::follow::Host;
+use lrpet_trainer::launch::Slurm;
 use lrpet_trainer::report::{schema, units};
 use lrpet_trainer::sweep::{self, Runs, Sweep, WarmStart, jobs};
 
@@ -42,9 +44,30 @@ pub struct Args {
     /// Runs at a time, each on its share of the cores unless --threads says otherwise
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
+    /// What trains the runs
+    #[arg(long, value_enum, default_value = "local")]
+    launcher: Launcher,
+    /// Options of `sbatch` for every run, as "--time=2:00:00 --cpus-per-task=4"
+    #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    sbatch: Option<String>,
+    /// A run is given up after it ended so often in Slurm without another epoch
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    attempts: u32,
     #[command(flatten)]
     options: Options,
 }
+
+/// What trains the runs of a sweep.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Launcher {
+    /// This machine, --jobs at a time
+    Local,
+    /// Slurm, as job arrays of --jobs at a time [default: as many as it allows]
+    Slurm,
+}
+
+/// Time between two looks at Slurm.
+const LOOK: Duration = Duration::from_secs(2);
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let matches = Cli::command().get_matches();
@@ -98,7 +121,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     };
     let mut train_warm = train_arguments(given, |name| !replaced(name))?;
     train_warm.extend(warm);
-    if args.options.threads.is_none() {
+    let local = args.launcher == Launcher::Local;
+    ensure!(!local || args.sbatch.is_none(), "--sbatch is for Slurm: give --launcher slurm");
+    if args.options.threads.is_none() && local {
         let share = (here.processors / usize::from(args.jobs)).max(1);
         for arguments in [&mut train, &mut train_warm] {
             arguments.extend(["--threads".to_owned(), share.to_string()]);
@@ -117,6 +142,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         images,
         boards: args.boards.iter().filter(|board| *board != HOST).cloned().collect(),
         at_once: args.jobs.into(),
+        slurm: (!local).then(|| slurm(&args, given)),
     };
     let trained = sweep::run(&runs, &jobs, &mut sweep);
     // Only now is the machine quiet.
@@ -125,6 +151,22 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     }
     trained?;
     output.print(&sweep, text)
+}
+
+fn slurm(args: &Args, given: &ArgMatches) -> Slurm {
+    let asked = given.value_source("jobs") == Some(ValueSource::CommandLine);
+    Slurm {
+        folder: args.out.join("slurm"),
+        options: args
+            .sbatch
+            .iter()
+            .flat_map(|options| options.split_whitespace())
+            .map(str::to_owned)
+            .collect(),
+        at_once: asked.then_some(args.jobs.into()),
+        attempts: args.attempts,
+        look: LOOK,
+    }
 }
 
 /// Times the models on this machine, where some were not yet: all of them, so that they can be compared.
@@ -169,7 +211,7 @@ fn train_arguments(given: &ArgMatches, wanted: impl Fn(&str) -> bool) -> Result<
 }
 
 /// Arguments that this command shares with `lrpet train` in name alone.
-const OWN: [&str; 4] = ["prune", "out", "json", "resume"];
+const OWN: [&str; 5] = ["prune", "out", "json", "resume", "launcher"];
 
 fn text(sweep: &Sweep) -> String {
     let boards = sweep.boards();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::queue::output;
 use super::script::script;
 use super::{LaunchError, Task};
-use crate::atomic::Staged;
+use crate::atomic;
 
 /// A submitted array.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,10 @@ impl Submission<'_> {
         let last = said.lines().next_back().unwrap_or_default();
         let job = last.split(';').next().unwrap_or_default().trim().to_owned();
         if job.is_empty() || !job.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(LaunchError::Refused { program: "sbatch", reason: format!("no number of a job in `{said}`") });
+            return Err(LaunchError::Refused {
+                program: "sbatch",
+                reason: format!("no number of a job in `{said}`"),
+            });
         }
         Ok(Array { job, tasks: tasks.iter().map(|task| task.name.clone()).collect() })
     }
@@ -68,8 +71,6 @@ impl Submission<'_> {
     pub(super) fn remember(&self, arrays: &[Array]) -> Result<(), LaunchError> {
         let path = self.file();
         let text = serde_json::to_string_pretty(arrays).map_err(|error| io(&path)(error.into()))?;
-        Staged::new(&path, |writer| writer.write_all(text.as_bytes()))
-            .and_then(Staged::commit)
-            .map_err(io(&path))
+        atomic::write(&path, text.as_bytes()).map_err(io(&path))
     }
 }

@@ -50,7 +50,9 @@ pub enum News {
 #[non_exhaustive]
 pub enum LaunchError {
     /// A program of Slurm is not there.
-    #[error("cannot start {program}: {source}; is Slurm installed on this machine? Else use --launcher local")]
+    #[error(
+        "cannot start {program}: {source}; is Slurm installed on this machine? Else use --launcher local"
+    )]
     NoProgram {
         /// The program.
         program: &'static str,

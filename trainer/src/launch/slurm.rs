@@ -61,7 +61,7 @@ impl Slurm {
             }
             self.submit(tasks, &mut places, &mut arrays, on)?;
             if places.iter().all(|place| place.over) {
-                return self.submission().remember(&[]);
+                return if arrays.is_empty() { Ok(()) } else { self.submission().remember(&[]) };
             }
             thread::sleep(self.look);
             match queues(&places) {
@@ -153,12 +153,13 @@ impl Slurm {
         }
         (place.missing, place.job) = (false, None);
         let name = state.map_or("no longer known", |state| state.name.as_str());
-        place.fruitless = if length(&task.progress) > place.progress { 1 } else { place.fruitless + 1 };
+        place.fruitless = if length(&task.progress) > place.progress { 0 } else { place.fruitless + 1 };
         let failed = if name == "CANCELLED" {
             Some("it was cancelled".to_owned())
         } else {
             let times = place.fruitless;
-            (times >= self.attempts.max(1)).then(|| format!("it ended {times} times in a row without progress, last {name}"))
+            (times >= self.attempts.max(1))
+                .then(|| format!("it ended {times} times in a row without progress, last {name}"))
         };
         place.over = failed.is_some();
         on(match failed {

@@ -4,6 +4,7 @@
 //! weights, [`run`] trains them as processes of their own, several at a time, and [`measure`] makes a row of a finished
 //! one. Runs are ordinary folders of `lrpet train`.
 
+mod cluster;
 mod csv;
 mod document;
 mod measure;

@@ -1,5 +1,6 @@
 //! Training the runs, several at a time, each as a process of its own.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use super::measure::measure;
 use super::progress::View;
-use super::{Job, Sweep};
+use super::{Job, Sweep, cluster};
+use crate::launch::Slurm;
 use crate::train::FINAL;
 
 /// Time between two looks at a running training.
@@ -19,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// File in a run's folder that its training holds locked.
 const LOCK: &str = ".lock";
 /// What the training says, in its run's folder.
-const LOG: &str = "train.log";
+pub(super) const LOG: &str = "train.log";
 /// Lines of it that an error shows.
 const LOG_LINES: usize = 3;
 
@@ -39,8 +41,10 @@ pub struct Runs {
     pub images: Vec<String>,
     /// Boards on which models are measured as soon as they are there.
     pub boards: Vec<String>,
-    /// Runs at a time.
+    /// Runs at a time on this machine.
     pub at_once: usize,
+    /// What trains the runs instead of this machine.
+    pub slurm: Option<Slurm>,
 }
 
 impl Runs {
@@ -48,17 +52,32 @@ impl Runs {
     pub fn folder(&self, job: &Job) -> PathBuf {
         self.out.join("runs").join(job.name())
     }
+
+    /// The words that train a job, or go on with that.
+    pub(super) fn command(&self, jobs: &[Job], job: &Job) -> Vec<OsString> {
+        let arguments = if job.init.is_some() { &self.train_warm } else { &self.train };
+        let init = match job.init {
+            Some(init) => Some(self.folder(&jobs[init]).join(FINAL)),
+            None => self.init.clone(),
+        };
+        let mut words: Vec<OsString> = vec![self.program.clone().into(), "train".into()];
+        words.extend(arguments.iter().map(Into::into));
+        words.extend(["--prune".into(), job.prune.to_string().into(), "--resume".into()]);
+        words.extend(init.into_iter().flat_map(|init| ["--init".into(), init.into_os_string()]));
+        words.extend(["--out".into(), self.folder(job).into_os_string()]);
+        words
+    }
 }
 
 /// Where the jobs are.
-struct State<'a> {
+pub(super) struct State<'a> {
     sweep: &'a mut Sweep,
-    stages: Vec<Stage>,
+    pub(super) stages: Vec<Stage>,
     failures: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Waiting,
     Running,
     /// Trained: others may start from it.
@@ -75,11 +94,15 @@ pub fn run(runs: &Runs, jobs: &[Job], sweep: &mut Sweep) -> Result<()> {
     let view = View::new();
     let state = State { sweep, stages: vec![Stage::Waiting; jobs.len()], failures: Vec::new() };
     let shared = (Mutex::new(state), Condvar::new());
-    thread::scope(|scope| {
-        for _ in 0..runs.at_once.clamp(1, jobs.len()) {
-            scope.spawn(|| work(runs, jobs, &shared, &view));
-        }
-    });
+    if let Some(slurm) = &runs.slurm {
+        cluster::work(runs, jobs, slurm, &shared.0, &view)?;
+    } else {
+        thread::scope(|scope| {
+            for _ in 0..runs.at_once.clamp(1, jobs.len()) {
+                scope.spawn(|| work(runs, jobs, &shared, &view));
+            }
+        });
+    }
     let state = shared.0.into_inner().unwrap_or_else(PoisonError::into_inner);
     if !state.failures.is_empty() {
         bail!("{} of {} runs failed: {}", state.failures.len(), jobs.len(), state.failures.join("; "));
@@ -87,7 +110,7 @@ pub fn run(runs: &Runs, jobs: &[Job], sweep: &mut Sweep) -> Result<()> {
     Ok(())
 }
 
-fn lock<'a, 'b>(state: &'a Mutex<State<'b>>) -> MutexGuard<'a, State<'b>> {
+pub(super) fn lock<'a, 'b>(state: &'a Mutex<State<'b>>) -> MutexGuard<'a, State<'b>> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -124,7 +147,7 @@ fn work(runs: &Runs, jobs: &[Job], (state, changed): &(Mutex<State<'_>>, Condvar
 }
 
 /// Notes a failure, and that what starts from this run cannot start.
-fn fail(state: &mut State<'_>, jobs: &[Job], at: usize, error: String, view: &View) {
+pub(super) fn fail(state: &mut State<'_>, jobs: &[Job], at: usize, error: String, view: &View) {
     view.done(&jobs[at].name(), &format!("failed: {error}"));
     let trained = state.stages[at] == Stage::Trained;
     state.failures.push(error);
@@ -142,7 +165,13 @@ fn fail(state: &mut State<'_>, jobs: &[Job], at: usize, error: String, view: &Vi
 }
 
 /// Measures a trained run and writes its row.
-fn finish(runs: &Runs, jobs: &[Job], job: &Job, state: &Mutex<State<'_>>, view: &View) -> Result<()> {
+pub(super) fn finish(
+    runs: &Runs,
+    jobs: &[Job],
+    job: &Job,
+    state: &Mutex<State<'_>>,
+    view: &View,
+) -> Result<()> {
     let known = lock(state).sweep.rows.iter().find(|row| row.run == job.name()).cloned();
     let init = job.init.map(|init| jobs[init].name());
     let earlier = match &init {
@@ -182,18 +211,9 @@ fn train(runs: &Runs, jobs: &[Job], job: &Job, view: &View) -> Result<()> {
     let log = folder.join(LOG);
     let open = || File::options().create(true).append(true).open(&log);
     let output = open().with_context(|| format!("cannot write {}", log.display()))?;
-    let mut command = Command::new(&runs.program);
-    let arguments = if job.init.is_some() { &runs.train_warm } else { &runs.train };
-    command.arg("train").args(arguments).args(["--prune", &job.prune.to_string(), "--resume"]);
-    match job.init {
-        Some(init) => {
-            command.arg("--init").arg(runs.folder(&jobs[init]).join(FINAL));
-        }
-        None => {
-            command.args(runs.init.iter().flat_map(|init| ["--init".as_ref(), init.as_os_str()]));
-        }
-    }
-    command.arg("--out").arg(&folder);
+    let words = runs.command(jobs, job);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
     // The lock is the child's standard input, which it does not read: so it lasts as long as the child does, even if this
     // process is killed.
     command.stdin(lock).stdout(output.try_clone()?).stderr(Stdio::from(output));
@@ -217,7 +237,7 @@ fn train(runs: &Runs, jobs: &[Job], job: &Job, view: &View) -> Result<()> {
 }
 
 /// The lock of a run's folder; waits while another process trains there.
-fn claim(folder: &Path, name: &str, view: &View) -> Result<File> {
+pub(super) fn claim(folder: &Path, name: &str, view: &View) -> Result<File> {
     let path = folder.join(LOCK);
     let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;

@@ -23,6 +23,8 @@ pub enum Group {
     Browser,
     /// What `cargo xtask bench` compares with
     Bench,
+    /// Training by several processes (MPI), and sweeps as jobs (Slurm)
+    Cluster,
 }
 
 impl Group {
@@ -79,6 +81,11 @@ pub enum Need {
     BoardCrates,
     /// LLVM's tools that name instructions and model pipelines.
     Llvm {
+        /// Debian's packages.
+        debian: &'static [&'static str],
+    },
+    /// The library by which bindgen reads C headers.
+    LibClang {
         /// Debian's packages.
         debian: &'static [&'static str],
     },
@@ -212,6 +219,32 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
                 why: "what `cargo xtask bench peers` compares with, besides ONNX Runtime and tract",
                 by_hand: "see target/setup.log",
                 need: Need::OpenVino,
+            },
+        ],
+        Group::Cluster => vec![
+            Item {
+                name: "MPI",
+                why: "one training in several processes (feature `mpi`)",
+                by_hand: "install Open MPI or MPICH with its compiler wrapper",
+                need: Need::Program { any_of: &["mpicc"], debian: &["libopenmpi-dev", "openmpi-bin"] },
+            },
+            Item {
+                name: "libclang",
+                why: "reads the headers of MPI when lrpet is built with it",
+                by_hand: "install libclang with Clang's own headers, or set LIBCLANG_PATH",
+                need: Need::LibClang { debian: &["libclang-dev"] },
+            },
+            Item {
+                name: "Slurm",
+                why: "the tests of `lrpet sweep --launcher slurm` start one of their own",
+                by_hand: "install slurmctld, slurmd and Slurm's client programs",
+                need: Need::Program { any_of: &["sbatch"], debian: &["slurm-wlm"] },
+            },
+            Item {
+                name: "munge",
+                why: "by it the programs of that Slurm know each other",
+                by_hand: "install munge with its server",
+                need: Need::Program { any_of: &["munge"], debian: &["munge"] },
             },
         ],
         Group::Browser => vec![Item {

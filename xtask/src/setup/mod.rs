@@ -5,6 +5,7 @@ mod crates;
 mod items;
 mod python;
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -30,13 +31,18 @@ pub struct Arguments {
     /// Also PyTorch and OpenVINO, for `cargo xtask bench`
     #[arg(long)]
     bench: bool,
+    /// Also MPI and Slurm, for `cargo xtask test --cluster`
+    #[arg(long)]
+    cluster: bool,
 }
 
 /// Runs `cargo xtask setup`.
 pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     let mut groups = if arguments.only.is_empty() { Group::ALL.to_vec() } else { arguments.only.clone() };
-    if arguments.bench && !groups.contains(&Group::Bench) {
-        groups.push(Group::Bench);
+    for (asked, group) in [(arguments.bench, Group::Bench), (arguments.cluster, Group::Cluster)] {
+        if asked && !groups.contains(&group) {
+            groups.push(group);
+        }
     }
     let items = items::of(&groups, source);
     let missing = missing(&items)?;
@@ -61,6 +67,11 @@ pub fn ensure(groups: &[Group], source: Source) -> Result<()> {
         return Ok(());
     }
     install(&items, missing, source)
+}
+
+/// True where all that `groups` need is there.
+pub fn is_complete(groups: &[Group], source: Source) -> Result<bool> {
+    Ok(!missing(&items::of(groups, source))?.contains(&true))
 }
 
 fn count(missing: &[bool]) -> usize {
@@ -98,7 +109,8 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
             | Need::FashionMnist { debian }
             | Need::Python { debian }
             | Need::Torch { debian }
-            | Need::Llvm { debian } => {
+            | Need::Llvm { debian }
+            | Need::LibClang { debian } => {
                 packages.extend(debian);
             }
             _ => {}
@@ -167,7 +179,7 @@ fn run(command: &mut Command, label: &str, hint: &str) -> Result<()> {
 }
 
 /// Where the output of package managers goes.
-fn log() -> std::path::PathBuf {
+fn log() -> PathBuf {
     crate::root().join("target/setup.log")
 }
 
@@ -194,17 +206,36 @@ impl Need {
             Need::Venv => python::venv_is_current(),
             Need::BoardCrates => crates::present()?,
             Need::Llvm { .. } => llvm::is_present(),
+            Need::LibClang { .. } => libclang_present(),
             Need::OpenVino => python::has_bench(),
         })
     }
 }
 
+/// True where bindgen finds libclang: in `LIBCLANG_PATH`, or where Debian puts it.
+fn libclang_present() -> bool {
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let is_clang = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        ["libclang.so", "libclang-"].iter().any(|start| name.starts_with(start)) && name.contains(".so") && !name.contains("cpp")
+    };
+    let versions = entries(Path::new("/usr/lib")).into_iter();
+    let versions = versions.filter(|folder| folder.to_string_lossy().contains("llvm-"));
+    let chosen = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from);
+    chosen
+        .into_iter()
+        .chain(versions.map(|folder| folder.join("lib")))
+        .any(|at| entries(&at).iter().any(is_clang))
+}
+
 /// True where `lrpet` finds one of `files` of a data set: in `LRPET_DATA`, the user's cache, or the system's folder.
 fn data_present(name: &str, system: Option<&str>, files: &[&str]) -> bool {
-    let variable = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
     let stores = [variable("LRPET_DATA"), cache.map(|folder| folder.join("lrpet/data"))];
     let folders = stores.into_iter().flatten().map(|folder| folder.join(name));
-    let mut folders = folders.chain(system.map(std::path::PathBuf::from));
+    let mut folders = folders.chain(system.map(PathBuf::from));
     folders.any(|folder| files.iter().any(|file| folder.join(file).is_file()))
 }
