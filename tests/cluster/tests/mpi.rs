@@ -13,11 +13,11 @@ const NEEDS: &str = "cargo xtask test --cluster builds and installs what this ne
 /// Words after `lrpet`; each epoch is one batch of 64 images, projected at every second one.
 fn words(data: &Path, out: &Path, more: &str) -> Vec<String> {
     let text = format!(
-        "train --net resnet8 --data fashion-mnist --validation 40 --lr 0.05 --prune 0.5 \
+        "train --net resnet8 --crop-padding 1 --validation 40 --lr 0.05 --prune 0.5 \
          --project-iterations 2 --reestimate 2 --threads 1 {more}"
     );
     let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-    for (name, path) in [("--data-dir", data), ("--out", out)] {
+    for (name, path) in [("--data", data), ("--out", out)] {
         words.extend([name.to_owned(), path.to_str().unwrap().to_owned()]);
     }
     words

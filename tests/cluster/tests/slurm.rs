@@ -12,18 +12,18 @@ use serde_json::Value;
 
 const NEEDS: &str = "cargo xtask test --cluster builds and installs what this needs";
 const LIMIT: Duration = Duration::from_secs(300);
-const EPOCHS: usize = 60;
+const EPOCHS: usize = 40;
 
 fn sweep(slurm: &Slurm, data: &Path, out: &Path, log: &Path) -> Child {
     let text = format!(
-        "sweep --net resnet8 --data fashion-mnist --validation 40 --limit 64 --batch 32 --epochs {EPOCHS} --lr 0.05 \
+        "sweep --net resnet8 --crop-padding 1 --validation 40 --limit 64 --batch 32 --epochs {EPOCHS} --lr 0.05 \
          --reestimate 2 --prune 0,0.5,0.7 --launcher slurm"
     );
     let log = File::options().create(true).append(true).open(log).unwrap();
     Command::new(lrpet())
         .args(text.split_whitespace())
         .args(["--sbatch", "--cpus-per-task=1 --time=30"])
-        .args([Path::new("--data-dir"), data, Path::new("--out"), out])
+        .args([Path::new("--data"), data, Path::new("--out"), out])
         .env("SLURM_CONF", slurm.configuration())
         .current_dir(root())
         .stdin(Stdio::null())
