@@ -219,7 +219,9 @@ fn libclang_present() -> bool {
     };
     let is_clang = |file: &PathBuf| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        ["libclang.so", "libclang-"].iter().any(|start| name.starts_with(start)) && name.contains(".so") && !name.contains("cpp")
+        ["libclang.so", "libclang-"].iter().any(|start| name.starts_with(start))
+            && name.contains(".so")
+            && !name.contains("cpp")
     };
     let versions = entries(Path::new("/usr/lib")).into_iter();
     let versions = versions.filter(|folder| folder.to_string_lossy().contains("llvm-"));
