@@ -178,7 +178,7 @@ impl Loader {
             let own = indices.len() * rank / size..indices.len() * (rank + 1) / size;
             let batch = pool.install(|| self.batch(&indices[own.clone()], &draws[own], &table))?;
             // All processes count the same batches.
-            if !(batch.labels.is_empty() && size == 1) && sender.send(Ok(batch)).is_err() {
+            if (size > 1 || !batch.labels.is_empty()) && sender.send(Ok(batch)).is_err() {
                 break;
             }
         }
