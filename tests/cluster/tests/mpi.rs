@@ -13,7 +13,7 @@ const NEEDS: &str = "cargo xtask test --cluster builds and installs what this ne
 /// Words after `lrpet`; each epoch is one batch of 64 images, projected at every second one.
 fn words(data: &Path, out: &Path, more: &str) -> Vec<String> {
     let text = format!(
-        "train --net resnet8 --crop-padding 1 --validation 40 --lr 0.05 --prune 0.5 \
+        "train --net resnet8 --crop-padding 1 --validation 40 --lr 0.01 --prune 0.5 \
          --project-iterations 2 --reestimate 2 --threads 1 {more}"
     );
     let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
@@ -102,7 +102,7 @@ fn two_processes_train_as_one_with_the_whole_batch() {
     images::first(&path("data"), 400, 50).unwrap();
     // One step an epoch: the record of an epoch is that of its step. Then batches of which the last is smaller.
     for (case, more) in
-        [("steps", "--limit 64 --batch 64 --epochs 8"), ("epochs", "--limit 64 --batch 24 --epochs 2")]
+        [("steps", "--limit 64 --batch 64 --epochs 6"), ("epochs", "--limit 64 --batch 24 --epochs 2")]
     {
         let [one, two] = ["one", "two"].map(|name| path(&format!("{case}-{name}")));
         succeeds(&alone(&words(&path("data"), &one, more)));
