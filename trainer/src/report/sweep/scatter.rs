@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::figures::{Figure, figures, pareto};
-use crate::report::chart::{STYLE, n, range, ticks};
+use crate::report::chart::{STYLE, decimals_of_step, n, range, ticks};
 use crate::report::units;
 use crate::sweep::Sweep;
 
@@ -83,9 +83,7 @@ pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
     let path: Vec<String> =
         front.iter().map(|point| at(point)).map(|(x, y)| format!("{},{}", n(x), n(y))).collect();
     let dense = points.iter().find(|point| point.dense).map(|point| y(point.y * 100.0));
-    let decimals =
-        |ticks: &[f64]| usize::from(ticks.windows(2).any(|pair| (pair[1] - pair[0]).fract() > 1e-6));
-    let (x_decimals, y_decimals) = (fine(&x_ticks), fine(&y_ticks).max(decimals(&y_ticks)));
+    let (x_decimals, y_decimals) = (decimals_of_step(&x_ticks, 1.0), decimals_of_step(&y_ticks, 1.0));
     let labels = labels(&points.iter().map(|point| (at(point), point.front)).collect::<Vec<_>>());
     html! {
         svg.scatter viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img"
@@ -127,17 +125,6 @@ fn labels(points: &[((f64, f64), bool)]) -> Vec<(f64, f64, &'static str)> {
         placed.push((x, y, anchor));
     }
     placed
-}
-
-/// Decimals that tell neighbouring ticks apart.
-fn fine(ticks: &[f64]) -> usize {
-    let step = ticks.windows(2).next().map_or(1.0, |pair| pair[1] - pair[0]);
-    (0..4)
-        .find(|decimals| {
-            (step * 10f64.powi(*decimals)).round() >= 1.0 - 1e-6
-                && ((step * 10f64.powi(*decimals)) - (step * 10f64.powi(*decimals)).round()).abs() < 1e-6
-        })
-        .unwrap_or(4) as usize
 }
 
 /// All charts of the sweep as one picture of its own, in light and dark.
