@@ -39,10 +39,10 @@ pub fn with_image<T>(
     options: &Options,
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
-    let (model, model_bytes) = model_file(model)?;
-    let arena_bytes = arena_bytes(board, &model)?;
+    let (path, model_bytes) = model_file(model)?;
+    let arena_bytes = arena_bytes(board, model)?;
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
-    let image = Image { board, model: &model, model_bytes, arena_bytes, options, toolchain };
+    let image = Image { board, model, path: &path, model_bytes, arena_bytes, options, toolchain };
     let _lock = image.lock()?;
     image.build()?;
     then(&image)
@@ -62,7 +62,10 @@ pub fn model_file(model: &Path) -> Result<(PathBuf, u64)> {
 /// A board's firmware with a model.
 pub struct Image<'a> {
     pub(crate) board: &'a Board,
+    /// The model file as it was named.
     pub(crate) model: &'a Path,
+    /// Its whole path.
+    path: &'a Path,
     /// Bytes of the model file.
     pub model_bytes: u64,
     /// Bytes of the arena that the model needs on this board.
@@ -111,7 +114,7 @@ impl Image<'_> {
             .current_dir(root().join("firmware/boards").join(self.board.package))
             .args(["--release", "--locked", "--quiet", "--features", self.board.features, "--target-dir"])
             .arg(self.target_folder())
-            .env("LRPET_MODEL", self.model)
+            .env("LRPET_MODEL", self.path)
             .env("LRPET_ITERATIONS", self.options.iterations.to_string())
             .env("LRPET_WARM_UP", self.options.warm_up.to_string());
         command

@@ -5,11 +5,15 @@ pub mod build;
 pub mod elf;
 pub mod emulate;
 pub mod events;
+pub mod fit;
 pub mod flash;
 pub mod image;
 pub mod memory;
 pub mod process;
+pub mod region;
 pub mod report;
+#[cfg(feature = "serial")]
+pub mod serial;
 pub mod sources;
 pub mod toolchain;
 pub mod uf2;
