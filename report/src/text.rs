@@ -139,7 +139,6 @@ impl Run {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
     use crate::run::*;
 
     /// Invented figures, for tests only.

@@ -22,7 +22,6 @@ use super::Output;
 use super::bench::{board_names, checked};
 use super::model_file::ModelFile;
 
-/// No board was attached where this was written: everything up to the bytes that a probe or a boot ROM gets is tested.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model file

@@ -53,6 +53,9 @@ enum Command {
     /// Measure a model on this machine, on an emulated board or on a real one.
     Bench(bench::Args),
     /// Say whether a model fits a board, flash it and show what the board measures.
+    ///
+    /// No board was attached where this was written: probe-rs, boot ROMs and serial lines of real boards were never tried. What they get
+    /// is checked: the image, the UF2 blocks, the bytes of a model region, the lines of a report.
     Flash(flash::Args),
     /// Make a page of measured results.
     Report(report::Args),

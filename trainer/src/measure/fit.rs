@@ -180,7 +180,7 @@ mod tests {
         let Advice::Fits(found) = find(300_000, 1 << 20) else { panic!("nothing fits") };
         assert!(found.file_bytes <= 300_000 && found.prune > 0.1, "{found:?}");
         let network = Rebuilt::of(&model).unwrap();
-        let below = found.prune - 0.01;
+        let below = ((found.prune * 100.0).round() - 1.0) / 100.0;
         let below = network.at(below, &network.plan(below).unwrap(), Isa::CortexM).unwrap();
         assert!(below.file_bytes > 300_000, "{below:?}");
         let Advice::None(last) = find(10_000, 1 << 20) else { panic!("10 KB hold this network") };
