@@ -5,9 +5,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use lrpet_board::boards::Board;
+use lrpet_board::build::Options;
+use lrpet_board::emulate;
+use lrpet_board::sources::git_revision;
+use lrpet_report::{Run, host};
 use serde_json::{Value, json};
 
-use crate::board::{self, BoardReport};
 use crate::process;
 use crate::setup::{self, Group};
 use crate::toolchain::{self, Source};
@@ -73,9 +77,9 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         "created": capture("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
         "command": "cargo xtask demo",
         "version": env!("CARGO_PKG_VERSION"),
-        "revision": board::git_revision(),
+        "revision": git_revision(),
         "host": {
-            "cpu": cpu_name(),
+            "cpu": host::core(),
             "threads": std::thread::available_parallelism().map_or(1, usize::from),
             "rustc": capture("rustc", &["--version"]),
         },
@@ -166,56 +170,33 @@ fn model(
         Ok((lrpet.json(&["inspect", &model])?, eval, lrpet.json(&["bench", &model])?))
     })?;
     let measured = steps.run(&format!("measure {name} on {BOARD}"), || {
-        let options =
-            board::Options { warm_up: 1, iterations: 2, timeout: Duration::from_secs(600), toolchain };
-        board::run(BOARD, &file, &options)
+        let options = Options { warm_up: 1, iterations: 2, timeout: Duration::from_secs(600), toolchain };
+        emulate::run(Board::named(BOARD)?, &file, &options, &mut |_| {})
     })?;
     check_board(&measured)?;
     Ok(json!({
         "name": name,
         "file": format!("{name}.safetensors"),
         "sha256": inspect["sha256"],
+        "crc32": measured.model.crc32,
         "prune": prune,
         "inspect": inspect,
         "eval": eval,
         "bench": bench,
-        "boards": [board_entry(&measured)],
+        "boards": [measured],
         "training": training,
     }))
 }
 
 /// The board must compute what the host computed when the model was exported.
-fn check_board(report: &BoardReport) -> Result<()> {
-    ensure!(report.pass, "the self-check of {} fails on {BOARD}", report.model.display());
-    for sample in &report.samples {
-        let difference = sample["max_abs_diff"].as_f64().unwrap_or(f64::INFINITY);
-        if difference > LOGIT_TOLERANCE {
-            bail!("a logit of {} on {BOARD} is {difference} away from the host's", report.model.display());
-        }
+fn check_board(run: &Run) -> Result<()> {
+    let check = run.self_check.with_context(|| format!("{} has no self-check", run.model.file))?;
+    ensure!(check.passes(), "the self-check of {} fails on {BOARD}", run.model.file);
+    let difference = check.largest_difference.unwrap_or(f64::INFINITY);
+    if difference > LOGIT_TOLERANCE {
+        bail!("a logit of {} on {BOARD} is {difference} away from the host's", run.model.file);
     }
     Ok(())
-}
-
-fn board_entry(report: &BoardReport) -> Value {
-    let layers: Vec<Value> =
-        report.layers.iter().map(|layer| json!({ "name": layer["name"], "ticks": layer["mean"] })).collect();
-    let memory = &report.memory;
-    json!({
-        "board": report.start["board"],
-        "core": report.start["core"],
-        "counter": report.start["counter"],
-        "total": report.median(),
-        "layers": layers,
-        "flash_bytes": memory.flash_bytes,
-        "text_bytes": memory.text_bytes,
-        "model_bytes": memory.model_bytes,
-        "arena_bytes": memory.arena_bytes,
-        "static_bytes": memory.static_bytes,
-        "stack_bytes": memory.stack_bytes,
-        "ram_bytes": memory.ram_bytes,
-        "crc": report.end["outputs_crc32"],
-        "self_check": report.pass,
-    })
 }
 
 /// The steps that were done, with their time.
@@ -272,12 +253,6 @@ fn pass_through(command: &mut Command) -> Result<()> {
 
 fn capture(program: &str, arguments: &[&str]) -> Option<String> {
     process::capture(Command::new(program).args(arguments), "").ok().map(|line| line.trim().to_owned())
-}
-
-fn cpu_name() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
 }
 
 fn path(path: &Path) -> String {

@@ -5,20 +5,16 @@ mod board;
 mod build_cuda;
 mod counts;
 mod demo;
-mod elf;
 mod load;
 mod pi;
-mod process;
-mod real_board;
 mod setup;
 mod test;
-mod toolchain;
-mod uf2;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lrpet_board::sources::root;
+use lrpet_board::{process, toolchain};
 
 use bench::Bench;
 use toolchain::Source;
@@ -71,9 +67,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Root of the repository.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }

@@ -5,11 +5,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use lrpet_board::boards::{self, BOARDS, Board};
+use lrpet_board::build::Options;
 
 use crate::bench::peers;
-use crate::board::{self, BOARDS, Board};
+use crate::board;
 use crate::process;
-use crate::real_board;
 use crate::setup::{self, Group};
 use crate::toolchain::{self, Source, Toolchain};
 
@@ -28,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(40 * 60);
 const BARE_METAL: [&str; 2] = [toolchain::THUMBV7EM, toolchain::THUMBV8M];
 
 /// All features but those that need a CUDA toolkit, which `cargo xtask build-cuda` builds.
-const FEATURES: &str = "lrpet-runtime/cli";
+const FEATURES: &str = "lrpet-runtime/gpio";
 
 /// The model that is in flash where a board's code is checked.
 const BOARD_MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
@@ -67,7 +68,7 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             cargo(&["fmt", "--check", "--manifest-path", &manifest]),
         )?;
     }
-    for board in BOARDS.iter().chain(real_board::BOARDS.iter().map(|real| &real.board)) {
+    for board in BOARDS {
         // Debian's Rust has no lints; the code is the same.
         if Toolchain::for_target(board.target, source)? == Toolchain::Rustup {
             tally.check(&format!("lints of {}", board.name), board_lints(board))?;
@@ -82,7 +83,7 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     }
     let mut build =
         Toolchain::for_target(toolchain::AARCH64_LINUX, source)?.cargo("build", toolchain::AARCH64_LINUX);
-    build.args(["--release", "--package", "lrpet-runtime", "--features", "cli"]);
+    build.args(["--release", "--package", "lrpet-runtime", "--features", "gpio"]);
     tally.check(&format!("lrpet-run for {}", toolchain::AARCH64_LINUX), build)?;
     for model in ["models/fashion-mnist-resnet8-dense.safetensors", BOARD_MODEL] {
         tally
@@ -97,23 +98,24 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     ] {
         tally.tests(&format!("tests of the runtime on an emulated {core}"), on_core(core, tests, source)?)?;
     }
-    for real in real_board::BOARDS {
+    for (board, chip) in boards::real() {
         // A model that is larger than this board's flash.
-        let too_large = (real.board.name == "nucleo-f446re").then_some(LARGE_MODEL);
-        tally.verify(&format!("image of {} (compiled only)", real.board.name), || {
+        let too_large = (board.name == "nucleo-f446re").then_some(LARGE_MODEL);
+        tally.verify(&format!("image of {} (compiled only)", board.name), || {
             let too_large = too_large.map(|model| crate::root().join(model));
-            real_board::verify(
-                real,
+            board::verify(
+                board,
+                chip,
                 &crate::root().join(BOARD_MODEL),
                 too_large.as_deref(),
-                &board::Options { warm_up: 1, iterations: 2, timeout: LIMIT, toolchain: source },
+                &Options { warm_up: 1, iterations: 2, timeout: LIMIT, toolchain: source },
             )
         });
     }
 
     // Debug assertions and overflow checks stay on where the code meets untrusted bytes.
     tally.tests(
-        "tests of runtime, C interface, firmware and xtask",
+        "tests of runtime, C interface, firmware, boards and xtask",
         cargo(&[
             "test",
             "-p",
@@ -125,9 +127,15 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "-p",
             "lrpet-firmware-build",
             "-p",
+            "lrpet-board",
+            "-p",
+            "lrpet-report",
+            "-p",
             "xtask",
             "--features",
             FEATURES,
+            "--features",
+            "lrpet-board/serial",
         ]),
     )?;
     tally.check(
@@ -276,7 +284,7 @@ fn on_core(core: &str, tests: &[&str], source: Source) -> Result<Command> {
     let mut command = Toolchain::for_target(target, source)?.cargo("test", target);
     command
         .current_dir(crate::root())
-        .args(["--release", "--package", "lrpet-runtime", "--features", "cli", "--target-dir", "target/pi"])
+        .args(["--release", "--package", "lrpet-runtime", "--features", "gpio", "--target-dir", "target/pi"])
         .args(tests)
         // QEMU 7.2 does not come back from the thread's start in Debian's shared C library.
         .env("RUSTFLAGS", "-C target-feature=+crt-static")

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use lrpet_board::sources::git_revision;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::arm::{self, Counter};
 use crate::bench::models;
-use crate::board::git_revision;
 use crate::counts::cores::{CORES, Core};
 use crate::counts::cycles::{self, Loop};
 use crate::toolchain::{self, Source};

@@ -1,6 +1,6 @@
 //! The cores on which instructions are counted.
 
-use crate::board::BOARDS;
+use lrpet_board::boards;
 
 /// Where a core is emulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Core {
     /// False for a board whose crate is not there.
     pub fn is_known(&self) -> bool {
         match self.place {
-            Place::Board(name) => BOARDS.iter().any(|board| board.name == name),
+            Place::Board(name) => boards::emulated().any(|board| board.name == name),
             Place::Program(_) => true,
         }
     }

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use lrpet_board::sources::git_revision;
 use serde::Serialize;
 
 use crate::bench::models::{self, Model};
-use crate::board::git_revision;
 use crate::counts::cores::{CORES, Core, Place};
 use crate::counts::cycles;
 use crate::counts::plugin::{Counts, Plugin, Segment};

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::process;
+use crate::sources::root;
 
 /// Cortex-M4F and M7, hard float.
 pub const THUMBV7EM: &str = "thumbv7em-none-eabihf";
@@ -91,7 +92,7 @@ impl Toolchain {
 
     /// Where [`Toolchain::cargo`] leaves what it builds in the workspace.
     pub fn target_folder(self) -> PathBuf {
-        crate::root().join(match self {
+        root().join(match self {
             Toolchain::Rustup => "target",
             Toolchain::Debian => "target/debian",
         })
