@@ -84,7 +84,7 @@ impl Counter<'_> {
             starts: marks.starts,
             names,
             layers: layers.iter().map(layer).collect::<Result<_>>()?,
-            model_crc32: report["model_crc32"].as_str().unwrap_or("").to_owned(),
+            model_crc32: report["model"]["crc32"].as_str().unwrap_or("").to_owned(),
             kernels: report["isa"].as_str().unwrap_or("").to_owned(),
             compiler: built.compiler.clone(),
             counted_by_board: None,
