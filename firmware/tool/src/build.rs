@@ -34,9 +34,30 @@ pub fn with_image<T>(
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
     let (model, model_bytes) = model_file(model)?;
+    built(board, &model, model_bytes, None, options, then)
+}
+
+/// As [`with_image`], for firmware that reads its model from the board's region of flash and has `memory` bytes for it.
+pub fn with_region_image<T>(
+    board: &Board,
+    memory: u64,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>) -> Result<T>,
+) -> Result<T> {
+    built(board, Path::new("no model"), 0, Some(memory), options, then)
+}
+
+fn built<T>(
+    board: &Board,
+    model: &Path,
+    model_bytes: u64,
+    region_memory: Option<u64>,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>) -> Result<T>,
+) -> Result<T> {
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
     let mut image =
-        Image { board, model: &model, model_bytes, options, toolchain, build_time: Duration::ZERO };
+        Image { board, model, model_bytes, region_memory, options, toolchain, build_time: Duration::ZERO };
     let _lock = image.lock()?;
     let started = Instant::now();
     image.build()?;
@@ -61,6 +82,8 @@ pub struct Image<'a> {
     pub(crate) model: &'a Path,
     /// Bytes of the model file.
     pub model_bytes: u64,
+    /// Bytes of memory for a model that is read from the board's region; `None` where the model is linked.
+    pub(crate) region_memory: Option<u64>,
     pub(crate) options: &'a Options,
     /// What built it.
     pub toolchain: Toolchain,
@@ -68,7 +91,7 @@ pub struct Image<'a> {
 }
 
 impl Image<'_> {
-    fn target_folder(&self) -> PathBuf {
+    pub(crate) fn target_folder(&self) -> PathBuf {
         root().join(match self.toolchain {
             Toolchain::Rustup => "target/boards",
             Toolchain::Debian => "target/boards/debian",
@@ -93,11 +116,14 @@ impl Image<'_> {
     /// `cargo build` of the board's crate.
     fn cargo_build(&self) -> Command {
         let mut command = self.toolchain.cargo("build", self.board.target);
+        match self.region_memory {
+            Some(memory) => command.env("LRPET_REGION_MEMORY", memory.to_string()).env_remove("LRPET_MODEL"),
+            None => command.env("LRPET_MODEL", self.model).env_remove("LRPET_REGION_MEMORY"),
+        };
         command
             .current_dir(root().join("firmware/boards").join(self.board.package))
             .args(["--release", "--locked", "--quiet", "--features", self.board.features, "--target-dir"])
             .arg(self.target_folder())
-            .env("LRPET_MODEL", self.model)
             .env("LRPET_ITERATIONS", self.options.iterations.to_string())
             .env("LRPET_WARM_UP", self.options.warm_up.to_string());
         command
@@ -118,6 +144,9 @@ impl Image<'_> {
         let script = format!("error: {}@", self.board.package);
         if let Some(message) = output.lines().find_map(|line| line.strip_prefix(&script)?.split_once(": ")) {
             return Some(anyhow::anyhow!("{}", message.1));
+        }
+        if output.contains(REGION_OVERLAP) {
+            return Some(anyhow::anyhow!("the code for {} {REGION_OVERLAP}", self.board.name));
         }
         let regions = [
             ("FLASH", "flash", self.board.flash, "lower ranks take less"),
@@ -140,6 +169,9 @@ impl Image<'_> {
         Some(anyhow::anyhow!("{model} does not fit {board}: {}", overflows.join("; ")))
     }
 }
+
+/// What the linker says where code and region overlap: see the boards' build script.
+const REGION_OVERLAP: &str = "reaches into the model region";
 
 /// Bytes by which a region overflows, from the linker's messages (one a section; the last section overflows most).
 fn overflow(output: &str, region: &str) -> Option<u64> {
