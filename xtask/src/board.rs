@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_board::boards::{self, Board, Chip};
-use lrpet_board::build::{self, Options};
+use lrpet_board::build::{self, Image, Options};
+use lrpet_board::elf::Segment;
 use lrpet_board::image::{self, ImageReport};
-use lrpet_board::{elf, emulate, flash, uf2};
+use lrpet_board::{elf, emulate, flash, process, region, uf2};
 
 use crate::toolchain::Source;
 
@@ -31,6 +32,13 @@ pub struct Arguments {
     /// One JSON document on standard output instead of the board's lines
     #[arg(long)]
     json: bool,
+    /// Link no model: the firmware reads it from the board's model region and has this many bytes of memory for it
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    region_memory: Option<u64>,
+    /// Serve on an emulated board's first UART instead of reporting; the device is one of QEMU's `-serial` (stdio if none is
+    /// named)
+    #[arg(long, value_name = "DEVICE", num_args = 0..=1, default_missing_value = "stdio")]
+    serve: Option<String>,
     #[command(flatten)]
     real: FlashArguments,
 }
@@ -44,6 +52,9 @@ struct FlashArguments {
     /// Write an UF2 file for a real board whose boot ROM takes them (pico2)
     #[arg(long, value_name = "FILE")]
     uf2: Option<PathBuf>,
+    /// With --region-memory and --flash: write the model alone, the firmware is on the board
+    #[arg(long, requires = "region_memory", requires = "flash")]
+    model_only: bool,
 }
 
 impl FlashArguments {
@@ -67,6 +78,9 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     };
     let board = Board::named(&arguments.board)?;
     if let Some(chip) = board.chip() {
+        if arguments.serve.is_some() {
+            bail!("{} serves after its report: talk to it over its serial line", board.name);
+        }
         return real(board, chip, arguments, &options);
     }
     if arguments.real.any() {
@@ -77,7 +91,10 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
             println!("{line}");
         }
     };
-    let report = emulate::run(board, &arguments.model, &options, &mut relay)?;
+    if let Some(device) = &arguments.serve {
+        return with_model(board, arguments, &options, |image, more| serve(image, device, more));
+    }
+    let report = with_model(board, arguments, &options, |image, more| image.report(more, &mut relay))?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -89,26 +106,64 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     Ok(())
 }
 
+/// Firmware of an emulated board with the model, linked or in the region, and the emulator's options for the latter.
+fn with_model<T>(
+    board: &Board,
+    arguments: &Arguments,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>, &[String]) -> Result<T>,
+) -> Result<T> {
+    let Some(memory) = arguments.region_memory else {
+        return emulate::with_image(board, &arguments.model, options, |image| then(image, &[]));
+    };
+    let contents = region::contents(&arguments.model)?;
+    emulate::with_region_image(board, memory, options, |image| {
+        image.with_model(&arguments.model, |image| then(image, &image.load_region(&contents)?))
+    })
+}
+
+/// Runs the service until the user ends the emulator.
+fn serve(image: &Image<'_>, device: &str, more: &[String]) -> Result<()> {
+    let mut command = image.serve_command(device, more)?;
+    let status = command.status().with_context(|| format!("cannot start `{}`", process::spell(&command)))?;
+    ensure!(status.success(), "`{}` ended with {status}", process::spell(&command));
+    Ok(())
+}
+
 /// Builds the firmware of a real board, and flashes it where that is asked for.
 fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) -> Result<()> {
-    let FlashArguments { flash, uf2 } = &arguments.real;
+    let FlashArguments { flash, uf2, model_only } = &arguments.real;
     if uf2.is_some() && chip.uf2_family.is_none() {
         bail!("{} takes no UF2 files: flash it with --flash", board.name);
     }
     if *flash {
         flash::ensure_probe()?;
     }
-    let report = image::build(board, &arguments.model, options)?;
+    let (report, region) = match arguments.region_memory {
+        None => (image::build(board, &arguments.model, options)?, None),
+        Some(memory) => {
+            let (report, region) = image::build_for_region(board, memory, options)?;
+            region.ensure_room(build::model_file(&arguments.model)?.1)?;
+            (report, Some((region, region::contents(&arguments.model)?)))
+        }
+    };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         println!("{}", serde_json::to_string(&report)?);
     }
     if let (Some(file), Some(family)) = (uf2, chip.uf2_family) {
-        let blocks = flash::uf2_blocks(&elf::segments(&report.file)?, family)?;
+        let mut segments = elf::segments(&report.file)?;
+        segments.extend(region.iter().map(|(region, contents)| Segment::of_flash(region.start, contents)));
+        let blocks = flash::uf2_blocks(&segments, family)?;
         std::fs::write(file, blocks).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    if *flash {
+    if let (true, Some((region, contents))) = (*flash, &region) {
+        let file = report.file.with_extension("region");
+        std::fs::write(&file, contents).with_context(|| format!("cannot write {}", file.display()))?;
+        flash::write_region(chip, *region, &file)?;
+    }
+    if *flash && !model_only {
         eprintln!("the report comes on the serial line, 115200 8N1 (docs/boards.md)");
         flash::run(chip, &report.file)?;
     }
