@@ -170,7 +170,11 @@ fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) ->
     Ok(())
 }
 
-/// For `cargo xtask test`: builds a board with a model that fits and checks the image; where `too_large` is given, that must be
+/// Memory of a real board's firmware that is built for a model region, for `cargo xtask test`.
+const REGION_MEMORY: u64 = 64 << 10;
+
+/// For `cargo xtask test`: builds a board with a model that fits, and without one for its region, and checks both images; where
+/// `too_large` is given, that must be
 /// refused with the bytes that are missing. Says what was measured.
 pub fn verify(
     board: &Board,
@@ -201,6 +205,17 @@ pub fn verify(
         }
         said += &format!("; {} blocks of UF2", blocks.len() / 512);
     }
+    let (for_region, region) = image::build_for_region(board, REGION_MEMORY, options)?;
+    let flash_end = u64::from(chip.flash_at) + board.flash;
+    ensure!(
+        u64::from(chip.flash_at) + for_region.flash_bytes <= u64::from(region.start)
+            && u64::from(region.start) + region.bytes == flash_end,
+        "the code takes {} bytes of flash and the model region begins at {:#x}, with {} bytes up to its end",
+        for_region.flash_bytes,
+        region.start,
+        region.bytes
+    );
+    said += &format!("; model region of {} bytes at {:#010x}", region.bytes, region.start);
     if let Some(too_large) = too_large {
         let (path, bytes) = build::model_file(too_large)?;
         let error = match image::build(board, &path, options) {
