@@ -174,8 +174,7 @@ fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) ->
 const REGION_MEMORY: u64 = 64 << 10;
 
 /// For `cargo xtask test`: builds a board with a model that fits, and without one for its region, and checks both images; where
-/// `too_large` is given, that must be
-/// refused with the bytes that are missing. Says what was measured.
+/// `too_large` is given, that must be refused with the bytes that are missing. Says what was measured.
 pub fn verify(
     board: &Board,
     chip: &Chip,
