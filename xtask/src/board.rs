@@ -96,13 +96,12 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     }
     let report = with_model(board, arguments, &options, |image, more| image.report(more, &mut relay))?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        println!("{}", report.to_json());
     } else {
         println!("{}", serde_json::json!({ "event": "memory", "memory": report.memory }));
     }
-    if !report.pass {
-        bail!("{} samples of the self-check fail on {}", report.failures(), board.name);
-    }
+    let failures = report.self_check.map_or(0, |check| check.samples - check.passed);
+    ensure!(failures == 0, "{failures} samples of the self-check fail on {}", board.name);
     Ok(())
 }
 

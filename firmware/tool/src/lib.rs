@@ -4,6 +4,7 @@ pub mod boards;
 pub mod build;
 pub mod elf;
 pub mod emulate;
+pub mod events;
 pub mod flash;
 pub mod image;
 pub mod memory;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use lrpet_firmware::region;
 
-use crate::build::{Image, model_file};
+use crate::build::{Image, arena_bytes, model_file};
 use crate::elf;
 
 /// Where a board's region lies.
@@ -53,7 +53,7 @@ impl Image<'_> {
         self.region()?
             .ensure_room(model_bytes)
             .with_context(|| format!("{} does not fit {}", model.display(), self.board.name))?;
-        then(&Image { model: &model, model_bytes, ..*self })
+        then(&Image { model: &model, model_bytes, arena_bytes: arena_bytes(self.board, &model)?, ..*self })
     }
 
     /// Writes what the region is to hold to a file, and gives the options with which the emulator loads it.
