@@ -6,9 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_board::boards::{self, Board, Chip};
 use lrpet_board::build::{self, Image, Options};
-use lrpet_board::elf::Segment;
 use lrpet_board::image::{self, ImageReport};
-use lrpet_board::{elf, emulate, flash, process, region, uf2};
+use lrpet_board::{elf, emulate, flash, loader, process, uf2};
 
 use crate::toolchain::Source;
 
@@ -32,7 +31,8 @@ pub struct Arguments {
     /// One JSON document on standard output instead of the board's lines
     #[arg(long)]
     json: bool,
-    /// Link no model: the firmware reads it from the board's model region and has this many bytes of memory for it
+    /// Link no model: the firmware reads it from the board's model region and has this many bytes of memory for it. An emulator
+    /// loads the model there; to a real board `lrpet flash --region` writes it
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     region_memory: Option<u64>,
     /// Serve on an emulated board's first UART instead of reporting; the device is one of QEMU's `-serial` (stdio if none is
@@ -52,9 +52,6 @@ struct FlashArguments {
     /// Write an UF2 file for a real board whose boot ROM takes them (pico2)
     #[arg(long, value_name = "FILE")]
     uf2: Option<PathBuf>,
-    /// With --region-memory and --flash: write the model alone, the firmware is on the board
-    #[arg(long, requires = "region_memory", requires = "flash")]
-    model_only: bool,
 }
 
 impl FlashArguments {
@@ -115,7 +112,7 @@ fn with_model<T>(
     let Some(memory) = arguments.region_memory else {
         return emulate::with_image(board, &arguments.model, options, |image| then(image, &[]));
     };
-    let contents = region::contents(&arguments.model)?;
+    let contents = loader::contents(&arguments.model)?;
     emulate::with_region_image(board, memory, options, |image| {
         image.with_model(&arguments.model, |image| then(image, &image.load_region(&contents)?))
     })
@@ -131,19 +128,19 @@ fn serve(image: &Image<'_>, device: &str, more: &[String]) -> Result<()> {
 
 /// Builds the firmware of a real board, and flashes it where that is asked for.
 fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) -> Result<()> {
-    let FlashArguments { flash, uf2, model_only } = &arguments.real;
+    let FlashArguments { flash, uf2 } = &arguments.real;
     if uf2.is_some() && chip.uf2_family.is_none() {
         bail!("{} takes no UF2 files: flash it with --flash", board.name);
     }
     if *flash {
         flash::ensure_probe()?;
     }
-    let (report, region) = match arguments.region_memory {
-        None => (image::build(board, &arguments.model, options)?, None),
+    let report = match arguments.region_memory {
+        None => image::build(board, &arguments.model, options)?,
         Some(memory) => {
             let (report, region) = image::build_for_region(board, memory, options)?;
             region.ensure_room(build::model_file(&arguments.model)?.1)?;
-            (report, Some((region, region::contents(&arguments.model)?)))
+            report
         }
     };
     if arguments.json {
@@ -152,17 +149,10 @@ fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) ->
         println!("{}", serde_json::to_string(&report)?);
     }
     if let (Some(file), Some(family)) = (uf2, chip.uf2_family) {
-        let mut segments = elf::segments(&report.file)?;
-        segments.extend(region.iter().map(|(region, contents)| Segment::of_flash(region.start, contents)));
-        let blocks = flash::uf2_blocks(&segments, family)?;
+        let blocks = flash::uf2_blocks(&elf::segments(&report.file)?, family)?;
         std::fs::write(file, blocks).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    if let (true, Some((region, contents))) = (*flash, &region) {
-        let file = report.file.with_extension("region");
-        std::fs::write(&file, contents).with_context(|| format!("cannot write {}", file.display()))?;
-        flash::write_region(chip, *region, &file)?;
-    }
-    if *flash && !model_only {
+    if *flash {
         eprintln!("the report comes on the serial line, 115200 8N1 (docs/boards.md)");
         flash::run(chip, &report.file)?;
     }

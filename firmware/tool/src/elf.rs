@@ -34,13 +34,6 @@ pub struct Segment {
     pub used: u32,
 }
 
-impl Segment {
-    /// Bytes that stay where they are stored.
-    pub fn of_flash(at: u32, bytes: &[u8]) -> Self {
-        Self { stored_at: at, used_at: at, bytes: bytes.to_vec(), used: bytes.len() as u32 }
-    }
-}
-
 /// The segments of a 32-bit image that take memory.
 pub fn segments(file: &Path) -> Result<Vec<Segment>> {
     let bytes =

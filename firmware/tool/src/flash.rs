@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::boards::Chip;
 use crate::elf::Segment;
 use crate::process;
-use crate::region::Region;
 use crate::uf2;
 
 /// What flashes.
@@ -29,25 +28,8 @@ pub fn ensure_probe() -> Result<()> {
 pub fn run(chip: &Chip, image: &Path) -> Result<()> {
     let mut flash = Command::new(PROBE_RS);
     flash.args(["run", "--chip", chip.name]).arg(image);
-    succeed(flash)
-}
-
-/// Writes `contents`, a file, to a board's model region, and resets the board.
-pub fn write_region(chip: &Chip, region: Region, contents: &Path) -> Result<()> {
-    let mut download = Command::new(PROBE_RS);
-    let at = format!("{:#x}", region.start);
-    download
-        .args(["download", "--chip", chip.name, "--binary-format", "bin", "--base-address", &at])
-        .arg(contents);
-    succeed(download)?;
-    let mut reset = Command::new(PROBE_RS);
-    reset.args(["reset", "--chip", chip.name]);
-    succeed(reset)
-}
-
-fn succeed(mut command: Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start `{}`", process::spell(&command)))?;
-    ensure!(status.success(), "`{}` failed ({status})", process::spell(&command));
+    let status = flash.status().with_context(|| format!("cannot start `{}`", process::spell(&flash)))?;
+    ensure!(status.success(), "`{}` failed ({status})", process::spell(&flash));
     Ok(())
 }
 

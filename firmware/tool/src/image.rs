@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::boards::{Board, Chip};
 use crate::build::{self, Image, Options};
 use crate::elf::{self, Segment};
-use crate::region::Region;
+use crate::loader::Place;
 use crate::sources::git_revision;
 use crate::uf2;
 
@@ -54,7 +54,7 @@ pub fn build(board: &Board, model: &Path, options: &Options) -> Result<ImageRepo
 }
 
 /// As [`build`], for firmware without a model that has `memory` bytes for one in the board's region; gives the region too.
-pub fn build_for_region(board: &Board, memory: u64, options: &Options) -> Result<(ImageReport, Region)> {
+pub fn build_for_region(board: &Board, memory: u64, options: &Options) -> Result<(ImageReport, Place)> {
     let Some(chip) = board.chip() else {
         bail!("{} is emulated: it has no image to flash", board.name);
     };

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use lrpet_board::boards::Board;
 use lrpet_board::build::{Image, Options};
-use lrpet_board::serial::{Client, Served};
+use lrpet_board::service::{Client, Served};
 use lrpet_board::sources::root;
 use lrpet_board::toolchain::Source;
-use lrpet_board::{elf, emulate, region};
+use lrpet_board::{elf, emulate, loader};
 use lrpet_runtime::host::softmax;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::{Model, Shape};
@@ -85,7 +85,7 @@ fn every_model(image: &Image<'_>, isa: Isa) -> usize {
     let mut ran = 0;
     for path in models() {
         let (file, name) = (read(&path), path.display());
-        let contents = region::contents(&path).unwrap();
+        let contents = loader::contents(&path).unwrap();
         if file.length > room {
             let error = image.with_model(&path, |_| Ok(())).unwrap_err();
             let missing = format!("{} missing", file.length - room);
@@ -121,7 +121,7 @@ fn a_model_too_large_for_the_memory(image: &Image<'_>) {
     let file = small_model(Shape::new(3, 1000, 10), 48, 4).unwrap();
     let path = std::env::temp_dir().join(format!("lrpet-{}-large.safetensors", std::process::id()));
     std::fs::write(&path, &file).unwrap();
-    let contents = region::contents(&path).unwrap();
+    let contents = loader::contents(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     let error = refusal(image, &contents);
     let numbers: Vec<u64> = error.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
@@ -139,7 +139,7 @@ fn said(error: &str) -> &str {
 
 /// The service with a model in the region.
 fn serve(image: &Image<'_>, model: &Path) -> Served {
-    image.serve(&image.load_region(&region::contents(model).unwrap()).unwrap()).unwrap()
+    image.serve(&image.load_region(&loader::contents(model).unwrap()).unwrap()).unwrap()
 }
 
 /// The scores that the host's runtime gives an image.
@@ -275,7 +275,7 @@ fn noise_on_the_line(image: &Image<'_>) {
 
 /// Writes that did not come to their end, and whatever else a region may hold.
 fn torn_writes(image: &Image<'_>) {
-    let whole = region::contents(&models()[0]).unwrap();
+    let whole = loader::contents(&models()[0]).unwrap();
     let length = whole.len();
     // Erased flash behind what was written.
     let torn = |bytes: usize| [&whole[..bytes], &vec![0xff; length - bytes][..]].concat();
@@ -298,7 +298,7 @@ fn torn_writes(image: &Image<'_>) {
     // A region that is whole, with a model that is not.
     let path = std::env::temp_dir().join(format!("lrpet-{}-cut.safetensors", std::process::id()));
     std::fs::write(&path, &whole[HEADER..length - 1]).unwrap();
-    let contents = region::contents(&path).unwrap();
+    let contents = loader::contents(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(refusal(image, &contents).contains("model: "));
 

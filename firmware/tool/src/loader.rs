@@ -1,4 +1,4 @@
-//! Models in a region of flash of their own: see `lrpet_firmware::region`.
+//! Firmware without a model, and models that an emulator loads to its region: see `lrpet_firmware::region`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,16 @@ use lrpet_firmware::region;
 use crate::build::{Image, arena_bytes, model_file};
 use crate::elf;
 
-/// Where a board's region lies.
+/// Where an image has its region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Region {
+pub struct Place {
     /// Its first address.
     pub start: u32,
     /// Its bytes, 16 of which come before the model file.
     pub bytes: u64,
 }
 
-impl Region {
+impl Place {
     /// An error where a model file of `bytes` exceeds it, with the bytes that are missing.
     pub fn ensure_room(&self, bytes: u64) -> Result<()> {
         let room = self.bytes.saturating_sub(region::HEADER_BYTES as u64);
@@ -40,11 +40,11 @@ pub fn contents(model: &Path) -> Result<Vec<u8>> {
 
 impl Image<'_> {
     /// The region of this board, as the firmware has it.
-    pub fn region(&self) -> Result<Region> {
+    pub fn region(&self) -> Result<Place> {
         let file = self.file();
         let [start, end] = ["_model_region_start", "_model_region_end"].map(|name| elf::address(&file, name));
         let (start, end) = (start?, end?);
-        Ok(Region { start, bytes: u64::from(end.saturating_sub(start)) })
+        Ok(Place { start, bytes: u64::from(end.saturating_sub(start)) })
     }
 
     /// Firmware that was built for a region, as one with `model`, which must fit the region.
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_model_that_exceeds_the_region_is_refused_with_the_bytes_that_are_missing() {
-        let region = Region { start: 0x20_0000, bytes: 1024 };
+        let region = Place { start: 0x20_0000, bytes: 1024 };
         assert!(region.ensure_room(1008).is_ok());
         let error = region.ensure_room(1010).unwrap_err().to_string();
         assert!(error.contains("room for 1008 bytes") && error.contains("1010, 2 missing"), "{error}");
