@@ -18,8 +18,8 @@ pub struct Run {
     pub clock_hz: Option<u64>,
     /// What every `min`, `median`, `mean` and `max` of this document counts.
     pub counter: Counter,
-    /// What compiled the kernels.
-    pub compiler: Compiler,
+    /// What compiled the kernels; none where that is not known.
+    pub compiler: Option<Compiler>,
     /// Revision of the sources, `-dirty` where they were changed since; none where it is not known.
     pub git: Option<String>,
     /// The library that computes, with its version.

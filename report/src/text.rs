@@ -161,7 +161,7 @@ pub(crate) mod tests {
             core: "Cortex-M4F".to_owned(),
             clock_hz: Some(180_000_000),
             counter: Counter { kind: Kind::Cycles, resolution: Some(1), calibration: None },
-            compiler: Compiler::of_this_program(),
+            compiler: Some(Compiler::of_this_program()),
             git: None,
             engine: "lrpet-runtime 0.1.0".to_owned(),
             model: Model {

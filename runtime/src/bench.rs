@@ -132,7 +132,7 @@ pub fn bench(
         core: lrpet_report::host::core(),
         clock_hz: None,
         counter: Counter { kind: Kind::Nanoseconds, resolution: None, calibration: None },
-        compiler: Compiler::of_this_program(),
+        compiler: Some(Compiler::of_this_program()),
         git: lrpet_report::revision(),
         engine: concat!("lrpet-runtime ", env!("CARGO_PKG_VERSION")).to_string(),
         model: document(model, file),

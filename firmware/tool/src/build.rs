@@ -39,11 +39,12 @@ pub fn with_image<T>(
     options: &Options,
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
-    let (model, model_bytes) = model_file(model)?;
-    let arena_bytes = arena_bytes(board, &model)?;
+    let (path, model_bytes) = model_file(model)?;
+    let arena_bytes = arena_bytes(board, model)?;
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
+    let path = &path;
     built(
-        &Image { board, model: &model, model_bytes, arena_bytes, region_memory: None, options, toolchain },
+        &Image { board, model, path, model_bytes, arena_bytes, region_memory: None, options, toolchain },
         then,
     )
 }
@@ -57,8 +58,9 @@ pub fn with_region_image<T>(
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
-    let (model, region_memory) = (Path::new("no model"), Some(memory));
-    built(&Image { board, model, model_bytes: 0, arena_bytes: 0, region_memory, options, toolchain }, then)
+    let (none, region_memory) = (Path::new("no model"), Some(memory));
+    let (model, path, model_bytes, arena_bytes) = (none, none, 0, 0);
+    built(&Image { board, model, path, model_bytes, arena_bytes, region_memory, options, toolchain }, then)
 }
 
 fn built<T>(image: &Image<'_>, then: impl FnOnce(&Image<'_>) -> Result<T>) -> Result<T> {
@@ -81,7 +83,10 @@ pub fn model_file(model: &Path) -> Result<(PathBuf, u64)> {
 /// A board's firmware with a model.
 pub struct Image<'a> {
     pub(crate) board: &'a Board,
+    /// The model file as it was named.
     pub(crate) model: &'a Path,
+    /// Its whole path.
+    pub(crate) path: &'a Path,
     /// Bytes of the model file.
     pub model_bytes: u64,
     /// Bytes of the arena that the model needs on this board.
@@ -130,7 +135,7 @@ impl Image<'_> {
         let mut command = self.toolchain.cargo("build", self.board.target);
         match self.region_memory {
             Some(memory) => command.env("LRPET_REGION_MEMORY", memory.to_string()).env_remove("LRPET_MODEL"),
-            None => command.env("LRPET_MODEL", self.model).env_remove("LRPET_REGION_MEMORY"),
+            None => command.env("LRPET_MODEL", self.path).env_remove("LRPET_REGION_MEMORY"),
         };
         command
             .current_dir(root().join("firmware/boards").join(self.board.package))

@@ -12,7 +12,7 @@ use crate::elf;
 use crate::events::Reader;
 use crate::process;
 use crate::report::{self, Built};
-use crate::sources::root;
+use crate::sources::{git_revision, root};
 
 /// Builds the firmware of an emulated board with `model` in flash, runs it and reads its report; each of its lines also goes to
 /// `relay` as it comes. A self-check that fails is no error; a model that does not fit, or a board that stops before
@@ -90,7 +90,7 @@ impl Image<'_> {
             static_bytes: Some(sizes.ram.saturating_sub(self.arena_bytes)),
             ..Memory::default()
         };
-        Ok(Built { compiler: self.compiler()?, memory })
+        Ok(Built { compiler: Some(self.compiler()?), git: git_revision(), memory })
     }
 
     /// The command of the board's runner, which its folder's configuration has, with `more` options before the last one.

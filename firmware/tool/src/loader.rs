@@ -49,11 +49,12 @@ impl Image<'_> {
 
     /// Firmware that was built for a region, as one with `model`, which must fit the region.
     pub fn with_model<T>(&self, model: &Path, then: impl FnOnce(&Image<'_>) -> Result<T>) -> Result<T> {
-        let (model, model_bytes) = model_file(model)?;
+        let (path, model_bytes) = model_file(model)?;
         self.region()?
             .ensure_room(model_bytes)
             .with_context(|| format!("{} does not fit {}", model.display(), self.board.name))?;
-        then(&Image { model: &model, model_bytes, arena_bytes: arena_bytes(self.board, &model)?, ..*self })
+        let arena_bytes = arena_bytes(self.board, model)?;
+        then(&Image { model, path: &path, model_bytes, arena_bytes, ..*self })
     }
 
     /// Writes what the region is to hold to a file, and gives the options with which the emulator loads it.

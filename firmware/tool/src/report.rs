@@ -11,13 +11,14 @@ use lrpet_runtime::model::Model;
 
 use crate::boards::Board;
 use crate::events::Report;
-use crate::sources::git_revision;
 
 /// What is known of the image that ran: its compiler and its memory.
 #[derive(Clone, Debug)]
 pub struct Built {
-    /// What compiled it.
-    pub compiler: Compiler,
+    /// What compiled it; none where it was built elsewhere.
+    pub compiler: Option<Compiler>,
+    /// Revision of its sources.
+    pub git: Option<String>,
     /// What it takes; stack and all RAM follow from the run.
     pub memory: Memory,
 }
@@ -54,7 +55,7 @@ pub fn run(board: &Board, file: &Path, built: Built, report: Report) -> Result<R
             calibration: start.calibration,
         },
         compiler: built.compiler,
-        git: git_revision(),
+        git: built.git,
         engine: start.engine,
         model,
         dtype: start.dtype,

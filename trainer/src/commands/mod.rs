@@ -7,6 +7,7 @@ mod device;
 mod eval;
 mod export;
 mod factorize;
+mod flash;
 mod images;
 mod inspect;
 mod model_file;
@@ -49,8 +50,10 @@ enum Command {
     Eval(eval::Args),
     /// Run a model on a picture or on a file of values.
     Run(run::Args),
-    /// Measure latency on this machine.
+    /// Measure a model on this machine, on an emulated board or on a real one.
     Bench(bench::Args),
+    /// Say whether a model fits a board, flash it and show what the board measures.
+    Flash(flash::Args),
     /// Make a page of measured results.
     Report(report::Args),
 }
@@ -67,6 +70,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(args, &output),
         Command::Run(args) => run::run(args, &output),
         Command::Bench(args) => bench::run(args, &output),
+        Command::Flash(args) => flash::run(args, &output),
         Command::Report(args) => report::run(args, &output),
     }
 }

@@ -37,7 +37,7 @@ impl Counter<'_> {
                 model_crc32: report.model.crc32,
                 kernels: report.isa,
                 counted_by_board: Some(report.total.median),
-                compiler: report.compiler.version,
+                compiler: report.compiler.map(|compiler| compiler.version).unwrap_or_default(),
                 counts,
             })
         })

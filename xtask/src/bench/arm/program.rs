@@ -31,7 +31,7 @@ fn build(source: Source) -> Result<Built> {
     }
     let toolchain = Toolchain::for_target(target, source)?;
     let mut build = toolchain.cargo("build", target);
-    build.current_dir(crate::root()).args(["--release", "--package", "lrpet-runtime", "--features", "cli"]);
+    build.current_dir(crate::root()).args(["--release", "--package", "lrpet-runtime", "--features", "gpio"]);
     let log = crate::root().join("target/bench.log");
     process::run_logged(
         &mut build,
