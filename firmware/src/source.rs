@@ -98,7 +98,7 @@ impl fmt::Display for ModelName<'_, '_> {
         };
         let network = self.0.metadata().find(|(key, _)| *key == "network").map(|(_, name)| name);
         // It stands in brackets on a line of the protocol.
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         match network {
             _ if !task.is_empty() => f.write_str(task),
             Some(name) if (1..=32).contains(&name.chars().count()) && name.chars().all(plain) => name.fmt(f),

@@ -11,6 +11,9 @@ use serde_json::Value;
 const SHAPES: [Shape; 4] =
     [Shape::new(3, 13, 11), Shape::new(1, 16, 33), Shape::new(4, 9, 20), Shape::new(2, 24, 7)];
 
+/// Bytes of memory for a network. They are read from the board's region: its firmware is built once for all of them.
+const MEMORY: &str = "131072";
+
 /// `board` computes the logits of random networks of `branches` branches: to the last bit where `exact`.
 fn check(board: &str, branches: usize, values: Values, exact: bool) {
     let folder = root().join("target/test-models");
@@ -22,7 +25,7 @@ fn check(board: &str, branches: usize, values: Values, exact: bool) {
             .current_dir(root())
             .args(["xtask", "board", board])
             .arg(&file)
-            .args(["--iterations", "1", "--json"])
+            .args(["--iterations", "1", "--warm-up", "0", "--region-memory", MEMORY, "--json"])
             .output()
             .unwrap();
         assert!(output.status.success(), "{board}, {seed}: {}", String::from_utf8_lossy(&output.stderr));

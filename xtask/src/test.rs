@@ -138,6 +138,10 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "lrpet-board/serial",
         ]),
     )?;
+    tally.tests(
+        "tests of models and service on every emulated board",
+        cargo(&["test", "-p", "lrpet-board", "--test", "emulated"]),
+    )?;
     tally.check(
         "variants of kernels, as `bench kernels` times them",
         cargo(&[

@@ -42,10 +42,31 @@ pub fn with_image<T>(
     let (path, model_bytes) = model_file(model)?;
     let arena_bytes = arena_bytes(board, model)?;
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
-    let image = Image { board, model, path: &path, model_bytes, arena_bytes, options, toolchain };
+    let path = &path;
+    built(
+        &Image { board, model, path, model_bytes, arena_bytes, region_memory: None, options, toolchain },
+        then,
+    )
+}
+
+/// As [`with_image`], for firmware that reads its model from the board's region of flash and has `memory` bytes for it:
+/// [`Image::with_model`] then names one.
+pub fn with_region_image<T>(
+    board: &Board,
+    memory: u64,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>) -> Result<T>,
+) -> Result<T> {
+    let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
+    let (none, region_memory) = (Path::new("no model"), Some(memory));
+    let (model, path, model_bytes, arena_bytes) = (none, none, 0, 0);
+    built(&Image { board, model, path, model_bytes, arena_bytes, region_memory, options, toolchain }, then)
+}
+
+fn built<T>(image: &Image<'_>, then: impl FnOnce(&Image<'_>) -> Result<T>) -> Result<T> {
     let _lock = image.lock()?;
     image.build()?;
-    then(&image)
+    then(image)
 }
 
 /// The whole path of a model file, and its bytes.
@@ -65,18 +86,20 @@ pub struct Image<'a> {
     /// The model file as it was named.
     pub(crate) model: &'a Path,
     /// Its whole path.
-    path: &'a Path,
+    pub(crate) path: &'a Path,
     /// Bytes of the model file.
     pub model_bytes: u64,
     /// Bytes of the arena that the model needs on this board.
     pub arena_bytes: u64,
+    /// Bytes of memory for a model that is read from the board's region; `None` where the model is linked.
+    pub(crate) region_memory: Option<u64>,
     pub(crate) options: &'a Options,
     /// What built it.
     pub toolchain: Toolchain,
 }
 
 impl Image<'_> {
-    fn target_folder(&self) -> PathBuf {
+    pub(crate) fn target_folder(&self) -> PathBuf {
         root().join(match self.toolchain {
             Toolchain::Rustup => "target/boards",
             Toolchain::Debian => "target/boards/debian",
@@ -110,11 +133,14 @@ impl Image<'_> {
     /// `cargo build` of the board's crate.
     fn cargo_build(&self) -> Command {
         let mut command = self.toolchain.cargo("build", self.board.target);
+        match self.region_memory {
+            Some(memory) => command.env("LRPET_REGION_MEMORY", memory.to_string()).env_remove("LRPET_MODEL"),
+            None => command.env("LRPET_MODEL", self.path).env_remove("LRPET_REGION_MEMORY"),
+        };
         command
             .current_dir(root().join("firmware/boards").join(self.board.package))
             .args(["--release", "--locked", "--quiet", "--features", self.board.features, "--target-dir"])
             .arg(self.target_folder())
-            .env("LRPET_MODEL", self.path)
             .env("LRPET_ITERATIONS", self.options.iterations.to_string())
             .env("LRPET_WARM_UP", self.options.warm_up.to_string());
         command
@@ -135,6 +161,9 @@ impl Image<'_> {
         let script = format!("error: {}@", self.board.package);
         if let Some(message) = output.lines().find_map(|line| line.strip_prefix(&script)?.split_once(": ")) {
             return Some(anyhow::anyhow!("{}", message.1));
+        }
+        if output.contains(REGION_OVERLAP) {
+            return Some(anyhow!("the code for {} {REGION_OVERLAP}", self.board.name));
         }
         let need = |region, available| {
             overflow(output, region).map(|missing| Need { needed: available + missing, available })
@@ -178,6 +207,9 @@ fn flags(manifest: &str, features: &str) -> Result<String> {
     }
     Ok(flags.join(" "))
 }
+
+/// What the linker says where code and region overlap: see the boards' build script.
+const REGION_OVERLAP: &str = "reaches into the model region";
 
 /// Bytes by which a region overflows, from the linker's messages (one a section; the last section overflows most).
 fn overflow(output: &str, region: &str) -> Option<u64> {

@@ -28,13 +28,29 @@ pub fn with_image<T>(
     options: &Options,
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
+    ensure_emulator(board)?;
+    build::with_image(board, model, options, then)
+}
+
+/// As [`build::with_region_image`]; an error where the board's emulator is missing.
+pub fn with_region_image<T>(
+    board: &Board,
+    memory: u64,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>) -> Result<T>,
+) -> Result<T> {
+    ensure_emulator(board)?;
+    build::with_region_image(board, memory, options, then)
+}
+
+fn ensure_emulator(board: &Board) -> Result<()> {
     let Some(emulator) = board.emulator() else {
         bail!("{} is a real board: nothing here emulates it", board.name);
     };
     if process::find(emulator).is_none() {
         bail!("{emulator} is not installed; run `cargo xtask setup`");
     }
-    build::with_image(board, model, options, then)
+    Ok(())
 }
 
 impl Image<'_> {
@@ -63,7 +79,10 @@ impl Image<'_> {
 
     /// What the image takes, but for the stack.
     fn built(&self) -> Result<Built> {
-        let sizes = elf::sizes(&self.file())?;
+        let mut sizes = elf::sizes(&self.file())?;
+        if self.region_memory.is_some() {
+            sizes.flash += self.model_bytes;
+        }
         let memory = Memory {
             code_bytes: Some(sizes.flash.saturating_sub(self.model_bytes)),
             runtime_bytes: Some(sizes.runtime),
@@ -75,7 +94,7 @@ impl Image<'_> {
     }
 
     /// The command of the board's runner, which its folder's configuration has, with `more` options before the last one.
-    fn emulator(&self, more: &[String]) -> Result<Command> {
+    pub(crate) fn emulator(&self, more: &[String]) -> Result<Command> {
         let file = root().join("firmware/boards").join(self.board.package).join(".cargo/config.toml");
         let text =
             std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;

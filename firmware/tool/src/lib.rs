@@ -8,12 +8,14 @@ pub mod events;
 pub mod fit;
 pub mod flash;
 pub mod image;
+pub mod loader;
 pub mod memory;
 pub mod process;
 pub mod region;
 pub mod report;
 #[cfg(feature = "serial")]
 pub mod serial;
+pub mod service;
 pub mod sources;
 pub mod toolchain;
 pub mod uf2;
