@@ -29,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(40 * 60);
 const BARE_METAL: [&str; 2] = [toolchain::THUMBV7EM, toolchain::THUMBV8M];
 
 /// All features but those that need a CUDA toolkit, which `cargo xtask build-cuda` builds.
-const FEATURES: &str = "lrpet-runtime/cli";
+const FEATURES: &str = "lrpet-runtime/gpio";
 
 /// The model that is in flash where a board's code is checked.
 const BOARD_MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
@@ -83,7 +83,7 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     }
     let mut build =
         Toolchain::for_target(toolchain::AARCH64_LINUX, source)?.cargo("build", toolchain::AARCH64_LINUX);
-    build.args(["--release", "--package", "lrpet-runtime", "--features", "cli"]);
+    build.args(["--release", "--package", "lrpet-runtime", "--features", "gpio"]);
     tally.check(&format!("lrpet-run for {}", toolchain::AARCH64_LINUX), build)?;
     for model in ["models/fashion-mnist-resnet8-dense.safetensors", BOARD_MODEL] {
         tally
@@ -129,10 +129,18 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "-p",
             "lrpet-board",
             "-p",
+            "lrpet-report",
+            "-p",
             "xtask",
             "--features",
             FEATURES,
+            "--features",
+            "lrpet-board/serial",
         ]),
+    )?;
+    tally.tests(
+        "tests of models and service on every emulated board",
+        cargo(&["test", "-p", "lrpet-board", "--test", "emulated"]),
     )?;
     tally.check(
         "variants of kernels, as `bench kernels` times them",
@@ -280,7 +288,7 @@ fn on_core(core: &str, tests: &[&str], source: Source) -> Result<Command> {
     let mut command = Toolchain::for_target(target, source)?.cargo("test", target);
     command
         .current_dir(crate::root())
-        .args(["--release", "--package", "lrpet-runtime", "--features", "cli", "--target-dir", "target/pi"])
+        .args(["--release", "--package", "lrpet-runtime", "--features", "gpio", "--target-dir", "target/pi"])
         .args(tests)
         // QEMU 7.2 does not come back from the thread's start in Debian's shared C library.
         .env("RUSTFLAGS", "-C target-feature=+crt-static")

@@ -95,7 +95,7 @@ pub enum Arithmetic {
     /// f32, with one rounding for each stored value.
     #[default]
     F32,
-    /// f16 for up to 72 products at a time, whose sums are added in f32; a pair's intermediate values are rounded to f16.
+    /// f16 for up to 144 products at a time, whose sums are added in f32; a pair's intermediate values are rounded to f16.
     /// What exceeds the range of f16 within such a sum is lost. Only on [`Isa::NeonF16`], twice as fast there, for
     /// convolutions on packed weights; other layers stay with f32.
     F16,

@@ -20,11 +20,11 @@ fn gamma(terms: usize) -> f64 {
     n / (1.0 - n)
 }
 
-/// As [`gamma`], of sums in this arithmetic: in f16 up to 72 products are summed before the sums are added in f32.
+/// As [`gamma`], of sums in this arithmetic: in f16 up to 144 products are summed before the sums are added in f32.
 fn relative(arithmetic: Arithmetic, terms: usize) -> f64 {
     match arithmetic {
         Arithmetic::F16 => {
-            let n = (terms.min(72) + 1) as f64 * 2f64.powi(-11);
+            let n = (terms.min(144) + 1) as f64 * 2f64.powi(-11);
             n / (1.0 - n) + gamma(terms)
         }
         _ => gamma(terms),

@@ -34,7 +34,7 @@ impl Listing {
     pub fn of(file: &Path, core: &Core, range: Range<u64>) -> Result<Listing> {
         let mut command = Command::new(llvm::find("llvm-objdump")?);
         command
-            .args(["--disassemble", "--demangle", "--no-show-raw-insn"])
+            .args(["--disassemble", "--no-show-raw-insn"])
             .arg(format!("--triple={}", core.triple))
             .arg(format!("--mcpu={}", core.llvm))
             .arg(format!("--start-address={:#x}", range.start))
@@ -49,7 +49,8 @@ impl Listing {
             if let Some(name) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
                 // Of the same address, `$t` and the like say what kind of code follows.
                 if !name.1.starts_with('$') || listing.functions.is_empty() {
-                    listing.functions.push(without_hash(name.1).to_owned());
+                    // Without the hash that Rust appends; llvm-objdump would leave impl blocks unreadable.
+                    listing.functions.push(format!("{:#}", rustc_demangle::demangle(name.1)));
                 }
             } else if let Some((address, text)) = line.split_once(':')
                 && let Ok(address) = u64::from_str_radix(address.trim(), 16)
@@ -63,27 +64,24 @@ impl Listing {
     }
 }
 
-/// A function's name without the number that Rust appends to it.
-fn without_hash(name: &str) -> &str {
-    match name.rsplit_once("::h") {
-        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path,
-        _ => name,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_listing_is_read() {
-        let text = "\nx: file format elf32\n\nDisassembly of section .text:\n\n00000010 <a::b::h0123456789abcdef>:\n\
-                    \x20     10:      \tvfma.f32\ts0, s1,  s2\n00000012 <$t>:\n      12: bx lr\n00000014 <c>:\n      14: nop\n";
+        let text = "\nx: file format elf32\n\nDisassembly of section .text:\n\n00000010 <_ZN1a1b17h0123456789abcdefE>:\n\
+                    \x20     10:      \tvfma.f32\ts0, s1,  s2\n00000012 <$t>:\n      12: bx lr\n00000014 <c>:\n      14: nop\n\
+                    00000018 <_ZN38_$LT$a..F$u20$as$u20$b..K$LT$T$GT$$GT$1c17h0123456789abcdefE>:\n      18: nop\n";
         let listing = Listing::read(text);
-        assert_eq!(listing.functions, ["a::b", "c"]);
+        assert_eq!(listing.functions, ["a::b", "c", "<a::F as b::K<T>>::c"]);
         let line = |function, text: &str| Line { function, text: text.to_owned() };
-        let expected =
-            [(0x10, line(0, "vfma.f32 s0, s1, s2")), (0x12, line(0, "bx lr")), (0x14, line(1, "nop"))];
+        let expected = [
+            (0x10, line(0, "vfma.f32 s0, s1, s2")),
+            (0x12, line(0, "bx lr")),
+            (0x14, line(1, "nop")),
+            (0x18, line(2, "nop")),
+        ];
         assert_eq!(listing.lines, BTreeMap::from(expected));
     }
 }

@@ -135,11 +135,17 @@ impl<E: Kernels> Tile<'_, E> {
         unsafe {
             let x = self.patch.add(strip * conv.patch.pitch).cast_const();
             if let Some(expand) = &conv.expand {
+                // Sums in f16 that need no carry are the intermediate values.
+                let direct = conv.taps.steps.len() <= E::CARRY && E::LANES == 8;
                 for group in &conv.first.groups {
-                    let to = self.middle.add(group.first * row);
-                    product::<E>(&conv.first, group, &conv.taps, (x, runs), None, (to, row), None);
+                    let to = To { sums: self.middle, first: group.first * row, row, direct };
+                    product::<E>(&conv.first, group, &conv.taps, (x, runs), None, to, None);
                 }
-                let x = E::intermediate(self.middle, conv.rank * row);
+                let x = if direct {
+                    self.middle.cast::<E::Bits>().cast_const()
+                } else {
+                    E::intermediate(self.middle, conv.rank * row)
+                };
                 let runs = Runs { runs: 1, registers: area / E::LANES, pitch: 0 };
                 self.results(expand, &expand.groups, &conv.middle, (x, runs), (y + strip, rows));
                 return;
@@ -175,7 +181,8 @@ impl<E: Kernels> Tile<'_, E> {
                     step: 0,
                     limit,
                 });
-                let to = (self.sums, conv.patch.area(conv.strip));
+                let row = conv.patch.area(conv.strip);
+                let to = To { sums: self.sums, first: 0, row, direct: false };
                 product::<E>(matrix, group, taps, pixels, Some(&conv.bias), to, output);
                 if limit.is_none() {
                     self.finish(group, y, rows);
@@ -205,15 +212,39 @@ impl<E: Kernels> Tile<'_, E> {
     }
 }
 
-/// A group of rows of a matrix times the pixels in `runs`, from `x` on; `to` is where the sums go, and how far those of
-/// one row are from the next's; `output` is where the results go instead, from the first on.
+/// Where sums go.
+#[derive(Clone, Copy)]
+struct To {
+    sums: *mut f32,
+    /// The first of them: f32, or elements where they are `direct`.
+    first: usize,
+    /// From those of one row to the next's.
+    row: usize,
+    /// See [`Job::direct`].
+    direct: bool,
+}
+
+impl To {
+    /// The place of the sum that is `at` behind the first.
+    unsafe fn at<B>(&self, at: usize) -> *mut f32 {
+        // SAFETY: the caller's promise that it is there.
+        unsafe {
+            match self.direct {
+                true => self.sums.cast::<B>().add(self.first + at).cast(),
+                false => self.sums.add(self.first + at),
+            }
+        }
+    }
+}
+
+/// A group of rows of a matrix times the pixels in `runs`, from `x` on; `to` is where the sums go; `output` is where the results go instead, from the first on.
 unsafe fn product<E: Kernels>(
     matrix: &Matrix<E::Bits>,
     group: &Group,
     taps: &Taps,
     (x, runs): (*const E::Bits, Runs),
     bias: Option<&[f32]>,
-    (to, row): (*mut f32, usize),
+    to: To,
     output: Option<Output>,
 ) {
     let bias = bias.and_then(|bias| bias.get(group.first..)).unwrap_or(&[0.0; MOST_ROWS]).as_ptr();
@@ -243,11 +274,12 @@ unsafe fn product<E: Kernels>(
                     pitch: runs.pitch,
                     bias,
                     resume: column > 0,
-                    to: to.add(block.run * run + at),
-                    row,
+                    to: to.at::<E::Bits>(block.run * run + at),
+                    row: to.row,
                     run,
                     blocks: block.count,
                     step,
+                    direct: to.direct,
                     output,
                 };
                 E::compute(group.rows, block.runs, block.registers, &job);

@@ -47,6 +47,13 @@ pub(super) unsafe trait Element {
     unsafe fn carried(sums: Self::Register, to: *const f32, bias: f32, resume: bool) -> [float32x4_t; 2];
     /// Eight f16, in order, to elements.
     unsafe fn place(halves: uint16x8_t, to: *mut Self::Bits);
+    /// `EIGHTS` times eight f16, in order, to elements.
+    #[inline(always)]
+    unsafe fn place_all<const EIGHTS: usize>(halves: *const u16, to: *mut Self::Bits) {
+        for i in 0..EIGHTS {
+            unsafe { Self::place(vld1q_u16(halves.add(8 * i)), to.add(8 * i)) }
+        }
+    }
     /// `count` sums, a multiple of 8 or else the elements up to one are there, to elements in the same place.
     unsafe fn intermediate(sums: *mut f32, count: usize) -> *const Self::Bits;
 }
@@ -134,7 +141,7 @@ unsafe impl Element for Half {
     type Bits = u16;
     type Register = float16x8_t;
     const ARITHMETIC: Arithmetic = Arithmetic::F16;
-    const CARRY: usize = 72;
+    const CARRY: usize = 144;
 
     fn element(half: u16) -> u16 {
         half
@@ -207,6 +214,17 @@ unsafe impl Element for Half {
     #[inline(always)]
     unsafe fn place(halves: uint16x8_t, to: *mut u16) {
         unsafe { vst1q_u16(to, halves) }
+    }
+
+    #[inline(always)]
+    unsafe fn place_all<const EIGHTS: usize>(halves: *const u16, to: *mut u16) {
+        unsafe {
+            match EIGHTS {
+                2 => vst1q_u16_x2(to, vld1q_u16_x2(halves)),
+                4 => vst1q_u16_x4(to, vld1q_u16_x4(halves)),
+                _ => (0..EIGHTS).for_each(|i| Self::place(vld1q_u16(halves.add(8 * i)), to.add(8 * i))),
+            }
+        }
     }
 
     #[inline(always)]

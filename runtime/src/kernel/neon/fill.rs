@@ -137,14 +137,18 @@ impl<B> Lines<B> {
         for _ in 0..self.channels {
             let (mut line, mut line_to) = (from, to);
             for _ in 0..self.rows {
-                for i in 0..EIGHTS {
+                if STRIDE == 1 {
+                    // SAFETY: as the caller promises.
+                    unsafe { E::place_all::<EIGHTS>(line, line_to) }
+                }
+                for i in 0..if STRIDE == 1 { 0 } else { EIGHTS } {
                     let at = i * EIGHT;
                     // SAFETY: as the caller promises; only behind the last eight of a row the image may end.
                     unsafe {
-                        let values = match STRIDE {
-                            1 => vld1q_u16(line.add(at)),
-                            _ if i + 1 < EIGHTS => vld2q_u16(line.add(at * 2)).0,
-                            _ => eight(line.add(at * 2), self.end, 2, EIGHT),
+                        let values = if i + 1 < EIGHTS {
+                            vld2q_u16(line.add(at * 2)).0
+                        } else {
+                            eight(line.add(at * 2), self.end, 2, EIGHT)
                         };
                         E::place(values, line_to.add(at));
                     }

@@ -32,6 +32,9 @@ pub(super) struct Job<B> {
     /// Blocks, and the elements of pixels and of sums from one to the next.
     pub(super) blocks: usize,
     pub(super) step: [usize; 2],
+    /// True where sums, all of their products in them, are written as elements: `to` is then where elements go, and so are
+    /// the steps from there.
+    pub(super) direct: bool,
     /// Where the results go instead, if sums are finished here.
     pub(super) output: Option<Output>,
 }
@@ -93,6 +96,20 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
                 let lanes = load::weights(&mut weights, registers);
                 tap::<E, N, R, C>(&mut sums, &mut pixels, *steps, lanes);
                 steps = steps.add(1);
+            }
+            if E::LANES == 8 && job.direct {
+                let elements = to.cast::<E::Bits>();
+                for n in 0..N {
+                    for r in 0..R {
+                        for c in 0..C {
+                            let bytes = E::bytes(sums[n][r][c]);
+                            let to = elements.add(n * job.row + r * job.run + c * E::LANES);
+                            vst1q_u8(to.cast(), bytes);
+                        }
+                    }
+                }
+                (x, to) = (x.wrapping_add(job.step[0]), elements.wrapping_add(job.step[1]).cast());
+                continue;
             }
             // Read late, not held in registers that the loop needs.
             let bias = load::after(job.bias, E::bytes(sums[N - 1][R - 1][C - 1]));
