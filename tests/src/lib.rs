@@ -1,5 +1,6 @@
 //! What tests of several crates share. The whole-path tests are in `tests/`.
 
+pub mod browser;
 pub mod events;
 pub mod programs;
 pub mod random_model;

@@ -1,11 +1,8 @@
 //! The report as a browser sees it.
 
-use std::process::Command;
-
-use lrpet_tests::programs::{json, root, run};
+use lrpet_tests::browser;
+use lrpet_tests::programs::{json, run};
 use serde_json::{Value, json as document};
-
-const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 /// A report of the kept models, as `cargo xtask demo` writes one, from what the programs say of them.
 fn report() -> Value {
@@ -33,21 +30,7 @@ fn a_browser_shows_the_table() {
     let done = run("lrpet", &["report", source]).unwrap();
     assert_eq!(done.status, 0, "{}", done.errors);
 
-    let browser = BROWSERS.iter().find_map(|name| {
-        let profile = folder.path().join("profile");
-        let page = folder.path().join("report.html");
-        Command::new(name)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .arg(format!("--user-data-dir={}", profile.display()))
-            .arg("--dump-dom")
-            .arg(page)
-            .current_dir(root())
-            .output()
-            .ok()
-    });
-    let output = browser.expect("no browser is installed: run `cargo xtask setup`");
-    let page = String::from_utf8_lossy(&output.stdout);
+    let page = browser::dump(&folder.path().join("report.html"), &folder.path().join("profile")).unwrap();
     assert!(page.contains("A page &lt;b&gt;for&lt;/b&gt; the browser"), "{page}");
     // Digits are grouped by no-break spaces.
     let figures = page.replace("&nbsp;", "").replace('\u{a0}', "");

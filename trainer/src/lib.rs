@@ -5,6 +5,7 @@
 //! [`report`]; [`follow`] writes what one looks at while a run goes.
 
 pub mod atomic;
+pub mod boards;
 #[cfg(any(test, feature = "cuda"))]
 mod cuda;
 pub mod data;
@@ -17,4 +18,6 @@ pub mod network;
 pub mod onnx;
 pub mod ops;
 pub mod report;
+pub mod search;
+pub mod sweep;
 pub mod train;

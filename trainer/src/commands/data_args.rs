@@ -137,6 +137,16 @@ pub struct TrainImages {
 }
 
 impl DataArgs {
+    /// What is named: a data set or a folder.
+    pub fn named(&self) -> &str {
+        &self.data
+    }
+
+    /// Folder that holds data sets, where one is named.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
     /// Finds and checks the images.
     pub fn find(&self) -> Result<TrainImages> {
         match folder(&self.data, self.data_dir.as_deref())? {

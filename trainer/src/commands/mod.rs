@@ -14,6 +14,8 @@ mod model_file;
 mod ranks;
 mod report;
 mod run;
+mod search;
+mod sweep;
 mod test_images;
 mod train;
 
@@ -52,6 +54,10 @@ enum Command {
     Run(run::Args),
     /// Measure a model on this machine, on an emulated board or on a real one.
     Bench(bench::Args),
+    /// Train one network for each of several pruning ratios, and measure them all.
+    Sweep(Box<sweep::Args>),
+    /// Find the ranks that are worth most within what a board has.
+    Search(search::Args),
     /// Say whether a model fits a board, flash it and show what the board measures.
     ///
     /// No board was attached where this was written: probe-rs, boot ROMs and serial lines of real boards were never tried. What they get
@@ -73,6 +79,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(args, &output),
         Command::Run(args) => run::run(args, &output),
         Command::Bench(args) => bench::run(args, &output),
+        Command::Sweep(args) => sweep::run(*args, &output),
+        Command::Search(args) => search::run(args, &output),
         Command::Flash(args) => flash::run(args, &output),
         Command::Report(args) => report::run(args, &output),
     }

@@ -23,32 +23,39 @@ use super::ranks::Ranks;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Network
-    #[arg(long, help = network_help())]
-    net: String,
     #[command(flatten)]
-    data: DataArgs,
+    options: Options,
     /// Folder of the run: checkpoints, metrics.jsonl, events for TensorBoard, curves.svg, summary.md, final.safetensors
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Go on from the last checkpoint in the folder, where there is one
     #[arg(long)]
     resume: bool,
-    /// Start from the weights of this safetensors file instead of fresh ones
-    #[arg(long, value_name = "FILE")]
-    init: Option<PathBuf>,
     #[command(flatten)]
     ranks: Ranks,
+}
+
+/// All but the folder and the ranks: what the runs of a sweep share.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Network
+    #[arg(long, help = network_help())]
+    pub net: String,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Start from the weights of this safetensors file instead of fresh ones
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
     #[command(flatten)]
     projection: ProjectionArgs,
     #[command(flatten)]
     optimizer: OptimizerArgs,
     /// Seed of initial weights, order and augmentation
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub seed: u64,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    pub threads: Option<usize>,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -128,16 +135,17 @@ struct Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    if let Some(threads) = args.threads {
+    let options = &args.options;
+    if let Some(threads) = options.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.with_context(|| format!("cannot use {threads} threads"))?;
     }
     // First: a device that is not there must cost nothing.
-    let device = args.device.open()?;
-    let images = args.data.find()?;
-    let network = network(&args.net, images.shape, images.classes as u32)?;
+    let device = options.device.open()?;
+    let images = options.data.find()?;
+    let network = network(&options.net, images.shape, images.classes as u32)?;
     let settings = settings(&args, &network, &images.name)?;
-    let data = args.data.loaders(images, args.optimizer.batch, args.seed)?;
+    let data = options.data.loaders(images, options.optimizer.batch, options.seed)?;
     let config = TrainConfig {
         settings,
         run_dir: args.out.clone(),
@@ -155,7 +163,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             test: images(&data.test),
         },
         augmentation: data.train.options().augmentation.to_string(),
-        device: args.device.device.to_string(),
+        device: options.device.device.to_string(),
     };
     let mut progress = Progress::new();
     let mut follow = Follow::new(&mut progress, about);
@@ -169,7 +177,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         training: Training {
             seconds: Some(outcome.history.iter().map(|epoch| epoch.seconds).sum()),
             epochs: outcome.history.iter().map(Into::into).collect(),
-            seed: Some(args.seed),
+            seed: Some(options.seed),
             command: Some(config.command),
         },
     };
@@ -197,34 +205,35 @@ pub fn network(name: &str, input: Shape, classes: u32) -> Result<Network> {
 }
 
 fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
+    let Options { projection: projecting, optimizer, init, seed, .. } = &args.options;
     let rule = args.ranks.rule(|| Ok(export::overhead(network, &card(dataset, network))?))?;
-    let OptimizerArgs { epochs, batch, lr, warm_up, momentum, weight_decay, reestimate, .. } = args.optimizer;
+    let OptimizerArgs { epochs, batch, lr, warm_up, momentum, weight_decay, reestimate, .. } = *optimizer;
     let words = rule.as_ref().map_or(String::new(), ToString::to_string);
     let (mut ranks, mut choose) = (BTreeMap::new(), None);
     match rule {
         Some(rule) if rule.needs_spectra() => {
-            let usual = if args.init.is_some() { 0 } else { epochs.div_ceil(10) };
-            choose = Some(Choose { rule, after: args.projection.choose_after.unwrap_or(usual) });
+            let usual = if init.is_some() { 0 } else { epochs.div_ceil(10) };
+            choose = Some(Choose { rule, after: projecting.choose_after.unwrap_or(usual) });
         }
         Some(rule) => ranks = rule.plan(network, None)?.ranks(),
         None => {}
     }
-    let ProjectionArgs { project_epochs, project_iterations, residual_factor, .. } = args.projection;
+    let ProjectionArgs { project_epochs, project_iterations, residual_factor, .. } = *projecting;
     let projection = (!ranks.is_empty() || choose.is_some()).then(|| ProjectionSettings {
         ranks,
         rule: words,
         choose,
         period: project_iterations.map_or(Period::Epochs(project_epochs), Period::Iterations),
-        energy_transfer: !args.projection.no_energy_transfer,
-        rectification: !args.projection.no_rectification,
+        energy_transfer: !projecting.no_energy_transfer,
+        rectification: !projecting.no_rectification,
         residual: residual_factor,
     });
-    let decay = match args.optimizer.schedule {
+    let decay = match optimizer.schedule {
         ScheduleName::Cosine => Decay::Cosine,
-        ScheduleName::Step if args.optimizer.steps.is_empty() => {
+        ScheduleName::Step if optimizer.steps.is_empty() => {
             Decay::Step { at: vec![epochs / 2, epochs * 3 / 4], factor: 0.1 }
         }
-        ScheduleName::Step => Decay::Step { at: args.optimizer.steps.clone(), factor: 0.1 },
+        ScheduleName::Step => Decay::Step { at: optimizer.steps.clone(), factor: 0.1 },
     };
     Ok(Settings {
         dataset: dataset.to_owned(),
@@ -233,10 +242,10 @@ fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
         schedule: Schedule { rate: lr, warm_up, decay },
         momentum,
         weight_decay,
-        seed: args.seed,
+        seed: *seed,
         projection,
         reestimate_batches: reestimate,
-        init: args.init.clone(),
+        init: init.clone(),
     })
 }
 

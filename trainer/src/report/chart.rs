@@ -148,13 +148,13 @@ pub(super) fn bar(colour: &str, parts: &[(f64, &str, String)]) -> Markup {
 }
 
 /// A coordinate, to a hundredth.
-fn n(value: f64) -> String {
+pub(crate) fn n(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Smallest and largest finite value, a little apart where they are one.
-fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+pub(crate) fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let finite = values.filter(|value| value.is_finite());
     let (low, high) =
         finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -167,7 +167,7 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 
 /// Round values (1, 2 or 5 times a power of ten apart, at least `least`) that cover the range with about `wanted`
 /// steps. With `least` 0 they enclose the range, otherwise they lie inside it.
-fn ticks((low, high): (f64, f64), wanted: usize, least: f64) -> Vec<f64> {
+pub(crate) fn ticks((low, high): (f64, f64), wanted: usize, least: f64) -> Vec<f64> {
     let raw = (high - low) / wanted as f64;
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|step| *step >= raw);
@@ -181,7 +181,7 @@ fn ticks((low, high): (f64, f64), wanted: usize, least: f64) -> Vec<f64> {
 }
 
 /// Decimals that tell neighbouring ticks apart.
-fn decimals_of_step(ticks: &[f64], scale: f64) -> usize {
+pub(crate) fn decimals_of_step(ticks: &[f64], scale: f64) -> usize {
     let step = ticks.windows(2).next().map_or(1.0, |pair| (pair[1] - pair[0]) * scale);
     (0..6)
         .find(|d| (step * 10f64.powi(*d)).fract().min(1.0 - (step * 10f64.powi(*d)).fract()) < 1e-6)

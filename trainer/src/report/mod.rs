@@ -15,11 +15,12 @@ mod page;
 mod plain;
 pub mod schema;
 mod summary;
+pub mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
 mod training;
-pub(crate) mod units;
+pub mod units;
 
 pub use load::{Error, FILE_NAME, load, load_all, merge};
 pub use page::html;

@@ -1,0 +1,462 @@
+//! `lrpet search`: ranks for one board.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use lrpet_trainer::atomic;
+use lrpet_trainer::boards::{Bench, Board, HOST, Measured, count_text};
+use lrpet_trainer::data;
+use lrpet_trainer::export::{self, Card, Checkpoint, Request as Export, folded};
+use lrpet_trainer::lrpet::{RankPlan, Scope};
+use lrpet_trainer::network::Network;
+use lrpet_trainer::report::units;
+use lrpet_trainer::search::objective::{self, Values};
+use lrpet_trainer::search::{Base, CostTable, Found, LayerShape, Limits, Request, find, table};
+use serde::Serialize;
+
+use super::Output;
+use super::images::{ImageArgs, Images};
+
+/// Ratio of the model that shows what a network costs besides its layers: small, so that it fits everywhere.
+const REFERENCE: f64 = 0.75;
+/// Times that a budget is tightened where the board counts more than was predicted.
+const TURNS: usize = 4;
+/// Share by which a time on this machine may exceed its budget.
+const SLACK: f64 = 0.05;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Dense checkpoint whose layers are weighed, such as the final.safetensors of a run
+    #[arg(long, value_name = "CHECKPOINT")]
+    from: PathBuf,
+    /// Board on which layers are measured
+    #[arg(long, value_parser = Board::measurable_names())]
+    board: String,
+    /// Most flash for code and model file, such as 128KB (1 KB is 1024 bytes)
+    #[arg(long, value_name = "KB", value_parser = parse_bytes)]
+    flash: Option<u64>,
+    /// Most RAM for arena, other variables and stack, such as 64KB; on this machine, for the arena
+    #[arg(long, value_name = "KB", value_parser = parse_bytes)]
+    ram: Option<u64>,
+    /// Most time of one inference on this machine, such as 0.3ms, or most instructions on an emulated board, such as 12M
+    #[arg(long, value_name = "MS|INSTRUCTIONS", value_parser = parse_latency)]
+    latency: Option<u64>,
+    /// Allow what uniform ranks of this pruning ratio take on the board, and compare with them
+    #[arg(long, value_name = "G", conflicts_with = "latency")]
+    like: Option<f64>,
+    /// What a rank is worth
+    #[arg(long, value_enum, default_value = "energy")]
+    objective: Objective,
+    /// Training images on which the loss is measured
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    calibration: usize,
+    /// Factor linear layers too
+    #[arg(long)]
+    factor_linear: bool,
+    /// Table of costs measured so far [default: BOARD.json in lrpet/costs of the user's cache]
+    #[arg(long, value_name = "FILE")]
+    costs: Option<PathBuf>,
+    /// Network, one of `lrpet train --help` [default: the one that the checkpoint names]
+    #[arg(long)]
+    net: Option<String>,
+    #[command(flatten)]
+    images: ImageArgs,
+    /// File of ranks to write, for `lrpet train --ranks FILE --init CHECKPOINT`
+    #[arg(long, value_name = "RANKS.toml")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Objective {
+    /// Logarithm of the share of energy kept, summed over the layers.
+    Energy,
+    /// Rise of the loss on training images when one layer alone is cut.
+    Loss,
+}
+
+#[derive(Serialize)]
+struct Document {
+    out: PathBuf,
+    board: String,
+    counter: String,
+    objective: Objective,
+    limits: Limits,
+    #[serde(flatten)]
+    found: Found,
+    /// What the board counted for the ranks found, with the checkpoint's weights.
+    measured: Figures,
+    /// Uniform ranks of the ratio that `--like` names.
+    uniform: Option<Uniform>,
+    /// Multiply-adds at the ranks found.
+    macs: u64,
+    macs_dense: u64,
+    /// Layers whose cost lies between two measured ranks.
+    interpolated: usize,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Figures {
+    latency: u64,
+    flash: u64,
+    ram: u64,
+}
+
+#[derive(Serialize)]
+struct Uniform {
+    prune: f64,
+    latency: u64,
+    value: f64,
+    macs: u64,
+}
+
+pub fn run(args: Args, output: &Output) -> Result<()> {
+    let limited = args.latency.is_some() || args.flash.is_some() || args.ram.is_some() || args.like.is_some();
+    ensure!(limited, "nothing is limited: give --latency, --flash, --ram or --like");
+    let board = Board::find(&args.board).with_context(|| format!("no board {}", args.board))?;
+    let checkpoint = Checkpoint::read(&args.from)?;
+    let net = args.net.clone().or_else(|| checkpoint.metadata.get("network").cloned());
+    let net = net.context("the checkpoint names no network: name it with --net")?;
+    let images = args.images.find(&net, &checkpoint, &args.from)?;
+    let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
+    let scope = if args.factor_linear { Scope::All } else { Scope::Convolutions };
+
+    let mut bench = board.bench()?;
+    let file = args.costs.clone().unwrap_or_else(|| table::folder().join(format!("{}.json", board.name)));
+    let mut table = CostTable::open(&file, &*bench)?;
+    let values = values(&args, &network, scope, &checkpoint, &images)?;
+    let shapes: Vec<LayerShape> = (LayerShape::all(&network).into_iter())
+        .filter(|(name, _)| values.contains_key(name))
+        .map(|(_, shape)| shape)
+        .collect();
+    let bar = bar("layers measured on", board.name);
+    table.measure(&mut *bench, &shapes, |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+
+    let trial = Trial { network: &network, checkpoint: &checkpoint, images: &images };
+    let reference = RankPlan::uniform_in(&network, REFERENCE, scope)?;
+    let (measured, file_bytes) = trial.measure(&mut *bench, &reference)?;
+    let base = base(&measured, &reference, &values, file_bytes);
+    let mut request = Request {
+        network: &network,
+        isa: board.isa,
+        values: &values,
+        table: &table,
+        base,
+        limits: Limits { latency: args.latency, flash: args.flash, ram: args.ram },
+    };
+    let uniform = args.like.map(|g| uniform(&request, g, scope, &trial, &mut *bench)).transpose()?;
+    if let Some(uniform) = &uniform {
+        request.limits.latency = Some(uniform.latency);
+    }
+    let (found, measured) = verified(&mut request, &trial, &mut *bench)?;
+    ensure!(
+        found.layers.iter().any(|layer| layer.rank.is_some()),
+        "the dense network meets this budget on {} ({}): train it with --prune 0",
+        board.name,
+        count_text(measured.latency as f64, table.counter())
+    );
+    let limits = Limits { latency: args.latency.or(uniform.as_ref().map(|of| of.latency)), ..request.limits };
+    let document = Document {
+        out: args.out,
+        board: board.name.to_owned(),
+        counter: table.counter().to_owned(),
+        objective: args.objective,
+        limits,
+        macs: found.plan.cost().macs,
+        macs_dense: network.cost().macs,
+        interpolated: found.layers.iter().filter(|layer| layer.interpolated).count(),
+        found,
+        measured,
+        uniform,
+    };
+    let remarks = [super::command_line(), summary(&document)];
+    atomic::write(&document.out, document.found.toml(&remarks).as_bytes())
+        .with_context(|| format!("cannot write {}", document.out.display()))?;
+    output.print(&document, text)
+}
+
+/// What ranks are worth, by the objective asked for.
+fn values(
+    args: &Args,
+    network: &Network,
+    scope: Scope,
+    checkpoint: &Checkpoint,
+    images: &Images,
+) -> Result<Values> {
+    if args.objective == Objective::Energy {
+        return Ok(objective::energy(network, scope, &folded::spectra(network, checkpoint)?));
+    }
+    ensure!(args.calibration > 0, "--calibration 0: the loss needs images");
+    let train = data::load(&images.dataset, args.images.data_dir())
+        .context("--objective loss needs the training images of a data set from `lrpet data list`")?
+        .train;
+    let picked = Arc::new(train.subset(&train.spread(args.calibration)));
+    let bar = bar("layers weighed on", &images.dataset);
+    let values =
+        objective::loss(network, scope, checkpoint, &images.normalization, &picked, |done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        })?;
+    bar.finish_and_clear();
+    Ok(values)
+}
+
+/// Puts the checkpoint's weights on the board at some ranks.
+struct Trial<'a> {
+    network: &'a Network,
+    checkpoint: &'a Checkpoint,
+    images: &'a Images,
+}
+
+impl Trial<'_> {
+    /// What the board says of a model at these ranks, and the bytes of its file without weights and biases.
+    fn measure(&self, bench: &mut dyn Bench, plan: &RankPlan) -> Result<(Measured, u64)> {
+        let card = Card {
+            dataset: self.images.dataset.clone(),
+            classes: self.images.classes.clone(),
+            prune: "listed".to_owned(),
+            accuracy: Some(0.5),
+            training: self.checkpoint.metadata.get("command").cloned(),
+            command: super::command_line(),
+            ..Card::default()
+        };
+        let samples = self.images.samples()?;
+        let exported = export::export(&Export {
+            network: self.network,
+            checkpoint: self.checkpoint,
+            plan,
+            energy_transfer: true,
+            normalization: &self.images.normalization,
+            card: &card,
+            samples: Some(&samples),
+        })?;
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        let file = folder.path().join("model.safetensors");
+        let bytes = exported.to_bytes()?;
+        std::fs::write(&file, &bytes).with_context(|| format!("cannot write {}", file.display()))?;
+        let measured = bench.measure(&file)?;
+        Ok((measured, (bytes.len() as u64).saturating_sub(plan.cost().weight_bytes)))
+    }
+}
+
+/// What the reference costs besides the layers that are searched.
+fn base(measured: &Measured, plan: &RankPlan, values: &Values, file_bytes: u64) -> Base {
+    let names: Vec<&str> = (plan.layers.iter())
+        .map(|layer| layer.name.as_str())
+        .filter(|name| values.contains_key(*name))
+        .collect();
+    let searched = measured.layers.iter().filter(|layer| names.contains(&layer.name.as_str()));
+    Base {
+        latency: measured.total.saturating_sub(searched.map(|layer| layer.ticks).sum()),
+        flash: measured.text_bytes.unwrap_or(0) + file_bytes,
+        ram: measured.static_bytes.unwrap_or(0) + measured.stack_bytes.unwrap_or(0),
+    }
+}
+
+fn uniform(
+    request: &Request<'_>,
+    g: f64,
+    scope: Scope,
+    trial: &Trial<'_>,
+    bench: &mut dyn Bench,
+) -> Result<Uniform> {
+    let plan = RankPlan::uniform_in(request.network, g, scope)?;
+    let (measured, _) = trial.measure(bench, &plan)?;
+    Ok(Uniform {
+        prune: g,
+        latency: measured.total,
+        value: Found::value_of(request.values, &plan),
+        macs: plan.cost().macs,
+    })
+}
+
+/// Searches, puts what is found on the board, and searches again with a tighter budget where the board says that it is over.
+/// The clock of this machine is no count: there [`SLACK`] is allowed, and after some turns more, with a warning.
+fn verified(request: &mut Request<'_>, trial: &Trial<'_>, bench: &mut dyn Bench) -> Result<(Found, Figures)> {
+    let limits = request.limits;
+    let board = bench.board().name;
+    let slack = if board == HOST { SLACK } else { 0.0 };
+    let over = |limit: Option<u64>, figure: u64| limit.map_or(0, |limit| figure.saturating_sub(limit));
+    let mut turn = 1;
+    loop {
+        let found = find(request)?;
+        let (measured, file_bytes) = trial.measure(bench, &found.plan)?;
+        let figures = Figures {
+            latency: measured.total,
+            flash: measured.text_bytes.unwrap_or(0) + file_bytes + found.plan.cost().weight_bytes,
+            ram: measured.ram().unwrap_or(found.ram),
+        };
+        let allowed = limits.latency.map(|limit| limit + (limit as f64 * slack) as u64);
+        let latency =
+            if over(allowed, figures.latency) > 0 { over(limits.latency, figures.latency) } else { 0 };
+        let (flash, ram) = (over(limits.flash, figures.flash), over(limits.ram, figures.ram));
+        if latency + flash + ram == 0 {
+            return Ok((found, figures));
+        }
+        if turn == TURNS {
+            ensure!(
+                board == HOST && flash + ram == 0,
+                "on {board}, ranks that are predicted to be within the budget exceed it again and again; allow more"
+            );
+            tracing::warn!("the time that was measured exceeds the budget; measure again on a quiet machine");
+            return Ok((found, figures));
+        }
+        let less = |limit: Option<u64>, over: u64| limit.map(|limit| limit.saturating_sub(over));
+        request.limits = Limits {
+            latency: less(request.limits.latency, latency),
+            flash: less(request.limits.flash, flash),
+            ram: less(request.limits.ram, ram),
+        };
+        turn += 1;
+    }
+}
+
+fn bar(what: &str, of: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.set_message(format!("{what} {of}"));
+    bar
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.trim()[digits.len()..].to_ascii_lowercase();
+    let factor = match unit.as_str() {
+        "b" => 1.0,
+        "" | "kb" | "kib" => 1024.0,
+        "mb" | "mib" => 1024.0 * 1024.0,
+        _ => return Err("a number of KB, such as 128, 128KB or 1.5MB".to_owned()),
+    };
+    positive(digits, factor)
+}
+
+/// Nanoseconds of a time, or a number of instructions.
+fn parse_latency(text: &str) -> Result<u64, String> {
+    let digits = text.trim().trim_end_matches(|c: char| c.is_alphabetic());
+    let factor = match &text.trim()[digits.len()..] {
+        "ms" => 1e6,
+        "us" | "µs" => 1e3,
+        "s" => 1e9,
+        "" => 1.0,
+        "k" | "K" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        _ => return Err("a time such as 0.3ms, or a number of instructions such as 12M".to_owned()),
+    };
+    positive(digits, factor)
+}
+
+fn positive(digits: &str, factor: f64) -> Result<u64, String> {
+    let number: f64 = digits.trim().parse().map_err(|_| format!("`{digits}` is no number"))?;
+    let count = (number * factor).round();
+    if count >= 1.0 && count < 2f64.powi(53) {
+        Ok(count as u64)
+    } else {
+        Err(format!("{number} is no budget"))
+    }
+}
+
+/// What was asked and found, in one line for each.
+fn summary(done: &Document) -> String {
+    let count = |count: u64| count_text(count as f64, &done.counter);
+    let bytes = |bytes: u64| units::bytes(bytes as f64);
+    let mut text = String::new();
+    let rows = [
+        ("latency", done.limits.latency, done.found.latency, done.measured.latency),
+        ("flash", done.limits.flash, done.found.flash, done.measured.flash),
+        ("RAM", done.limits.ram, done.found.ram, done.measured.ram),
+    ];
+    for (name, limit, predicted, measured) in rows {
+        let text_of: &dyn Fn(u64) -> String = if name == "latency" { &count } else { &bytes };
+        let limit = limit.map_or("no limit".to_owned(), |limit| format!("at most {}", text_of(limit)));
+        let _ = writeln!(
+            text,
+            "{name} on {}: {limit}; predicted {}, measured {}",
+            done.board,
+            text_of(predicted),
+            text_of(measured)
+        );
+    }
+    let objective = match done.objective {
+        Objective::Energy => "sum of ln(share of energy kept)",
+        Objective::Loss => "minus the summed rise of the loss",
+    };
+    let _ = write!(text, "{objective}: {:.4}", done.found.value);
+    if done.found.bound - done.found.value > 1e-9 {
+        let _ = write!(text, " (no ranks within the budget have more than {:.4})", done.found.bound);
+    } else {
+        text.push_str(" (no ranks within the budget have more)");
+    }
+    if let Some(uniform) = &done.uniform {
+        let _ = write!(
+            text,
+            "; uniform g = {}: {:.4} at {}",
+            uniform.prune,
+            uniform.value,
+            count(uniform.latency)
+        );
+    }
+    if done.interpolated > 0 {
+        let _ = write!(text, "\n{} layers' costs lie between two measured ranks", done.interpolated);
+    }
+    text
+}
+
+fn text(done: &Document) -> String {
+    let mut text = String::new();
+    for layer in &done.found.layers {
+        let rank = layer.rank.map_or("dense".to_owned(), |rank| format!("{rank} of {}", layer.max_rank));
+        let _ = writeln!(
+            text,
+            "{:<24}{rank:>10}{:>24}, dense {}",
+            layer.name,
+            count_text(layer.latency as f64, &done.counter),
+            count_text(layer.latency_dense as f64, &done.counter)
+        );
+    }
+    let by_name: BTreeMap<_, _> = done.found.layers.iter().map(|layer| (&layer.name, layer.rank)).collect();
+    let pairs = by_name.values().flatten().count();
+    let _ = writeln!(
+        text,
+        "{pairs} of {} layers become pairs; {} of {} multiply-adds",
+        by_name.len(),
+        units::count(done.macs as f64),
+        units::count(done.macs_dense as f64)
+    );
+    let _ = write!(text, "{}\n{}\n", summary(done), next(&done.out));
+    text
+}
+
+fn next(ranks: &Path) -> String {
+    format!("next: lrpet train --ranks {} --init CHECKPOINT …", ranks.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_read() {
+        assert_eq!(parse_bytes("128"), Ok(128 << 10));
+        assert_eq!(parse_bytes("1.5MB"), Ok(3 << 19));
+        assert_eq!(parse_bytes("64 kb"), Ok(64 << 10));
+        assert_eq!(parse_latency("0.3ms"), Ok(300_000));
+        assert_eq!(parse_latency("250µs"), Ok(250_000));
+        assert_eq!(parse_latency("12.5M"), Ok(12_500_000));
+        for text in ["", "KB", "-3", "0", "12 parsecs", "nan", "1e300"] {
+            assert!(parse_bytes(text).is_err() && parse_latency(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `lrpet sweep`: one run for each pruning ratio.
+
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory};
+use lrpet_trainer::boards::{Board, HOST, count_text};
+use lrpet_trainer::follow::Host;
+use lrpet_trainer::report::{schema, units};
+use lrpet_trainer::sweep::{self, Runs, Sweep, WarmStart, jobs};
+
+use super::train::Options;
+use super::{Cli, Output};
+
+/// Options of `lrpet train` that do not change what comes out.
+const NOT_SETTINGS: [&str; 3] = ["threads", "device", "data_dir"];
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Pruning ratios, one run each; 0 is dense
+    #[arg(long, value_name = "G,…", value_delimiter = ',', required = true)]
+    prune: Vec<f64>,
+    /// Where models are measured: host for the time on one thread of this machine, emulated boards for instructions
+    #[arg(long, value_name = "BOARD,…", value_delimiter = ',', default_value = HOST,
+        value_parser = Board::measurable_names())]
+    boards: Vec<String>,
+    /// Folder of the sweep: sweep.json, sweep.csv, and a folder of `lrpet train` for each run in runs
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What the runs of low rank start from
+    #[arg(long, value_enum, default_value = "none")]
+    warm_start: WarmStart,
+    /// Epochs of the runs that start from another run's weights [default: those of all]
+    #[arg(long, value_name = "EPOCHS")]
+    warm_epochs: Option<usize>,
+    /// Learning rate of the runs that start from another run's weights [default: that of all]
+    #[arg(long, value_name = "RATE")]
+    warm_lr: Option<f64>,
+    /// Runs at a time, each on its share of the cores unless --threads says otherwise
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    #[command(flatten)]
+    options: Options,
+}
+
+pub fn run(args: Args, output: &Output) -> Result<()> {
+    let matches = Cli::command().get_matches();
+    let given = matches.subcommand_matches("sweep").context("no sweep on the command line")?;
+    let jobs = jobs(&args.prune, args.warm_start)?;
+    let warm = warm_arguments(&args);
+    ensure!(
+        warm.is_empty() || args.warm_start != WarmStart::None,
+        "--warm-epochs and --warm-lr are for runs that start from another one: give --warm-start"
+    );
+    // Wrong names must cost nothing.
+    let images = args.options.data.find()?;
+    let network = super::train::network(&args.options.net, images.shape, images.classes as u32)?;
+    let dataset = schema::Dataset {
+        name: images.name.clone(),
+        classes: Some(images.classes as u64),
+        shape: Some([images.shape.channels, images.shape.height, images.shape.width].map(u64::from)),
+        ..schema::Dataset::default()
+    };
+    drop(images);
+    let here = Host::here();
+    let mut arguments = train_arguments(given, |name| !NOT_SETTINGS.contains(&name))?;
+    if !warm.is_empty() {
+        arguments.push("| warm:".to_owned());
+        arguments.extend(warm.iter().cloned());
+    }
+    let sweep = Sweep {
+        command: super::command_line(),
+        created: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+        version: here.version.to_owned(),
+        revision: here.revision.to_owned(),
+        host: schema::Host {
+            cpu: Some(here.cpu),
+            threads: Some(here.processors as u64),
+            rustc: Some(here.rustc.to_owned()),
+        },
+        network: network.name.clone(),
+        dataset,
+        warm_start: args.warm_start.name().to_owned(),
+        arguments,
+        rows: Vec::new(),
+    };
+    let mut sweep = sweep.go_on(&args.out)?;
+    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
+
+    let mut train = train_arguments(given, |name| name != "init")?;
+    let replaced = |name: &str| match name {
+        "epochs" => args.warm_epochs.is_some(),
+        "lr" => args.warm_lr.is_some(),
+        _ => name == "init",
+    };
+    let mut train_warm = train_arguments(given, |name| !replaced(name))?;
+    train_warm.extend(warm);
+    if args.options.threads.is_none() {
+        let share = (here.processors / usize::from(args.jobs)).max(1);
+        for arguments in [&mut train, &mut train_warm] {
+            arguments.extend(["--threads".to_owned(), share.to_string()]);
+        }
+    }
+    let mut images = vec!["--data".to_owned(), args.options.data.named().to_owned()];
+    if let Some(folder) = args.options.data.data_dir() {
+        images.extend(["--data-dir".to_owned(), folder.display().to_string()]);
+    }
+    let runs = Runs {
+        program: std::env::current_exe().context("cannot find this program")?,
+        out: args.out.clone(),
+        train,
+        train_warm,
+        init: args.options.init.clone(),
+        images,
+        boards: args.boards.iter().filter(|board| *board != HOST).cloned().collect(),
+        at_once: args.jobs.into(),
+    };
+    let trained = sweep::run(&runs, &jobs, &mut sweep);
+    // Only now is the machine quiet.
+    if args.boards.iter().any(|board| board == HOST) {
+        time_here(&mut sweep, &args.out)?;
+    }
+    trained?;
+    output.print(&sweep, text)
+}
+
+/// Times the models on this machine, where some were not yet: all of them, so that they can be compared.
+fn time_here(sweep: &mut Sweep, out: &Path) -> Result<()> {
+    if sweep.rows.iter().all(|row| row.model.bench.is_some()) {
+        return Ok(());
+    }
+    eprintln!("timing {} models on this machine", sweep.rows.len());
+    sweep::host_times(sweep, out, |_, _| ())?;
+    Ok(sweep.write(out)?)
+}
+
+fn warm_arguments(args: &Args) -> Vec<String> {
+    let epochs = args.warm_epochs.map(|epochs| ["--epochs".to_owned(), epochs.to_string()]);
+    let rate = args.warm_lr.map(|rate| ["--lr".to_owned(), rate.to_string()]);
+    epochs.into_iter().chain(rate).flatten().collect()
+}
+
+/// The arguments of `lrpet train` among those given to this command, by name, for which `wanted` is true.
+fn train_arguments(given: &ArgMatches, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let cli = Cli::command();
+    let train = cli.find_subcommand("train").context("no command train")?;
+    let mut arguments = Vec::new();
+    for argument in train.get_arguments() {
+        let id = argument.get_id().as_str();
+        let shared = given.try_contains_id(id).is_ok() && !OWN.contains(&id) && wanted(id);
+        let Some(name) = argument.get_long().filter(|_| shared) else { continue };
+        if given.value_source(id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        arguments.push(format!("--{name}"));
+        if argument.get_action().takes_values() {
+            let text = |value: &OsStr| {
+                value.to_str().map(str::to_owned).with_context(|| format!("--{name} is no UTF-8 text"))
+            };
+            let values: Vec<String> =
+                given.get_raw(id).into_iter().flatten().map(text).collect::<Result<_>>()?;
+            arguments.push(values.join(","));
+        }
+    }
+    Ok(arguments)
+}
+
+/// Arguments that this command shares with `lrpet train` in name alone.
+const OWN: [&str; 4] = ["prune", "out", "json", "resume"];
+
+fn text(sweep: &Sweep) -> String {
+    let boards = sweep.boards();
+    let mut text = format!("{:<8}{:>10}{:>10}{:>12}{:>12}", "run", "accuracy", "MACs", "model file", "host");
+    for board in &boards {
+        let _ = write!(text, "{board:>26}");
+    }
+    text.push('\n');
+    for row in &sweep.rows {
+        let accuracy = row.accuracy().map_or("–".to_owned(), units::percent);
+        let macs = row.model.inspect.as_ref().map_or("–".to_owned(), |of| units::count(of.macs as f64));
+        let host = row.model.bench.as_ref().map_or("–".to_owned(), |of| units::milliseconds(of.median_ms));
+        let bytes = units::bytes(row.file_bytes as f64);
+        let _ = write!(text, "{:<8}{accuracy:>10}{macs:>10}{bytes:>12}{host:>12}", row.run);
+        for board in &boards {
+            let count = row.board(board).map(|of| count_text(of.total as f64, &of.counter));
+            let _ = write!(text, "{:>26}", count.unwrap_or("–".to_owned()));
+        }
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,20 @@
+//! Sweeps: one run for each pruning ratio, and what each costs and keeps.
+//!
+//! [`Sweep`] is the document `sweep.json`, [`csv()`] the same as a table. [`plan`] says which run starts from which
+//! weights, [`run`] trains them as processes of their own, several at a time, and [`measure`] makes a row of a finished
+//! one. Runs are ordinary folders of `lrpet train`.
+
+mod csv;
+mod document;
+mod measure;
+mod plan;
+mod progress;
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub use csv::csv;
+pub use document::{FILE_NAME, Row, RowLayer, Sweep, SweepError};
+pub use measure::{host_times, measure};
+pub use plan::{Job, WarmStart, jobs};
+pub use run::{Runs, run};
