@@ -157,15 +157,16 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
             "odd",
         ]),
     )?;
-    // Candle without optimisation is too slow to train even a little.
-    tally.check(
-        "programs for the whole-path tests",
-        cargo(&["build", "--release", "-p", "lrpet-trainer", "-p", "lrpet-runtime", "--features", FEATURES]),
-    )?;
-    // With the same features in every step, or the trainer would be compiled for each anew.
-    let tests = |package| cargo(&["test", "--release", "-p", package, "--features", FEATURES]);
-    tally.tests("tests of the trainer", tests("lrpet-trainer"))?;
-    tally.tests("whole-path tests", tests("lrpet-tests"))?;
+    // Candle without optimisation is too slow to train even a little. Both steps name the same packages and their tests, whose
+    // dependencies switch features on: otherwise candle would be compiled for each anew.
+    const TRAINED: [&str; 7] =
+        ["--release", "-p", "lrpet-trainer", "-p", "lrpet-tests", "--features", FEATURES];
+    let mut programs = cargo(&["build", "--bins", "--tests", "-p", "lrpet-runtime"]);
+    programs.args(TRAINED);
+    tally.check("programs for the whole-path tests", programs)?;
+    let mut tests = cargo(&["test"]);
+    tests.args(TRAINED);
+    tally.tests("tests of the trainer, whole-path tests", tests)?;
 
     for failure in &tally.failures {
         println!("failed: {failure}");
