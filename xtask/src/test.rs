@@ -225,12 +225,13 @@ impl Tally {
         self.count(name, u64::from(passed), u64::from(!passed));
     }
 
-    /// A run of `cargo test`, whose closing lines are added up. A run that counts nothing has failed.
+    /// A run of `cargo test` to its end, whose closing lines are added up. A run that counts nothing has failed.
     fn tests(&mut self, name: &str, mut command: Command) -> Result<()> {
         if !self.wants(name) {
             return Ok(());
         }
         let (mut passed, mut failed) = (0, 0);
+        command.arg("--no-fail-fast");
         let done = process::run_lines(&mut command, LIMIT, "see above", &mut |line| {
             println!("{line}");
             if let Some((p, f)) = closing_line(line) {
