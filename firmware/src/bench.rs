@@ -9,7 +9,8 @@ use crate::counter::{Counter, Stopwatch};
 pub const MAX_ITERATIONS: usize = 64;
 
 /// What one layer took, over the iterations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub struct LayerCount {
     /// Fewest.
     pub min: u64,
@@ -71,7 +72,8 @@ pub enum BenchError {
 }
 
 /// Counts `iterations` (at most [`MAX_ITERATIONS`]) inferences of one image after `warm_up` uncounted ones, with
-/// `pin` high during each, and then as many again layer by layer.
+/// `pin` high during each, and then as many again layer by layer. `hook` is called around each layer of all of them; in the
+/// counts by layer it has no part.
 ///
 /// `layers` holds one entry a layer; entries that are [`LayerCount::EMPTY`] afterwards were never reached.
 #[allow(clippy::too_many_arguments)]
@@ -82,38 +84,41 @@ pub fn measure(
     layers: &mut [LayerCount],
     counter: &mut impl Counter,
     pin: &mut impl OutputPin,
+    hook: &mut impl Hook,
     warm_up: usize,
     iterations: usize,
 ) -> Result<Totals, BenchError> {
     for _ in 0..warm_up {
-        session.run_image(image, logits, &mut ()).map_err(BenchError::Run)?;
+        session.run_image(image, logits, hook).map_err(BenchError::Run)?;
     }
     let mut watch = Stopwatch::new(counter);
     let mut totals = Totals::new();
     for _ in 0..iterations.min(MAX_ITERATIONS) {
         pin.set_high().map_err(|_| BenchError::Pin)?;
         watch.start();
-        let done = session.run_image(image, logits, &mut ());
+        let done = session.run_image(image, logits, hook);
         totals.insert(watch.stop());
         pin.set_low().map_err(|_| BenchError::Pin)?;
         done.map_err(BenchError::Run)?;
     }
     layers.fill(LayerCount::EMPTY);
-    let mut hook = LayerHook { watch, layers };
+    let mut counting = LayerHook { watch, layers, hook };
     for _ in 0..iterations.min(MAX_ITERATIONS) {
-        session.run_image(image, logits, &mut hook).map_err(BenchError::Run)?;
+        session.run_image(image, logits, &mut counting).map_err(BenchError::Run)?;
     }
     Ok(totals)
 }
 
 /// Counts each layer.
-struct LayerHook<'a, C> {
+struct LayerHook<'a, C, H> {
     watch: Stopwatch<'a, C>,
     layers: &'a mut [LayerCount],
+    hook: &'a mut H,
 }
 
-impl<C: Counter> Hook for LayerHook<'_, C> {
-    fn before(&mut self, _layer: usize) {
+impl<C: Counter, H: Hook> Hook for LayerHook<'_, C, H> {
+    fn before(&mut self, layer: usize) {
+        self.hook.before(layer);
         self.watch.start();
     }
 
@@ -122,6 +127,7 @@ impl<C: Counter> Hook for LayerHook<'_, C> {
         if let Some(slot) = self.layers.get_mut(layer) {
             slot.add(count);
         }
+        self.hook.after(layer);
     }
 }
 

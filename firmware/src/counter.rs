@@ -1,10 +1,7 @@
 //! Counting what an inference takes: clock cycles on a chip, executed instructions in an emulator.
 
-use serde::Serialize;
-
 /// What a counter counts. The two are never mixed and never converted into each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Clock cycles of the core.
     Cycles,
@@ -12,8 +9,18 @@ pub enum Kind {
     Instructions,
 }
 
+impl Kind {
+    /// Name for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cycles => "cycles",
+            Self::Instructions => "instructions",
+        }
+    }
+}
+
 /// A stretch of code of known length, as the counter saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Calibration {
     /// Length in the counter's unit, known from the code.
     pub known: u64,

@@ -1,18 +1,24 @@
 //! The report: JSON lines, one event each, written without an allocator.
 
-use core::fmt::Display;
+use core::fmt::{self, Display, Write as _};
 
 use embedded_io::Write;
-use serde::{Serialize, Serializer};
 
 use crate::counter::{Calibration, Kind};
 
 /// Longest line, without its end.
 pub const LINE_BYTES: usize = 1024;
 
+/// A line of the report.
+pub trait Event {
+    /// What `event` says on the line.
+    const NAME: &'static str;
+
+    /// Writes the fields.
+    fn fields(&self, object: &mut Object<'_>);
+}
+
 /// The first line: what runs where.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "start")]
 pub struct Start<'a, N: Display> {
     /// Name of the board's crate.
     pub board: &'a str,
@@ -33,22 +39,51 @@ pub struct Start<'a, N: Display> {
     /// Storage type of weights and activations.
     pub dtype: &'a str,
     /// Shape of the input, channels × height × width.
-    #[serde(serialize_with = "as_str")]
     pub input: N,
     /// Number of logits.
     pub classes: u32,
+    /// Where the model lies: `linked` with the code, or in a `region` of its own.
+    pub source: &'a str,
     /// CRC-32 of the model file.
-    #[serde(serialize_with = "as_hex")]
     pub model_crc32: u32,
     /// Bytes of the model file, all of them in flash.
     pub model_bytes: usize,
-    /// Bytes of the arena.
+    /// Bytes of the arena that the model needs.
     pub arena_bytes: usize,
+    /// Bytes of memory that the model needs: arena, logits, and image or counts of the layers.
+    pub needed_bytes: usize,
+    /// Bytes of memory that the firmware has for them.
+    pub memory_bytes: usize,
+}
+
+impl<N: Display> Event for Start<'_, N> {
+    const NAME: &'static str = "start";
+
+    fn fields(&self, object: &mut Object<'_>) {
+        object.text("board", self.board);
+        object.text("core", self.core);
+        object.number("clock_hz", self.clock_hz.into());
+        object.text("counter", self.counter.name());
+        object.number("counter_resolution", self.counter_resolution.into());
+        object.object("calibration", self.calibration, |inner, calibration| {
+            inner.number("known", calibration.known);
+            inner.number("counted", calibration.counted);
+        });
+        object.text("engine", self.engine);
+        object.text("kernels", self.kernels);
+        object.text("dtype", self.dtype);
+        object.text("input", &self.input);
+        object.number("classes", self.classes.into());
+        object.text("source", self.source);
+        object.hex("model_crc32", self.model_crc32);
+        object.number("model_bytes", self.model_bytes as u64);
+        object.number("arena_bytes", self.arena_bytes as u64);
+        object.number("needed_bytes", self.needed_bytes as u64);
+        object.number("memory_bytes", self.memory_bytes as u64);
+    }
 }
 
 /// One sample of the self-check.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "sample")]
 pub struct Sample {
     /// Index of the sample.
     pub index: usize,
@@ -64,9 +99,20 @@ pub struct Sample {
     pub pass: bool,
 }
 
+impl Event for Sample {
+    const NAME: &'static str = "sample";
+
+    fn fields(&self, object: &mut Object<'_>) {
+        object.number("index", self.index as u64);
+        object.number("class", self.class as u64);
+        object.number("expected_class", self.expected_class as u64);
+        object.float("max_abs_diff", self.max_abs_diff);
+        object.float("tolerance", self.tolerance);
+        object.boolean("pass", self.pass);
+    }
+}
+
 /// What one layer took, over the iterations.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "layer")]
 pub struct Layer<'a, O: Display> {
     /// Index of the operation.
     pub index: usize,
@@ -75,7 +121,6 @@ pub struct Layer<'a, O: Display> {
     /// Rank of a pair, 0 otherwise.
     pub rank: u64,
     /// Shape of the output, channels × height × width.
-    #[serde(serialize_with = "as_str")]
     pub output: O,
     /// Multiply-adds.
     pub macs: u64,
@@ -87,9 +132,22 @@ pub struct Layer<'a, O: Display> {
     pub max: u64,
 }
 
+impl<O: Display> Event for Layer<'_, O> {
+    const NAME: &'static str = "layer";
+
+    fn fields(&self, object: &mut Object<'_>) {
+        object.number("index", self.index as u64);
+        object.text("name", self.name);
+        object.number("rank", self.rank);
+        object.text("output", &self.output);
+        object.number("macs", self.macs);
+        object.number("min", self.min);
+        object.number("mean", self.mean);
+        object.number("max", self.max);
+    }
+}
+
 /// What whole inferences took.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "total")]
 pub struct Total {
     /// Inferences before counting began.
     pub warm_up: usize,
@@ -105,16 +163,26 @@ pub struct Total {
     pub max: u64,
 }
 
+impl Event for Total {
+    const NAME: &'static str = "total";
+
+    fn fields(&self, object: &mut Object<'_>) {
+        object.number("warm_up", self.warm_up as u64);
+        object.number("iterations", self.iterations as u64);
+        object.number("macs", self.macs);
+        object.number("min", self.min);
+        object.number("median", self.median);
+        object.number("max", self.max);
+    }
+}
+
 /// The last line.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "end")]
 pub struct End {
     /// Samples of the self-check.
     pub samples: usize,
     /// Those that pass.
     pub samples_passed: usize,
     /// CRC-32 of the logits of all samples, as little-endian f32.
-    #[serde(serialize_with = "as_hex")]
     pub outputs_crc32: u32,
     /// Deepest use of the stack.
     pub stack_bytes: u32,
@@ -122,21 +190,127 @@ pub struct End {
     pub pass: bool,
 }
 
+impl Event for End {
+    const NAME: &'static str = "end";
+
+    fn fields(&self, object: &mut Object<'_>) {
+        object.number("samples", self.samples as u64);
+        object.number("samples_passed", self.samples_passed as u64);
+        object.hex("outputs_crc32", self.outputs_crc32);
+        object.number("stack_bytes", self.stack_bytes.into());
+        object.boolean("pass", self.pass);
+    }
+}
+
 /// The last line where something failed that is not a sample.
-#[derive(Serialize)]
-#[serde(tag = "event", rename = "error")]
 pub struct Failed<M: Display> {
     /// What failed and what to do.
-    #[serde(serialize_with = "as_str")]
     pub message: M,
 }
 
-fn as_str<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
+impl<M: Display> Event for Failed<M> {
+    const NAME: &'static str = "error";
+
+    fn fields(&self, object: &mut Object<'_>) {
+        object.text("message", &self.message);
+    }
 }
 
-fn as_hex<S: Serializer>(value: &u32, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{value:08x}"))
+/// A JSON object that is being written to a line. What does not fit is noticed at the end.
+pub struct Object<'l> {
+    line: &'l mut [u8; LINE_BYTES],
+    length: usize,
+    full: bool,
+    first: bool,
+}
+
+impl Object<'_> {
+    fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match self.line.get_mut(self.length) {
+                Some(slot) => {
+                    *slot = *byte;
+                    self.length += 1;
+                }
+                None => self.full = true,
+            }
+        }
+    }
+
+    fn key(&mut self, key: &str) {
+        self.push(if self.first { b"\"" } else { b",\"" });
+        self.first = false;
+        self.push(key.as_bytes());
+        self.push(b"\":");
+    }
+
+    /// A string.
+    fn text(&mut self, key: &str, value: impl Display) {
+        self.key(key);
+        self.push(b"\"");
+        if write!(Escaped(self), "{value}").is_err() {
+            self.full = true;
+        }
+        self.push(b"\"");
+    }
+
+    /// Eight hexadecimal digits, as a string.
+    fn hex(&mut self, key: &str, value: u32) {
+        self.text(key, format_args!("{value:08x}"));
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        if write!(Escaped(self), "{value}").is_err() {
+            self.full = true;
+        }
+    }
+
+    /// The shortest decimal that is read as the same f32; null where it is no number.
+    fn float(&mut self, key: &str, value: f32) {
+        self.key(key);
+        if value.is_finite() {
+            self.push(ryu::Buffer::new().format_finite(value).as_bytes());
+        } else {
+            self.push(b"null");
+        }
+    }
+
+    fn boolean(&mut self, key: &str, value: bool) {
+        self.key(key);
+        self.push(if value { b"true" } else { b"false" });
+    }
+
+    /// An object of its own, or null.
+    fn object<T>(&mut self, key: &str, value: Option<T>, fields: impl FnOnce(&mut Self, T)) {
+        self.key(key);
+        let Some(value) = value else { return self.push(b"null") };
+        self.push(b"{");
+        self.first = true;
+        fields(self, value);
+        self.first = false;
+        self.push(b"}");
+    }
+}
+
+/// Text inside a JSON string.
+struct Escaped<'o, 'l>(&'o mut Object<'l>);
+
+impl fmt::Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => self.0.push(&[b'\\', byte]),
+                0..0x20 => {
+                    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+                    self.0.push(b"\\u00");
+                    self.0.push(&[digit(byte >> 4), digit(byte & 15)]);
+                }
+                _ => self.0.push(&[byte]),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why a line was not written.
@@ -149,7 +323,7 @@ pub enum LineError {
 }
 
 impl Display for LineError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LineError::TooLong => {
                 write!(f, "a line of the report exceeds {LINE_BYTES} bytes: shorten the layer names")
@@ -172,11 +346,46 @@ impl<'w, W: Write> Reporter<'w, W> {
     }
 
     /// Writes one event and the end of its line.
-    pub fn event(&mut self, event: &impl Serialize) -> Result<(), LineError> {
-        let length = serde_json_core::to_slice(event, &mut self.line).map_err(|_| LineError::TooLong)?;
-        let text = self.line.get(..length).ok_or(LineError::TooLong)?;
+    pub fn event<E: Event>(&mut self, event: &E) -> Result<(), LineError> {
+        let mut object = Object { line: &mut self.line, length: 0, full: false, first: true };
+        object.push(b"{");
+        object.text("event", E::NAME);
+        event.fields(&mut object);
+        object.push(b"}");
+        let (length, full) = (object.length, object.full);
+        let text = self.line.get(..length).filter(|_| !full).ok_or(LineError::TooLong)?;
         self.console.write_all(text).map_err(|_| LineError::Console)?;
         self.console.write_all(b"\n").map_err(|_| LineError::Console)?;
         self.console.flush().map_err(|_| LineError::Console)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::string::String;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn written(message: &str) -> Result<Vec<u8>, LineError> {
+        let mut console = Vec::new();
+        Reporter::new(&mut console).event(&Failed { message })?;
+        Ok(console)
+    }
+
+    #[test]
+    fn any_text_is_read_back_as_it_was() {
+        let every: String = (0..0x180).filter_map(char::from_u32).chain("×\u{1f980}".chars()).collect();
+        let parsed: serde_json::Value = serde_json::from_slice(&written(&every).unwrap_or_default()).unwrap();
+        assert_eq!((&parsed["event"], parsed["message"].as_str()), (&"error".into(), Some(&*every)));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_refused() {
+        let frame = "{\"event\":\"error\",\"message\":\"\"}".len();
+        let text = "a".repeat(LINE_BYTES - frame);
+        assert_eq!(written(&text).map(|line| line.len()), Ok(LINE_BYTES + 1));
+        assert_eq!(written(&(text + "b")), Err(LineError::TooLong));
     }
 }

@@ -5,13 +5,15 @@ use core::fmt;
 use embedded_hal::digital::OutputPin;
 use embedded_io::Write;
 use lrpet_runtime::check::Comparison;
-use lrpet_runtime::model::{Model, ModelError, Op, cost};
-use lrpet_runtime::session::{Arena, RunError, Session, SessionError};
+use lrpet_runtime::model::{Op, cost};
+use lrpet_runtime::session::{Hook, RunError, Session};
 
-use crate::bench::{self, BenchError, LayerCount};
+use crate::bench::{self, BenchError};
 use crate::checksum::{self, OutputCrc};
 use crate::counter::{Calibration, Counter};
+use crate::memory::Room;
 use crate::report::{self, LineError, Reporter};
+use crate::source::{Source, Unusable};
 
 /// What a board is.
 #[derive(Clone, Copy, Debug)]
@@ -24,46 +26,16 @@ pub struct Board {
     pub clock_hz: u32,
 }
 
-/// What a board lends: its counter, its console, a pin that is high during inference
-/// ([`NoPin`](crate::pin::NoPin) where there is none), and how deep the stack was used so far, in bytes.
-pub struct Hardware<'h, C, W, P> {
+/// What a board lends to the report and to the service.
+pub struct Hardware<'h, C, P, H> {
     /// Counts cycles or instructions.
     pub counter: &'h mut C,
-    /// Takes the report.
-    pub console: &'h mut W,
-    /// High during each counted inference.
+    /// High during each inference that is timed ([`NoPin`](crate::pin::NoPin) where there is none).
     pub pin: &'h mut P,
+    /// Called around each layer of every inference; a watchdog's place (`()` where there is none).
+    pub hook: &'h mut H,
     /// Bytes of stack used at the deepest point since the start.
     pub stack_bytes: &'h dyn Fn() -> u32,
-}
-
-/// Static memory of the sizes that the board's build script computed for its model.
-pub struct Memory<const ARENA: usize, const CLASSES: usize, const LAYERS: usize> {
-    arena: Arena<ARENA>,
-    logits: [f32; CLASSES],
-    layers: [LayerCount; LAYERS],
-}
-
-impl<const ARENA: usize, const CLASSES: usize, const LAYERS: usize> Memory<ARENA, CLASSES, LAYERS> {
-    /// All zero, so that it takes no flash.
-    pub const fn new() -> Self {
-        Self {
-            arena: Arena([0; ARENA]),
-            logits: [0.0; CLASSES],
-            layers: [LayerCount { min: 0, max: 0, sum: 0 }; LAYERS],
-        }
-    }
-
-    /// The arena and the logits, for a session of one's own after [`run`].
-    pub fn parts(&mut self) -> (&mut [u8], &mut [f32]) {
-        (&mut self.arena.0, &mut self.logits)
-    }
-}
-
-impl<const A: usize, const C: usize, const L: usize> Default for Memory<A, C, L> {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// How often the bench runs.
@@ -75,18 +47,19 @@ pub struct Options {
     pub iterations: usize,
 }
 
-/// Checks `model` (the bytes of a model file), runs its self-check and the bench, and writes the report.
-/// True where every sample passes and nothing failed.
-pub fn run<const A: usize, const C: usize, const L: usize>(
+/// Checks the model of `source`, runs its self-check and the bench in `memory` (see
+/// [`memory_bytes`](crate::memory::memory_bytes); its address a multiple of 16), and writes the report to `console`. True where
+/// every sample passes and nothing failed.
+pub fn run(
     board: &Board,
-    model: &[u8],
-    memory: &mut Memory<A, C, L>,
+    source: Source<'_>,
+    memory: &mut [u8],
     options: Options,
-    hardware: Hardware<'_, impl Counter, impl Write, impl OutputPin>,
+    hardware: Hardware<'_, impl Counter, impl OutputPin, impl Hook>,
+    console: &mut impl Write,
 ) -> bool {
-    let Hardware { counter, console, pin, stack_bytes } = hardware;
     let mut reporter = Reporter::new(console);
-    match steps(board, model, memory, options, counter, pin, stack_bytes, &mut reporter) {
+    match steps(board, source, memory, options, hardware, &mut reporter) {
         Ok(pass) => pass,
         Err(failure) => {
             // The status says "failed" even where the console cannot say why.
@@ -96,17 +69,15 @@ pub fn run<const A: usize, const C: usize, const L: usize>(
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn steps<'a, const A: usize, const C: usize, const L: usize>(
+fn steps<'a>(
     board: &Board,
-    bytes: &'a [u8],
-    memory: &'a mut Memory<A, C, L>,
+    source: Source<'a>,
+    memory: &'a mut [u8],
     options: Options,
-    counter: &mut impl Counter,
-    pin: &mut impl OutputPin,
-    stack_bytes: &dyn Fn() -> u32,
+    hardware: Hardware<'_, impl Counter, impl OutputPin, impl Hook>,
     reporter: &mut Reporter<'_, impl Write>,
 ) -> Result<bool, Failure<'a>> {
+    let Hardware { counter, pin, hook, stack_bytes } = hardware;
     if !(1..=bench::MAX_ITERATIONS).contains(&options.iterations) {
         return Err(Failure::Iterations { given: options.iterations });
     }
@@ -115,11 +86,15 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
     {
         return Err(Failure::Counter(calibration));
     }
-    let model = Model::new_checked(bytes).map_err(Failure::Model)?;
+    let model = source.open().map_err(Failure::Model)?;
+    let bytes = model.bytes();
     let samples = model.self_check().filter(|samples| samples.samples() > 0).ok_or(Failure::NoSamples)?;
     let header = *model.program().header();
-    let Memory { arena, logits, layers } = memory;
-    let mut session = Session::new(&model, &mut arena.0).map_err(Failure::Session)?;
+    let memory_bytes = memory.len();
+    let room = Room::new(&model, memory).map_err(Failure::Model)?;
+    let needed_bytes = room.needed;
+    let (arena, logits, layers) = room.for_report(model.program().len());
+    let mut session = Session::new(&model, arena).map_err(|error| Failure::Model(error.into()))?;
     reporter
         .event(&report::Start {
             board: board.name,
@@ -133,16 +108,19 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
             dtype: "f16",
             input: header.input,
             classes: header.classes,
+            source: source.name(),
             model_crc32: checksum::crc32(bytes),
             model_bytes: bytes.len(),
-            arena_bytes: A,
+            arena_bytes: session.plan().arena_bytes,
+            needed_bytes,
+            memory_bytes,
         })
         .map_err(Failure::Line)?;
 
     let mut passed = 0;
     let mut outputs = OutputCrc::new();
     for index in 0..samples.samples() {
-        session.run_image(samples.image(index), logits, &mut ()).map_err(Failure::Run)?;
+        session.run_image(samples.image(index), logits, hook).map_err(Failure::Run)?;
         outputs.update(logits);
         let comparison = Comparison::of(logits, samples.logits(index));
         let pass = comparison.passes();
@@ -154,12 +132,21 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
     }
 
     let Options { warm_up, iterations } = options;
-    let totals =
-        bench::measure(&mut session, samples.image(0), logits, layers, counter, pin, warm_up, iterations)
-            .map_err(|error| match error {
-                BenchError::Run(error) => Failure::Run(error),
-                BenchError::Pin => Failure::Pin,
-            })?;
+    let totals = bench::measure(
+        &mut session,
+        samples.image(0),
+        logits,
+        layers,
+        counter,
+        pin,
+        hook,
+        warm_up,
+        iterations,
+    )
+    .map_err(|error| match error {
+        BenchError::Run(error) => Failure::Run(error),
+        BenchError::Pin => Failure::Pin,
+    })?;
     let mut macs = 0;
     for (info, count) in model.program().layers().zip(layers.iter()) {
         let cost = cost::stored(&info.op, info.input);
@@ -172,7 +159,7 @@ fn steps<'a, const A: usize, const C: usize, const L: usize>(
                 output: info.output,
                 macs: cost.macs,
                 min: count.min,
-                mean: count.sum / iterations as u64,
+                mean: count.sum / (iterations as u64).max(1),
                 max: count.max,
             })
             .map_err(Failure::Line)?;
@@ -204,8 +191,7 @@ fn rank(op: &Op<&str>) -> u64 {
 
 /// Why a run ended early.
 enum Failure<'a> {
-    Model(ModelError<'a>),
-    Session(SessionError<'a>),
+    Model(Unusable<'a>),
     Run(RunError),
     NoSamples,
     Pin,
@@ -217,8 +203,7 @@ enum Failure<'a> {
 impl fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Model(error) => write!(f, "model: {error}"),
-            Failure::Session(error) => write!(f, "model: {error}"),
+            Failure::Model(error) => error.fmt(f),
             Failure::Run(error) => write!(f, "inference: {error}"),
             Failure::NoSamples => {
                 f.write_str("the model has no self-check samples: export it again with lrpet")

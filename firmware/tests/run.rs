@@ -6,10 +6,13 @@ use embedded_hal::digital::{ErrorType, OutputPin};
 use lrpet_firmware::bench::MAX_ITERATIONS;
 use lrpet_firmware::checksum::crc32;
 use lrpet_firmware::counter::{Calibration, Counter, Kind};
+use lrpet_firmware::memory::memory_bytes;
 use lrpet_firmware::pin::NoPin;
-use lrpet_firmware::run::{Board, Hardware, Memory, Options, run};
+use lrpet_firmware::region;
+use lrpet_firmware::run::{Board, Hardware, Options, run};
+use lrpet_firmware::source::Source;
 use lrpet_runtime::model::Shape;
-use lrpet_runtime::session::Arena;
+use lrpet_runtime::session::{Arena, Hook};
 use lrpet_tests::random_model::small_model;
 use serde_json::Value;
 
@@ -88,9 +91,24 @@ fn model() -> Vec<u8> {
     small_model(Shape::new(3, 9, 7), 8, CLASSES as u32).unwrap()
 }
 
+/// A watchdog that counts the layers before and after which it is fed.
+#[derive(Default)]
+struct Fed([usize; 2]);
+
+impl Hook for Fed {
+    fn before(&mut self, _layer: usize) {
+        self.0[0] += 1;
+    }
+
+    fn after(&mut self, _layer: usize) {
+        self.0[1] += 1;
+    }
+}
+
 struct Outcome {
     pass: bool,
     events: Vec<Value>,
+    fed: [usize; 2],
 }
 
 impl Outcome {
@@ -104,7 +122,7 @@ impl Outcome {
     }
 }
 
-fn run_on_host<const ARENA: usize>(
+fn run_on_host<const MEMORY: usize>(
     file: &[u8],
     options: Options,
     counter: &mut FakeCounter,
@@ -113,13 +131,22 @@ fn run_on_host<const ARENA: usize>(
     // Flash begins where the linker says; here the file is copied to such a place.
     let mut flash = Box::new(Arena([0; 1 << 14]));
     flash.0[..file.len()].copy_from_slice(file);
-    let mut memory = Box::new(Memory::<ARENA, CLASSES, LAYERS>::new());
-    let mut console = Vec::new();
-    let hardware = Hardware { counter, console: &mut console, pin, stack_bytes: &|| 1234 };
-    let pass = run(&BOARD, &flash.0[..file.len()], &mut memory, options, hardware);
+    run_source::<MEMORY>(Source::Linked(&flash.0[..file.len()]), options, counter, pin)
+}
+
+fn run_source<const MEMORY: usize>(
+    source: Source<'_>,
+    options: Options,
+    counter: &mut FakeCounter,
+    pin: &mut impl OutputPin,
+) -> Outcome {
+    let mut memory = Box::new(Arena([0; MEMORY]));
+    let (mut console, mut hook) = (Vec::new(), Fed::default());
+    let hardware = Hardware { counter, pin, hook: &mut hook, stack_bytes: &|| 1234 };
+    let pass = run(&BOARD, source, &mut memory.0, options, hardware, &mut console);
     let text = String::from_utf8(console).unwrap();
     let events = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    Outcome { pass, events }
+    Outcome { pass, events, fed: hook.0 }
 }
 
 fn run_plainly(file: &[u8], options: Options) -> Outcome {
@@ -134,6 +161,8 @@ fn a_good_model_passes_and_reports_everything() {
     let outcome = run_on_host::<16384>(&file, options, &mut FakeCounter::new(), &mut pin);
     assert!(outcome.pass);
     assert_eq!((pin.rises, pin.falls), (3, 3));
+    // Three samples, two inferences to warm up, three counted whole and three by layer.
+    assert_eq!(outcome.fed, [(3 + 2 + 3 + 3) * LAYERS; 2]);
 
     let start = outcome.named("start")[0];
     assert_eq!(start["board"], BOARD.name);
@@ -142,6 +171,9 @@ fn a_good_model_passes_and_reports_everything() {
     assert_eq!(start["input"], "3×9×7");
     assert_eq!(start["model_crc32"], format!("{:08x}", crc32(&file)));
     assert_eq!(start["model_bytes"], file.len());
+    let arena = start["arena_bytes"].as_u64().unwrap() as usize;
+    assert_eq!(start["needed_bytes"], memory_bytes(arena, CLASSES, LAYERS, 189));
+    assert_eq!((&start["memory_bytes"], &start["source"]), (&16384.into(), &"linked".into()));
 
     let samples = outcome.named("sample");
     assert_eq!(samples.len(), 3);
@@ -199,7 +231,7 @@ fn what_is_wrong_is_said() {
     assert!(run_plainly(&file[..file.len() - 1], ONCE).error().starts_with("model: "));
 
     let small = run_on_host::<256>(&file, ONCE, &mut FakeCounter::new(), &mut NoPin);
-    assert!(small.error().contains("bytes are missing"), "{}", small.error());
+    assert!(small.error().contains("this firmware has 256"), "{}", small.error());
 
     let mut wrong = FakeCounter::new();
     wrong.calibration = Some(Calibration { known: 100_000, counted: 100_100 });
@@ -210,4 +242,27 @@ fn what_is_wrong_is_said() {
         let outcome = run_plainly(&file, Options { warm_up: 0, iterations });
         assert!(outcome.error().starts_with(&format!("{iterations} iterations")));
     }
+}
+
+#[test]
+fn a_model_in_a_region_is_checked_and_run() {
+    let file = model();
+    let mut flash = Box::new(Arena([0xff; 1 << 14]));
+    let run = |flash: &Arena<{ 1 << 14 }>| {
+        run_source::<16384>(Source::Region(&flash.0), ONCE, &mut FakeCounter::new(), &mut NoPin)
+    };
+    assert!(run(&flash).error().contains("erased"));
+    let header = region::header(&file).unwrap();
+    flash.0[..header.len()].copy_from_slice(&header);
+    flash.0[header.len()..][..file.len()].copy_from_slice(&file);
+    let outcome = run(&flash);
+    assert!(outcome.pass);
+    assert_eq!(outcome.named("start")[0]["source"], "region");
+    assert_eq!(
+        outcome.named("end")[0]["outputs_crc32"],
+        run_plainly(&file, ONCE).named("end")[0]["outputs_crc32"]
+    );
+    // Cut short.
+    flash.0[header.len() + file.len() - 1] ^= 1;
+    assert!(run(&flash).error().contains("cut short"));
 }

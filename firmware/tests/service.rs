@@ -6,11 +6,12 @@ use std::convert::Infallible;
 use embedded_hal::digital::{ErrorType, OutputPin};
 use embedded_io::ErrorKind;
 use lrpet_firmware::counter::{Counter, Kind};
-use lrpet_firmware::run::Board;
-use lrpet_firmware::service::{LINE_BYTES, MAX_INFERENCES, Parts, Service};
+use lrpet_firmware::run::{Board, Hardware};
+use lrpet_firmware::service::{LINE_BYTES, MAX_INFERENCES, serve as serve_on};
+use lrpet_firmware::source::Source;
 use lrpet_runtime::host::softmax;
 use lrpet_runtime::model::{Model, Shape};
-use lrpet_runtime::session::{Arena, Hook, Session};
+use lrpet_runtime::session::{Arena, Hook};
 use lrpet_tests::random_model::small_model;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -121,15 +122,15 @@ fn serve(input: impl IntoIterator<Item = Result<Vec<u8>, ErrorKind>>) -> Outcome
     let file = small_model(INPUT, 8, CLASSES as u32).unwrap();
     let mut flash = Box::new(Arena([0; 1 << 14]));
     flash.0[..file.len()].copy_from_slice(&file);
-    let model = Model::new_checked(&flash.0[..file.len()]).unwrap();
-    let mut arena = Box::new(Arena([0; 1 << 14]));
-    let session = Session::new(&model, &mut arena.0).unwrap();
+    serve_source(Source::Linked(&flash.0[..file.len()]), input)
+}
+
+fn serve_source(source: Source<'_>, input: impl IntoIterator<Item = Result<Vec<u8>, ErrorKind>>) -> Outcome {
+    let mut memory = Box::new(Arena([0; 1 << 14]));
     let (mut clock, mut pin, mut hook) = (Clock(0), Pin::default(), Fed::default());
-    let (mut image, mut logits) = (vec![0; INPUT.len()], [0.0; CLASSES]);
-    let parts =
-        Parts { counter: &mut clock, pin: &mut pin, hook: &mut hook, image: &mut image, logits: &mut logits };
+    let hardware = Hardware { counter: &mut clock, pin: &mut pin, hook: &mut hook, stack_bytes: &|| 1234 };
     let mut wire = Wire { input: input.into_iter().collect(), sent: Vec::new() };
-    Service::new(&BOARD, "ic01", session, parts).serve(&mut wire);
+    serve_on(&BOARD, source, &mut memory.0, hardware, &mut wire);
     assert!(!pin.high);
     let text = String::from_utf8(wire.sent).unwrap();
     assert!(text.ends_with("m-ready\r\n"));
@@ -140,7 +141,10 @@ fn serve(input: impl IntoIterator<Item = Result<Vec<u8>, ErrorKind>>) -> Outcome
 
 /// The reply to each of `commands` (which end with `%`), without its `m-ready`.
 fn replies(commands: &str) -> Vec<Vec<String>> {
-    let outcome = serve([Ok(commands.as_bytes().to_vec())]);
+    split(serve([Ok(commands.as_bytes().to_vec())]), commands)
+}
+
+fn split(outcome: Outcome, commands: &str) -> Vec<Vec<String>> {
     let mut replies: Vec<_> = outcome.lines.split(|line| line == "m-ready").map(<[String]>::to_vec).collect();
     assert_eq!(replies.pop(), Some(vec![]));
     assert_eq!(replies.remove(0), ["m-init-done"]);
@@ -205,11 +209,13 @@ fn the_pin_marks_what_is_timed_and_the_hook_sees_every_layer() {
 
 #[test]
 fn profile_and_help_say_what_this_is() {
-    let replies = replies("profile%help%");
+    let replies = replies("profile%help%memory%");
     assert!(replies[0][0].starts_with("m-profile-[lrpet "), "{:?}", replies[0]);
     assert!(replies[0][0].ends_with(", f16 storage, 2000000 Hz]"), "{:?}", replies[0]);
-    assert_eq!(replies[0][1], "m-model-[ic01]");
+    assert_eq!(replies[0][1], "m-model-[model]");
     assert!(replies[1][0].contains("infer N W"));
+    assert!(replies[2][0].starts_with("m-memory-[model "), "{:?}", replies[2]);
+    assert!(replies[2][0].ends_with(" of 16384 bytes, stack 1234 bytes]"), "{:?}", replies[2]);
 }
 
 #[test]
@@ -235,6 +241,21 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     assert_eq!(one(12), format!("e-[Command longer than {LINE_BYTES} characters]"));
     assert_eq!(one(13), "e-[Unknown command: what]");
     assert_eq!(one(14), "e-[Unknown command: ]");
+}
+
+#[test]
+fn a_service_without_a_model_says_why_and_goes_on() {
+    let commands = "name%profile%timestamp%memory%db load 189%db 00%db print%infer 1%results%what%";
+    let erased = Source::Region(&[0xff; 4096]);
+    let replies = split(serve_source(erased, [Ok(commands.as_bytes().to_vec())]), commands);
+    assert_eq!(replies[0], ["m-name-dut-[host]"]);
+    assert_eq!(replies[1][1], "m-model-[none]");
+    assert_eq!(replies[2], ["m-lap-us-500"]);
+    assert_eq!(replies[3], ["m-memory-[model 0 of 16384 bytes, stack 1234 bytes]"]);
+    for reply in &replies[4..9] {
+        assert_eq!(*reply, ["e-[the model region is erased: write a model to it]"]);
+    }
+    assert_eq!(replies[9], ["e-[Unknown command: what]"]);
 }
 
 #[test]

@@ -25,6 +25,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("model files are little-endian and used in place");
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod check;
 pub mod format;
 #[cfg(feature = "std")]

@@ -178,7 +178,8 @@ impl<'a> Session<'a> {
         if !arena.as_ptr().addr().is_multiple_of(ALIGNMENT) {
             return Err(SessionError::ArenaMisaligned);
         }
-        let (table, space) = arena.split_at_mut(plan.table_bytes);
+        let too_small = SessionError::ArenaTooSmall { needed: plan.arena_bytes, given };
+        let (table, space) = arena.split_at_mut_checked(plan.table_bytes).ok_or(too_small)?;
         let table = table.get_mut(..program.len() * size_of::<Step>()).unwrap_or_default();
         let steps: &mut [Step] =
             bytemuck::try_cast_slice_mut(table).map_err(|_| SessionError::ArenaMisaligned)?;
@@ -295,7 +296,9 @@ impl<'a> Session<'a> {
         hook: &mut impl Hook,
     ) -> Result<(), RunError> {
         self.check(image.len(), logits.len())?;
-        let (channels, pixels) = (self.header.input.channels as usize, self.header.input.pixels());
+        // A checked model has no empty input; so the compiler knows it too.
+        let channels = (self.header.input.channels as usize).max(1);
+        let pixels = self.header.input.pixels().max(1);
         let normalisation = self.header.mean.iter().zip(&self.header.std);
         let input = Self::input(self.space, &self.input);
         for ((channel, plane), (mean, std)) in input.chunks_exact_mut(pixels).enumerate().zip(normalisation) {
@@ -312,9 +315,11 @@ impl<'a> Session<'a> {
                 // On the stack, for this channel.
                 let table: [u16; TABLE] = core::array::from_fn(|x| normalise(x as u8, (mean, std)));
                 // Cheaper than steps of an iterator, where nothing unrolls them.
-                let pixels = image.get(channel..).unwrap_or_default().chunks(channels);
-                for (to, pixel) in plane.iter_mut().zip(pixels) {
-                    *to = pixel.first().map_or(0, |x| table[usize::from(*x)]);
+                let mut pixels = image.get(channel..).unwrap_or_default();
+                for to in plane {
+                    let Some(x) = pixels.first() else { break };
+                    *to = table[usize::from(*x)];
+                    pixels = pixels.get(channels..).unwrap_or_default();
                 }
                 continue;
             }

@@ -71,7 +71,10 @@ fn commands_give_json_and_exit_codes() {
     let report =
         json(&run(at, &["bench", "model.safetensors", "--json", "--iterations", "3", "--warm-up", "1"]));
     assert_eq!(report["layers"].as_array().unwrap().len(), net.ops.len());
-    assert!(report["median_ms"].as_f64().unwrap() > 0.0 && report["arena_bytes"].as_u64().unwrap() > 0);
+    assert!(
+        report["total"]["median"].as_u64().unwrap() > 0
+            && report["memory"]["arena_bytes"].as_u64().unwrap() > 0
+    );
     let report = json(&run(at, &["info", "model.safetensors", "--json", "--isa", "cortex-m"]));
     assert_eq!(report["layers"][2]["rank"], 2);
     assert_eq!(report["card"]["format"], "1");

@@ -1,7 +1,7 @@
 //! The programs of this workspace, run as a user runs them.
 //!
 //! They are built by `cargo xtask test` (or `cargo build --release -p lrpet-trainer -p lrpet-runtime --features
-//! lrpet-runtime/cli`) before the tests run.
+//! lrpet-runtime/gpio`) before the tests run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

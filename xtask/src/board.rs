@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_board::boards::{self, Board, Chip};
-use lrpet_board::build::{self, Options};
+use lrpet_board::build::{self, Image, Options};
 use lrpet_board::image::{self, ImageReport};
-use lrpet_board::{elf, emulate, flash, uf2};
+use lrpet_board::{elf, emulate, flash, loader, process, uf2};
 
 use crate::toolchain::Source;
 
@@ -31,6 +31,14 @@ pub struct Arguments {
     /// One JSON document on standard output instead of the board's lines
     #[arg(long)]
     json: bool,
+    /// Link no model: the firmware reads it from the board's model region and has this many bytes of memory for it. An emulator
+    /// loads the model there; to a real board `lrpet flash --region` writes it
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    region_memory: Option<u64>,
+    /// Serve on an emulated board's first UART instead of reporting; the device is one of QEMU's `-serial` (stdio if none is
+    /// named)
+    #[arg(long, value_name = "DEVICE", num_args = 0..=1, default_missing_value = "stdio")]
+    serve: Option<String>,
     #[command(flatten)]
     real: FlashArguments,
 }
@@ -67,6 +75,9 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     };
     let board = Board::named(&arguments.board)?;
     if let Some(chip) = board.chip() {
+        if arguments.serve.is_some() {
+            bail!("{} serves after its report: talk to it over its serial line", board.name);
+        }
         return real(board, chip, arguments, &options);
     }
     if arguments.real.any() {
@@ -77,15 +88,41 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
             println!("{line}");
         }
     };
-    let report = emulate::run(board, &arguments.model, &options, &mut relay)?;
+    if let Some(device) = &arguments.serve {
+        return with_model(board, arguments, &options, |image, more| serve(image, device, more));
+    }
+    let report = with_model(board, arguments, &options, |image, more| image.report(more, &mut relay))?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        println!("{}", report.to_json());
     } else {
         println!("{}", serde_json::json!({ "event": "memory", "memory": report.memory }));
     }
-    if !report.pass {
-        bail!("{} samples of the self-check fail on {}", report.failures(), board.name);
-    }
+    let failures = report.self_check.map_or(0, |check| check.samples - check.passed);
+    ensure!(failures == 0, "{failures} samples of the self-check fail on {}", board.name);
+    Ok(())
+}
+
+/// Firmware of an emulated board with the model, linked or in the region, and the emulator's options for the latter.
+fn with_model<T>(
+    board: &Board,
+    arguments: &Arguments,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>, &[String]) -> Result<T>,
+) -> Result<T> {
+    let Some(memory) = arguments.region_memory else {
+        return emulate::with_image(board, &arguments.model, options, |image| then(image, &[]));
+    };
+    let contents = loader::contents(&arguments.model)?;
+    emulate::with_region_image(board, memory, options, |image| {
+        image.with_model(&arguments.model, |image| then(image, &image.load_region(&contents)?))
+    })
+}
+
+/// Runs the service until the user ends the emulator.
+fn serve(image: &Image<'_>, device: &str, more: &[String]) -> Result<()> {
+    let mut command = image.serve_command(device, more)?;
+    let status = command.status().with_context(|| format!("cannot start `{}`", process::spell(&command)))?;
+    ensure!(status.success(), "`{}` ended with {status}", process::spell(&command));
     Ok(())
 }
 
@@ -98,7 +135,14 @@ fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) ->
     if *flash {
         flash::ensure_probe()?;
     }
-    let report = image::build(board, &arguments.model, options)?;
+    let report = match arguments.region_memory {
+        None => image::build(board, &arguments.model, options)?,
+        Some(memory) => {
+            let (report, region) = image::build_for_region(board, memory, options)?;
+            region.ensure_room(build::model_file(&arguments.model)?.1)?;
+            report
+        }
+    };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -115,8 +159,11 @@ fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) ->
     Ok(())
 }
 
-/// For `cargo xtask test`: builds a board with a model that fits and checks the image; where `too_large` is given, that must be
-/// refused with the bytes that are missing. Says what was measured.
+/// Memory of a real board's firmware that is built for a model region, for `cargo xtask test`.
+const REGION_MEMORY: u64 = 64 << 10;
+
+/// For `cargo xtask test`: builds a board with a model that fits, and without one for its region, and checks both images; where
+/// `too_large` is given, that must be refused with the bytes that are missing. Says what was measured.
 pub fn verify(
     board: &Board,
     chip: &Chip,
@@ -146,6 +193,17 @@ pub fn verify(
         }
         said += &format!("; {} blocks of UF2", blocks.len() / 512);
     }
+    let (for_region, region) = image::build_for_region(board, REGION_MEMORY, options)?;
+    let flash_end = u64::from(chip.flash_at) + board.flash;
+    ensure!(
+        u64::from(chip.flash_at) + for_region.flash_bytes <= u64::from(region.start)
+            && u64::from(region.start) + region.bytes == flash_end,
+        "the code takes {} bytes of flash and the model region begins at {:#x}, with {} bytes up to its end",
+        for_region.flash_bytes,
+        region.start,
+        region.bytes
+    );
+    said += &format!("; model region of {} bytes at {:#010x}", region.bytes, region.start);
     if let Some(too_large) = too_large {
         let (path, bytes) = build::model_file(too_large)?;
         let error = match image::build(board, &path, options) {

@@ -4,11 +4,11 @@ use anyhow::{Context, Result};
 
 use crate::process;
 use crate::setup::{self, Group};
-use crate::test::{LIMIT, Tally, cargo};
+use crate::test::{FEATURES, LIMIT, TRAINED, Tally, cargo};
 use crate::toolchain::Source;
 
-/// The trainer with MPI; the runtime as everywhere, or all would be compiled anew.
-const FEATURES: &str = "lrpet-trainer/mpi,lrpet-runtime/cli";
+/// The trainer with MPI, besides [`FEATURES`].
+const MPI: &str = "lrpet-trainer/mpi";
 
 /// Runs the checks that need MPI or Slurm; one line says so where these are not installed.
 pub fn checks(tally: &mut Tally, source: Source) -> Result<()> {
@@ -16,13 +16,13 @@ pub fn checks(tally: &mut Tally, source: Source) -> Result<()> {
         println!("skipped: MPI and Slurm are not installed (`cargo xtask setup --cluster`)");
         return Ok(());
     }
-    let crates = ["-p", "lrpet-trainer", "-p", "lrpet-cluster-tests"];
-    let mut lints = cargo(&["clippy", "--release", "--all-targets", "--features", FEATURES]);
-    lints.args(crates).args(["--", "-D", "warnings"]);
+    let more = ["-p", "lrpet-cluster-tests", "--features", FEATURES, "--features", MPI];
+    let mut lints = cargo(&["clippy", "--all-targets"]);
+    lints.args(TRAINED).args(more).args(["--", "-D", "warnings"]);
     tally.check("lints of the trainer with MPI", lints)?;
-    let build = ["build", "--release", "-p", "lrpet-trainer", "-p", "lrpet-runtime", "--features", FEATURES];
     tally.verify("lrpet with MPI", || {
-        let mut build = cargo(&build);
+        let mut build = cargo(&["build", "--bins", "--tests", "-p", "lrpet-runtime"]);
+        build.args(TRAINED).args(more);
         anyhow::ensure!(
             process::run_lines(&mut build, LIMIT, "see above", &mut |line| println!("{line}"))?,
             "cargo cannot build it"

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use lrpet_board::boards::Board;
 use lrpet_board::build::Options;
 use lrpet_board::emulate;
-use lrpet_board::report::BoardReport;
 use lrpet_board::sources::git_revision;
+use lrpet_report::{Run, host};
 use serde_json::{Value, json};
 
 use crate::process;
@@ -79,7 +79,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         "version": env!("CARGO_PKG_VERSION"),
         "revision": git_revision(),
         "host": {
-            "cpu": cpu_name(),
+            "cpu": host::core(),
             "threads": std::thread::available_parallelism().map_or(1, usize::from),
             "rustc": capture("rustc", &["--version"]),
         },
@@ -178,47 +178,25 @@ fn model(
         "name": name,
         "file": format!("{name}.safetensors"),
         "sha256": inspect["sha256"],
+        "crc32": measured.model.crc32,
         "prune": prune,
         "inspect": inspect,
         "eval": eval,
         "bench": bench,
-        "boards": [board_entry(&measured)],
+        "boards": [measured],
         "training": training,
     }))
 }
 
 /// The board must compute what the host computed when the model was exported.
-fn check_board(report: &BoardReport) -> Result<()> {
-    ensure!(report.pass, "the self-check of {} fails on {BOARD}", report.model.display());
-    for sample in &report.samples {
-        let difference = sample["max_abs_diff"].as_f64().unwrap_or(f64::INFINITY);
-        if difference > LOGIT_TOLERANCE {
-            bail!("a logit of {} on {BOARD} is {difference} away from the host's", report.model.display());
-        }
+fn check_board(run: &Run) -> Result<()> {
+    let check = run.self_check.with_context(|| format!("{} has no self-check", run.model.file))?;
+    ensure!(check.passes(), "the self-check of {} fails on {BOARD}", run.model.file);
+    let difference = check.largest_difference.unwrap_or(f64::INFINITY);
+    if difference > LOGIT_TOLERANCE {
+        bail!("a logit of {} on {BOARD} is {difference} away from the host's", run.model.file);
     }
     Ok(())
-}
-
-fn board_entry(report: &BoardReport) -> Value {
-    let layers: Vec<Value> =
-        report.layers.iter().map(|layer| json!({ "name": layer["name"], "ticks": layer["mean"] })).collect();
-    let memory = &report.memory;
-    json!({
-        "board": report.start["board"],
-        "core": report.start["core"],
-        "counter": report.start["counter"],
-        "total": report.median(),
-        "layers": layers,
-        "flash_bytes": memory.flash_bytes,
-        "text_bytes": memory.text_bytes,
-        "model_bytes": memory.model_bytes,
-        "arena_bytes": memory.arena_bytes,
-        "static_bytes": memory.static_bytes,
-        "stack_bytes": memory.stack_bytes,
-        "ram_bytes": memory.ram_bytes,
-        "crc": report.end["outputs_crc32"],
-        "self_check": report.pass,
-    })
 }
 
 /// The steps that were done, with their time.
@@ -275,12 +253,6 @@ fn pass_through(command: &mut Command) -> Result<()> {
 
 fn capture(program: &str, arguments: &[&str]) -> Option<String> {
     process::capture(Command::new(program).args(arguments), "").ok().map(|line| line.trim().to_owned())
-}
-
-fn cpu_name() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
 }
 
 fn path(path: &Path) -> String {

@@ -24,7 +24,10 @@ pub struct Arguments {
     /// Core that is emulated where no host is given
     #[arg(long, value_enum, default_value_t)]
     cpu: Cpu,
-    /// Options for `lrpet-run bench` on the host, behind --
+    /// Print the bench of the host as one JSON document (docs/report-format.md) and nothing else on standard output
+    #[arg(long, requires = "host")]
+    json: bool,
+    /// Options for `lrpet-run bench` on the host, behind --, such as --core 3 --gpio /dev/gpiochip0:17
     #[arg(last = true)]
     bench: Vec<String>,
 }
@@ -54,7 +57,7 @@ impl Cpu {
 pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     let program = build(source)?;
     let size = std::fs::metadata(&program).map_or(0, |file| file.len());
-    println!("{} ({size} bytes, statically linked)", program.display());
+    eprintln!("{} ({size} bytes, statically linked)", program.display());
     let Some(model) = &arguments.model else {
         ensure!(arguments.host.is_none(), "name a model file to run on the host");
         return Ok(());
@@ -62,7 +65,9 @@ pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
     ensure!(model.is_file(), "{}: there is no such file", model.display());
     match &arguments.host {
         None => emulate(&program, model, arguments.cpu),
-        Some(host) => Remote::new(host, &arguments.folder)?.measure(&program, model, &arguments.bench),
+        Some(host) => {
+            Remote::new(host, &arguments.folder)?.measure(&program, model, &arguments.bench, arguments.json)
+        }
     }
 }
 
@@ -71,7 +76,13 @@ fn build(source: Source) -> Result<PathBuf> {
     let target = toolchain::AARCH64_LINUX;
     let mut command = Toolchain::for_target(target, source)?.cargo("build", target);
     let folder = crate::root().join("target/pi");
-    command.current_dir(crate::root()).args(["--release", "--package", "lrpet-runtime", "--features", "cli"]);
+    command.current_dir(crate::root()).args([
+        "--release",
+        "--package",
+        "lrpet-runtime",
+        "--features",
+        "gpio",
+    ]);
     command.arg("--target-dir").arg(&folder).env("RUSTFLAGS", "-C target-feature=+crt-static");
     command.env("CARGO_PROFILE_RELEASE_STRIP", "true");
     let log = folder.join("build.log");
@@ -117,13 +128,13 @@ impl<'a> Remote<'a> {
     }
 
     /// Copies program and model, compares logits, and times.
-    fn measure(&self, program: &Path, model: &Path, options: &[String]) -> Result<()> {
+    fn measure(&self, program: &Path, model: &Path, options: &[String], json: bool) -> Result<()> {
         let folder = self.folder;
         ensure!(
             options.iter().all(|option| option
                 .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-.=".contains(&byte))),
-            "options for the bench may have letters, digits, `-`, `.` and `=`"
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-.=/:".contains(&byte))),
+            "options for the bench may have letters, digits, `-`, `.`, `=`, `/` and `:`"
         );
         let architecture =
             process::capture(&mut self.ssh("uname -m"), "can you log in with ssh without a password?")?;
@@ -133,17 +144,20 @@ impl<'a> Remote<'a> {
         }
         self.copy(program, "lrpet-run", true)?;
         self.copy(model, "model.safetensors", false)?;
-        let run = |script: String| {
+        let run = |script: String, quiet: bool| {
             let mut command = self.ssh(&script);
+            if quiet {
+                command.stdout(std::io::stderr());
+            }
             let status = command.stdin(Stdio::null()).status();
             let status = status.with_context(|| format!("cannot start `{}`", process::spell(&command)))?;
             ensure!(status.success(), "`{}` failed ({status})", process::spell(&command));
             Ok(())
         };
-        run(format!("{folder}/lrpet-run check {folder}/model.safetensors"))?;
-        run(format!("{folder}/lrpet-run bench {folder}/model.safetensors {}", options.join(" "))
-            .trim_end()
-            .to_owned())
+        run(format!("{folder}/lrpet-run check {folder}/model.safetensors"), json)?;
+        let options = options.iter().map(String::as_str).chain(json.then_some("--json"));
+        let options: String = options.map(|option| format!(" {option}")).collect();
+        run(format!("{folder}/lrpet-run bench {folder}/model.safetensors{options}"), false)
     }
 
     /// Copies a file, whole or not at all.
@@ -193,17 +207,17 @@ mod tests {
         let mut remote = Remote::new("pi@host", "some/folder").unwrap();
         remote.ssh = at("ssh");
         let options = ["--threads".to_owned(), "4".to_owned()];
-        remote.measure(&at("program"), &at("model"), &options).unwrap();
+        remote.measure(&at("program"), &at("model"), &options, true).unwrap();
         let ran = std::fs::read_to_string(home.join("ran")).unwrap();
         let model = "some/folder/model.safetensors";
-        assert_eq!(ran, format!("check {model}\nbench {model} --threads 4\n"));
+        assert_eq!(ran, format!("check {model}\nbench {model} --threads 4 --json\n"));
         assert_eq!(std::fs::read(home.join(model)).unwrap(), b"weights");
 
         std::fs::write(at("program"), "#!/bin/sh\nexit 3\n").unwrap();
-        let failed = remote.measure(&at("program"), &at("model"), &[]).unwrap_err().to_string();
+        let failed = remote.measure(&at("program"), &at("model"), &[], false).unwrap_err().to_string();
         assert!(failed.contains("lrpet-run check"), "{failed}");
         std::fs::write(at("architecture"), "armv7l\n").unwrap();
-        let failed = remote.measure(&at("program"), &at("model"), &[]).unwrap_err().to_string();
+        let failed = remote.measure(&at("program"), &at("model"), &[], false).unwrap_err().to_string();
         assert!(failed.contains("pi@host runs armv7l"), "{failed}");
     }
 

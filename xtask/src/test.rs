@@ -33,7 +33,11 @@ pub const LIMIT: Duration = Duration::from_secs(40 * 60);
 const BARE_METAL: [&str; 2] = [toolchain::THUMBV7EM, toolchain::THUMBV8M];
 
 /// All features but those that need a CUDA toolkit, which `cargo xtask build-cuda` builds.
-const FEATURES: &str = "lrpet-runtime/cli";
+pub const FEATURES: &str = "lrpet-runtime/gpio";
+
+/// What is built and tested where something is trained: the same packages everywhere, whose tests' dependencies switch
+/// features on, or candle would be compiled for each step anew.
+pub const TRAINED: [&str; 5] = ["--release", "-p", "lrpet-trainer", "-p", "lrpet-tests"];
 
 /// The model that is in flash where a board's code is checked.
 const BOARD_MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
@@ -104,7 +108,7 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
     }
     let mut build =
         Toolchain::for_target(toolchain::AARCH64_LINUX, source)?.cargo("build", toolchain::AARCH64_LINUX);
-    build.args(["--release", "--package", "lrpet-runtime", "--features", "cli"]);
+    build.args(["--release", "--package", "lrpet-runtime", "--features", "gpio"]);
     tally.check(&format!("lrpet-run for {}", toolchain::AARCH64_LINUX), build)?;
     for model in ["models/fashion-mnist-resnet8-dense.safetensors", BOARD_MODEL] {
         tally
@@ -150,10 +154,18 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
             "-p",
             "lrpet-board",
             "-p",
+            "lrpet-report",
+            "-p",
             "xtask",
             "--features",
             FEATURES,
+            "--features",
+            "lrpet-board/serial",
         ]),
+    )?;
+    tally.tests(
+        "tests of models and service on every emulated board",
+        cargo(&["test", "-p", "lrpet-board", "--test", "emulated"]),
     )?;
     tally.check(
         "variants of kernels, as `bench kernels` times them",
@@ -171,14 +183,12 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
         ]),
     )?;
     // Candle without optimisation is too slow to train even a little.
-    tally.check(
-        "programs for the whole-path tests",
-        cargo(&["build", "--release", "-p", "lrpet-trainer", "-p", "lrpet-runtime", "--features", FEATURES]),
-    )?;
-    // With the same features in every step, or the trainer would be compiled for each anew.
-    let tests = |package| cargo(&["test", "--release", "-p", package, "--features", FEATURES]);
-    tally.tests("tests of the trainer", tests("lrpet-trainer"))?;
-    tally.tests("whole-path tests", tests("lrpet-tests"))
+    let mut programs = cargo(&["build", "--bins", "--tests", "-p", "lrpet-runtime"]);
+    programs.args(TRAINED).args(["--features", FEATURES]);
+    tally.check("programs for the whole-path tests", programs)?;
+    let mut tests = cargo(&["test"]);
+    tests.args(TRAINED).args(["--features", FEATURES]);
+    tally.tests("tests of the trainer, whole-path tests", tests)
 }
 
 /// What passed and what failed so far.
@@ -227,12 +237,13 @@ impl Tally {
         self.count(name, u64::from(passed), u64::from(!passed));
     }
 
-    /// A run of `cargo test`, whose closing lines are added up. A run that counts nothing has failed.
+    /// A run of `cargo test` to its end, whose closing lines are added up. A run that counts nothing has failed.
     pub fn tests(&mut self, name: &str, mut command: Command) -> Result<()> {
         if !self.wants(name) {
             return Ok(());
         }
         let (mut passed, mut failed) = (0, 0);
+        command.arg("--no-fail-fast");
         let done = process::run_lines(&mut command, LIMIT, "see above", &mut |line| {
             println!("{line}");
             if let Some((p, f)) = closing_line(line) {
@@ -292,7 +303,7 @@ fn on_core(core: &str, tests: &[&str], source: Source) -> Result<Command> {
     let mut command = Toolchain::for_target(target, source)?.cargo("test", target);
     command
         .current_dir(crate::root())
-        .args(["--release", "--package", "lrpet-runtime", "--features", "cli", "--target-dir", "target/pi"])
+        .args(["--release", "--package", "lrpet-runtime", "--features", "gpio", "--target-dir", "target/pi"])
         .args(tests)
         // QEMU 7.2 does not come back from the thread's start in Debian's shared C library.
         .env("RUSTFLAGS", "-C target-feature=+crt-static")

@@ -1,19 +1,22 @@
 //! What the boards' build scripts do: check a model, plan it with the same code as the device will, and link it.
 //!
 //! Environment of the build:
-//! - `LRPET_MODEL`: the model file (needed);
+//! - `LRPET_MODEL`: the model file, which is linked with the code; or
+//! - `LRPET_REGION_MEMORY`: no model is linked. The program reads one from the board's model region (`memory.x`), and has this
+//!   many bytes of memory for it;
 //! - `LRPET_WARM_UP`, `LRPET_ITERATIONS`: inferences before the bench counts (1) and that it counts (2).
 //!
-//! The build script writes `model.rs` for `include!`: `MODEL` (the file's bytes, aligned, in flash) and the constants
-//! `NAME`, `INPUT_BYTES`, `ARENA_BYTES`, `CLASSES`, `LAYERS`, `WARM_UP`, `ITERATIONS`.
+//! The build script writes `model.rs` for `include!`: the function `source`, and the constants `MEMORY_BYTES`, `WARM_UP` and
+//! `ITERATIONS`.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use lrpet_firmware::memory::memory_bytes;
 pub use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::{Model, Shape};
-use lrpet_runtime::plan::{ALIGNMENT, Plan};
+use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::Plan;
 
 /// The build script of a board with a Cortex-M core and FPU, whose kernels are those of `isa`: links the model,
 /// `memory.x` of the board's crate and cortex-m-rt's linker script. An error becomes one line of cargo's output.
@@ -45,30 +48,43 @@ fn choose(maps: &[MemoryMap], variables: usize) -> Option<&'static str> {
     maps.iter().find(|map| map.variables >= variables).or(maps.last()).map(|map| map.folder)
 }
 
-/// Variables besides arena, image, logits and counts of layers: buffers of the serial line, state of the drivers.
+/// Variables besides the model's memory: buffers of the serial line, state of the drivers.
 const OTHER_VARIABLES: usize = 4096;
 
 /// Writes `model.rs`; returns the bytes of variables that a board with a serial service needs, at most.
 fn link_model(isa: Isa) -> Result<usize> {
-    for name in ["LRPET_MODEL", "LRPET_WARM_UP", "LRPET_ITERATIONS"] {
+    for name in ["LRPET_MODEL", "LRPET_REGION_MEMORY", "LRPET_WARM_UP", "LRPET_ITERATIONS"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    let Some(file) = std::env::var_os("LRPET_MODEL").map(PathBuf::from) else {
-        bail!("set LRPET_MODEL to the model file, or use `cargo xtask board`");
-    };
-    println!("cargo::rerun-if-changed={}", file.display());
-    let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let (source, variables) =
-        model_source(&bytes, isa, number("LRPET_WARM_UP", 1)?, number("LRPET_ITERATIONS", 2)?)
-            .map_err(|error| anyhow!("{}: {error:#}", file.display()))?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").context("OUT_DIR is not set: no build script")?);
-    write(&out.join("model.safetensors"), &bytes)?;
+    let options = [number("LRPET_WARM_UP", 1)?, number("LRPET_ITERATIONS", 2)?];
+    let (source, variables) = match number("LRPET_REGION_MEMORY", 0)? {
+        0 => {
+            let Some(file) = std::env::var_os("LRPET_MODEL").map(PathBuf::from) else {
+                bail!("set LRPET_MODEL to the model file, or use `cargo xtask board`");
+            };
+            println!("cargo::rerun-if-changed={}", file.display());
+            let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let written = model_source(&bytes, isa, options)
+                .map_err(|error| anyhow!("{}: {error:#}", file.display()))?;
+            write(&out.join("model.safetensors"), &bytes)?;
+            written
+        }
+        memory => {
+            write(&out.join("region.x"), REGION_CHECK.as_bytes())?;
+            println!("cargo::rustc-link-arg-bins=-T{}", out.join("region.x").display());
+            (region_source(memory, options), memory + OTHER_VARIABLES)
+        }
+    };
     write(&out.join("model.rs"), source.as_bytes())?;
     Ok(variables)
 }
 
+/// For the linker: all that is stored in flash lies before the region. Initial values of variables come last.
+const REGION_CHECK: &str = "ASSERT(LOADADDR(.data) + SIZEOF(.data) <= _model_region_start, \"the code reaches into the model region\");\n";
+
 /// The text of `model.rs` for a model file, beside which `model.safetensors` lies, and the bytes of variables.
-fn model_source(bytes: &[u8], isa: Isa, warm_up: usize, iterations: usize) -> Result<(String, usize)> {
+fn model_source(bytes: &[u8], isa: Isa, options: [usize; 2]) -> Result<(String, usize)> {
     // At an address that is a multiple of 16, as in flash.
     let mut aligned = vec![0u128; bytes.len().div_ceil(16)];
     let aligned = &mut bytemuck::cast_slice_mut(&mut aligned)[..bytes.len()];
@@ -76,51 +92,40 @@ fn model_source(bytes: &[u8], isa: Isa, warm_up: usize, iterations: usize) -> Re
     let model = Model::new_checked(aligned).map_err(owned)?;
     let plan = Plan::new(model.program(), isa).map_err(owned)?;
     let header = model.program().header();
-    let (arena, classes) = (plan.arena_bytes, header.classes);
-    let (layers, length) = (model.program().len(), bytes.len());
-    let (name, input) = (protocol_name(&model), header.input.len());
-    let variables = arena + input + 4 * classes as usize + 24 * layers + OTHER_VARIABLES;
+    let (arena, classes) = (plan.arena_bytes, header.classes as usize);
+    let (layers, input, length) = (model.program().len(), header.input.len(), bytes.len());
     let source = format!(
         "/// The model file, in flash.\n\
-         pub static MODEL: Aligned<{length}> = Aligned(*include_bytes!(\"model.safetensors\"));\n\
-         /// Bytes aligned as the runtime reads them.\n\
-         #[repr(C, align({ALIGNMENT}))]\n\
-         pub struct Aligned<const N: usize>(pub [u8; N]);\n\
-         /// Bytes that the model's plan takes.\n\
-         pub const ARENA_BYTES: usize = {arena};\n\
-         /// Number of logits.\n\
-         pub const CLASSES: usize = {classes};\n\
-         /// Number of operations.\n\
-         pub const LAYERS: usize = {layers};\n\
-         /// Inferences before the bench counts.\n\
-         pub const WARM_UP: usize = {warm_up};\n\
-         /// Inferences that it counts.\n\
-         pub const ITERATIONS: usize = {iterations};\n\
-         /// What the serial service calls the model.\n\
-         #[allow(dead_code, reason = \"not every board has the service\")]\n\
-         pub const NAME: &str = \"{name}\";\n\
-         /// Bytes of an image.\n\
-         #[allow(dead_code, reason = \"not every board has the service\")]\n\
-         pub const INPUT_BYTES: usize = {input};\n"
+         static MODEL: Aligned<{length}> = Aligned(*include_bytes!(\"model.safetensors\"));\n\
+         /// Where the model lies.\n\
+         pub fn source() -> Source<'static> {{\n    Source::Linked(&MODEL.0)\n}}\n\
+         /// Bytes of memory that the model needs.\n\
+         pub const MEMORY_BYTES: usize = memory_bytes({arena}, {classes}, {layers}, {input});\n\
+         {}",
+        constants(options)
     );
-    Ok((source, variables))
+    Ok((source, memory_bytes(arena, classes, layers, input) + OTHER_VARIABLES))
 }
 
-/// MLPerf Tiny's name of the task that has this model's input and classes, else the network of the model's card.
-fn protocol_name(model: &Model<'_>) -> String {
-    let header = model.program().header();
-    let Shape { channels, height, width } = header.input;
-    match (channels, height, width, header.classes) {
-        (3, 32, 32, 10) => return "ic01".to_owned(),
-        (1, 49, 10, 12) => return "kws01".to_owned(),
-        (3, 96, 96, 2) => return "vww01".to_owned(),
-        _ => {}
-    }
-    let network = model.metadata().find(|(key, _)| *key == "network");
-    let name: String = network.iter().flat_map(|(_, name)| name.chars()).collect();
-    // It stands in brackets on a line of the protocol, and between quotes in the source.
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if !name.is_empty() && name.len() <= 32 && name.chars().all(plain) { name } else { "model".to_owned() }
+/// The text of `model.rs` for a model in the board's region, with `memory` bytes for it.
+fn region_source(memory: usize, options: [usize; 2]) -> String {
+    format!(
+        "/// Where the model lies.\n\
+         pub fn source() -> Source<'static> {{\n    model_region()\n}}\n\
+         /// Bytes of memory for a model.\n\
+         pub const MEMORY_BYTES: usize = {memory};\n\
+         {}",
+        constants(options)
+    )
+}
+
+fn constants([warm_up, iterations]: [usize; 2]) -> String {
+    format!(
+        "/// Inferences before the bench counts.\n\
+         pub const WARM_UP: usize = {warm_up};\n\
+         /// Inferences that it counts.\n\
+         pub const ITERATIONS: usize = {iterations};\n"
+    )
 }
 
 /// Links `memory.x` of a folder in the board's crate.
@@ -162,14 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn the_model_is_called_as_the_protocol_or_its_card_says() {
-        let source = |name| model_source(&model(name), Isa::CortexM, 1, 2).unwrap();
-        let (fashion, variables) = source("fashion-mnist-resnet8-g0.6.safetensors");
-        assert!(fashion.contains("NAME: &str = \"resnet8\""));
-        assert!(fashion.contains("INPUT_BYTES: usize = 784;"));
-        assert!(fashion.contains("ARENA_BYTES: usize = 54896;"));
-        assert!((54_896 + 784..54_896 + 784 + 2 * OTHER_VARIABLES).contains(&variables));
-        assert!(source("cifar10-resnet20-dense.safetensors").0.contains("NAME: &str = \"ic01\""));
+    fn a_linked_model_gets_the_memory_that_it_needs_and_a_region_what_was_asked_for() {
+        let bytes = model("fashion-mnist-resnet8-g0.6.safetensors");
+        let (source, variables) = model_source(&bytes, Isa::CortexM, [1, 2]).unwrap();
+        assert!(source.contains("MEMORY_BYTES: usize = memory_bytes(54896, 10, 11, 784);"), "{source}");
+        assert_eq!(variables, 54_896 + 48 + 784 + OTHER_VARIABLES);
+        assert!(model_source(&bytes[1..], Isa::CortexM, [1, 2]).is_err());
+        let source = region_source(123_456, [1, 2]);
+        assert!(
+            source.contains("model_region()") && source.contains("MEMORY_BYTES: usize = 123456;"),
+            "{source}"
+        );
     }
 
     #[test]

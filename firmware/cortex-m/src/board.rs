@@ -5,10 +5,10 @@ use cortex_m_rt as _;
 use embedded_hal::digital::OutputPin;
 use embedded_io::{Read, Write};
 use lrpet_firmware::report::{Failed, Reporter};
-use lrpet_firmware::run::{self, Hardware, Memory};
-use lrpet_firmware::service::{Parts, Service};
-use lrpet_runtime::model::Model;
-use lrpet_runtime::session::{Hook, Session};
+use lrpet_firmware::run::{self, Hardware};
+use lrpet_firmware::service::Service;
+use lrpet_firmware::source::Source;
+use lrpet_runtime::session::{Arena, Hook};
 
 use crate::crash::Crash;
 use crate::dwt::Cycles;
@@ -28,33 +28,25 @@ pub struct Lent<S, P, H> {
     pub serial: S,
     /// High during inference.
     pub pin: P,
-    /// Called around each layer by the service; a watchdog's place (`()` where there is none). The self-check and the bench do
-    /// not call it: a watchdog starts with its first call.
+    /// Called before and after each layer of every inference, in self-check, bench and service alike: a watchdog's place (`()`
+    /// where there is none). Between inferences nothing calls it, and the service waits for commands for ever: a watchdog of
+    /// the hook's is started before a layer and stopped, or its period made long, after it.
     pub hook: H,
 }
 
-/// Static memory of a board and its model: what the program uses and what the serial line's driver does.
+/// Static memory of a board: what its model uses and what the serial line's driver does.
 #[doc(hidden)]
-pub struct Statics<const ARENA: usize, const CLASSES: usize, const LAYERS: usize, const INPUT: usize> {
-    pub memory: Memory<ARENA, CLASSES, LAYERS>,
-    pub image: [u8; INPUT],
+pub struct Statics<const MEMORY: usize> {
+    pub memory: Arena<MEMORY>,
     pub buffers: Buffers,
 }
 
-impl<const A: usize, const C: usize, const L: usize, const I: usize> Statics<A, C, L, I> {
-    /// All zero.
+impl<const MEMORY: usize> Statics<MEMORY> {
+    /// All zero, so that it takes no flash.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
-        Self { memory: Memory::new(), image: [0; I], buffers: Buffers::new() }
+        Self { memory: Arena([0; MEMORY]), buffers: Buffers::new() }
     }
-}
-
-/// The model and what its build script says of it.
-#[doc(hidden)]
-pub struct Linked {
-    pub bytes: &'static [u8],
-    pub name: &'static str,
-    pub options: Options,
 }
 
 /// The whole program of a board. `start` is a function of the board's crate that sets clocks, caches and pins and
@@ -63,30 +55,22 @@ pub struct Linked {
 #[macro_export]
 macro_rules! board {
     (name: $name:expr, core: $core:expr, clock_hz: $clock_hz:expr, start: $start:path $(,)?) => {
-        /// The model and the sizes that its plan needs, from the build script.
+        /// The model, or its region, and the memory for it, from the build script.
         mod model {
+            #[allow(unused_imports, reason = "a linked model and a region use different ones")]
+            use $crate::linked::{Aligned, Source, memory_bytes, model_region};
             include!(concat!(env!("OUT_DIR"), "/model.rs"));
         }
 
-        static STATICS: $crate::board::ConstStaticCell<
-            $crate::board::Statics<
-                { model::ARENA_BYTES },
-                { model::CLASSES },
-                { model::LAYERS },
-                { model::INPUT_BYTES },
-            >,
-        > = $crate::board::ConstStaticCell::new($crate::board::Statics::new());
+        static STATICS: $crate::board::ConstStaticCell<$crate::board::Statics<{ model::MEMORY_BYTES }>> =
+            $crate::board::ConstStaticCell::new($crate::board::Statics::new());
 
         #[$crate::board::entry]
         fn main() -> ! {
             const BOARD: $crate::board::Board =
                 $crate::board::Board { name: $name, core: $core, clock_hz: $clock_hz };
-            let linked = $crate::board::Linked {
-                bytes: &model::MODEL.0,
-                name: model::NAME,
-                options: $crate::board::Options { warm_up: model::WARM_UP, iterations: model::ITERATIONS },
-            };
-            $crate::board::run(&BOARD, &linked, STATICS.take(), $start)
+            let options = $crate::board::Options { warm_up: model::WARM_UP, iterations: model::ITERATIONS };
+            $crate::board::run(&BOARD, model::source(), options, STATICS.take(), $start)
         }
 
         #[panic_handler]
@@ -98,24 +82,17 @@ macro_rules! board {
 
 /// For [`board!`](crate::board): reports and serves.
 #[doc(hidden)]
-pub fn run<
-    S: Read + Write,
-    P: OutputPin,
-    H: Hook,
-    const A: usize,
-    const C: usize,
-    const L: usize,
-    const I: usize,
->(
+pub fn run<S: Read + Write, P: OutputPin, H: Hook, const MEMORY: usize>(
     board: &Board,
-    linked: &Linked,
-    statics: &'static mut Statics<A, C, L, I>,
+    source: Source<'static>,
+    options: Options,
+    statics: &'static mut Statics<MEMORY>,
     start: impl FnOnce(&mut cortex_m::Peripherals, &'static mut Buffers) -> Lent<S, P, H>,
 ) -> ! {
     // Before anything can panic.
     let crash = Crash::take();
     let Some(mut core) = cortex_m::Peripherals::take() else { rest() };
-    let Statics { memory, image, buffers } = statics;
+    let Statics { memory, buffers } = statics;
     let Lent { mut serial, mut pin, mut hook } = start(&mut core, buffers);
     let Some(mut counter) = Cycles::new(core.DCB, core.DWT, core.SYST) else {
         fail(&mut serial, "the core has no cycle counter")
@@ -126,25 +103,17 @@ pub fn run<
         None => {
             let hardware = Hardware {
                 counter: &mut counter,
-                console: &mut serial,
                 pin: &mut pin,
+                hook: &mut hook,
                 stack_bytes: &stack::high_water,
             };
-            // The report says what failed; a board serves nevertheless where the model can be run at all.
-            let _ = run::run(board, linked.bytes, memory, linked.options, hardware);
+            // The report says what failed; the service refuses what needs a model where that cannot be used.
+            let _ = run::run(board, source, &mut memory.0, options, hardware, &mut serial);
         }
     }
-    let model = match Model::new_checked(linked.bytes) {
-        Ok(model) => model,
-        Err(error) => fail(&mut serial, error),
-    };
-    let (arena, logits) = memory.parts();
-    let session = match Session::new(&model, arena) {
-        Ok(session) => session,
-        Err(error) => fail(&mut serial, error),
-    };
-    let parts = Parts { counter: &mut counter, pin: &mut pin, hook: &mut hook, image, logits };
-    let mut service = Service::new(board, linked.name, session, parts);
+    let hardware =
+        Hardware { counter: &mut counter, pin: &mut pin, hook: &mut hook, stack_bytes: &stack::high_water };
+    let mut service = Service::new(board, source, &mut memory.0, hardware);
     loop {
         service.serve(&mut serial);
     }

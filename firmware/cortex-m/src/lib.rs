@@ -5,12 +5,16 @@
 
 #[cfg(feature = "board")]
 pub mod board;
+#[cfg(feature = "semihosting")]
+pub mod cmsdk_uart;
 #[cfg(feature = "board")]
 pub mod crash;
 #[cfg(feature = "board")]
 pub mod dwt;
 #[cfg(feature = "semihosting")]
 pub mod emulated;
+#[doc(hidden)]
+pub mod linked;
 #[cfg(feature = "semihosting")]
 pub mod semihosting;
 #[cfg(feature = "board")]

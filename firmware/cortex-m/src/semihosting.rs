@@ -48,6 +48,27 @@ impl Write for Console {
     }
 }
 
+/// SYS_GET_CMDLINE (Arm's semihosting specification, 7.7).
+const GET_COMMAND_LINE: usize = 0x15;
+
+/// True where the host's command line for this program is `word` and nothing else.
+#[allow(unsafe_code)]
+pub fn is_argument(word: &[u8]) -> bool {
+    #[repr(C)]
+    struct Buffer {
+        text: *mut u8,
+        length: usize,
+    }
+    // A longer command line is refused by the host.
+    let mut text = [0u8; 16];
+    let buffer = Buffer { text: text.as_mut_ptr(), length: text.len() };
+    // SAFETY: the host writes at most `length` bytes to `text`, which outlives the call, and the length to the block: the
+    // instruction is no `pure` one to the compiler.
+    let refused = unsafe { cortex_m_semihosting::syscall(GET_COMMAND_LINE, &buffer) };
+    let text = core::hint::black_box(&text);
+    refused == 0 && text.strip_prefix(word).is_some_and(|rest| rest.first() == Some(&0))
+}
+
 /// Ends the program; the host's exit status is 0 where `pass`, else 1.
 pub fn exit(pass: bool) -> ! {
     debug::exit(if pass { EXIT_SUCCESS } else { EXIT_FAILURE });

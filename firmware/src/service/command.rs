@@ -15,6 +15,7 @@ pub(super) enum Command<'c> {
     Profile,
     Timestamp,
     Help,
+    Memory,
     Load {
         bytes: usize,
     },
@@ -68,6 +69,7 @@ impl<'c> Command<'c> {
             b"profile" => Ok(Command::Profile),
             b"timestamp" => Ok(Command::Timestamp),
             b"help" => Ok(Command::Help),
+            b"memory" => Ok(Command::Memory),
             b"results" => Ok(Command::Results),
             b"infer" => {
                 let usage = "a number of inferences and of warm-ups";

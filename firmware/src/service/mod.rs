@@ -1,7 +1,9 @@
 //! A service on a serial line that speaks the text protocol of MLPerf Tiny, so that its public runner can drive a board.
 //!
 //! Commands end with `%`; replies are lines that end with CR LF, the last of them `m-ready`. Whatever arrives, memory stays
-//! within bounds, nothing panics, and the service goes on with the next command. Results of factorised networks belong to
+//! within bounds, nothing panics, and the service goes on with the next command. Where the model cannot be used, each command
+//! that needs it says why. Beyond the protocol there is `memory`, which says how much of its memory the model needs and how deep
+//! the stack was used. Results of factorised networks belong to
 //! the benchmark's open division; nothing here makes them results of the benchmark.
 
 mod command;
@@ -11,7 +13,8 @@ use core::fmt;
 
 use embedded_hal::digital::OutputPin;
 use embedded_io::{Error as _, Read, Write, WriteFmtError};
-use lrpet_runtime::session::{Hook, Session};
+use lrpet_runtime::model::Model;
+use lrpet_runtime::session::{Hook, RunError, Session};
 
 pub use command::MAX_INFERENCES;
 use command::{Command, bytes};
@@ -19,27 +22,15 @@ pub use line::LINE_BYTES;
 use line::{Event, Line};
 
 use crate::counter::{Counter, Kind};
-use crate::run::Board;
+use crate::memory::Room;
+use crate::run::{Board, Hardware};
+use crate::source::{ModelName, Source, Unusable};
 
 /// Bytes of the buffer that `db print` shows on one line.
 const PRINTED: usize = 8;
 
 /// Instructions that stand for a microsecond where an emulator has no time.
 const INSTRUCTIONS: u32 = 1000;
-
-/// What a board lends to the service.
-pub struct Parts<'p, C, P, H> {
-    /// Gives the time: cycles of the board's clock, or an emulator's instructions.
-    pub counter: &'p mut C,
-    /// High during each inference that is timed.
-    pub pin: &'p mut P,
-    /// Called around each layer; a watchdog's place.
-    pub hook: &'p mut H,
-    /// Takes the image, h·w·c bytes.
-    pub image: &'p mut [u8],
-    /// One for each class.
-    pub logits: &'p mut [f32],
-}
 
 /// The service of one model.
 pub struct Service<'s, 'm, C, P, H> {
@@ -50,24 +41,65 @@ pub struct Service<'s, 'm, C, P, H> {
 /// What obeys.
 struct Device<'s, 'm, C, P, H> {
     board: &'s Board,
-    /// `ic01` for image classification and so on, or free text.
-    model: &'s str,
+    hardware: Hardware<'s, C, P, H>,
+    /// Bytes of memory for a model.
+    memory: usize,
+    /// Or why nothing can be inferred.
+    model: Result<Loaded<'m>, Unusable<'m>>,
+}
+
+/// A model that can run.
+struct Loaded<'m> {
+    model: Model<'m>,
     session: Session<'m>,
-    parts: Parts<'s, C, P, H>,
+    /// What it needs of the memory.
+    needed: usize,
+    /// Takes the image, h·w·c bytes.
+    image: &'m mut [u8],
+    /// One for each class.
+    logits: &'m mut [f32],
     /// Bytes announced by `db load`, and those that came.
     expected: usize,
-    loaded: usize,
+    received: usize,
     /// True when the logits are those of an inference.
     inferred: bool,
+}
+
+impl<'m> Loaded<'m> {
+    fn new(source: Source<'m>, memory: &'m mut [u8]) -> Result<Self, Unusable<'m>> {
+        let model = source.open()?;
+        let room = Room::new(&model, memory)?;
+        let needed = room.needed;
+        let (arena, logits, image) = room.for_service(model.program().header().input.len());
+        let session = Session::new(&model, arena)?;
+        Ok(Self { model, session, needed, image, logits, expected: 0, received: 0, inferred: false })
+    }
 }
 
 /// A line that could not be sent.
 type Sent<W> = Result<(), WriteFmtError<<W as embedded_io::ErrorType>::Error>>;
 
+/// Opens the model of `source` in `memory` (see [`memory_bytes`](crate::memory::memory_bytes); its address a multiple of 16) and
+/// serves it on `serial` until the line ends, which a real one never does.
+pub fn serve<'m, C: Counter, P: OutputPin, H: Hook>(
+    board: &Board,
+    source: Source<'m>,
+    memory: &'m mut [u8],
+    hardware: Hardware<'_, C, P, H>,
+    serial: &mut (impl Read + Write),
+) {
+    Service::new(board, source, memory, hardware).serve(serial);
+}
+
 impl<'s, 'm, C: Counter, P: OutputPin, H: Hook> Service<'s, 'm, C, P, H> {
-    /// A service for `session`, whose model is called `model` in the profile.
-    pub fn new(board: &'s Board, model: &'s str, session: Session<'m>, parts: Parts<'s, C, P, H>) -> Self {
-        let device = Device { board, model, session, parts, expected: 0, loaded: 0, inferred: false };
+    /// A service for the model of `source`. One that cannot be used is refused by each command that needs it.
+    pub fn new(
+        board: &'s Board,
+        source: Source<'m>,
+        memory: &'m mut [u8],
+        hardware: Hardware<'s, C, P, H>,
+    ) -> Self {
+        let device = Device { board, hardware, memory: memory.len(), model: Loaded::new(source, memory) };
         Self { line: Line::new(), device }
     }
 
@@ -111,54 +143,92 @@ impl<'s, 'm, C: Counter, P: OutputPin, H: Hook> Service<'s, 'm, C, P, H> {
 
 impl<C: Counter, P: OutputPin, H: Hook> Device<'_, '_, C, P, H> {
     fn obey<W: Write>(&mut self, command: &Command<'_>, out: &mut W) -> Sent<W> {
-        match *command {
-            Command::Name => write!(out, "m-name-dut-[{}]\r\n", self.board.name),
-            Command::Profile => self.profile(out),
-            Command::Timestamp => self.timestamp(out),
-            Command::Help => write!(
-                out,
-                "name, profile, timestamp, help, db load N, db HH.., db print, infer N W, results; each ends with %\r\n"
-            ),
-            Command::Load { bytes } => self.load(bytes, out),
-            Command::Data(digits) => self.data(digits, out),
-            Command::Print => self.print(out),
-            Command::Infer { count, warm_up } => self.infer(count, warm_up, out),
-            Command::Results if self.inferred => self.results(out),
-            Command::Results => refuse(out, "No results yet: infer N first"),
-        }
-    }
-
-    fn profile<W: Write>(&mut self, out: &mut W) -> Sent<W> {
-        let (core, isa, version) = (self.board.core, self.session.isa().name(), env!("CARGO_PKG_VERSION"));
-        write!(out, "m-profile-[lrpet {version}, {core}, {isa} kernels, f16 storage")?;
-        match self.parts.counter.kind() {
-            Kind::Cycles => write!(out, ", {} Hz]\r\n", self.board.clock_hz)?,
-            Kind::Instructions => {
-                write!(out, ", emulated: a lap of 1 us is {INSTRUCTIONS} instructions and no time]\r\n")?;
+        let Hardware { counter, pin, hook, stack_bytes } = &mut self.hardware;
+        let loaded = match (command, &mut self.model) {
+            (Command::Name, _) => return write!(out, "m-name-dut-[{}]\r\n", self.board.name),
+            (Command::Profile, model) => return profile(self.board, counter.kind(), model.as_ref(), out),
+            (Command::Timestamp, _) => return timestamp(self.board, *counter, out),
+            (Command::Help, _) => {
+                return write!(
+                    out,
+                    "name, profile, timestamp, memory, help, db load N, db HH.., db print, infer N W, results; each ends with %\r\n"
+                );
             }
-        }
-        write!(out, "m-model-[{}]\r\n", self.model)
-    }
-
-    /// Microseconds since some moment; thousands of instructions in an emulator.
-    fn timestamp<W: Write>(&mut self, out: &mut W) -> Sent<W> {
-        let count = self.parts.counter.stop();
-        let micros = match self.parts.counter.kind() {
-            Kind::Instructions => count / u64::from(INSTRUCTIONS),
-            Kind::Cycles => {
-                let clock = u64::from(self.board.clock_hz.max(1));
-                (count / clock).wrapping_mul(1_000_000).wrapping_add(count % clock * 1_000_000 / clock)
+            (Command::Memory, model) => {
+                let needed = model.as_ref().map_or(0, |loaded| loaded.needed);
+                let (memory, stack) = (self.memory, stack_bytes());
+                return write!(out, "m-memory-[model {needed} of {memory} bytes, stack {stack} bytes]\r\n");
             }
+            (_, Err(unusable)) => return refuse(out, unusable),
+            (_, Ok(loaded)) => loaded,
         };
-        write!(out, "m-lap-us-{micros}\r\n")
+        match *command {
+            Command::Load { bytes } => loaded.load(bytes, out),
+            Command::Data(digits) => loaded.data(digits, out),
+            Command::Print => loaded.print(out),
+            Command::Infer { count, warm_up } => {
+                let mut timed = Timed { board: self.board, counter: *counter, pin: *pin, hook: *hook };
+                loaded.infer([warm_up, count], &mut timed, out)
+            }
+            // What needs no model was answered above.
+            _ => loaded.results(out),
+        }
     }
+}
 
+/// Who is speaking, and of what.
+fn profile<W: Write>(
+    board: &Board,
+    kind: Kind,
+    model: Result<&Loaded<'_>, &Unusable<'_>>,
+    out: &mut W,
+) -> Sent<W> {
+    let version = env!("CARGO_PKG_VERSION");
+    write!(out, "m-profile-[lrpet {version}, {}", board.core)?;
+    if let Ok(loaded) = model {
+        write!(out, ", {} kernels", loaded.session.isa().name())?;
+    }
+    write!(out, ", f16 storage")?;
+    match kind {
+        Kind::Cycles => write!(out, ", {} Hz]\r\n", board.clock_hz)?,
+        Kind::Instructions => {
+            write!(out, ", emulated: a lap of 1 us is {INSTRUCTIONS} instructions and no time]\r\n")?;
+        }
+    }
+    match model {
+        Ok(loaded) => write!(out, "m-model-[{}]\r\n", ModelName(&loaded.model)),
+        Err(_) => write!(out, "m-model-[none]\r\n"),
+    }
+}
+
+/// Microseconds since some moment; thousands of instructions in an emulator.
+fn timestamp<W: Write>(board: &Board, counter: &mut impl Counter, out: &mut W) -> Sent<W> {
+    let count = counter.stop();
+    let micros = match counter.kind() {
+        Kind::Instructions => count / u64::from(INSTRUCTIONS),
+        Kind::Cycles => {
+            let clock = u64::from(board.clock_hz.max(1));
+            (count / clock).wrapping_mul(1_000_000).wrapping_add(count % clock * 1_000_000 / clock)
+        }
+    };
+    write!(out, "m-lap-us-{micros}\r\n")
+}
+
+/// What timed inferences need of the board.
+struct Timed<'t, C, P, H> {
+    board: &'t Board,
+    counter: &'t mut C,
+    pin: &'t mut P,
+    hook: &'t mut H,
+}
+
+impl Loaded<'_> {
     fn load<W: Write>(&mut self, bytes: usize, out: &mut W) -> Sent<W> {
-        let capacity = self.parts.image.len();
+        let capacity = self.image.len();
         if bytes == 0 || bytes > capacity {
             return refuse(out, format_args!("db load {bytes}: the buffer takes 1 to {capacity} bytes"));
         }
-        (self.expected, self.loaded) = (bytes, 0);
+        (self.expected, self.received) = (bytes, 0);
         write!(out, "m-[Expecting {bytes} bytes]\r\n")
     }
 
@@ -166,21 +236,21 @@ impl<C: Counter, P: OutputPin, H: Hook> Device<'_, '_, C, P, H> {
         if self.expected == 0 {
             return refuse(out, "No bytes are expected: db load N first");
         }
-        let before = self.loaded;
-        let free = self.parts.image.get_mut(before..self.expected).unwrap_or_default();
+        let before = self.received;
+        let free = self.image.get_mut(before..self.expected).unwrap_or_default();
         for (slot, byte) in free.iter_mut().zip(bytes(digits)) {
             *slot = byte;
-            self.loaded += 1;
+            self.received += 1;
         }
-        if before < self.loaded && self.loaded == self.expected {
+        if before < self.received && self.received == self.expected {
             write!(out, "m-load-done\r\n")?;
         }
         Ok(())
     }
 
     fn print<W: Write>(&mut self, out: &mut W) -> Sent<W> {
-        let loaded = self.parts.image.get(..self.loaded).unwrap_or_default();
-        for bytes in loaded.chunks(PRINTED) {
+        let received = self.image.get(..self.received).unwrap_or_default();
+        for bytes in received.chunks(PRINTED) {
             write!(out, "m-buffer")?;
             bytes.iter().try_for_each(|byte| write!(out, "-{byte:02x}"))?;
             write!(out, "\r\n")?;
@@ -188,53 +258,58 @@ impl<C: Counter, P: OutputPin, H: Hook> Device<'_, '_, C, P, H> {
         Ok(())
     }
 
-    fn infer<W: Write>(&mut self, count: u32, warm_up: u32, out: &mut W) -> Sent<W> {
-        let needed = self.parts.image.len();
-        if self.loaded != needed {
-            let loaded = self.loaded;
-            return refuse(out, format_args!("The model takes {needed} bytes and {loaded} are loaded"));
+    fn infer<W: Write>(
+        &mut self,
+        [warm_up, count]: [u32; 2],
+        timed: &mut Timed<'_, impl Counter, impl OutputPin, impl Hook>,
+        out: &mut W,
+    ) -> Sent<W> {
+        let (needed, received) = (self.image.len(), self.received);
+        if received != needed {
+            return refuse(out, format_args!("The model takes {needed} bytes and {received} are loaded"));
         }
         write!(out, "m-warmup-start-{warm_up}\r\n")?;
         for _ in 0..warm_up {
-            if let Err(refusal) = self.inference() {
+            if let Err(refusal) = self.inference(timed.hook) {
                 return refuse(out, refusal);
             }
         }
         write!(out, "m-warmup-done\r\nm-infer-start-{count}\r\n")?;
         // Nothing of the report is on the wire while the clock runs.
         let _ = out.flush();
-        self.timestamp(out)?;
+        timestamp(timed.board, timed.counter, out)?;
         let _ = out.flush();
-        let pin = self.parts.pin.set_high();
+        let pin = timed.pin.set_high();
         for _ in 0..count {
-            if let Err(refusal) = self.inference() {
-                let _ = self.parts.pin.set_low();
+            if let Err(refusal) = self.inference(timed.hook) {
+                let _ = timed.pin.set_low();
                 return refuse(out, refusal);
             }
         }
-        if pin.and_then(|()| self.parts.pin.set_low()).is_err() {
+        if pin.and_then(|()| timed.pin.set_low()).is_err() {
             return refuse(out, "The pin that marks inference cannot be set");
         }
-        self.timestamp(out)?;
+        timestamp(timed.board, timed.counter, out)?;
         write!(out, "m-infer-done\r\n")?;
         self.results(out)
     }
 
-    fn inference(&mut self) -> Result<(), lrpet_runtime::session::RunError> {
-        let Parts { image, logits, hook, .. } = &mut self.parts;
+    fn inference(&mut self, hook: &mut impl Hook) -> Result<(), RunError> {
         self.inferred = false;
-        self.session.run_image(image, logits, *hook)?;
+        self.session.run_image(self.image, self.logits, hook)?;
         self.inferred = true;
         Ok(())
     }
 
     /// The probabilities, in thousandths.
-    fn results<W: Write>(&mut self, out: &mut W) -> Sent<W> {
-        let logits = &*self.parts.logits;
-        let largest = logits.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-        let sum: f32 = logits.iter().map(|logit| libm::expf(logit - largest)).sum();
+    fn results<W: Write>(&self, out: &mut W) -> Sent<W> {
+        if !self.inferred {
+            return refuse(out, "No results yet: infer N first");
+        }
+        let largest = self.logits.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+        let sum: f32 = self.logits.iter().map(|logit| libm::expf(logit - largest)).sum();
         write!(out, "m-results-[")?;
-        for (i, logit) in logits.iter().enumerate() {
+        for (i, logit) in self.logits.iter().enumerate() {
             let thousandths = (1000.0 * libm::expf(logit - largest) / sum + 0.5) as u32;
             let comma = if i == 0 { "" } else { "," };
             write!(out, "{comma}{}.{:03}", thousandths / 1000, thousandths % 1000)?;

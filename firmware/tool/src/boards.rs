@@ -1,6 +1,7 @@
 //! The table of boards, emulated and real.
 
 use anyhow::{Result, bail};
+use lrpet_runtime::kernel::Isa;
 
 use crate::toolchain::{THUMBV7EM, THUMBV8M};
 use crate::uf2;
@@ -16,6 +17,8 @@ pub struct Board {
     pub features: &'static str,
     /// Core, as the firmware calls it.
     pub core: &'static str,
+    /// Instruction set of its kernels, for which memory is planned.
+    pub isa: Isa,
     /// Rust's target.
     pub target: &'static str,
     /// Bytes of flash.
@@ -58,6 +61,7 @@ pub const BOARDS: &[Board] = &[
         package: "qemu-mps2-an386",
         features: "",
         core: "Cortex-M4F",
+        isa: Isa::CortexM,
         target: THUMBV7EM,
         flash: 4 << 20,
         ram: 4 << 20,
@@ -68,6 +72,7 @@ pub const BOARDS: &[Board] = &[
         package: "qemu-mps2-an500",
         features: "",
         core: "Cortex-M7",
+        isa: Isa::CortexM,
         target: THUMBV7EM,
         flash: 4 << 20,
         ram: 4 << 20,
@@ -78,6 +83,7 @@ pub const BOARDS: &[Board] = &[
         package: "qemu-mps2-an505",
         features: "",
         core: "Cortex-M33",
+        isa: Isa::CortexM,
         target: THUMBV8M,
         flash: 4 << 20,
         ram: 4 << 20,
@@ -88,6 +94,7 @@ pub const BOARDS: &[Board] = &[
         package: "qemu-mps3-an547",
         features: "",
         core: "Cortex-M55",
+        isa: Isa::CortexM55,
         target: THUMBV8M,
         flash: 512 << 10,
         ram: 512 << 10,
@@ -98,6 +105,7 @@ pub const BOARDS: &[Board] = &[
         package: "qemu-mps3-an547",
         features: "cortex-m55-f16",
         core: "Cortex-M55",
+        isa: Isa::CortexM55Half,
         target: THUMBV8M,
         flash: 512 << 10,
         ram: 512 << 10,
@@ -108,6 +116,7 @@ pub const BOARDS: &[Board] = &[
         package: "nucleo-f446re",
         features: "",
         core: "Cortex-M4F",
+        isa: Isa::CortexM,
         target: THUMBV7EM,
         flash: 512 << 10,
         ram: 128 << 10,
@@ -123,6 +132,7 @@ pub const BOARDS: &[Board] = &[
         package: "nucleo-h743zi",
         features: "",
         core: "Cortex-M7",
+        isa: Isa::CortexM,
         target: THUMBV7EM,
         flash: 2 << 20,
         ram: 512 << 10,
@@ -139,6 +149,7 @@ pub const BOARDS: &[Board] = &[
         package: "nrf52840-dk",
         features: "",
         core: "Cortex-M4F",
+        isa: Isa::CortexM,
         target: THUMBV7EM,
         flash: 1 << 20,
         ram: 256 << 10,
@@ -154,6 +165,7 @@ pub const BOARDS: &[Board] = &[
         package: "pico2",
         features: "",
         core: "Cortex-M33",
+        isa: Isa::CortexM,
         target: THUMBV8M,
         flash: 4 << 20,
         ram: 520 << 10,
@@ -165,6 +177,14 @@ pub const BOARDS: &[Board] = &[
         }),
     },
 ];
+
+impl Chip {
+    /// Where a model lies that is not linked with the code: the second half of flash (`memory.x`); first address and bytes.
+    pub fn region(&self, board: &Board) -> (u32, u32) {
+        let half = (board.flash / 2) as u32;
+        (self.flash_at + half, half)
+    }
+}
 
 impl Board {
     /// The board of this name; an error that names the known ones.

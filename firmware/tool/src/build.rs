@@ -1,13 +1,19 @@
 //! Building a board's firmware with a model in flash.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use lrpet_report::Compiler;
+use lrpet_runtime::host::MappedModel;
+use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::Plan;
 
 use crate::boards::Board;
+use crate::memory::{Need, TooLarge};
 use crate::process::{self, Failure};
 use crate::sources::root;
 use crate::toolchain::{Source, Toolchain};
@@ -33,15 +39,34 @@ pub fn with_image<T>(
     options: &Options,
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
-    let (model, model_bytes) = model_file(model)?;
+    let (path, model_bytes) = model_file(model)?;
+    let arena_bytes = arena_bytes(board, model)?;
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
-    let mut image =
-        Image { board, model: &model, model_bytes, options, toolchain, build_time: Duration::ZERO };
+    let path = &path;
+    built(
+        &Image { board, model, path, model_bytes, arena_bytes, region_memory: None, options, toolchain },
+        then,
+    )
+}
+
+/// As [`with_image`], for firmware that reads its model from the board's region of flash and has `memory` bytes for it:
+/// [`Image::with_model`] then names one.
+pub fn with_region_image<T>(
+    board: &Board,
+    memory: u64,
+    options: &Options,
+    then: impl FnOnce(&Image<'_>) -> Result<T>,
+) -> Result<T> {
+    let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
+    let (none, region_memory) = (Path::new("no model"), Some(memory));
+    let (model, path, model_bytes, arena_bytes) = (none, none, 0, 0);
+    built(&Image { board, model, path, model_bytes, arena_bytes, region_memory, options, toolchain }, then)
+}
+
+fn built<T>(image: &Image<'_>, then: impl FnOnce(&Image<'_>) -> Result<T>) -> Result<T> {
     let _lock = image.lock()?;
-    let started = Instant::now();
     image.build()?;
-    image.build_time = started.elapsed();
-    then(&image)
+    then(image)
 }
 
 /// The whole path of a model file, and its bytes.
@@ -58,17 +83,23 @@ pub fn model_file(model: &Path) -> Result<(PathBuf, u64)> {
 /// A board's firmware with a model.
 pub struct Image<'a> {
     pub(crate) board: &'a Board,
+    /// The model file as it was named.
     pub(crate) model: &'a Path,
+    /// Its whole path.
+    pub(crate) path: &'a Path,
     /// Bytes of the model file.
     pub model_bytes: u64,
+    /// Bytes of the arena that the model needs on this board.
+    pub arena_bytes: u64,
+    /// Bytes of memory for a model that is read from the board's region; `None` where the model is linked.
+    pub(crate) region_memory: Option<u64>,
     pub(crate) options: &'a Options,
     /// What built it.
     pub toolchain: Toolchain,
-    pub(crate) build_time: Duration,
 }
 
 impl Image<'_> {
-    fn target_folder(&self) -> PathBuf {
+    pub(crate) fn target_folder(&self) -> PathBuf {
         root().join(match self.toolchain {
             Toolchain::Rustup => "target/boards",
             Toolchain::Debian => "target/boards/debian",
@@ -78,6 +109,15 @@ impl Image<'_> {
     /// The image, an ELF file.
     pub fn file(&self) -> PathBuf {
         self.target_folder().join(self.board.target).join("release").join(self.board.package)
+    }
+
+    /// What compiled it, with the profile of the board's crate.
+    pub fn compiler(&self) -> Result<Compiler> {
+        let file = root().join("firmware/boards").join(self.board.package).join("Cargo.toml");
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let flags = flags(&text, self.board.features).with_context(|| format!("{}", file.display()))?;
+        Ok(Compiler { version: self.toolchain.version()?, target: self.board.target.to_owned(), flags })
     }
 
     /// Two runs at a time must not take each other's image.
@@ -93,11 +133,14 @@ impl Image<'_> {
     /// `cargo build` of the board's crate.
     fn cargo_build(&self) -> Command {
         let mut command = self.toolchain.cargo("build", self.board.target);
+        match self.region_memory {
+            Some(memory) => command.env("LRPET_REGION_MEMORY", memory.to_string()).env_remove("LRPET_MODEL"),
+            None => command.env("LRPET_MODEL", self.path).env_remove("LRPET_REGION_MEMORY"),
+        };
         command
             .current_dir(root().join("firmware/boards").join(self.board.package))
             .args(["--release", "--locked", "--quiet", "--features", self.board.features, "--target-dir"])
             .arg(self.target_folder())
-            .env("LRPET_MODEL", self.model)
             .env("LRPET_ITERATIONS", self.options.iterations.to_string())
             .env("LRPET_WARM_UP", self.options.warm_up.to_string());
         command
@@ -119,27 +162,54 @@ impl Image<'_> {
         if let Some(message) = output.lines().find_map(|line| line.strip_prefix(&script)?.split_once(": ")) {
             return Some(anyhow::anyhow!("{}", message.1));
         }
-        let regions = [
-            ("FLASH", "flash", self.board.flash, "lower ranks take less"),
-            ("RAM", "RAM", self.board.ram, "a smaller input image takes less"),
-        ];
-        let overflows: Vec<String> = regions
-            .into_iter()
-            .filter_map(|(region, name, available, help)| {
-                let missing = overflow(output, region)?;
-                let needed = available + missing;
-                Some(format!(
-                    "{name}: {needed} bytes needed, {available} available, {missing} missing ({help})"
-                ))
-            })
-            .collect();
-        if overflows.is_empty() {
-            return None;
+        if output.contains(REGION_OVERLAP) {
+            return Some(anyhow!("the code for {} {REGION_OVERLAP}", self.board.name));
         }
-        let (model, board) = (self.model.display(), self.board.name);
-        Some(anyhow::anyhow!("{model} does not fit {board}: {}", overflows.join("; ")))
+        let need = |region, available| {
+            overflow(output, region).map(|missing| Need { needed: available + missing, available })
+        };
+        let (flash, ram) = (need("FLASH", self.board.flash), need("RAM", self.board.ram));
+        let (model, board) = (self.model.display().to_string(), self.board.name);
+        (flash.is_some() || ram.is_some()).then(|| TooLarge { model, board, flash, ram }.into())
     }
 }
+
+/// Bytes of the arena that a model needs on a board.
+pub fn arena_bytes(board: &Board, file: &Path) -> Result<u64> {
+    let map = MappedModel::open(file).with_context(|| format!("cannot read the model {}", file.display()))?;
+    let named = |error: &dyn Display| anyhow!("{}: {error}", file.display());
+    let model = Model::new_checked(map.bytes()).map_err(|error| named(&error))?;
+    let plan = Plan::new(model.program(), board.isa).map_err(|error| named(&error))?;
+    Ok(plan.arena_bytes as u64)
+}
+
+/// The flags of a board's release profile, from the text of its Cargo.toml, and the features of its crate.
+fn flags(manifest: &str, features: &str) -> Result<String> {
+    let manifest: toml::Table = manifest.parse()?;
+    let profile = manifest.get("profile").and_then(|profile| profile.get("release")?.as_table());
+    let profile = profile.context("there is no [profile.release]")?;
+    let scalars = |table: &toml::Table, of: &str| -> Vec<String> {
+        let values = table.iter().filter_map(|(key, value)| match value {
+            toml::Value::String(text) => Some((key, text.clone())),
+            toml::Value::Integer(number) => Some((key, number.to_string())),
+            toml::Value::Boolean(flag) => Some((key, flag.to_string())),
+            _ => None,
+        });
+        values.map(|(key, value)| format!("{of}{key}={value}")).collect()
+    };
+    let mut flags = scalars(profile, "");
+    let packages = profile.get("package").and_then(toml::Value::as_table).into_iter().flatten();
+    for (package, table) in packages.filter_map(|(package, table)| Some((package, table.as_table()?))) {
+        flags.extend(scalars(table, &format!("{package}:")));
+    }
+    if !features.is_empty() {
+        flags.push(format!("features={features}"));
+    }
+    Ok(flags.join(" "))
+}
+
+/// What the linker says where code and region overlap: see the boards' build script.
+const REGION_OVERLAP: &str = "reaches into the model region";
 
 /// Bytes by which a region overflows, from the linker's messages (one a section; the last section overflows most).
 fn overflow(output: &str, region: &str) -> Option<u64> {
@@ -153,6 +223,14 @@ fn overflow(output: &str, region: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_are_those_of_the_profile() {
+        let manifest = "[profile.release]\nlto = \"fat\"\ncodegen-units = 1\n[profile.release.package.x]\nopt-level = 3\n";
+        assert_eq!(flags(manifest, "").unwrap(), "codegen-units=1 lto=fat x:opt-level=3");
+        assert!(flags(manifest, "f16").unwrap().ends_with(" features=f16"));
+        assert!(flags("[profile]", "").is_err() && flags("[", "").is_err());
+    }
 
     #[test]
     fn the_largest_overflow_of_a_region_counts() {

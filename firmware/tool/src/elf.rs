@@ -57,6 +57,31 @@ pub fn segments(file: &Path) -> Result<Vec<Segment>> {
         .collect()
 }
 
+/// The names, as the linker knows them, of functions that panic: none where no code of the program can.
+pub fn panicking(file: &Path) -> Result<Vec<String>> {
+    /// `core::panicking` and the panic handler, in either way in which Rust spells names.
+    const PANICKING: [&[u8]; 2] = [b"core9panicking", b"rust_begin_unwind"];
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let elf = object::File::parse(&*bytes).with_context(|| format!("{} is no program", file.display()))?;
+    let names = elf.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text);
+    let names = names.filter_map(|symbol| symbol.name_bytes().ok());
+    let panics = |name: &&[u8]| {
+        PANICKING.iter().any(|panicking| name.windows(panicking.len()).any(|part| part == *panicking))
+    };
+    Ok(names.filter(panics).map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+}
+
+/// Address of a symbol of a 32-bit image.
+pub fn address(file: &Path, name: &str) -> Result<u32> {
+    let bytes =
+        std::fs::read(file).with_context(|| format!("cannot read the firmware {}", file.display()))?;
+    let elf: ElfFile32<'_> =
+        ElfFile32::parse(&*bytes).with_context(|| format!("{} is no 32-bit ELF file", file.display()))?;
+    let symbol = elf.symbols().find(|symbol| symbol.name_bytes().is_ok_and(|found| found == name.as_bytes()));
+    let address = symbol.and_then(|symbol| u32::try_from(symbol.address()).ok());
+    address.with_context(|| format!("{} has no symbol `{name}`", file.display()))
+}
+
 /// Reads the sizes of a 32-bit image. Padding between sections is not counted.
 pub fn sizes(file: &Path) -> Result<ImageSizes> {
     let bytes =

@@ -13,7 +13,7 @@ use crate::uf2;
 /// What flashes.
 const PROBE_RS: &str = "probe-rs";
 
-/// An error that says what to do where [`run`] cannot flash.
+/// An error that says what to do where nothing here can flash.
 pub fn ensure_probe() -> Result<()> {
     if process::find(PROBE_RS).is_none() {
         bail!(
@@ -26,10 +26,34 @@ pub fn ensure_probe() -> Result<()> {
 
 /// Flashes an image, an ELF file, through the board's debug probe and starts it; ends when the user ends it.
 pub fn run(chip: &Chip, image: &Path) -> Result<()> {
-    let mut flash = Command::new(PROBE_RS);
-    flash.args(["run", "--chip", chip.name]).arg(image);
-    let status = flash.status().with_context(|| format!("cannot start `{}`", process::spell(&flash)))?;
-    ensure!(status.success(), "`{}` failed ({status})", process::spell(&flash));
+    probe_rs(&["run", "--chip", chip.name], image)
+}
+
+/// Flashes an image, an ELF file, through the board's debug probe.
+pub fn download(chip: &Chip, image: &Path) -> Result<()> {
+    probe_rs(&["download", "--chip", chip.name], image)
+}
+
+/// Writes the bytes of a file to flash from `address` on, through the board's debug probe.
+pub fn download_bytes(chip: &Chip, file: &Path, address: u32) -> Result<()> {
+    let address = format!("{address:#010x}");
+    probe_rs(&["download", "--chip", chip.name, "--binary-format", "bin", "--base-address", &address], file)
+}
+
+/// Starts the board's program anew.
+pub fn reset(chip: &Chip) -> Result<()> {
+    start(Command::new(PROBE_RS).args(["reset", "--chip", chip.name]))
+}
+
+fn probe_rs(arguments: &[&str], file: &Path) -> Result<()> {
+    start(Command::new(PROBE_RS).args(arguments).arg(file))
+}
+
+/// Runs a command whose output is for the user's eyes, on standard error.
+fn start(command: &mut Command) -> Result<()> {
+    let status = command.stdout(std::io::stderr()).status();
+    let status = status.with_context(|| format!("cannot start `{}`", process::spell(command)))?;
+    ensure!(status.success(), "`{}` failed ({status})", process::spell(command));
     Ok(())
 }
 

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use crate::boards::{Board, Chip};
-use crate::build::{self, Options};
+use crate::build::{self, Image, Options};
 use crate::elf::{self, Segment};
+use crate::loader::Place;
 use crate::sources::git_revision;
 use crate::uf2;
 
@@ -49,26 +50,38 @@ pub fn build(board: &Board, model: &Path, options: &Options) -> Result<ImageRepo
     let Some(chip) = board.chip() else {
         bail!("{} is emulated: it has no image to flash", board.name);
     };
-    build::with_image(board, model, options, |image| {
-        let file = image.file();
-        let sizes = elf::sizes(&file)?;
-        let placed = check(board, chip, &elf::segments(&file)?)
-            .with_context(|| format!("the image {}", file.display()))?;
-        Ok(ImageReport {
-            event: "image",
-            board: board.name,
-            chip: chip.name,
-            compiler: image.toolchain.version()?,
-            git: git_revision(),
-            text_bytes: sizes.flash.saturating_sub(image.model_bytes),
-            model_bytes: image.model_bytes,
-            flash_bytes: placed.flash,
-            flash_available: board.flash,
-            static_bytes: placed.variables,
-            stack_available: placed.stack,
-            ram_at: placed.ram_at,
-            file,
-        })
+    build::with_image(board, model, options, |image| checked(board, chip, image))
+}
+
+/// As [`build`], for firmware without a model that has `memory` bytes for one in the board's region; gives the region too.
+pub fn build_for_region(board: &Board, memory: u64, options: &Options) -> Result<(ImageReport, Place)> {
+    let Some(chip) = board.chip() else {
+        bail!("{} is emulated: it has no image to flash", board.name);
+    };
+    build::with_region_image(board, memory, options, |image| {
+        Ok((checked(board, chip, image)?, image.region()?))
+    })
+}
+
+fn checked(board: &Board, chip: &Chip, image: &Image<'_>) -> Result<ImageReport> {
+    let file = image.file();
+    let sizes = elf::sizes(&file)?;
+    let placed = check(board, chip, &elf::segments(&file)?)
+        .with_context(|| format!("the image {}", file.display()))?;
+    Ok(ImageReport {
+        event: "image",
+        board: board.name,
+        chip: chip.name,
+        compiler: image.toolchain.version()?,
+        git: git_revision(),
+        text_bytes: sizes.flash.saturating_sub(image.model_bytes),
+        model_bytes: image.model_bytes,
+        flash_bytes: placed.flash,
+        flash_available: board.flash,
+        static_bytes: placed.variables,
+        stack_available: placed.stack,
+        ram_at: placed.ram_at,
+        file,
     })
 }
 

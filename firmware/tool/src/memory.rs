@@ -1,42 +1,58 @@
-//! What a model takes on a board.
+//! What a model takes on a board, before it is flashed.
+
+use std::fmt;
 
 use serde::Serialize;
 
-use crate::elf::ImageSizes;
-
-/// What a model takes on a board, in bytes.
+/// Bytes that are needed of one kind of memory, and those that the board has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct MemoryUse {
-    /// Flash for code, constants and initial values, without the model.
-    pub text_bytes: u64,
-    /// Of that, functions of the runtime (those that the compiler inlined elsewhere are not among them).
-    pub runtime_bytes: u64,
-    /// Flash for the model file.
-    pub model_bytes: u64,
-    /// All flash.
-    pub flash_bytes: u64,
-    /// RAM for activations and scratch.
-    pub arena_bytes: u64,
-    /// RAM for all other variables.
-    pub static_bytes: u64,
-    /// RAM that the stack used at its deepest point.
-    pub stack_bytes: u64,
-    /// All RAM.
-    pub ram_bytes: u64,
+pub struct Need {
+    /// Needed.
+    pub needed: u64,
+    /// On the board.
+    pub available: u64,
 }
 
-impl MemoryUse {
-    /// Of an image with a model of `model_bytes`, whose run took so much arena and stack.
-    pub fn of(image: ImageSizes, model_bytes: u64, arena_bytes: u64, stack_bytes: u64) -> Self {
-        Self {
-            text_bytes: image.flash.saturating_sub(model_bytes),
-            runtime_bytes: image.runtime,
-            model_bytes,
-            flash_bytes: image.flash,
-            arena_bytes,
-            static_bytes: image.ram.saturating_sub(arena_bytes),
-            stack_bytes,
-            ram_bytes: image.ram + stack_bytes,
-        }
+impl Need {
+    /// Bytes that are missing.
+    pub fn missing(&self) -> u64 {
+        self.needed.saturating_sub(self.available)
     }
 }
+
+/// A model that does not fit a board; one of the two at least is larger than the board's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    /// File of the model.
+    pub model: String,
+    /// Name of the board.
+    pub board: &'static str,
+    /// Code, constants, initial values and model; none where they fit.
+    pub flash: Option<Need>,
+    /// Variables, and what is kept for the stack; none where they fit.
+    pub ram: Option<Need>,
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} does not fit {}: ", self.model, self.board)?;
+        let kinds = [
+            ("flash", self.flash, "lower ranks take less"),
+            ("RAM", self.ram, "a smaller input image takes less"),
+        ];
+        let mut before = "";
+        for (name, need, help) in kinds {
+            let Some(need) = need else { continue };
+            let Need { needed, available } = need;
+            let missing = need.missing();
+            write!(
+                f,
+                "{before}{name}: {needed} bytes needed, {available} available, {missing} missing ({help})"
+            )?;
+            before = "; ";
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for TooLarge {}

@@ -1,94 +1,85 @@
-//! What a run of a board says.
+//! A board's run as the one document that every machine writes.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use serde::Serialize;
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use lrpet_report::{Compiler, Counter, FORMAT, Memory, Run};
+use lrpet_runtime::bench;
+use lrpet_runtime::host::MappedModel;
+use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::Model;
 
-use crate::memory::MemoryUse;
+use crate::boards::Board;
+use crate::events::Report;
 
-/// A run of a board that came to its end.
-#[derive(Clone, Debug, Serialize)]
-pub struct BoardReport {
-    /// Whether every sample of the self-check passed.
-    pub pass: bool,
-    /// Model file.
-    pub model: PathBuf,
-    /// Version of the compiler.
-    pub compiler: String,
-    /// Revision of the sources, `-dirty` where they were changed since.
+/// What is known of the image that ran: its compiler and its memory.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// What compiled it; none where it was built elsewhere.
+    pub compiler: Option<Compiler>,
+    /// Revision of its sources.
     pub git: Option<String>,
-    /// The board's first line: board, core, clock, counter, model, dtype.
-    pub start: Value,
-    /// One entry a sample of the self-check.
-    pub samples: Vec<Value>,
-    /// One entry a layer.
-    pub layers: Vec<Value>,
-    /// Whole inferences: `min`, `median`, `max` in the unit that `start.counter` names.
-    pub total: Value,
-    /// The board's last line.
-    pub end: Value,
-    /// What the model takes on the board.
-    pub memory: MemoryUse,
-    /// Seconds that the build took.
-    pub build_seconds: f64,
-    /// Seconds that the run took.
-    pub run_seconds: f64,
+    /// What it takes; stack and all RAM follow from the run.
+    pub memory: Memory,
 }
 
-impl BoardReport {
-    /// Median cycles or instructions (see [`BoardReport::start`]) of an inference.
-    pub fn median(&self) -> u64 {
-        self.total["median"].as_u64().unwrap_or(0)
-    }
-
-    /// Samples of the self-check that fail.
-    pub fn failures(&self) -> usize {
-        self.samples.iter().filter(|sample| sample["pass"] != Value::Bool(true)).count()
-    }
-}
-
-/// The events of a complete report.
-pub(crate) struct Lines {
-    pub(crate) start: Value,
-    pub(crate) samples: Vec<Value>,
-    pub(crate) layers: Vec<Value>,
-    pub(crate) total: Value,
-    pub(crate) end: Value,
-}
-
-/// Sorts a board's events; an error where the board reported one or stopped early.
-pub(crate) fn read_lines(events: &[Value]) -> Result<Lines> {
-    let named =
-        |name: &str| events.iter().filter(move |event| event["event"] == name).cloned().collect::<Vec<_>>();
-    if let Some(failed) = named("error").first() {
-        bail!("{}", failed["message"].as_str().unwrap_or("the board failed and did not say why"));
-    }
-    let one =
-        |name: &str| named(name).pop().with_context(|| format!("the board stopped before its `{name}` line"));
-    Ok(Lines {
-        start: one("start")?,
-        samples: named("sample"),
-        layers: named("layer"),
-        total: one("total")?,
-        end: one("end")?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_incomplete_or_failed_report_is_an_error() {
-        let events =
-            |text: &str| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
-        let complete =
-            "{\"event\":\"start\"}\n{\"event\":\"sample\"}\n{\"event\":\"total\"}\n{\"event\":\"end\"}";
-        assert_eq!(read_lines(&events(complete)).unwrap().samples.len(), 1);
-        let message = |text: &str| read_lines(&events(text)).err().unwrap().to_string();
-        assert!(message("{\"event\":\"start\"}").contains("`total`"));
-        assert_eq!(message("{\"event\":\"start\"}\n{\"event\":\"error\",\"message\":\"no\"}"), "no");
-    }
+/// The document of `report`, which `board` wrote about the model in `file`.
+///
+/// # Errors
+/// Where the file cannot be read or the board ran another model.
+pub fn run(board: &Board, file: &Path, built: Built, report: Report) -> Result<Run> {
+    let Report { start, layers, total, warm_up, iterations, macs, self_check, outputs_crc32, stack_bytes } =
+        report;
+    let map = MappedModel::open(file).with_context(|| format!("cannot read the model {}", file.display()))?;
+    let model =
+        Model::new_checked(map.bytes()).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    let model = bench::document(&model, &file.display().to_string());
+    ensure!(
+        model.crc32 == start.model_crc32,
+        "{} ran a model with the CRC-32 {}, and that of {} is {}: flash it, or name the model that the board has",
+        board.name,
+        start.model_crc32,
+        model.file,
+        model.crc32
+    );
+    let ram = built.memory.static_bytes.map(|bytes| bytes + start.arena_bytes + stack_bytes);
+    let arithmetic = if start.kernels == Isa::CortexM55Half.name() { "f16" } else { "f32" };
+    let run = Run {
+        format: FORMAT.to_owned(),
+        board: board.name.to_owned(),
+        core: start.core,
+        clock_hz: Some(start.clock_hz),
+        counter: Counter {
+            kind: start.counter,
+            resolution: Some(start.counter_resolution),
+            calibration: start.calibration,
+        },
+        compiler: built.compiler,
+        git: built.git,
+        engine: start.engine,
+        model,
+        dtype: start.dtype,
+        arithmetic: arithmetic.to_owned(),
+        isa: start.kernels,
+        threads: 1,
+        warm_up,
+        iterations,
+        macs,
+        total,
+        layers,
+        memory: Memory {
+            arena_bytes: start.arena_bytes,
+            model_bytes: start.model_bytes,
+            stack_bytes: Some(stack_bytes),
+            ram_bytes: ram,
+            flash_available: Some(board.flash),
+            ram_available: Some(board.ram),
+            ..built.memory
+        },
+        self_check: Some(self_check),
+        outputs_crc32: Some(outputs_crc32),
+        host: None,
+    };
+    run.check()?;
+    Ok(run)
 }

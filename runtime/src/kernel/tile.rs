@@ -111,7 +111,7 @@ impl ConvTile {
         let geometry = isa.geometry();
         let taps = (window.taps() as usize).max(1);
         let channels = if form == Form::Depthwise { 1 } else { input.channels as usize };
-        let blocks = channels.div_ceil(geometry.taps.div_ceil(taps));
+        let blocks = channels.div_ceil(geometry.taps.div_ceil(taps).max(1));
         let rank = if let Form::Pair { rank } = form { rank } else { 0 };
         let (height, width) = (output.height as usize, output.width as usize);
         let smallest = ConvTile {
@@ -127,12 +127,12 @@ impl ConvTile {
         let mut best = (u64::MAX, smallest);
         let mut consider = |rows: usize, columns: usize| {
             // Tiles of like size instead of full ones and a rest.
-            let rows = height.div_ceil(height.div_ceil(rows).max(1));
+            let rows = height.div_ceil(height.div_ceil(rows.max(1)).max(1));
             let mut tile = ConvTile { rows, columns, ..smallest };
             let Some(spare) = budget.checked_sub(tile.scratch()) else { return };
             if form == Form::Dense {
                 let group = tile.sums_kept() + spare / tile.lanes(rows, columns).sums.max(1);
-                tile.group = (group / geometry.outs * geometry.outs).min(output.channels as usize);
+                tile.group = (group / geometry.outs.max(1) * geometry.outs).min(output.channels as usize);
             }
             let cost = tile.cost(output);
             if cost < best.0 {
@@ -145,7 +145,7 @@ impl ConvTile {
             (1..=rows.min(height)).for_each(|rows| consider(rows, width));
         }
         let widest = geometry.tile.min(width);
-        (geometry.lanes..=widest).step_by(geometry.lanes).for_each(|columns| consider(1, columns));
+        (geometry.lanes..=widest).step_by(geometry.lanes.max(1)).for_each(|columns| consider(1, columns));
         best.1
     }
 
@@ -176,7 +176,8 @@ impl ConvTile {
         let pitch = columns.saturating_add(kw.saturating_sub(1) / sx);
         let phase_rows = rows.saturating_add(kh.saturating_sub(1) / sy);
         let channel = phase_rows.saturating_mul(pitch).saturating_mul(phases_y * phases_x);
-        let whole = |pixels: usize| pixels.div_ceil(self.geometry.lanes).saturating_mul(self.geometry.lanes);
+        let whole =
+            |pixels: usize| pixels.div_ceil(self.geometry.lanes.max(1)).saturating_mul(self.geometry.lanes);
         let joined = whole((rows.saturating_sub(1)).saturating_mul(pitch).saturating_add(columns));
         let row = whole(columns);
         let (runs, run, stride) =

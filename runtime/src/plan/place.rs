@@ -104,8 +104,10 @@ impl Space {
 
     pub(super) fn release(&mut self, value: usize) {
         if let Some(i) = self.live().iter().position(|(live, _)| *live == value) {
-            self.count -= 1;
-            self.live.swap(i, self.count);
+            // The last one takes its place.
+            self.count = self.count.saturating_sub(1);
+            let last = self.live.get(self.count).copied();
+            self.live.get_mut(i).zip(last).into_iter().for_each(|(place, last)| *place = last);
         }
     }
 

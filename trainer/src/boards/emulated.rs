@@ -3,19 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use lrpet_board::build::Options;
-use lrpet_board::report::BoardReport;
 use lrpet_board::sources::root;
 use lrpet_board::toolchain::Source;
 use lrpet_board::{boards, emulate};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use super::host::short;
-use super::{Bench, Board, INSTRUCTIONS, Measured};
-use crate::report::schema::LayerTicks;
+use super::{Bench, Board, Measured};
 
 /// Sources that decide what a board executes, besides its own crate.
 const SOURCES: [&str; 3] = ["runtime/src", "firmware/src", "firmware/cortex-m/src"];
@@ -77,34 +74,12 @@ impl Bench for EmulatedBench {
     fn measure(&mut self, model: &Path) -> Result<Measured> {
         let options = Options { warm_up: 0, iterations: 1, timeout: TIMEOUT, toolchain: Source::Auto };
         let what = || format!("{} on {}", model.display(), self.board.name);
-        let report = emulate::run(self.sources, model, &options, &mut |_| ()).with_context(what)?;
-        if !report.pass {
-            bail!("{}: {} samples of the self-check fail", what(), report.failures());
-        }
-        measured(&report, self.board).with_context(what)
+        let run = emulate::run(self.sources, model, &options, &mut |_| ()).with_context(what)?;
+        ensure!(
+            run.self_check.is_none_or(|check| check.passes()),
+            "{}: samples of the self-check fail",
+            what()
+        );
+        Ok(Measured::from(&run))
     }
-}
-
-fn measured(report: &BoardReport, board: Board) -> Result<Measured> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let layer = |layer: &Value| {
-        Some(LayerTicks { name: layer["name"].as_str()?.to_owned(), ticks: layer["mean"].as_u64()? })
-    };
-    let memory = report.memory;
-    Ok(Measured {
-        board: board.name.to_owned(),
-        core: Some(board.core.to_owned()),
-        counter: text(&report.start["counter"]).unwrap_or_else(|| INSTRUCTIONS.to_owned()),
-        total: report.median(),
-        layers: report.layers.iter().map(layer).collect::<Option<_>>().context("a layer without a count")?,
-        flash_bytes: Some(memory.flash_bytes),
-        text_bytes: Some(memory.text_bytes),
-        model_bytes: Some(memory.model_bytes),
-        arena_bytes: Some(memory.arena_bytes),
-        static_bytes: Some(memory.static_bytes),
-        stack_bytes: Some(memory.stack_bytes),
-        ram_bytes: Some(memory.ram_bytes),
-        crc: text(&report.end["outputs_crc32"]),
-        self_check: Some(report.pass),
-    })
 }

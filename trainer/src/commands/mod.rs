@@ -7,6 +7,7 @@ mod device;
 mod eval;
 mod export;
 mod factorize;
+mod flash;
 mod images;
 mod inspect;
 mod model_file;
@@ -52,12 +53,17 @@ enum Command {
     Eval(eval::Args),
     /// Run a model on a picture or on a file of values.
     Run(run::Args),
-    /// Measure latency on this machine.
+    /// Measure a model on this machine, on an emulated board or on a real one.
     Bench(bench::Args),
     /// Train one network for each of several pruning ratios, and measure them all.
     Sweep(Box<sweep::Args>),
     /// Find the ranks that are worth most within what a board has.
     Search(search::Args),
+    /// Say whether a model fits a board, flash it and show what the board measures.
+    ///
+    /// No board was attached where this was written: probe-rs, boot ROMs and serial lines of real boards were never tried. What they get
+    /// is checked: the image, the UF2 blocks, the bytes of a model region, the lines of a report.
+    Flash(flash::Args),
     /// Make a page of measured results.
     Report(report::Args),
 }
@@ -76,6 +82,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Bench(args) => bench::run(args, &output),
         Command::Sweep(args) => sweep::run(*args, &output),
         Command::Search(args) => search::run(args, &output),
+        Command::Flash(args) => flash::run(args, &output),
         Command::Report(args) => report::run(args, &output),
     }
 }

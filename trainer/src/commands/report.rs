@@ -11,7 +11,8 @@ use super::Output;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// `report.json` files, or folders that hold one; several are merged. Or the folder of one `lrpet sweep`
+    /// Any number of: `report.json` files, folders that hold one, and what `lrpet bench --json`, `lrpet flash --port … --json` and
+    /// `lrpet-run bench --json` printed. They are merged; models of the same bytes become one. Or the folder of one `lrpet sweep`
     #[arg(required = true)]
     sources: Vec<PathBuf>,
     /// File to write; a sweep's charts go beside it as SVG [default: report.html beside the first source]

@@ -44,7 +44,7 @@ pub fn serialize(
     self_check: Option<&SelfCheck>,
 ) -> Result<Vec<u8>, ExportError> {
     let mut tensors = weights(network)?;
-    let program = program(network)?;
+    let program = network.program()?;
     tensors.insert(
         PROGRAM_TENSOR.to_owned(),
         Bytes { dtype: Dtype::U8, shape: vec![program.len()], data: program },
@@ -178,28 +178,31 @@ fn finite(name: &str, values: &[f32]) -> Result<(), ExportError> {
     }
 }
 
-/// Bytes of the program: header, then the operations, in postcard's format.
-fn program(network: &Folded) -> Result<Vec<u8>, ExportError> {
-    let format = |reason: String| ExportError::Format(reason);
-    let mut header = Header {
-        version: FORMAT_VERSION,
-        input: network.input,
-        mean: [0.0; _],
-        std: [1.0; _],
-        classes: network.classes,
-        ops: u16::try_from(network.ops.len())
-            .map_err(|_| format(format!("{} operations are more than a program holds", network.ops.len())))?,
-    };
-    let channels = network.input.channels as usize;
-    if channels > header.mean.len() {
-        return Err(format(format!("{channels} input channels are more than a program normalises")));
+impl Folded {
+    /// Bytes of the program: header, then the operations, in postcard's format.
+    pub(crate) fn program(&self) -> Result<Vec<u8>, ExportError> {
+        let format = |reason: String| ExportError::Format(reason);
+        let mut header = Header {
+            version: FORMAT_VERSION,
+            input: self.input,
+            mean: [0.0; _],
+            std: [1.0; _],
+            classes: self.classes,
+            ops: u16::try_from(self.ops.len()).map_err(|_| {
+                format(format!("{} operations are more than a program holds", self.ops.len()))
+            })?,
+        };
+        let channels = self.input.channels as usize;
+        if channels > header.mean.len() {
+            return Err(format(format!("{channels} input channels are more than a program normalises")));
+        }
+        header.mean[..channels].copy_from_slice(&self.normalization.mean);
+        header.std[..channels].copy_from_slice(&self.normalization.std);
+        let postcard = |error: postcard::Error| ExportError::Format(error.to_string());
+        let mut bytes = postcard::to_allocvec(&header).map_err(postcard)?;
+        for op in &self.ops {
+            bytes.extend(postcard::to_allocvec(op).map_err(postcard)?);
+        }
+        Ok(bytes)
     }
-    header.mean[..channels].copy_from_slice(&network.normalization.mean);
-    header.std[..channels].copy_from_slice(&network.normalization.std);
-    let postcard = |error: postcard::Error| ExportError::Format(error.to_string());
-    let mut bytes = postcard::to_allocvec(&header).map_err(postcard)?;
-    for op in &network.ops {
-        bytes.extend(postcard::to_allocvec(op).map_err(postcard)?);
-    }
-    Ok(bytes)
 }

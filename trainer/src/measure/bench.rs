@@ -1,14 +1,16 @@
 //! Latency of a model on this machine, whole and by layer.
 
-use std::num::NonZeroUsize;
-use std::time::Instant;
+use std::num::{NonZeroU32, NonZeroUsize};
 
+use lrpet_report::{Kind, Run};
+use lrpet_runtime::bench::{self, Options};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::Plan;
-use lrpet_runtime::session::{Hook, Session};
+use lrpet_runtime::session::Session;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::export::ExportError;
 
@@ -21,6 +23,32 @@ pub struct BenchOptions {
     pub iterations: usize,
     /// Threads of one inference.
     pub threads: NonZeroUsize,
+}
+
+/// Measures `model`, from the file called `file`, on an image of its self-check, or on a grey one: the document that every machine
+/// writes.
+///
+/// # Errors
+/// [`ExportError::Model`] where the runtime refuses the model or the system gives no thread.
+pub fn run(model: &Model<'_>, file: &str, options: BenchOptions) -> Result<Run, ExportError> {
+    let refused = |reason: String| ExportError::Model { what: file.to_owned(), reason };
+    let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| refused(error.to_string()))?;
+    let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
+    let session = Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
+    let session = session.with_threads(options.threads).map_err(|error| refused(error.to_string()));
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let often = Options {
+        warm_up: number(options.warm_up),
+        iterations: NonZeroU32::new(number(options.iterations)).unwrap_or(NonZeroU32::MIN),
+    };
+    let run = bench::bench(model, &mut session?, file, often, &mut |_| Ok(()));
+    Ok(with_sha256(run.map_err(|error| refused(error.to_string()))?, model.bytes()))
+}
+
+/// The document of a run of the model file `bytes`, with their SHA-256.
+pub fn with_sha256(mut run: Run, bytes: &[u8]) -> Run {
+    run.model.sha256 = Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+    run
 }
 
 /// Time of one layer.
@@ -50,108 +78,45 @@ pub struct Bench {
     /// Threads that one inference uses.
     pub threads: usize,
     /// Instruction set of the kernels.
-    pub isa: &'static str,
+    pub isa: String,
     /// Storage of weights and activations; sums are f32.
-    pub dtype: &'static str,
+    pub dtype: String,
     /// Every operation in order of execution.
     pub layers: Vec<LayerTime>,
 }
 
-/// A clock around each layer.
-struct Clock {
-    start: Instant,
-    /// Milliseconds by layer and iteration.
-    times: Vec<Vec<f64>>,
+impl Bench {
+    /// The times of a run; none where it counted something else.
+    pub fn of(run: &Run) -> Option<Bench> {
+        if run.counter.kind != Kind::Nanoseconds {
+            return None;
+        }
+        let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
+        let layers = run.layers.iter().map(|layer| LayerTime {
+            name: layer.name.clone(),
+            median_ms: ms(layer.typical()),
+            min_ms: ms(layer.min),
+        });
+        Some(Bench {
+            median_ms: ms(run.total.median),
+            min_ms: ms(run.total.min),
+            max_ms: ms(run.total.max),
+            iterations: run.iterations as usize,
+            warm_up: run.warm_up as usize,
+            threads: run.threads as usize,
+            isa: run.isa.clone(),
+            dtype: run.dtype.clone(),
+            layers: layers.collect(),
+        })
+    }
 }
 
-impl Hook for Clock {
-    fn before(&mut self, _layer: usize) {
-        self.start = Instant::now();
-    }
-
-    fn after(&mut self, layer: usize) {
-        self.times[layer].push(milliseconds(self.start));
-    }
-}
-
-/// Times `model` on an image of its self-check, or on a grey one. Whole inferences are timed apart from layers, so that
-/// the clock's cost is not in their figure.
+/// As [`run`], the times alone.
 ///
 /// # Errors
-/// [`ExportError::Model`] where the runtime refuses the model or the system gives no thread.
+/// As [`run`].
 pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Bench, ExportError> {
-    let refused = |reason: String| ExportError::Model { what: "model".into(), reason };
-    let program = model.program();
-    let isa = Isa::detect();
-    let plan = Plan::new(program, isa).map_err(|error| refused(error.to_string()))?;
-    let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-    let session = Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
-    let session = session.with_threads(options.threads).map_err(|error| refused(error.to_string()));
-    let mut session = session?;
-    let grey = vec![128; program.header().input.len()];
-    let check = model.self_check().filter(|check| check.samples() > 0);
-    let image = check.as_ref().map_or(&grey[..], |check| check.image(0));
-    let mut logits = vec![0.0; session.classes()];
-
-    let iterations = options.iterations.max(1);
-    let mut run = |hook: &mut Clock| {
-        session.run_image(image, &mut logits, hook).map_err(|error| refused(error.to_string()))
-    };
-    let mut clock = Clock { start: Instant::now(), times: vec![Vec::new(); program.layers().count()] };
-    for _ in 0..options.warm_up {
-        run(&mut clock)?;
-    }
-    clock.times.iter_mut().for_each(Vec::clear);
-    for _ in 0..iterations {
-        run(&mut clock)?;
-    }
-    let mut run =
-        || session.run_image(image, &mut logits, &mut ()).map_err(|error| refused(error.to_string()));
-    let mut whole = Vec::with_capacity(iterations);
-    for _ in 0..iterations {
-        let start = Instant::now();
-        run()?;
-        whole.push(milliseconds(start));
-    }
-    let median_ms = median(&mut whole);
-    let threads = session.threads();
-    let layers = program.layers().zip(&mut clock.times);
-    let layers = layers
-        .map(|(layer, times)| {
-            let median_ms = median(times);
-            LayerTime { name: layer.op.name().to_owned(), median_ms, min_ms: times[0] }
-        })
-        .collect();
-    Ok(Bench {
-        median_ms,
-        min_ms: whole[0],
-        max_ms: whole[iterations - 1],
-        iterations,
-        warm_up: options.warm_up,
-        threads,
-        isa: isa.name(),
-        dtype: "f16",
-        layers,
-    })
-}
-
-fn milliseconds(start: Instant) -> f64 {
-    start.elapsed().as_secs_f64() * 1e3
-}
-
-/// Sorts `values` and gives the one in the middle (the lower of two).
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[(values.len() - 1) / 2]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_is_the_lower_middle() {
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.0);
-    }
+    let what = "model";
+    let other = || ExportError::Model { what: what.into(), reason: "this machine counts no time".into() };
+    Bench::of(&run(model, what, options)?).ok_or_else(other)
 }

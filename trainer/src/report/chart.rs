@@ -181,7 +181,7 @@ pub(crate) fn ticks((low, high): (f64, f64), wanted: usize, least: f64) -> Vec<f
 }
 
 /// Decimals that tell neighbouring ticks apart.
-fn decimals_of_step(ticks: &[f64], scale: f64) -> usize {
+pub(crate) fn decimals_of_step(ticks: &[f64], scale: f64) -> usize {
     let step = ticks.windows(2).next().map_or(1.0, |pair| (pair[1] - pair[0]) * scale);
     (0..6)
         .find(|d| (step * 10f64.powi(*d)).fract().min(1.0 - (step * 10f64.powi(*d)).fract()) < 1e-6)

@@ -4,6 +4,10 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lrpet_report::Run;
+use serde::Deserialize;
+
+use super::measured;
 use super::schema::{Origin, Report};
 
 /// Name of a report in its folder.
@@ -37,6 +41,14 @@ pub enum Error {
         /// What is wrong, with line and column.
         message: String,
     },
+    /// A field of a machine's document has a value that cannot be.
+    #[error("{}: {message}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the field.
+        message: String,
+    },
     /// A field that is missing, or of the wrong type.
     #[error("{}: field {field}: {message}", path.display())]
     Field {
@@ -50,13 +62,13 @@ pub enum Error {
 }
 
 /// Reads the report `path`: a file, a folder that holds `report.json`, or a folder whose subfolders hold one each
-/// (they are merged in the order of their names).
+/// (they are merged in the order of their names). A file may also be the document of one machine (docs/report-format.md).
 ///
 /// # Errors
 /// [`Error`], which names the file and the field.
 pub fn load(path: &Path) -> Result<Report, Error> {
     if !path.is_dir() {
-        return read(path);
+        return load_all(&[path.to_owned()]);
     }
     let file = path.join(FILE_NAME);
     if file.exists() {
@@ -74,13 +86,25 @@ pub fn load(path: &Path) -> Result<Report, Error> {
     if folders.is_empty() { Err(Error::Missing { path: path.to_owned() }) } else { load_all(&folders) }
 }
 
-/// Reads and [merges](merge) several reports; each is labelled with the name of its folder.
+/// Reads and [merges](merge) several reports; each is labelled with the name of its folder. What the documents of machines say is
+/// added to the models of the same bytes, or to models of their own.
 ///
 /// # Errors
 /// As [`load`], for the first report that cannot be read.
 pub fn load_all(paths: &[PathBuf]) -> Result<Report, Error> {
-    let reports = paths.iter().map(|path| Ok((label(path), load(path)?))).collect::<Result<_, Error>>()?;
-    Ok(merge(reports))
+    let (mut reports, mut runs) = (Vec::new(), Vec::new());
+    for path in paths {
+        match if path.is_dir() { Document::Report(load(path)?) } else { read_any(path)? } {
+            Document::Report(report) => reports.push((label(path), report)),
+            Document::Run(run) => runs.push(*run),
+        }
+    }
+    let mut report = merge(reports);
+    if report.models.is_empty() {
+        report.title = report.title.or_else(|| Some(titled(&runs)));
+    }
+    measured::attach(&mut report, runs);
+    Ok(report)
 }
 
 /// Puts labelled reports into one, in the order given; a single report is returned as it is. Names of models that
@@ -132,9 +156,42 @@ pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
     merged
 }
 
+/// What a file may hold.
+enum Document {
+    Report(Report),
+    Run(Box<Run>),
+}
+
+fn titled(runs: &[Run]) -> String {
+    match runs {
+        [run] => format!("{} on {}", run.model.network.as_deref().unwrap_or("A model"), run.board),
+        _ => format!("{} measurements", runs.len()),
+    }
+}
+
+fn text(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
 fn read(path: &Path) -> Result<Report, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    parse(&text, path)
+    parse(&text(path)?, path)
+}
+
+fn read_any(path: &Path) -> Result<Document, Error> {
+    let text = text(path)?;
+    let head = serde_json::Deserializer::from_str(&text);
+    if !serde_json::Value::deserialize(&mut { head }).is_ok_and(|document| measured::is_run(&document)) {
+        return parse(&text, path).map(Document::Report);
+    }
+    let run = Run::from_json(&text).map_err(|error| {
+        let path = path.to_owned();
+        match error {
+            lrpet_report::Error::Syntax(message) => Error::Syntax { path, message },
+            lrpet_report::Error::Field { field, message } => Error::Field { path, field, message },
+            lrpet_report::Error::Value(message) => Error::Value { path, message },
+        }
+    })?;
+    Ok(Document::Run(Box::new(run)))
 }
 
 fn parse(text: &str, path: &Path) -> Result<Report, Error> {
@@ -176,11 +233,11 @@ fn shared_names(reports: &[(String, Report)]) -> HashSet<String> {
 
 /// Hands out names, each once.
 #[derive(Default)]
-struct Names(HashSet<String>);
+pub(super) struct Names(HashSet<String>);
 
 impl Names {
     /// `name`, or `name (2)`, `name (3)`, … where it was given out before.
-    fn unique(&mut self, name: String) -> String {
+    pub(super) fn unique(&mut self, name: String) -> String {
         let mut candidate = name.clone();
         let mut number = 2;
         while !self.0.insert(candidate.clone()) {

@@ -8,6 +8,7 @@
 pub(crate) mod chart;
 mod layers;
 mod load;
+mod measured;
 mod memory;
 mod origin;
 mod page;

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::measured;
+
 /// The whole document.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -123,6 +125,9 @@ pub struct Model {
     /// SHA-256 of the file, hexadecimal.
     #[serde(default)]
     pub sha256: Option<String>,
+    /// CRC-32 of the file, hexadecimal: what boards know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32: Option<String>,
     /// Pruning ratio g of the ranks, 0 for a dense model.
     #[serde(default)]
     pub prune: Option<f64>,
@@ -135,11 +140,11 @@ pub struct Model {
     /// Accuracy on the test set.
     #[serde(default)]
     pub eval: Option<Eval>,
-    /// Latency on the host.
-    #[serde(default)]
+    /// Latency on the host; also read from the document that every machine writes (docs/report-format.md).
+    #[serde(default, deserialize_with = "measured::bench")]
     pub bench: Option<Bench>,
-    /// What each board measured.
-    #[serde(default)]
+    /// What each board measured; also read from such documents.
+    #[serde(default, deserialize_with = "measured::boards")]
     pub boards: Vec<Board>,
     /// How the training went.
     #[serde(default)]
@@ -276,7 +281,7 @@ pub struct Board {
     /// Its core.
     #[serde(default)]
     pub core: Option<String>,
-    /// What `total` and `ticks` count: `instructions` or `cycles`.
+    /// What `total` and `ticks` count: `instructions`, `cycles` or `nanoseconds`.
     pub counter: String,
     /// Count of one inference.
     pub total: u64,

@@ -189,6 +189,7 @@ impl<'a> Table<'a> {
         let (label, unit) = match board.1 {
             "instructions" => ("Executed instructions", Unit::Count("instructions")),
             "cycles" => ("Cycles", Unit::Count("cycles")),
+            "nanoseconds" => ("Latency, median", Unit::Milliseconds),
             _ => ("Ticks", Unit::Count("ticks")),
         };
         let rows: [(&'static str, &str, Unit, Field); 3] = [
@@ -197,7 +198,8 @@ impl<'a> Table<'a> {
             ("RAM", "Arena, static data and stack", Unit::Bytes, Board::ram),
         ];
         for (group, label, unit, of) in rows {
-            let value = |model: &Model| on_board(model, board).and_then(of).map(|n| n as f64);
+            let scale = if unit == Unit::Milliseconds { 1e-6 } else { 1.0 };
+            let value = |model: &Model| on_board(model, board).and_then(of).map(|n| n as f64 * scale);
             self.number(group, label, place.clone(), unit, value, |_| None);
         }
         let check = |column: &Column| {

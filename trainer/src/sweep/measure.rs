@@ -84,6 +84,7 @@ pub fn measure(
             name: job.name(),
             file: Some(format!("runs/{}/{MODEL}", job.name())),
             sha256: Some(sha256),
+            crc32: None,
             prune: Some(job.prune),
             origin: None,
             inspect: Some(inspect),

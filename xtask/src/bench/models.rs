@@ -50,7 +50,7 @@ fn write(network: &str, ratio: f64, file: &Path) -> Result<()> {
     let mut command = Command::new(toolchain::cargo());
     command
         .current_dir(crate::root())
-        .args(["run", "--release", "--quiet", "--package", "lrpet-tests", "--features", "lrpet-runtime/cli"])
+        .args(["run", "--release", "--quiet", "--package", "lrpet-tests", "--features", "lrpet-runtime/gpio"])
         .args(["--example", "random-model", "--", network, "default", &ratio.to_string()])
         .arg(file);
     let log = crate::root().join("target/bench.log");

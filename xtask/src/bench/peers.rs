@@ -252,7 +252,7 @@ fn build(tract: bool) -> Result<PathBuf> {
         process::run_logged(&mut build, label, &log, "the build must succeed")
     };
     // With the features of `cargo xtask test`, or the trainer would be compiled anew.
-    let features = ["--features", "lrpet-runtime/cli"];
+    let features = ["--features", "lrpet-runtime/gpio"];
     run(&[&["-p", "lrpet-trainer", "-p", "lrpet-runtime"][..], &features].concat(), "building the trainer")?;
     let example = ["-p", "lrpet-tests", "--example", "random-model"];
     run(&[&example[..], &features].concat(), "building the writer of random models")?;

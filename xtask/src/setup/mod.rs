@@ -145,7 +145,7 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
         let mut build = Command::new(toolchain::cargo());
         // As the tests build it.
         build.args(["build", "--release", "-p", "lrpet-trainer", "-p", "lrpet-runtime"]);
-        build.args(["--features", "lrpet-runtime/cli"]);
+        build.args(["--features", "lrpet-runtime/gpio"]);
         run(&mut build, "cargo build of lrpet, which fetches CIFAR-10", "see the log")?;
         let mut fetch = Command::new(crate::root().join("target/release/lrpet"));
         run(fetch.args(["data", "get", "cifar10"]), "lrpet data get cifar10", "check the network and npm")?;

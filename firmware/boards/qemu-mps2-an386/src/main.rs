@@ -1,4 +1,5 @@
-//! Arm MPS2 AN386 (Cortex-M4F at 25 MHz) as QEMU emulates it: counts instructions, reports through semihosting.
+//! Arm MPS2 AN386 (Cortex-M4F at 25 MHz) as QEMU emulates it: counts instructions, reports through
+//! semihosting or serves on UART0.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -9,4 +10,5 @@ lrpet_firmware_cortex_m::emulated_board! {
     clock_hz: 25_000_000,
     // A step of SysTick, 25 MHz, is 40 instructions of 1 ns of virtual time.
     quarters: 4 * 40,
+    uart: 0x4000_4000,
 }

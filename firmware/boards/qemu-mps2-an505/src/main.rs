@@ -1,4 +1,5 @@
-//! Arm MPS2 AN505 (Cortex-M33 at 20 MHz) as QEMU emulates it: counts instructions, reports through semihosting.
+//! Arm MPS2 AN505 (Cortex-M33 at 20 MHz) as QEMU emulates it: counts instructions, reports through
+//! semihosting or serves on UART0.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -9,4 +10,6 @@ lrpet_firmware_cortex_m::emulated_board! {
     clock_hz: 20_000_000,
     // A step of SysTick, 20 MHz, is 50 instructions of 1 ns of virtual time.
     quarters: 4 * 50,
+    // UART0 as the secure world sees it, in which the core starts.
+    uart: 0x5020_0000,
 }

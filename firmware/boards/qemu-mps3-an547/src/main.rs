@@ -1,4 +1,5 @@
-//! Arm MPS3 AN547 (Cortex-M55 at 32 MHz) as QEMU emulates it: counts instructions, reports through semihosting.
+//! Arm MPS3 AN547 (Cortex-M55 at 32 MHz) as QEMU emulates it: counts instructions, reports through
+//! semihosting or serves on UART0.
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
@@ -9,4 +10,6 @@ lrpet_firmware_cortex_m::emulated_board! {
     clock_hz: 32_000_000,
     // A step of SysTick, 32 MHz, is 31.25 instructions of 1 ns of virtual time.
     quarters: 125,
+    // UART0 as the secure world sees it, in which the core starts.
+    uart: 0x5930_3000,
 }

@@ -4,8 +4,10 @@
 
 mod bench;
 mod check;
+mod gpio;
 mod info;
 mod input;
+mod pin;
 mod run;
 
 use std::io::{Error, ErrorKind};

@@ -34,8 +34,8 @@ pub(super) fn run(
     let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
     // What happened before is not this layer's.
     micro::overflow();
-    for y in (0..height).step_by(tile.rows) {
-        for x in (0..width).step_by(tile.columns) {
+    for y in (0..height).step_by(tile.rows.max(1)) {
+        for x in (0..width).step_by(tile.columns.max(1)) {
             let (rows, columns) = (tile.rows.min(height - y), tile.columns.min(width - x));
             let area = Area { y, x, rows, columns, groups: columns.div_ceil(PIXELS) };
             match weights {
@@ -104,9 +104,9 @@ impl Conv {
 
     fn dense(&self, area: &Area, weights: &[u16], epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
         let n = self.geometry.output.channels as usize;
-        let columns = weights.len() / n;
+        let columns = weights.len() / n.max(1);
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
-        for first in (0..n).step_by(self.tile.outs) {
+        for first in (0..n).step_by(self.tile.outs.max(1)) {
             let outs = self.tile.outs.min(n - first);
             let Some(weights) = weights.get(first * columns..(first + outs) * columns) else { return };
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
@@ -166,8 +166,8 @@ impl Conv {
 
     fn depthwise(&self, area: &Area, weights: &[u16], epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
-        let planes = buffers.input.chunks_exact(self.geometry.input.pixels());
-        let weights = weights.chunks_exact(self.geometry.taps());
+        let planes = buffers.input.chunks_exact(self.geometry.input.pixels().max(1));
+        let weights = weights.chunks_exact(self.geometry.taps().max(1));
         for (channel, (plane, weights)) in planes.zip(weights).enumerate() {
             let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
             self.accumulate(area, weights, 1, bias, plane, &mut scratch);
@@ -187,10 +187,12 @@ impl Conv {
         scratch: &mut Scratch<'_>,
     ) {
         let geometry = &self.geometry;
-        let (plane, taps) = (geometry.input.pixels(), geometry.taps());
-        let (channel, pitch) = (geometry.channel(area.rows, area.columns), geometry.pitch(area.columns));
-        let columns = weights.len() / outs;
-        let block = self.tile.block;
+        // A checked model and its tiles have nothing that is empty; so the compiler knows it too.
+        let (plane, taps) = (geometry.input.pixels().max(1), geometry.taps());
+        let (channel, pitch) =
+            (geometry.channel(area.rows, area.columns).max(1), geometry.pitch(area.columns));
+        let columns = weights.len() / outs.max(1);
+        let block = self.tile.block.max(1);
         let sums_group = outs * PIXELS;
         let sweep = Sweep {
             rows: area.rows,
@@ -207,7 +209,7 @@ impl Conv {
         self.offsets(channel, pitch, offsets);
         let offsets = Offsets::new(offsets);
         let filler = Filler::new(geometry, area);
-        for (i, planes) in input.chunks(block * plane).enumerate() {
+        for (i, planes) in input.chunks((block * plane).max(1)).enumerate() {
             let channels = planes.len() / plane;
             for (plane, patch) in planes.chunks_exact(plane).zip(patch.chunks_exact_mut(channel)) {
                 filler.fill(plane, patch);
@@ -231,9 +233,10 @@ impl Conv {
 
     /// Where the pixels begin that each tap (or row of three) of a block meets, in bytes.
     fn offsets(&self, channel: usize, pitch: usize, offsets: &mut [u32]) {
-        let ([kh, kw], sx, phases) = (self.geometry.kernel, self.geometry.stride[1], self.geometry.phases());
-        let columns = if self.taps == Taps::Single { kw } else { 1 };
-        for (c, offsets) in offsets.chunks_mut(kh * columns).enumerate() {
+        let ([kh, kw], sx) = (self.geometry.kernel, self.geometry.stride[1].max(1));
+        let phases = self.geometry.phases();
+        let columns = if self.taps == Taps::Single { kw.max(1) } else { 1 };
+        for (c, offsets) in offsets.chunks_mut((kh * columns).max(1)).enumerate() {
             for (ky, offsets) in offsets.chunks_mut(columns).enumerate() {
                 for (kx, offset) in offsets.iter_mut().enumerate() {
                     let at = c * channel + (ky * phases + kx % sx) * pitch + kx / sx;

@@ -37,7 +37,7 @@ impl Filler {
         let end = (width + left).saturating_sub(column).clamp(begin, length);
         let rows = geometry.patch_rows(area.rows);
         // Rows of the image from one patch row to the next: a kernel of one row skips some.
-        let step = if geometry.row_step() == 1 { sy } else { 1 };
+        let step = if geometry.row_step() == 1 { sy.max(1) } else { 1 };
         let above = top.saturating_sub(row).div_ceil(step).min(rows);
         let inside = (height + top).saturating_sub(row).div_ceil(step).clamp(above, rows) - above;
         Self {
@@ -89,16 +89,16 @@ impl Filler {
     /// Strides of more than two, and kernels of several rows that are shorter than their stride.
     pub fn by_element<T: Copy + Default>(&self, plane: &[u16], patch: &mut [T], convert: impl Fn(u16) -> T) {
         let (height, width) = (self.geometry.input.height as usize, self.geometry.input.width as usize);
-        let ([sy, sx], step) = (self.geometry.stride, self.geometry.row_step());
+        let ([sy, sx], step) = (self.geometry.stride.map(|s| s.max(1)), self.geometry.row_step().max(1));
         let top = self.geometry.before[0];
-        for (i, line) in patch.chunks_exact_mut(self.pitch * self.phases).enumerate() {
+        for (i, line) in patch.chunks_exact_mut((self.pitch * self.phases).max(1)).enumerate() {
             line.fill(T::default());
             // A kernel shorter than its stride skips rows, which are not in the patch.
             let y = self.top + (i / step) * sy + i % step;
             let Some(y) = y.checked_sub(top).filter(|y| *y < height) else { continue };
             let from = y * width + self.column;
             let source = plane.get(from..from + (self.end - self.begin)).unwrap_or_default();
-            for (phase, line) in line.chunks_exact_mut(self.pitch).enumerate() {
+            for (phase, line) in line.chunks_exact_mut(self.pitch.max(1)).enumerate() {
                 // The first element of this phase at or behind `begin`.
                 let first = self.begin.saturating_sub(phase).div_ceil(sx);
                 let skip = first * sx + phase - self.begin;

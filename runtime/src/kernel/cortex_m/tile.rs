@@ -72,7 +72,7 @@ impl Geometry {
 
     /// Elements of one phase of a patch row under `columns` output pixels.
     pub fn pitch(&self, columns: usize) -> usize {
-        columns.saturating_add((self.kernel[1] - 1) / self.stride[1])
+        columns.saturating_add((self.kernel[1] - 1) / self.stride[1].max(1))
     }
 
     /// Elements of one channel of the patch.
@@ -120,7 +120,8 @@ impl Tile {
                     break;
                 }
                 // Tiles of like size instead of full ones and a rest.
-                let mut tile = Tile { rows: height.div_ceil(height.div_ceil(rows)), columns, ..smallest };
+                let mut tile =
+                    Tile { rows: height.div_ceil(height.div_ceil(rows).max(1)), columns, ..smallest };
                 if tile.rows != rows {
                     continue;
                 }
@@ -130,12 +131,12 @@ impl Tile {
                 }
                 let each = tile.block_scratch(geometry);
                 let room = budget.saturating_sub(tile.sums().saturating_add(PIXELS));
-                let mut block = (room / each.max(1)).clamp(1, channels.min(BLOCK));
+                let mut block = (room / each.max(1)).min(channels.min(BLOCK)).max(1);
                 while block > 1 && !fits(&Tile { block, ..tile }) {
                     block -= 1;
                 }
                 loop {
-                    tile.block = channels.div_ceil(channels.div_ceil(block).max(1)).max(1);
+                    tile.block = channels.div_ceil(channels.div_ceil(block.max(1)).max(1)).max(1);
                     if form == Form::Dense {
                         let left = room.saturating_sub(tile.block.saturating_mul(each));
                         let more = left / (tile.groups() * PIXELS).max(1) / OUTS * OUTS;
@@ -186,8 +187,8 @@ impl Tile {
             }
             _ => 0,
         };
-        let tiles = (geometry.output.height as usize).div_ceil(self.rows)
-            * (geometry.output.width as usize).div_ceil(self.columns);
+        let tiles = (geometry.output.height as usize).div_ceil(self.rows.max(1))
+            * (geometry.output.width as usize).div_ceil(self.columns.max(1));
         let one =
             fill.saturating_add(thin).saturating_mul(passes).saturating_add(finish).saturating_add(expand);
         one.saturating_mul(count(tiles))

@@ -28,8 +28,8 @@ pub(super) fn run<E: Element>(
     let tile = Tile::fit(E::LANES, &geometry, form, buffers.scratch.len());
     let conv = Conv { geometry, tile, taps: Taps::of(&geometry) };
     let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
-    for y in (0..height).step_by(tile.rows) {
-        for x in (0..width).step_by(tile.columns) {
+    for y in (0..height).step_by(tile.rows.max(1)) {
+        for x in (0..width).step_by(tile.columns.max(1)) {
             let (rows, columns) = (tile.rows.min(height - y), tile.columns.min(width - x));
             let area = Area { y, x, rows, columns, groups: columns.div_ceil(E::LANES.pixels) };
             match weights {
@@ -81,9 +81,9 @@ impl Conv {
         buffers: &mut Buffers<'_>,
     ) {
         let n = self.geometry.output.channels as usize;
-        let columns = weights.len() / n;
+        let columns = weights.len() / n.max(1);
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
-        for first in (0..n).step_by(self.tile.outs) {
+        for first in (0..n).step_by(self.tile.outs.max(1)) {
             let outs = self.tile.outs.min(n - first);
             let Some(weights) = weights.get(first * columns..(first + outs) * columns) else { return };
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
@@ -100,15 +100,16 @@ impl Conv {
         epilogue: portable::Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
-        let (plane, taps) = (self.geometry.input.pixels(), self.geometry.taps());
-        let (block, pixels) = (self.tile.block, E::LANES.pixels);
+        // A checked model and its tiles have nothing that is empty; so the compiler knows it too.
+        let (plane, taps) = (self.geometry.input.pixels().max(1), self.geometry.taps().max(1));
+        let (block, pixels) = (self.tile.block.max(1), E::LANES.pixels);
         let Some(scratch) = self.scratch(buffers.scratch) else { return };
         let Some(patch) = self.patch::<E>(area, scratch.patch) else { return };
         let offsets = scratch.offsets.get_mut(..self.rounds(1)).unwrap_or_default();
         self.offsets(area, size_of::<E>(), offsets);
         let walk = self.walk::<E>(area, 1, offsets);
         let filler = Filler::new(&self.geometry, area);
-        let planes = buffers.input.chunks(block * plane).zip(weights.chunks(block * taps));
+        let planes = buffers.input.chunks((block * plane).max(1)).zip(weights.chunks((block * taps).max(1)));
         for (i, (planes, weights)) in planes.enumerate() {
             let channels = planes.len() / plane;
             self.fill(&filler, planes, (channels, walk.channel), patch);
@@ -167,7 +168,7 @@ impl Conv {
                     group: rank * pixels,
                     row: 0,
                 };
-                for from in (0..rank).step_by(self.tile.ranks) {
+                for from in (0..rank).step_by(self.tile.ranks.max(1)) {
                     let count = self.tile.ranks.min(rank - from);
                     let Some(rows) = expand.get(first * rank + from..) else { return };
                     let Some(panel) = scratch.panel.get_mut(..count * outs) else { return };
@@ -214,13 +215,14 @@ impl Conv {
         input: &[u16],
         scratch: &mut Scratch<'_>,
     ) {
-        let (plane, taps, pixels) = (self.geometry.input.pixels(), self.geometry.taps(), E::LANES.pixels);
-        let (columns, block) = (weights.len() / outs, self.tile.block);
+        let (plane, taps, pixels) =
+            (self.geometry.input.pixels().max(1), self.geometry.taps(), E::LANES.pixels);
+        let (columns, block) = (weights.len() / outs.max(1), self.tile.block);
         let Scratch { sums, patch, panel, offsets } = scratch;
         let Some(patch) = self.patch::<E>(area, patch) else { return };
         self.offsets(area, size_of::<E>(), offsets);
         let filler = Filler::new(&self.geometry, area);
-        for (i, planes) in input.chunks(block * plane).enumerate() {
+        for (i, planes) in input.chunks((block * plane).max(1)).enumerate() {
             let channels = planes.len() / plane;
             let walk = self.walk::<E>(area, channels, offsets);
             self.fill(&filler, planes, (channels, walk.channel), patch);
@@ -284,7 +286,9 @@ impl Conv {
         let geometry = &self.geometry;
         let (width, plane) = (geometry.input.width as usize, geometry.input.pixels());
         if !filler.in_rows() {
-            for (plane, patch) in planes.chunks_exact(plane).zip(patch.chunks_exact_mut(channel)) {
+            for (plane, patch) in
+                planes.chunks_exact(plane.max(1)).zip(patch.chunks_exact_mut(channel.max(1)))
+            {
                 filler.by_element(plane, patch, E::of);
             }
             return;
@@ -318,9 +322,10 @@ impl Conv {
     fn offsets(&self, area: &Area, size: usize, offsets: &mut [u32]) {
         let channel = self.geometry.channel(area.rows, area.columns);
         let pitch = self.geometry.pitch(area.columns);
-        let ([_, kw], sx, phases) = (self.geometry.kernel, self.geometry.stride[1], self.geometry.phases());
-        for (c, offsets) in offsets.chunks_mut(self.geometry.taps()).enumerate() {
-            for (ky, offsets) in offsets.chunks_mut(kw).enumerate() {
+        let ([_, kw], sx) = (self.geometry.kernel, self.geometry.stride[1].max(1));
+        let phases = self.geometry.phases();
+        for (c, offsets) in offsets.chunks_mut(self.geometry.taps().max(1)).enumerate() {
+            for (ky, offsets) in offsets.chunks_mut(kw.max(1)).enumerate() {
                 for (kx, offset) in offsets.iter_mut().enumerate() {
                     let at = c * channel + (ky * phases + kx % sx) * pitch + kx / sx;
                     *offset = (at * size) as u32;

@@ -35,7 +35,8 @@ fn rows(
     dot: impl Fn(&[u16]) -> f32,
 ) {
     let length = length.max(1);
-    for (i, (rows, bias)) in weights.chunks(length * TOGETHER).zip(epilogue.bias.chunks(TOGETHER)).enumerate()
+    for (i, (rows, bias)) in
+        weights.chunks((length * TOGETHER).max(1)).zip(epilogue.bias.chunks(TOGETHER)).enumerate()
     {
         let mut sums = [0.0; TOGETHER];
         for ((sum, row), bias) in sums.iter_mut().zip(rows.chunks_exact(length)).zip(bias) {
@@ -48,7 +49,7 @@ fn rows(
 
 /// Mean of each plane.
 pub(super) fn global_average(input: Shape, buffers: &mut Buffers<'_>) {
-    let pixels = input.pixels();
+    let pixels = input.pixels().max(1);
     let planes = buffers.input.chunks_exact(pixels);
     for (i, plane) in planes.enumerate() {
         let mut mean = [micro::sum(plane) / pixels as f32];

@@ -64,7 +64,7 @@ impl Conv {
         second: Second<'_>,
     ) {
         let pixels = E::LANES.pixels;
-        for (channel, (row, bias)) in expand.chunks_exact(rank).zip(epilogue.bias).enumerate() {
+        for (channel, (row, bias)) in expand.chunks_exact(rank.max(1)).zip(epilogue.bias).enumerate() {
             self.full(area, channel, epilogue, output, second, |group, pixel| {
                 let middle = middle.get(group * rank * pixels..).unwrap_or_default();
                 let values = middle.chunks_exact(pixels).filter_map(|values| values.get(E::place(pixel)));
@@ -85,7 +85,7 @@ impl Conv {
         value: impl Fn(usize, usize) -> f32,
     ) {
         let (width, plane) = (self.geometry.output.width as usize, self.geometry.output.pixels());
-        let pixels = self.tile.pixels();
+        let pixels = self.tile.pixels().max(1);
         for row in 0..area.rows {
             for column in 0..area.columns {
                 let mut sum = [value(row * area.groups + column / pixels, column % pixels)];

@@ -72,29 +72,30 @@ impl Tile {
         let most = match form {
             // Each has sums of its own.
             Form::Depthwise => BLOCK.min(channels),
-            _ => (lanes.interval / geometry.taps()).clamp(1, BLOCK).min(channels),
+            _ => (lanes.interval / geometry.taps().max(1)).clamp(1, BLOCK).min(channels),
         };
         let smallest = Tile { rows: 1, columns: width.min(lanes.pixels), block: 1, outs, ranks, lanes, form };
         let mut best = (u32::MAX, smallest);
         let mut columns = width;
         loop {
             // Tiles of like size instead of full ones and a rest.
-            let widest = columns.div_ceil(lanes.pixels).max(1);
+            let widest = columns.div_ceil(lanes.pixels.max(1)).max(1);
             let mut tiles = height.div_ceil((GROUPS / widest).max(1)).max(1);
             while tiles <= height {
-                let rows = height.div_ceil(tiles);
+                let rows = height.div_ceil(tiles.max(1));
                 // The next number of tiles that makes them lower.
                 tiles = if rows > 1 { height.div_ceil(rows - 1) } else { height + 1 };
                 let mut tile = Tile { rows, columns, ..smallest };
                 let mut block = tile.most_channels(geometry, budget).min(most);
                 while block > 0 {
-                    tile.block = channels.div_ceil(channels.div_ceil(block));
+                    tile.block = channels.div_ceil(channels.div_ceil(block).max(1));
                     if form == Form::Depthwise {
                         tile.outs = tile.block;
                     }
                     if form == Form::Dense {
                         let left = budget.saturating_sub(tile.scratch(geometry));
-                        let more = left / (tile.groups() * lanes.pixels).max(1) / lanes.outs * lanes.outs;
+                        let more =
+                            left / (tile.groups() * lanes.pixels).max(1) / lanes.outs.max(1) * lanes.outs;
                         tile.outs = (smallest.outs.saturating_add(more)).min(n);
                     }
                     let cost = tile.cost(geometry);
@@ -114,7 +115,7 @@ impl Tile {
             if columns <= lanes.pixels || (columns <= NARROW && best.0 < u32::MAX) {
                 return best.1;
             }
-            columns = (columns / 2).next_multiple_of(lanes.pixels);
+            columns = (columns / 2).next_multiple_of(lanes.pixels.max(1));
         }
     }
 
@@ -126,7 +127,7 @@ impl Tile {
         }
         // What one channel more takes at most.
         let sums = if self.form == Form::Depthwise { self.sums() } else { 0 };
-        let each = geometry.channel(self.rows, self.columns).div_ceil(self.lanes.packed())
+        let each = geometry.channel(self.rows, self.columns).div_ceil(self.lanes.packed().max(1))
             + geometry.taps().saturating_mul(self.lanes.outs + 1)
             + sums;
         1 + (budget - one) / each.max(1)
@@ -134,7 +135,7 @@ impl Tile {
 
     /// Groups of pixels in a full tile.
     fn groups(&self) -> usize {
-        self.rows.saturating_mul(self.columns.div_ceil(self.lanes.pixels))
+        self.rows.saturating_mul(self.columns.div_ceil(self.lanes.pixels.max(1)))
     }
 
     /// Estimate of the instructions that a layer takes: see docs/decisions/cortex-m55-kernels.md. In u32, because
@@ -144,14 +145,15 @@ impl Tile {
         let channels = geometry.input.channels;
         let (n, outs) = (geometry.output.channels, count(self.outs));
         let (groups, taps) = (count(self.groups()), count(geometry.taps()));
-        let together = count(self.lanes.outs);
+        let together = count(self.lanes.outs).max(1);
         let passes = if self.form == Form::Dense { n.div_ceil(outs.max(1)) } else { 1 };
         let blocks = channels.div_ceil(count(self.block).max(1));
         let rows = count(geometry.patch_rows(self.rows));
-        let vectors = count(geometry.pitch(self.columns).div_ceil(self.lanes.pixels) * geometry.phases());
+        let vectors =
+            count(geometry.pitch(self.columns).div_ceil(self.lanes.pixels.max(1)) * geometry.phases());
         let fill = channels.saturating_mul(rows.saturating_mul(10 + 4 * vectors));
-        let tiles = geometry.output.height.div_ceil(count(self.rows))
-            * geometry.output.width.div_ceil(count(self.columns));
+        let tiles = geometry.output.height.div_ceil(count(self.rows).max(1))
+            * geometry.output.width.div_ceil(count(self.columns).max(1));
         if self.form == Form::Depthwise {
             let each = groups.saturating_mul(3 * taps + 44) + 150;
             return fill
@@ -197,7 +199,7 @@ impl Tile {
 
     /// f32 that the patch takes.
     pub fn patch_words(&self, geometry: &Geometry) -> usize {
-        self.patch(geometry).div_ceil(self.lanes.packed())
+        self.patch(geometry).div_ceil(self.lanes.packed().max(1))
     }
 
     /// Weights that are laid side by side at once, in f32.

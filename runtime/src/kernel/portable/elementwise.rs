@@ -20,7 +20,7 @@ pub(super) fn add<P: Primitives<L>, const L: usize>(activation: Activation, buff
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) fn copy<P: Primitives<L>, const L: usize>(buffers: &mut Buffers<'_>) {
     match &mut buffers.output {
-        Output::Half(values) => values.copy_from_slice(buffers.input),
+        Output::Half(values) => values.iter_mut().zip(buffers.input).for_each(|(to, from)| *to = *from),
         Output::Full(values) => P::widen(buffers.input, values),
     }
 }
@@ -40,13 +40,13 @@ fn pad<T: Copy + Default>(
     to: &mut [T],
     convert: impl Fn(u16) -> T,
 ) {
-    let (width, height) = (input.width as usize, input.height as usize);
-    let before = (output.channels - input.channels) as usize / 2;
-    let mut planes = to.chunks_exact_mut(output.pixels());
+    let (width, height, stride) = (input.width as usize, input.height as usize, stride.max(1));
+    let before = output.channels.saturating_sub(input.channels) as usize / 2;
+    let mut planes = to.chunks_exact_mut(output.pixels().max(1));
     planes.by_ref().take(before).for_each(|plane| plane.fill(T::default()));
-    for (from, to) in from.chunks_exact(width * height).zip(planes.by_ref()) {
-        let rows = from.chunks_exact(width).step_by(stride);
-        for (from, to) in rows.zip(to.chunks_exact_mut(output.width as usize)) {
+    for (from, to) in from.chunks_exact((width * height).max(1)).zip(planes.by_ref()) {
+        let rows = from.chunks_exact(width.max(1)).step_by(stride);
+        for (from, to) in rows.zip(to.chunks_exact_mut((output.width as usize).max(1))) {
             from.iter().step_by(stride).zip(to).for_each(|(from, to)| *to = convert(*from));
         }
     }

@@ -68,7 +68,7 @@ fn product<P: Primitives<L>, const N: usize, const L: usize>(
     if length == 0 {
         return;
     }
-    for (i, rows) in weights.chunks(length * N).enumerate() {
+    for (i, rows) in weights.chunks((length * N).max(1)).enumerate() {
         let count = rows.len() / length;
         let mut sums = dots::<P, N, L>(x, length, rows, chunks);
         sums.get_mut(..count).into_iter().for_each(|sums| each(i * N, sums));
@@ -92,7 +92,10 @@ fn dots<P: Primitives<L>, const N: usize, const L: usize>(
         let lanes = count.next_multiple_of(L);
         fill(wide_x, count, lanes, |to| match x {
             Vector::Half(x) => x.get(from..from + count).into_iter().for_each(|x| P::widen(x, to)),
-            Vector::Full(x) => x.get(from..from + count).into_iter().for_each(|x| to.copy_from_slice(x)),
+            Vector::Full(x) => {
+                let x = x.get(from..).unwrap_or_default();
+                to.iter_mut().zip(x).for_each(|(to, x)| *to = *x);
+            }
         });
         for (row, wide) in rows.chunks_exact(length).zip(wide_rows.chunks_exact_mut(LINEAR_CHUNK)) {
             fill(wide, count, lanes, |to| {

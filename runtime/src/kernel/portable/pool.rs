@@ -34,13 +34,13 @@ pub(super) fn window(
         (from, (at * stride + kernel).saturating_sub(before).min(size) - from)
     };
     let mut i = 0;
-    for plane in buffers.input.chunks_exact(height * width) {
+    for plane in buffers.input.chunks_exact((height * width).max(1)) {
         for y in 0..output.height as usize {
             let (y, rows) = inside(y, sy, top, kernel_height, height);
             for x in 0..output.width as usize {
                 let (x, columns) = inside(x, sx, left, kernel_width, width);
                 let (mut largest, mut sum) = (i16::MIN, 0.0);
-                for line in plane.chunks_exact(width).skip(y).take(rows) {
+                for line in plane.chunks_exact(width.max(1)).skip(y).take(rows) {
                     for bits in line.get(x..x + columns).unwrap_or_default() {
                         match kind {
                             PoolKind::Max => largest = largest.max(ordered(*bits)),
@@ -63,7 +63,7 @@ pub(super) fn window(
 #[cfg_attr(target_arch = "x86_64", inline(always))]
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) fn global_average<P: Primitives<L>, const L: usize>(input: Shape, buffers: &mut Buffers<'_>) {
-    for (i, plane) in buffers.input.chunks_exact(input.pixels()).enumerate() {
+    for (i, plane) in buffers.input.chunks_exact(input.pixels().max(1)).enumerate() {
         // As many partial sums as values are widened together: short chains of roundings, and vector lanes.
         let mut sums = [0.0; FINISH];
         for values in plane.chunks(FINISH) {

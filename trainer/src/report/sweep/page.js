@@ -33,11 +33,13 @@
       output.textContent = open(input) ? "no limit" : `at most ${written[input.dataset.unit](Number(input.value))}`;
     }
     const left = rows.filter((row, index) => fitting[index]);
-    const best = left.reduce((best, row) => (row.accuracy ?? -1) > (best?.accuracy ?? -1) ? row : best, null);
+    // Of equals the last, which has the lowest ranks.
+    const known = left.filter((row) => row.accuracy !== null);
+    const best = known.reduce((best, row) => best === null || row.accuracy >= best.accuracy ? row : best, null);
     document.body.dataset.fits = left.length;
     chosen.textContent = best
       ? `${left.length} of ${rows.length} runs fit; the most accurate is ${best.name} with ${(100 * best.accuracy).toFixed(2)} %`
-      : `no run fits`;
+      : left.length ? `${left.length} of ${rows.length} runs fit` : "no run fits";
     const set = limits.filter((input) => !open(input)).map((input) => `${input.dataset.figure}=${input.value}`);
     try {
       history.replaceState(null, "", set.length ? `#${set.join("&")}` : location.pathname);

@@ -3,13 +3,16 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::figures::{Figure, figures, pareto};
-use crate::report::chart::{STYLE, n, range, ticks};
+use crate::report::chart::{STYLE, decimals_of_step, n, range, ticks};
 use crate::report::units;
 use crate::sweep::Sweep;
 
 /// Width and height of a chart, and left, top, right and bottom of its plot.
 const SIZE: (f64, f64) = (460.0, 270.0);
 const PLOT: [f64; 4] = [52.0, 14.0, 446.0, 226.0];
+
+/// Width and height that a name takes.
+const NAME: (f64, f64) = (36.0, 13.0);
 
 /// Style sheet of scatter charts, for the page and for the picture.
 pub(super) const POINTS: &str = include_str!("points.css");
@@ -63,6 +66,9 @@ pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
     else {
         return html! {};
     };
+    // No axis goes past 100 %, and one of equal points keeps some room.
+    let y_high = y_range.1.min(1.0);
+    let y_range = (y_range.0.min(y_high - 0.01), y_high);
     let (factor, unit) = figure.unit.axis(x_range.1);
     let x_ticks = ticks((0.0, x_range.1 * factor), 6, 0.0);
     let y_ticks = ticks((y_range.0 * 100.0, y_range.1 * 100.0), 5, 0.0);
@@ -77,9 +83,8 @@ pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
     let path: Vec<String> =
         front.iter().map(|point| at(point)).map(|(x, y)| format!("{},{}", n(x), n(y))).collect();
     let dense = points.iter().find(|point| point.dense).map(|point| y(point.y * 100.0));
-    let decimals =
-        |ticks: &[f64]| usize::from(ticks.windows(2).any(|pair| (pair[1] - pair[0]).fract() > 1e-6));
-    let (x_decimals, y_decimals) = (fine(&x_ticks), fine(&y_ticks).max(decimals(&y_ticks)));
+    let (x_decimals, y_decimals) = (decimals_of_step(&x_ticks, 1.0), decimals_of_step(&y_ticks, 1.0));
+    let labels = labels(&points.iter().map(|point| (at(point), point.front)).collect::<Vec<_>>());
     html! {
         svg.scatter viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img"
             aria-label=(format!("accuracy against {}", figure.label)) data-figure=(figure.key) {
@@ -96,12 +101,11 @@ pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
             }
             @if let Some(y) = dense { line.reference x1=(left) x2=(right) y1=(n(y)) y2=(n(y)) {} }
             polyline.front points=(path.join(" ")) {}
-            @for point in &points {
+            @for (point, label) in points.iter().zip(&labels) {
                 @let (x, y) = at(point);
                 g.point.dense[point.dense].best[point.front] data-row=(point.row) {
                     circle cx=(n(x)) cy=(n(y)) r="5" {}
-                    text x=(n(x + if x > right - 60.0 { -9.0 } else { 9.0 })) y=(n(y + if point.front { -7.0 } else { 16.0 }))
-                        text-anchor=(if x > right - 60.0 { "end" } else { "start" }) { (point.name) }
+                    text x=(n(label.0)) y=(n(label.1)) text-anchor=(label.2) { (point.name) }
                     circle.reach cx=(n(x)) cy=(n(y)) r="13" { title { (point.title) } }
                 }
             }
@@ -109,15 +113,18 @@ pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
     }
 }
 
-/// Decimals that tell neighbouring ticks apart.
-fn fine(ticks: &[f64]) -> usize {
-    let step = ticks.windows(2).next().map_or(1.0, |pair| pair[1] - pair[0]);
-    (0..4)
-        .find(|decimals| {
-            (step * 10f64.powi(*decimals)).round() >= 1.0 - 1e-6
-                && ((step * 10f64.powi(*decimals)) - (step * 10f64.powi(*decimals)).round()).abs() < 1e-6
-        })
-        .unwrap_or(4) as usize
+/// Place and anchor of the name of each point: above it on the front, else below, and farther away where another name is.
+fn labels(points: &[((f64, f64), bool)]) -> Vec<(f64, f64, &'static str)> {
+    let mut placed: Vec<(f64, f64, &'static str)> = Vec::with_capacity(points.len());
+    for &((x, y), above) in points {
+        let (x, anchor) = if x > PLOT[2] - 60.0 { (x - 9.0, "end") } else { (x + 9.0, "start") };
+        let (mut y, step) = if above { (y - 7.0, -NAME.1) } else { (y + 16.0, NAME.1) };
+        while placed.iter().any(|other| (other.0 - x).abs() < NAME.0 && (other.1 - y).abs() < NAME.1 - 1.0) {
+            y += step;
+        }
+        placed.push((x, y, anchor));
+    }
+    placed
 }
 
 /// All charts of the sweep as one picture of its own, in light and dark.

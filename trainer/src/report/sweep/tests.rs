@@ -178,6 +178,31 @@ fn the_picture_is_one_file_and_the_tables_have_every_run() {
 }
 
 #[test]
+fn names_of_equal_points_do_not_overlap() {
+    let picture = svg(&invented());
+    let document = Document::parse(&picture).unwrap();
+    for chart in by_class(&document, "scatter") {
+        let names = chart.descendants().filter(|node| {
+            node.tag_name().name() == "text"
+                && node.parent().is_some_and(|parent| parent.has_attribute("data-row"))
+        });
+        let at = |node: Node, axis: &str| node.attribute(axis).unwrap().parse::<f64>().unwrap();
+        let places: Vec<_> = names.map(|node| (at(node, "x"), at(node, "y"))).collect();
+        for (index, a) in places.iter().enumerate() {
+            let near = |b: &&(f64, f64)| (a.0 - b.0).abs() < 20.0 && (a.1 - b.1).abs() < 10.0;
+            assert!(
+                !places[index + 1..].iter().any(|b| near(&b)),
+                "{:?}: {places:?}",
+                chart.attribute("data-figure")
+            );
+        }
+        let ticks =
+            chart.descendants().filter_map(|node| node.text()?.strip_suffix(" %")?.parse::<f64>().ok());
+        assert!(ticks.fold(0.0, f64::max) <= 100.0);
+    }
+}
+
+#[test]
 fn half_a_sweep_is_shown_too() {
     let mut sweep = invented();
     sweep.rows.remove(0);

@@ -1,10 +1,9 @@
 //! A model on a Cortex-M: the firmware of an emulated board, which counts its instructions itself too.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lrpet_board::boards::Board;
 use lrpet_board::build::Options;
 use lrpet_board::emulate;
-use serde_json::Value;
 
 use super::{Counter, ITERATIONS, Run, counts_file};
 use crate::bench::models::Model;
@@ -27,21 +26,18 @@ impl Counter<'_> {
             let out = counts_file();
             eprintln!("running {} on {}", model.name, core.name);
             let report = image.report(&self.plugin.options(&out, None, &marks.addresses), &mut |_| {})?;
-            ensure!(report.pass, "the self-check fails on {board}");
+            let passes = report.self_check.is_some_and(|check| check.passes());
+            ensure!(passes, "the self-check fails on {board}");
             let counts = Counts::take(&out)?;
             let names = Names::of(&counts, &counts.started(marks.starts), &image.file(), core)?;
-            let layer = |layer: &Value| {
-                let name = layer["name"].as_str().context("a layer without name")?;
-                Ok((name.to_owned(), layer["macs"].as_u64().context("a layer without multiply-adds")?))
-            };
             Ok(Run {
                 starts: marks.starts,
                 names,
-                layers: report.layers.iter().map(layer).collect::<Result<_>>()?,
-                model_crc32: report.start["model_crc32"].as_str().unwrap_or("").to_owned(),
-                kernels: report.start["kernels"].as_str().unwrap_or("").to_owned(),
-                counted_by_board: Some(report.median()),
-                compiler: report.compiler,
+                layers: report.layers.into_iter().map(|layer| (layer.name, layer.macs)).collect(),
+                model_crc32: report.model.crc32,
+                kernels: report.isa,
+                counted_by_board: Some(report.total.median),
+                compiler: report.compiler.map(|compiler| compiler.version).unwrap_or_default(),
                 counts,
             })
         })

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use lrpet_report::Run;
 
-use super::{Counter, ITERATIONS, Run, counts_file};
+use super::{Counter, ITERATIONS, counts_file};
 use crate::bench::models::Model;
 use crate::counts::cores::Core;
 use crate::counts::marks::Marks;
@@ -31,7 +31,7 @@ fn build(source: Source) -> Result<Built> {
     }
     let toolchain = Toolchain::for_target(target, source)?;
     let mut build = toolchain.cargo("build", target);
-    build.current_dir(crate::root()).args(["--release", "--package", "lrpet-runtime", "--features", "cli"]);
+    build.current_dir(crate::root()).args(["--release", "--package", "lrpet-runtime", "--features", "gpio"]);
     let log = crate::root().join("target/bench.log");
     process::run_logged(
         &mut build,
@@ -45,7 +45,7 @@ fn build(source: Source) -> Result<Built> {
 
 impl Counter<'_> {
     /// Runs `model` on a processor of `qemu-aarch64`.
-    pub(super) fn as_program(&self, core: &Core, processor: &str, model: &Model) -> Result<Run> {
+    pub(super) fn as_program(&self, core: &Core, processor: &str, model: &Model) -> Result<super::Run> {
         let built = match self.program.get() {
             Some(built) => built,
             None => {
@@ -72,20 +72,15 @@ impl Counter<'_> {
         if !done {
             bail!("`{}` failed; see above", process::spell(&command));
         }
-        let report: Value = serde_json::from_str(&output).context("lrpet-run printed no JSON document")?;
+        let report = Run::from_json(&output).context("what lrpet-run printed")?;
         let counts = Counts::take(&out)?;
         let names = Names::of(&counts, &counts.started(marks.starts), program, core)?;
-        let layer = |layer: &Value| {
-            let name = layer["name"].as_str().context("a layer without name")?;
-            Ok((name.to_owned(), layer["macs"].as_u64().context("a layer without multiply-adds")?))
-        };
-        let layers = report["layers"].as_array().context("lrpet-run lists no layers")?;
-        Ok(Run {
+        Ok(super::Run {
             starts: marks.starts,
             names,
-            layers: layers.iter().map(layer).collect::<Result<_>>()?,
-            model_crc32: report["model_crc32"].as_str().unwrap_or("").to_owned(),
-            kernels: report["isa"].as_str().unwrap_or("").to_owned(),
+            layers: report.layers.into_iter().map(|layer| (layer.name, layer.macs)).collect(),
+            model_crc32: report.model.crc32,
+            kernels: report.isa,
             compiler: built.compiler.clone(),
             counted_by_board: None,
             counts,

@@ -1,0 +1,16 @@
+//! The document in which every machine says what a model took on it: this one, a Raspberry Pi, an emulated or a real board.
+//!
+//! docs/report-format.md describes it. [`Run`] is the document, [`Run::from_json`] reads and checks one, [`Run::text`] shows it to
+//! people; [`Compiler::of_this_program`], [`revision`] and [`host`] know what a program can say of itself and its machine.
+
+mod check;
+mod compiler;
+pub mod host;
+mod run;
+mod text;
+
+pub use check::Error;
+pub use compiler::revision;
+pub use run::{
+    Calibration, Compiler, Counter, FORMAT, Figures, Host, Kind, Layer, Memory, Model, Run, SelfCheck,
+};

@@ -1,0 +1,245 @@
+//! Measuring a model on this machine: whole inferences, each layer, the self-check, as the one document that every machine writes
+//! ([`lrpet_report::Run`]).
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::string::{String, ToString};
+use std::time::Instant;
+use std::vec;
+use std::vec::Vec;
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use lrpet_report::{
+    Compiler, Counter, FORMAT, Figures, Host, Kind, Layer, Memory, Model as Document, Run, SelfCheck,
+};
+
+use crate::check::Comparison;
+use crate::format::RawStr;
+use crate::kernel;
+use crate::model::{Model, Op, cost};
+use crate::session::{Hook, RunError, Session};
+
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+/// How often a model runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Inferences before timing begins.
+    pub warm_up: u32,
+    /// Inferences timed whole, and as many again by layer.
+    pub iterations: NonZeroU32,
+}
+
+/// Why a bench stopped.
+#[derive(Debug)]
+pub enum BenchError {
+    /// An inference failed.
+    Run(RunError),
+    /// The line that marks inferences cannot be set.
+    Mark(std::io::Error),
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BenchError::Run(error) => write!(f, "inference: {error}"),
+            BenchError::Mark(error) => write!(f, "the line that marks inferences cannot be set: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BenchError {}
+
+/// Times one interval. Its functions stay functions: `cargo xtask bench arm` counts what is executed between them.
+struct Stopwatch {
+    started: Instant,
+}
+
+impl Stopwatch {
+    fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    #[inline(never)]
+    fn start(&mut self) {
+        self.started = Instant::now();
+    }
+
+    /// Nanoseconds since the start.
+    #[inline(never)]
+    fn stop(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Times each layer.
+struct Clock {
+    watch: Stopwatch,
+    layers: Vec<Vec<u64>>,
+}
+
+impl Hook for Clock {
+    fn before(&mut self, _layer: usize) {
+        self.watch.start();
+    }
+
+    fn after(&mut self, layer: usize) {
+        let time = self.watch.stop();
+        self.layers[layer].push(time);
+    }
+}
+
+/// Measures `model` by `session`, on the first image of its self-check or on a grey one. `file` is what the document calls the
+/// model. `mark` is called with true before each timed inference and with false after it.
+///
+/// # Errors
+/// [`BenchError`], where an inference or `mark` fails.
+pub fn bench(
+    model: &Model<'_>,
+    session: &mut Session<'_>,
+    file: &str,
+    options: Options,
+    mark: &mut dyn FnMut(bool) -> std::io::Result<()>,
+) -> Result<Run, BenchError> {
+    let program = model.program();
+    let mut logits = vec![0.0; session.classes()];
+    let (self_check, outputs_crc32) = check(model, session, &mut logits)?;
+    let grey = vec![128; program.header().input.len()];
+    let samples = model.self_check().filter(|check| check.samples() > 0);
+    let image = samples.as_ref().map_or(&grey[..], |check| check.image(0));
+    for _ in 0..options.warm_up {
+        session.run_image(image, &mut logits, &mut ()).map_err(BenchError::Run)?;
+    }
+    let mut totals = Vec::new();
+    let mut watch = Stopwatch::new();
+    for _ in 0..options.iterations.get() {
+        mark(true).map_err(BenchError::Mark)?;
+        watch.start();
+        let done = session.run_image(image, &mut logits, &mut ());
+        totals.push(watch.stop());
+        mark(false).map_err(BenchError::Mark)?;
+        done.map_err(BenchError::Run)?;
+    }
+    // Layers in a pass of their own: reading the clock twice a layer must not weigh on the total.
+    let mut clock = Clock { watch, layers: vec![Vec::new(); program.len()] };
+    for _ in 0..options.iterations.get() {
+        session.run_image(image, &mut logits, &mut clock).map_err(BenchError::Run)?;
+    }
+    let layers = layers(model, &mut clock.layers);
+    Ok(Run {
+        format: FORMAT.to_string(),
+        board: "host".to_string(),
+        core: lrpet_report::host::core(),
+        clock_hz: None,
+        counter: Counter { kind: Kind::Nanoseconds, resolution: None, calibration: None },
+        compiler: Some(Compiler::of_this_program()),
+        git: lrpet_report::revision(),
+        engine: concat!("lrpet-runtime ", env!("CARGO_PKG_VERSION")).to_string(),
+        model: document(model, file),
+        dtype: "f16".to_string(),
+        arithmetic: session.arithmetic().name().to_string(),
+        isa: session.isa().name().to_string(),
+        threads: session.threads() as u32,
+        warm_up: options.warm_up.into(),
+        iterations: options.iterations.get().into(),
+        macs: layers.iter().map(|layer| layer.macs).sum(),
+        total: Figures::of(&mut totals),
+        layers,
+        memory: Memory {
+            arena_bytes: session.plan().arena_bytes as u64,
+            model_bytes: model.bytes().len() as u64,
+            packed_bytes: session.packed_bytes() as u64,
+            team_bytes: session.team_bytes() as u64,
+            ..Memory::default()
+        },
+        self_check,
+        outputs_crc32,
+        host: Some(Host {
+            os: std::env::consts::OS.to_string(),
+            peak_gmacs: peak(session),
+            ..Host::default()
+        }),
+    })
+}
+
+/// What the document says of a model file.
+pub fn document(model: &Model<'_>, file: &str) -> Document {
+    let header = model.program().header();
+    let card = |key: &str| {
+        let value = model.container().metadata_value(key).map(|value: RawStr<'_>| value.to_string());
+        value.filter(|value| !value.is_empty())
+    };
+    Document {
+        file: file.to_string(),
+        bytes: model.bytes().len() as u64,
+        crc32: hexadecimal(CRC.checksum(model.bytes())),
+        sha256: None,
+        network: card("network"),
+        prune: card("prune"),
+        input: [header.input.channels, header.input.height, header.input.width],
+        classes: header.classes,
+    }
+}
+
+/// Runs the model's own samples: how many pass, and the CRC-32 of all logits.
+fn check(
+    model: &Model<'_>,
+    session: &mut Session<'_>,
+    logits: &mut [f32],
+) -> Result<(Option<SelfCheck>, Option<String>), BenchError> {
+    let Some(samples) = model.self_check().filter(|check| check.samples() > 0) else {
+        return Ok((None, None));
+    };
+    let (mut passed, mut largest, mut digest) = (0, 0.0f32, CRC.digest());
+    for index in 0..samples.samples() {
+        session.run_image(samples.image(index), logits, &mut ()).map_err(BenchError::Run)?;
+        logits.iter().for_each(|logit| digest.update(&logit.to_le_bytes()));
+        let comparison = Comparison::of(logits, samples.logits(index));
+        passed += u64::from(comparison.passes());
+        largest = largest.max(comparison.max_abs_diff);
+    }
+    let largest_difference = largest.is_finite().then_some(largest.into());
+    let check = SelfCheck { samples: samples.samples() as u64, passed, largest_difference };
+    Ok((Some(check), Some(hexadecimal(digest.finalize()))))
+}
+
+/// The document's layers, of the times of each.
+fn layers(model: &Model<'_>, times: &mut [Vec<u64>]) -> Vec<Layer> {
+    let of_layer = |(layer, times): (crate::model::LayerInfo<'_>, &mut Vec<u64>)| {
+        let Figures { min, median, max } = Figures::of(times);
+        let mean = times.iter().sum::<u64>() / times.len().max(1) as u64;
+        Layer {
+            index: layer.index as u64,
+            name: layer.op.name().to_string(),
+            rank: match &layer.op {
+                Op::Conv(conv) => cost::rank_of(conv.weights),
+                Op::Linear(linear) => cost::rank_of(linear.weights),
+                _ => 0,
+            },
+            output: [layer.output.channels, layer.output.height, layer.output.width],
+            macs: cost::stored(&layer.op, layer.input).macs,
+            min,
+            median: Some(median),
+            mean,
+            max,
+        }
+    };
+    model.program().layers().zip(times).map(of_layer).collect()
+}
+
+/// Multiply-adds a second of a loop that does nothing else on this core, in 1e9: the best of some short runs. None where there is
+/// no such loop.
+fn peak(session: &Session<'_>) -> Option<f64> {
+    /// About 50 µs, less than the time that a scheduler gives.
+    const ROUNDS: u32 = 16_000;
+    let rate = |_| {
+        let started = Instant::now();
+        let count = kernel::multiply_adds(session.isa(), session.arithmetic(), ROUNDS).unwrap_or(0);
+        count as f64 / started.elapsed().as_secs_f64() / 1e9
+    };
+    Some((0..100).map(rate).fold(0.0, f64::max)).filter(|rate| *rate > 0.0)
+}
+
+fn hexadecimal(crc: u32) -> String {
+    std::format!("{crc:08x}")
+}

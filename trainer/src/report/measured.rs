@@ -1,0 +1,269 @@
+//! What machines measured, in the document that every machine writes ([`lrpet_report::Run`]), as parts of a report.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use lrpet_report::{FORMAT, Kind, Run};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::load::Names;
+use super::schema::{Bench, Board, LayerTicks, LayerTime, Model, Report};
+
+/// The latency of a host, of its document or of the fields of [`Bench`].
+pub(super) fn bench<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bench>, D::Error> {
+    Ok(Option::<Either<Bench>>::deserialize(deserializer)?.map(|bench| bench.0))
+}
+
+/// What boards measured, of their documents or of the fields of [`Board`].
+pub(super) fn boards<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Board>, D::Error> {
+    Ok(Vec::<Either<Board>>::deserialize(deserializer)?.into_iter().map(|board| board.0).collect())
+}
+
+/// A part of a report that a document may stand for.
+struct Either<T>(T);
+
+impl<'de, T> Deserialize<'de> for Either<T>
+where
+    T: for<'own> Deserialize<'own> + TryFrom<Run, Error = String>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let value = Value::deserialize(deserializer)?;
+        if !is_run(&value) {
+            return T::deserialize(value).map(Either).map_err(D::Error::custom);
+        }
+        let run = Run::deserialize(value).map_err(D::Error::custom)?;
+        run.check().map_err(D::Error::custom)?;
+        T::try_from(run).map(Either).map_err(D::Error::custom)
+    }
+}
+
+/// Whether a document is one of a machine, of this version or another.
+pub(super) fn is_run(document: &Value) -> bool {
+    let kind = FORMAT.split('/').next().unwrap_or(FORMAT);
+    document["format"].as_str().is_some_and(|format| format.split('/').next() == Some(kind))
+}
+
+impl TryFrom<Run> for Bench {
+    type Error = String;
+
+    fn try_from(run: Run) -> Result<Bench, String> {
+        if run.counter.kind != Kind::Nanoseconds {
+            return Err(format!(
+                "a latency is wanted, and {} counted {}",
+                run.board,
+                run.counter.kind.name()
+            ));
+        }
+        let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
+        let layers = run.layers.iter();
+        Ok(Bench {
+            median_ms: ms(run.total.median),
+            min_ms: Some(ms(run.total.min)),
+            max_ms: Some(ms(run.total.max)),
+            iterations: Some(run.iterations),
+            threads: Some(run.threads.into()),
+            isa: Some(run.isa.clone()),
+            layers: layers
+                .map(|layer| LayerTime { name: layer.name.clone(), median_ms: ms(layer.typical()) })
+                .collect(),
+        })
+    }
+}
+
+impl From<&Run> for Board {
+    fn from(run: &Run) -> Board {
+        let memory = &run.memory;
+        let layers = run.layers.iter();
+        Board {
+            board: run.board.clone(),
+            core: Some(run.core.clone()),
+            counter: run.counter.kind.name().to_owned(),
+            total: run.total.median,
+            layers: layers
+                .map(|layer| LayerTicks { name: layer.name.clone(), ticks: layer.typical() })
+                .collect(),
+            flash_bytes: memory.flash_bytes,
+            text_bytes: memory.code_bytes,
+            model_bytes: Some(memory.model_bytes),
+            arena_bytes: Some(memory.arena_bytes),
+            static_bytes: memory.static_bytes,
+            stack_bytes: memory.stack_bytes,
+            ram_bytes: memory.ram_bytes,
+            crc: run.outputs_crc32.clone(),
+            self_check: run.self_check.map(|check| check.passes()),
+        }
+    }
+}
+
+impl TryFrom<Run> for Board {
+    type Error = String;
+
+    fn try_from(run: Run) -> Result<Board, String> {
+        Ok(Board::from(&run))
+    }
+}
+
+/// Adds documents, with the files that they come from, to a report: each to the model of the same bytes, or to one of its own.
+pub(super) fn attach(report: &mut Report, runs: Vec<Run>) {
+    let mut names = Names::default();
+    report.models.iter().for_each(|model| drop(names.unique(model.name.clone())));
+    for run in runs {
+        let same = |model: &Model| {
+            let sha256 = run.model.sha256.is_some() && model.sha256 == run.model.sha256;
+            sha256 || model.crc32.as_deref() == Some(&run.model.crc32)
+        };
+        let at = report.models.iter().position(same).unwrap_or_else(|| {
+            let model = model(&run, &mut names);
+            report.models.push(model);
+            report.models.len() - 1
+        });
+        let model = &mut report.models[at];
+        let mut board = Board::from(&run);
+        if run.counter.kind == Kind::Nanoseconds {
+            // Several machines have an operating system; what tells them apart is what ran there.
+            let threads =
+                if run.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", run.threads) };
+            board.board = format!("{}, {threads}, {}", run.core, run.isa);
+            board.core = None;
+        }
+        let taken: HashSet<_> =
+            model.boards.iter().filter(|b| b.counter == board.counter).map(|b| &b.board).collect();
+        let first = board.board.clone();
+        let mut number = 2;
+        while taken.contains(&board.board) {
+            board.board = format!("{first} ({number})");
+            number += 1;
+        }
+        model.boards.push(board);
+    }
+}
+
+/// A model of which nothing else is known.
+fn model(run: &Run, names: &mut Names) -> Model {
+    let stem = Path::new(&run.model.file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let name = stem.or_else(|| run.model.network.clone()).unwrap_or_else(|| "model".to_owned());
+    Model {
+        name: names.unique(name),
+        file: Some(run.model.file.clone()),
+        sha256: run.model.sha256.clone(),
+        crc32: Some(run.model.crc32.clone()),
+        prune: run.model.prune.as_deref().and_then(|prune| prune.parse().ok()),
+        ..Model::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::{load_all, markdown, text};
+
+    /// Invented figures.
+    fn run(board: &str, core: &str, counter: &str, crc32: &str, median: u64) -> Value {
+        let layer = json!({
+            "index": 0, "name": "conv1", "rank": 0, "output": [1, 1, 1], "macs": 10,
+            "min": median - 1, "median": null, "mean": median, "max": median + 1,
+        });
+        json!({
+            "format": FORMAT, "board": board, "core": core, "clock_hz": null,
+            "counter": { "kind": counter, "resolution": null, "calibration": null },
+            "compiler": null, "git": null, "engine": "lrpet-runtime 0.1.0",
+            "model": {
+                "file": format!("models/{crc32}.safetensors"), "bytes": 9, "crc32": crc32, "sha256": null,
+                "network": "resnet8", "prune": "0.6", "input": [1, 28, 28], "classes": 10,
+            },
+            "dtype": "f16", "arithmetic": "f32", "isa": "neon", "threads": 1, "warm_up": 1, "iterations": 2, "macs": 10,
+            "total": { "min": median, "median": median, "max": median }, "layers": [layer],
+            "memory": {
+                "arena_bytes": 64, "code_bytes": 30, "runtime_bytes": 20, "model_bytes": 9, "flash_bytes": 39,
+                "flash_available": 100, "static_bytes": 3, "stack_bytes": 5, "ram_bytes": 72, "ram_available": 100,
+            },
+            "self_check": { "samples": 4, "passed": 4, "largest_difference": 0.5 }, "outputs_crc32": "00000009",
+        })
+    }
+
+    fn files(documents: &[Value]) -> (tempfile::TempDir, Vec<std::path::PathBuf>) {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |(index, document): (usize, &Value)| {
+            let file = folder.path().join(format!("{index}.json"));
+            std::fs::write(&file, document.to_string()).unwrap();
+            file
+        };
+        let files = documents.iter().enumerate().map(write).collect();
+        (folder, files)
+    }
+
+    #[test]
+    fn any_number_of_documents_is_merged_by_model() {
+        let report = json!({ "models": [{ "name": "demo", "crc32": "0000000b" }], "title": "Demo" });
+        let (_folder, files) = files(&[
+            run("m4", "Cortex-M4F", "instructions", "0000000a", 111),
+            report,
+            run("host", "Cortex-A72", "nanoseconds", "0000000a", 2_500_000),
+            run("host", "Cortex-A72", "nanoseconds", "0000000a", 2_600_000),
+            run("m7", "Cortex-M7", "cycles", "0000000b", 333),
+        ]);
+        let report = load_all(&files).unwrap();
+        let models: Vec<_> =
+            report.models.iter().map(|model| (model.name.as_str(), model.boards.len())).collect();
+        assert_eq!((models, report.title.as_deref()), (vec![("demo", 1), ("0000000a", 3)], Some("Demo")));
+        assert_eq!(report.models[1].prune, Some(0.6));
+        assert_eq!(report.models[1].boards[2].board, "Cortex-A72, 1 thread, neon (2)");
+        let table = text(&report);
+        for part in
+            ["Executed instructions, m4, Cortex-M4F", "Cycles, m7", "Latency, median, Cortex-A72", "2.50 ms"]
+        {
+            assert!(table.contains(part), "{part}: {table}");
+        }
+        assert!(markdown(&report).contains("333"));
+        // One alone, and what is printed is read again.
+        let (_folder, again) = self::files(&[serde_json::to_value(&report).unwrap()]);
+        assert_eq!(load_all(&again).unwrap(), report);
+        assert_eq!(load_all(&files[..1]).unwrap().title.as_deref(), Some("resnet8 on m4"));
+    }
+
+    #[test]
+    fn a_report_takes_documents_in_their_places() {
+        let host = run("host", "cpu", "nanoseconds", "0000000a", 2_500_000);
+        let board = run("m4", "Cortex-M4F", "instructions", "0000000a", 111);
+        let report = |bench: &Value, board: &Value| {
+            let (folder, files) =
+                files(&[json!({ "models": [{ "name": "a", "bench": bench, "boards": [board] }] })]);
+            load_all(&files).map_err(|error| {
+                drop(folder);
+                error.to_string()
+            })
+        };
+        let read = report(&host, &board).unwrap();
+        let model = &read.models[0];
+        assert_eq!(model.bench.as_ref().unwrap().median_ms, 2.5);
+        assert_eq!((model.boards[0].total, model.boards[0].text_bytes), (111, Some(30)));
+        assert_eq!((model.boards[0].ram(), model.boards[0].self_check), (Some(72), Some(true)));
+        let wrong = report(&board, &board).unwrap_err();
+        assert!(wrong.contains("models[0].bench") && wrong.contains("instructions"), "{wrong}");
+        let mut broken = board.clone();
+        broken["total"]["median"] = 0.into();
+        let wrong = report(&host, &broken).unwrap_err();
+        assert!(wrong.contains("models[0].boards[0]") && wrong.contains("not in order"), "{wrong}");
+    }
+
+    #[test]
+    fn malformed_documents_are_refused_with_file_and_field() {
+        let good = run("m4", "Cortex-M4F", "instructions", "0000000a", 111);
+        for (pointer, value, expected) in [
+            ("/format", json!("lrpet-run/2"), "another format"),
+            ("/layers/0/mean", json!("many"), "field layers[0].mean"),
+            ("/model/crc32", json!("x"), "field model.crc32"),
+            ("/memory", json!([]), "field memory"),
+        ] {
+            let mut broken = good.clone();
+            *broken.pointer_mut(pointer).unwrap() = value;
+            let (_folder, files) = files(&[broken]);
+            let error = load_all(&files).unwrap_err().to_string();
+            assert!(error.contains("0.json: ") && error.contains(expected), "{error}");
+        }
+    }
+}
