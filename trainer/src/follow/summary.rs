@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::document::{Block, Document};
 use super::{About, CURVES, Host};
 use crate::report::units;
-use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Outcome};
+use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Outcome, Variant};
 
 /// The page of the run `about` that ended as `outcome`. `began` and `ended` are in seconds since 1970; `events` is the name of the
 /// file for TensorBoard, where there is one.
@@ -32,7 +32,7 @@ pub(super) fn document(
         Block::Heading("Machine and build"),
         Block::Facts(machine(about, host)),
     ];
-    if about.settings.projection.is_some() {
+    if about.settings.projection.as_ref().is_some_and(|projection| projection.sampled.is_empty()) {
         blocks.push(Block::Heading("Ranks"));
         blocks.push(ranks(about, &outcome.history));
     }
@@ -43,6 +43,10 @@ pub(super) fn document(
         (CURVES.to_owned(), "curves by epoch"),
         (LAST.to_owned(), "last checkpoint, with the optimiser's state"),
     ];
+    let variant = |of: &Variant| {
+        Some((of.weights.file_name()?.to_string_lossy().into_owned(), "weights at that ratio"))
+    };
+    files.extend(outcome.variants.iter().filter_map(variant));
     files.extend(events.map(|name| (name, "curves for TensorBoard")));
     blocks.push(Block::Files(files));
     Document { title: title(about), blocks }
@@ -64,6 +68,10 @@ fn results(outcome: &Outcome) -> Vec<(String, String)> {
         format!("{} of {images} images, loss {:.4}", units::percent(found.accuracy), found.loss)
     };
     let mut facts = Vec::new();
+    for variant in &outcome.variants {
+        let found = variant.test.as_ref().or(variant.validation.as_ref());
+        facts.extend(found.map(|found| fact(&format!("g = {}", variant.prune), text(found))));
+    }
     if let Some(test) = &outcome.test {
         facts.push(fact("Test accuracy", text(test)));
     }

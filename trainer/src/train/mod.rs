@@ -8,6 +8,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod exchange;
+mod finish;
 mod fused;
 mod graph;
 mod layers;
@@ -27,6 +28,7 @@ mod records;
 mod run;
 #[cfg(test)]
 pub(crate) mod run_tests;
+mod sampled;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -34,9 +36,10 @@ mod together;
 mod trainable;
 
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
-pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
+pub use config::{Choose, Period, ProjectionSettings, Sampled, Settings, TrainConfig};
 pub use error::TrainError;
 pub use exchange::{Alone, Exchange};
+pub use finish::{FINAL, Outcome, Variant};
 pub use loss::{Loss, Meter, cross_entropy, top1};
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
 #[cfg(feature = "mpi")]
@@ -45,7 +48,7 @@ pub use optimizer::Sgd;
 pub use parameters::Parameters;
 pub use passes::{evaluate, project, reestimate, spectra};
 pub use progress::Progress;
-pub use run::{FINAL, METRICS, Outcome, TrainData, run, run_together};
+pub use run::{METRICS, TrainData, run, run_together};
 pub use schedule::{Decay, Schedule};
 pub use trainable::{Gradients, Mode, Trainable};
 

@@ -6,27 +6,24 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use candle_core::Device;
+use serde::Serialize;
 
 use super::checkpoint::{self, io};
 use super::config::{Period, ProjectionSettings, TrainConfig};
 use super::exchange::{Alone, Exchange, whole_batch, whole_gradients};
 use super::metrics::{EpochRecord, Evaluation, Observer, Start, StepRecord};
-use super::passes::{evaluate, input, reestimate, spectra};
+use super::passes::{evaluate, input, project, reestimate, spectra};
 use super::projections::Projections;
 use super::records::{Finished, append_metrics, identity, init_failed, initial};
+use super::sampled::{Held, Stretches};
 use super::together;
 use super::{Meter, Mode, Sgd, TrainError, Trainable};
 use crate::data::Loader;
-use crate::lrpet::LrpetError;
+use crate::lrpet::{self, LrpetError};
 use crate::network::Network;
 
-/// File of the final weights in the run directory.
-pub const FINAL: &str = "final.safetensors";
 /// File of the epochs' records in the run directory.
 pub const METRICS: &str = "metrics.jsonl";
-
-/// Most training batches whose statistics are averaged for the validation of projected weights.
-const VALIDATION_BATCHES: usize = 20;
 
 /// The images of a run.
 #[derive(Clone, Debug)]
@@ -37,19 +34,6 @@ pub struct TrainData {
     pub validation: Option<Loader>,
     /// Evaluated once, after everything else.
     pub test: Option<Loader>,
-}
-
-/// What a finished run leaves.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The final weights' file.
-    pub weights: PathBuf,
-    /// Records of all epochs.
-    pub history: Vec<EpochRecord>,
-    /// The final weights on the validation set.
-    pub validation: Option<Evaluation>,
-    /// The final weights on the test set.
-    pub test: Option<Evaluation>,
 }
 
 /// Trains `network` as `config` says and writes checkpoints, metrics and final weights to the run directory.
@@ -107,20 +91,20 @@ pub fn run_together(
     Ok(outcome)
 }
 
-struct Run<'a> {
-    config: &'a TrainConfig,
+pub(super) struct Run<'a> {
+    pub(super) config: &'a TrainConfig,
     /// The share of this process.
-    data: TrainData,
-    model: Trainable,
+    pub(super) data: TrainData,
+    pub(super) model: Trainable,
     optimizer: Sgd,
     /// Epochs that were done before.
     first: usize,
     /// Of all epochs in process 0, else of those done here.
-    history: Vec<EpochRecord>,
+    pub(super) history: Vec<EpochRecord>,
     /// Rank of each projected layer, as soon as it is known.
-    ranks: Option<BTreeMap<String, u64>>,
+    pub(super) ranks: Option<BTreeMap<String, u64>>,
     /// What a checkpoint must agree on with this run.
-    identity: serde_json::Value,
+    pub(super) identity: serde_json::Value,
 }
 
 impl<'a> Run<'a> {
@@ -158,7 +142,8 @@ impl<'a> Run<'a> {
             optimizer: Sgd::new(settings.momentum, settings.weight_decay),
             first: 0,
             history: Vec::new(),
-            ranks: settings.projection.as_ref().filter(|of| of.choose.is_none()).map(|of| of.ranks.clone()),
+            ranks: (settings.projection.as_ref().filter(|of| of.choose.is_none() && of.sampled.is_empty()))
+                .map(|of| of.ranks.clone()),
             identity: identity(config, network, &data.train)?,
         };
         together::agree(run.model.exchange(), &run.identity)?;
@@ -172,7 +157,7 @@ impl<'a> Run<'a> {
     }
 
     /// Whether this process reads and writes the run's folder.
-    fn leads(&self) -> bool {
+    pub(super) fn leads(&self) -> bool {
         self.model.exchange().rank() == 0
     }
 
@@ -255,10 +240,16 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let (mut meter, mut images, mut rate, mut recent) = (Meter::default(), 0, 0.0, f64::NAN);
         let mut projections = Projections::default();
+        let mut stretches = Stretches::of(settings.projection.as_ref(), settings.seed);
         let mut loaded = self.data.train.epoch(epoch as u64, 0);
         for (number, batch) in loaded.by_ref().enumerate() {
             rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
             let batch = batch?;
+            let done = epoch as u64 * batches as u64 + number as u64;
+            if let Some(stretches) = &mut stretches {
+                let begun = stretches.before(&self.model, number, done, &mut projections);
+                begun.map_err(|error| self.projection_failed(error, epoch, number))?;
+            }
             let whole = whole_batch(self.model.exchange(), batch.labels.len())?;
             let (labels, input) = input(&self.model, batch)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
@@ -272,17 +263,12 @@ impl<'a> Run<'a> {
             let gradients = whole_gradients(self.model.exchange(), gradients)?;
             self.optimizer.step(self.model.parameters(), &gradients, rate)?;
             images += whole;
-            let done = epoch as u64 * batches as u64 + number as u64 + 1;
             if let Some((projection, ranks)) = self.projection()
                 && let Period::Iterations(every) = projection.period
-                && done.is_multiple_of(every)
+                && (done + 1).is_multiple_of(every)
             {
-                projections.add(&self.model, projection, ranks).map_err(|error| match error {
-                    TrainError::Projection(LrpetError::NotFinite { layer, .. }) => {
-                        self.not_finite(layer, epoch, number + 1)
-                    }
-                    other => other,
-                })?;
+                let projected = projections.add(&self.model, &projection.options(), ranks);
+                projected.map_err(|error| self.projection_failed(error, epoch, number + 1))?;
             }
             observer.step(&StepRecord {
                 epoch: epoch + 1,
@@ -304,6 +290,9 @@ impl<'a> Run<'a> {
         if let Some(name) = self.model.parameters().not_finite()? {
             return Err(self.not_finite(name, epoch, batches));
         }
+        if let Some(stretches) = &mut stretches {
+            stretches.end(&self.model)?;
+        }
         let mut projected = false;
         if let Some((projection, ranks)) = self.projection() {
             let due = match projection.period {
@@ -312,7 +301,7 @@ impl<'a> Run<'a> {
             };
             projected = due || epoch + 1 == settings.epochs;
             if projected {
-                projections.add(&self.model, projection, ranks)?;
+                projections.add(&self.model, &projection.options(), ranks)?;
             }
         }
         let validation = self.validate(projected)?;
@@ -328,6 +317,16 @@ impl<'a> Run<'a> {
             wait_seconds: loaded.waited().as_secs_f64(),
             seconds: start.elapsed().as_secs_f64(),
         })
+    }
+
+    /// A projection's error after `batch` batches of epoch `epoch` (from 0).
+    fn projection_failed(&self, error: TrainError, epoch: usize, batch: usize) -> TrainError {
+        match error {
+            TrainError::Projection(LrpetError::NotFinite { layer, .. }) => {
+                self.not_finite(layer, epoch, batch)
+            }
+            other => other,
+        }
     }
 
     /// The error of tensor or layer `name` after `batch` batches of epoch `epoch` (from 0).
@@ -347,54 +346,5 @@ impl<'a> Run<'a> {
             batch: number + 1,
             checkpoint: checkpoint::last_path(&self.config.run_dir),
         })
-    }
-
-    /// Evaluates the validation set, where there is one. Running statistics do not fit weights that were `projected` a moment
-    /// ago, so these are judged as they would be exported: with statistics averaged over a few training batches,
-    /// which are then put back.
-    fn validate(&mut self, projected: bool) -> Result<Option<Evaluation>, TrainError> {
-        let Some(loader) = &self.data.validation else { return Ok(None) };
-        let batches = self.config.settings.reestimate_batches.min(VALIDATION_BATCHES);
-        if !projected || batches == 0 {
-            return evaluate(&mut self.model, loader).map(Some);
-        }
-        let held: Vec<(String, Vec<f32>)> = (self.model.parameters().statistics().keys())
-            .map(|name| Ok((name.clone(), self.model.parameters().values(name)?)))
-            .collect::<Result<_, TrainError>>()?;
-        let epoch = self.data.train.epoch(self.config.settings.epochs as u64, 0);
-        reestimate(&mut self.model, epoch.take(batches))?;
-        let found = evaluate(&mut self.model, loader)?;
-        for (name, values) in held {
-            self.model.parameters().set(&name, values)?;
-        }
-        Ok(Some(found))
-    }
-
-    fn finish(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-        let settings = &self.config.settings;
-        if settings.reestimate_batches > 0 {
-            observer.stage("averaging the statistics of the batch normalisations over training batches");
-            // An epoch that no training epoch used: its own order and augmentation.
-            let loader = self.data.train.epoch(settings.epochs as u64, 0);
-            reestimate(&mut self.model, loader.take(settings.reestimate_batches))?;
-        }
-        let mut evaluated = |loader: &Option<Loader>| {
-            loader.as_ref().map(|loader| evaluate(&mut self.model, loader)).transpose()
-        };
-        let (validation, test) = (evaluated(&self.data.validation)?, evaluated(&self.data.test)?);
-        let finished = Finished {
-            config: self.config,
-            identity: &self.identity,
-            train: &self.data.train,
-            ranks: self.ranks.as_ref(),
-            validation: validation.as_ref(),
-            test: test.as_ref(),
-        };
-        let metadata = finished.metadata(self.model.network())?;
-        let weights = self.config.run_dir.join(FINAL);
-        if self.leads() {
-            checkpoint::write_safetensors(&weights, &self.model.tensors(), metadata)?;
-        }
-        Ok(Outcome { weights, history: self.history, validation, test })
     }
 }

@@ -1,0 +1,107 @@
+//! The instruction sets and the arithmetics that have kernels.
+
+/// An instruction set that has kernels. The geometry of scratch depends on it, and is known for all of them
+/// everywhere, so that a desktop can plan for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust.
+    Portable,
+    /// Cortex-M with a single-precision FPU (M4F, M7, M33).
+    CortexM,
+    /// Cortex-M55: products and sums in f32.
+    CortexM55,
+    /// Cortex-M55: products in f16, sums of a bounded number of them in f16 and of those in f32; intermediate values of
+    /// pairs in f16. Results differ from those in f32 by about as much as activations are rounded; what exceeds ±65504
+    /// on the way is wrong.
+    CortexM55Half,
+    /// x86-64 with AVX2, FMA and F16C.
+    Avx2,
+    /// x86-64 with AVX-512F and F16C.
+    Avx512,
+    /// A64 (Cortex-A53, A72).
+    Neon,
+    /// A64 with f16 arithmetic, FEAT_FP16 (Cortex-A76).
+    NeonF16,
+}
+
+/// What the products of a convolution are summed in. Weights and activations are f16 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Arithmetic {
+    /// f32, with one rounding for each stored value.
+    #[default]
+    F32,
+    /// f16 for up to 144 products at a time, whose sums are added in f32; a pair's intermediate values are rounded to f16.
+    /// What exceeds the range of f16 within such a sum is lost. Only on [`Isa::NeonF16`], twice as fast there, for
+    /// convolutions on packed weights; other layers stay with f32.
+    F16,
+}
+
+impl Arithmetic {
+    /// Name for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arithmetic::F32 => "f32",
+            Arithmetic::F16 => "f16",
+        }
+    }
+}
+
+impl Isa {
+    /// What a binary for this target uses without asking the processor.
+    pub const NATIVE: Isa = if cfg!(all(cortex_m55, feature = "cortex-m55-f16")) {
+        Isa::CortexM55Half
+    } else if cfg!(cortex_m55) {
+        Isa::CortexM55
+    } else if cfg!(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")) {
+        Isa::CortexM
+    } else if cfg!(target_arch = "aarch64") {
+        Isa::Neon
+    } else {
+        Isa::Portable
+    };
+
+    /// The best instruction set of this machine; asks the processor where the standard library is there.
+    pub fn detect() -> Isa {
+        #[cfg(all(target_arch = "x86_64", feature = "std"))]
+        return super::x86::detect();
+        #[cfg(all(target_arch = "aarch64", feature = "std"))]
+        if std::arch::is_aarch64_feature_detected!("fp16") {
+            return Isa::NeonF16;
+        }
+        #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+        Isa::NATIVE
+    }
+
+    /// True where this machine can execute it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half => Isa::NATIVE == self,
+            Isa::Avx2 => matches!(Isa::detect(), Isa::Avx2 | Isa::Avx512),
+            Isa::Avx512 => Isa::detect() == Isa::Avx512,
+            Isa::Neon => cfg!(target_arch = "aarch64"),
+            Isa::NeonF16 => Isa::detect() == Isa::NeonF16,
+        }
+    }
+
+    /// True where it can compute with this arithmetic.
+    pub fn has(self, arithmetic: Arithmetic) -> bool {
+        arithmetic == Arithmetic::F32 || self == Isa::NeonF16
+    }
+
+    /// Name for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::CortexM => "cortex-m",
+            Isa::CortexM55 => "cortex-m55",
+            Isa::CortexM55Half => "cortex-m55-f16",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::NeonF16 => "neon-f16",
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a kernel is given: a layer, its weights, and the buffers of one step.
+
+use crate::model::{Activation, PoolKind, Shape, Window};
+
+/// Weights of a convolution or linear layer, f16 bits in row-major order.
+#[derive(Clone, Copy, Debug)]
+pub enum LayerWeights<'a> {
+    /// `[n, c·kh·kw]`.
+    Dense(&'a [u16]),
+    /// thin `[r, c·kh·kw]`, expand `[n, r]`.
+    #[allow(missing_docs)]
+    Pair { thin: &'a [u16], expand: &'a [u16], rank: usize },
+    /// `[n, kh·kw]`.
+    Depthwise(&'a [u16]),
+}
+
+/// What a layer computes. Shapes, weights and buffers must fit each other, as those of a checked model do: a kernel given
+/// others computes nonsense or panics, but stays in its buffers.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub enum Layer<'a> {
+    Conv {
+        input: Shape,
+        output: Shape,
+        window: Window,
+        weights: LayerWeights<'a>,
+        bias: &'a [f32],
+        activation: Activation,
+    },
+    Linear {
+        weights: LayerWeights<'a>,
+        bias: &'a [f32],
+        activation: Activation,
+    },
+    Pool {
+        input: Shape,
+        output: Shape,
+        window: Window,
+        kind: PoolKind,
+    },
+    GlobalAverage {
+        input: Shape,
+    },
+    PadShortcut {
+        input: Shape,
+        output: Shape,
+        stride: u16,
+    },
+    Add {
+        activation: Activation,
+    },
+    /// The values as they are: a part of a concatenation.
+    Copy,
+}
+
+/// The value added to a convolution's result, or the second summand of an addition.
+#[derive(Clone, Copy, Debug)]
+pub enum Second<'a> {
+    /// Nothing is added.
+    None,
+    /// It lies in the output buffer and is overwritten.
+    InPlace,
+    /// A value of its own.
+    Other(&'a [u16]),
+}
+
+/// Where a layer's result goes.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// An activation: rounded to f16, saturated at ±65504.
+    Half(&'a mut [u16]),
+    /// Logits: not rounded.
+    Full(&'a mut [f32]),
+}
+
+/// Buffers of one step.
+#[derive(Debug)]
+pub struct Buffers<'a> {
+    /// First input.
+    pub input: &'a [u16],
+    /// Residual or second summand.
+    pub second: Second<'a>,
+    /// Result.
+    pub output: Output<'a>,
+    /// At least what [`super::tile::scratch`] asks for.
+    pub scratch: &'a mut [f32],
+}
