@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::process;
 use crate::setup::{self, Group};
-use crate::test::{FEATURES, LIMIT, TRAINED, Tally, cargo};
+use crate::test::{FEATURES, LIMIT, Tally, cargo};
 use crate::toolchain::Source;
 
 /// The trainer with MPI, besides [`FEATURES`].
@@ -16,13 +16,13 @@ pub fn checks(tally: &mut Tally, source: Source) -> Result<()> {
         println!("skipped: MPI and Slurm are not installed (`cargo xtask setup --cluster`)");
         return Ok(());
     }
-    let more = ["-p", "lrpet-cluster-tests", "--features", FEATURES, "--features", MPI];
-    let mut lints = cargo(&["clippy", "--all-targets"]);
-    lints.args(TRAINED).args(more).args(["--", "-D", "warnings"]);
+    let trainer = ["--release", "-p", "lrpet-trainer", "--features", FEATURES, "--features", MPI];
+    let mut lints = cargo(&["clippy"]);
+    lints.args(trainer).args(["--", "-D", "warnings"]);
     tally.check("lints of the trainer with MPI", lints)?;
     tally.verify("lrpet with MPI", || {
-        let mut build = cargo(&["build", "--bins", "--tests", "-p", "lrpet-runtime"]);
-        build.args(TRAINED).args(more);
+        let mut build = cargo(&["build", "-p", "lrpet-runtime"]);
+        build.args(trainer);
         anyhow::ensure!(
             process::run_lines(&mut build, LIMIT, "see above", &mut |line| println!("{line}"))?,
             "cargo cannot build it"
@@ -34,7 +34,7 @@ pub fn checks(tally: &mut Tally, source: Source) -> Result<()> {
         std::fs::copy(&built, folder.join("lrpet")).with_context(|| format!("no {}", built.display()))?;
         Ok("target/cluster/lrpet".to_owned())
     });
-    let mut tests = cargo(&["test", "--release", "-p", "lrpet-cluster-tests", "--"]);
+    let mut tests = cargo(&["test", "--no-fail-fast", "--release", "-p", "lrpet-cluster-tests", "--"]);
     // One after the other: each starts several processes.
     tests.args(["--ignored", "--nocapture", "--test-threads", "1"]);
     tally.tests("training beyond one machine", tests)

@@ -35,9 +35,9 @@ const BARE_METAL: [&str; 2] = [toolchain::THUMBV7EM, toolchain::THUMBV8M];
 /// All features but those that need a CUDA toolkit, which `cargo xtask build-cuda` builds.
 pub const FEATURES: &str = "lrpet-runtime/gpio";
 
-/// What is built and tested where something is trained: the same packages everywhere, whose tests' dependencies switch
-/// features on, or candle would be compiled for each step anew.
-pub const TRAINED: [&str; 5] = ["--release", "-p", "lrpet-trainer", "-p", "lrpet-tests"];
+/// What is built and tested where something is trained: in every step, as the packages' dependencies switch features on,
+/// and candle would be compiled anew for others.
+const TRAINED: [&str; 5] = ["--release", "-p", "lrpet-trainer", "-p", "lrpet-tests"];
 
 /// The model that is in flash where a board's code is checked.
 const BOARD_MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
@@ -143,6 +143,7 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
         "tests of runtime, C interface, firmware, boards and xtask",
         cargo(&[
             "test",
+            "--no-fail-fast",
             "-p",
             "lrpet-runtime",
             "-p",
@@ -165,7 +166,7 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
     )?;
     tally.tests(
         "tests of models and service on every emulated board",
-        cargo(&["test", "-p", "lrpet-board", "--test", "emulated"]),
+        cargo(&["test", "--no-fail-fast", "-p", "lrpet-board", "--test", "emulated"]),
     )?;
     tally.check(
         "variants of kernels, as `bench kernels` times them",
@@ -186,7 +187,7 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
     let mut programs = cargo(&["build", "--bins", "--tests", "-p", "lrpet-runtime"]);
     programs.args(TRAINED).args(["--features", FEATURES]);
     tally.check("programs for the whole-path tests", programs)?;
-    let mut tests = cargo(&["test"]);
+    let mut tests = cargo(&["test", "--no-fail-fast"]);
     tests.args(TRAINED).args(["--features", FEATURES]);
     tally.tests("tests of the trainer, whole-path tests", tests)
 }
@@ -243,7 +244,6 @@ impl Tally {
             return Ok(());
         }
         let (mut passed, mut failed) = (0, 0);
-        command.arg("--no-fail-fast");
         let done = process::run_lines(&mut command, LIMIT, "see above", &mut |line| {
             println!("{line}");
             if let Some((p, f)) = closing_line(line) {
@@ -303,7 +303,16 @@ fn on_core(core: &str, tests: &[&str], source: Source) -> Result<Command> {
     let mut command = Toolchain::for_target(target, source)?.cargo("test", target);
     command
         .current_dir(crate::root())
-        .args(["--release", "--package", "lrpet-runtime", "--features", "gpio", "--target-dir", "target/pi"])
+        .args([
+            "--release",
+            "--package",
+            "lrpet-runtime",
+            "--features",
+            "gpio",
+            "--target-dir",
+            "target/pi",
+            "--no-fail-fast",
+        ])
         .args(tests)
         // QEMU 7.2 does not come back from the thread's start in Debian's shared C library.
         .env("RUSTFLAGS", "-C target-feature=+crt-static")

@@ -94,8 +94,8 @@ pub fn load(path: &Path) -> Result<Report, Error> {
 pub fn load_all(paths: &[PathBuf]) -> Result<Report, Error> {
     let (mut reports, mut runs) = (Vec::new(), Vec::new());
     for path in paths {
-        match if path.is_dir() { Document::Report(load(path)?) } else { read_any(path)? } {
-            Document::Report(report) => reports.push((label(path), report)),
+        match if path.is_dir() { Document::Report(Box::new(load(path)?)) } else { read_any(path)? } {
+            Document::Report(report) => reports.push((label(path), *report)),
             Document::Run(run) => runs.push(*run),
         }
     }
@@ -158,7 +158,7 @@ pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
 
 /// What a file may hold.
 enum Document {
-    Report(Report),
+    Report(Box<Report>),
     Run(Box<Run>),
 }
 
@@ -181,7 +181,7 @@ fn read_any(path: &Path) -> Result<Document, Error> {
     let text = text(path)?;
     let head = serde_json::Deserializer::from_str(&text);
     if !serde_json::Value::deserialize(&mut { head }).is_ok_and(|document| measured::is_run(&document)) {
-        return parse(&text, path).map(Document::Report);
+        return parse(&text, path).map(|report| Document::Report(Box::new(report)));
     }
     let run = Run::from_json(&text).map_err(|error| {
         let path = path.to_owned();

@@ -123,9 +123,9 @@ fn extend(
     let mut least = vec![[0, 0]; groups.len() + 1];
     for (at, group) in groups.iter().enumerate().rev() {
         rest[at] = rest[at + 1] + group.iter().map(charged).fold(f64::NEG_INFINITY, f64::max);
-        for axis in 0..2 {
-            least[at][axis] = least[at + 1][axis] + group.iter().map(|choice| choice.costs[axis]).min()?;
-        }
+        let cheapest = |axis: usize| group.iter().map(|choice| choice.costs[axis]).min();
+        let [first, second] = least[at + 1];
+        least[at] = [first + cheapest(0)?, second + cheapest(1)?];
     }
     let mut layers = vec![vec![State { costs: [0, 0], value: 0.0, before: 0, pick: 0 }]];
     for (at, group) in groups.iter().enumerate() {

@@ -73,7 +73,8 @@ fn a_sweep_goes_on_with_the_same_settings_alone() {
     sweep.write(folder.path()).unwrap();
     let fresh = Sweep { rows: Vec::new(), created: "now".into(), ..sweep.clone() };
     assert_eq!(fresh.clone().go_on(folder.path()).unwrap(), sweep);
-    let changes: [(&str, fn(&mut Sweep)); 4] = [
+    type Change = fn(&mut Sweep);
+    let changes: [(&str, Change); 4] = [
         ("network", |sweep| sweep.network = "resnet20".into()),
         ("data set", |sweep| sweep.dataset.name = "mnist".into()),
         ("warm start", |sweep| sweep.warm_start = "dense".into()),
