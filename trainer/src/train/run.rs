@@ -1,25 +1,24 @@
 //! The training loop.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
 use candle_core::Device;
-use serde::Serialize;
 
 use super::checkpoint::{self, io};
 use super::config::{Period, ProjectionSettings, TrainConfig};
 use super::exchange::{Alone, Exchange, whole_batch, whole_gradients};
-use super::metrics::{EpochRecord, Evaluation, Observer, Start, StepRecord};
-use super::passes::{evaluate, input, project, reestimate, spectra};
+use super::finish::{FINAL, Outcome};
+use super::metrics::{EpochRecord, Observer, Start, StepRecord};
+use super::passes::{input, spectra};
 use super::projections::Projections;
-use super::records::{Finished, append_metrics, identity, init_failed, initial};
-use super::sampled::{Held, Stretches};
+use super::records::{append_metrics, identity, init_failed, initial};
+use super::sampled::Stretches;
 use super::together;
 use super::{Meter, Mode, Sgd, TrainError, Trainable};
 use crate::data::Loader;
-use crate::lrpet::{self, LrpetError};
+use crate::lrpet::LrpetError;
 use crate::network::Network;
 
 /// File of the epochs' records in the run directory.
