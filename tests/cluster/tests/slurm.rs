@@ -84,8 +84,9 @@ fn a_sweep_survives_killed_and_requeued_runs_and_its_own_end() {
     let waits = || tasks(&slurm).into_iter().find(|(_, index, state)| index == "1" && state == "PENDING");
     processes::wait("requeued run", LIMIT, waits).unwrap();
     let before = epochs(&run("g0.5"));
-    // Slurm waits a while before a requeued job; the test does not.
-    slurm.say("scontrol", &["update", &format!("JobId={requeued}"), "StartTime=now"]).unwrap();
+    // Slurm waits two minutes before a requeued job. The test does not wait as long, but longer than the second in which the
+    // end of the job's first run revokes the credential of the next.
+    slurm.say("scontrol", &["update", &format!("JobId={requeued}"), "StartTime=now+5"]).unwrap();
 
     // Started again, the sweep follows the runs that are there and submits the killed one again.
     let mut second = sweep(&slurm, &path("data"), &out, &log);

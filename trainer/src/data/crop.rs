@@ -3,8 +3,9 @@
 //! Training takes a part of random area and shape (random resized crop, Szegedy et al. 2015, section 6, with the
 //! settings of usual ImageNet training); testing takes the centre.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use rand::Rng;
 use serde::Serialize;
 
@@ -79,19 +80,30 @@ impl Cutter {
     /// The part `window` of `picture` at size `target`, H×W×C: each pixel is the mean of those that it covers,
     /// weighted by distance (a triangle), so that a smaller image has no aliasing.
     pub(super) fn cut(&mut self, picture: &Picture, window: Window, target: Size) -> Result<&[u8], String> {
-        let kind = if picture.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-        let failed = |error: &dyn std::fmt::Display| format!("cannot be resized ({error})");
-        let source = ImageRef::new(picture.width, picture.height, &picture.pixels, kind)
-            .map_err(|error| failed(&error))?;
         self.pixels.resize(target[0] as usize * target[1] as usize * picture.channels as usize, 0);
-        let mut result = Image::from_slice_u8(target[1], target[0], &mut self.pixels, kind)
-            .map_err(|error| failed(&error))?;
+        // By type: the untyped way would compile the resampling of every kind of pixel.
+        if picture.channels == 1 {
+            self.resample::<U8>(picture, window, target)
+        } else {
+            self.resample::<U8x3>(picture, window, target)
+        }
+        .map_err(|error| format!("cannot be resized ({error})"))?;
+        Ok(&self.pixels)
+    }
+
+    fn resample<P: PixelTrait>(
+        &mut self,
+        picture: &Picture,
+        window: Window,
+        target: Size,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let source = TypedImageRef::<P>::from_buffer(picture.width, picture.height, &picture.pixels)?;
+        let mut result = TypedImage::<P>::from_buffer(target[1], target[0], &mut self.pixels)?;
         let Window { start: [top, left], size: [height, width] } = window;
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
             .crop(left, top, width, height);
-        self.resizer.resize(&source, &mut result, &options).map_err(|error| failed(&error))?;
-        Ok(&self.pixels)
+        Ok(self.resizer.resize_typed(&source, &mut result, &options)?)
     }
 }
 

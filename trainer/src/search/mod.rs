@@ -1,7 +1,7 @@
 //! Ranks for one board: what each rank is worth against what it costs there.
 //!
 //! [`table`] knows what a layer costs at each rank on a [board](crate::boards), from models of layers that exist to be
-//! measured ([`probe`]); [`objective`] knows what a rank is worth; [`solve()`] takes one rank a layer under the budgets;
+//! measured ([`probe`]); [`objective`] knows what a rank is worth; [`solve`](mod@solve) takes one rank a layer under the budgets;
 //! [`find`] puts them together and [`Found::toml`] writes the list that `lrpet train --ranks` reads.
 
 mod find;

@@ -1,6 +1,6 @@
 //! Sweeps: one run for each pruning ratio, and what each costs and keeps.
 //!
-//! [`Sweep`] is the document `sweep.json`, [`csv()`] the same as a table. [`plan`] says which run starts from which
+//! [`Sweep`] is the document `sweep.json`, [`csv()`] the same as a table. `plan` says which run starts from which
 //! weights, [`run`] trains them as processes of their own, several at a time, and [`measure`] makes a row of a finished
 //! one. Runs are ordinary folders of `lrpet train`.
 
