@@ -1,14 +1,15 @@
 //! The page about a finished run: what was asked, what came out, on what machine, in what time.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use lrpet_runtime::model::cost::Cost;
+use lrpet_runtime::model::cost::{Cost, Matrix};
 use serde_json::Value;
 
 use super::document::{Block, Document};
 use super::{About, CURVES, Host};
 use crate::report::units;
-use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Outcome, Variant};
+use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Outcome, Sampled, Variant};
 
 /// The page of the run `about` that ended as `outcome`. `began` and `ended` are in seconds since 1970; `events` is the name of the
 /// file for TensorBoard, where there is one.
@@ -93,17 +94,31 @@ fn results(outcome: &Outcome) -> Vec<(String, String)> {
 }
 
 fn network(about: &About) -> Vec<(String, String)> {
-    let ranks = about.settings.projection.as_ref().map(|projection| &projection.ranks);
-    let rank = |name: &str| ranks.and_then(|ranks| ranks.get(name)).copied().unwrap_or(0);
     let matrices = about.network.matrices();
-    let low = matrices.iter().fold(Cost::default(), |sum, (_, name, matrix)| sum + matrix.cost(rank(name)));
+    let at = |ranks: &BTreeMap<String, u64>| {
+        let cost =
+            |(_, name, matrix): &(_, &str, Matrix)| matrix.cost(ranks.get(*name).copied().unwrap_or(0));
+        matrices.iter().map(cost).fold(Cost::default(), |sum, cost| sum + cost)
+    };
     let dense = about.network.cost();
+    let projection = about.settings.projection.as_ref();
     let count = |of: fn(&Cost) -> u64| {
-        let [whole, less] = [of(&dense) as f64, of(&low) as f64];
+        let whole = of(&dense) as f64;
         let exact = |value: f64| format!("{} ({})", units::count(value), units::grouped(value));
-        match ranks {
+        let less = |ranks: &BTreeMap<String, u64>| {
+            let less = of(&at(ranks)) as f64;
+            format!("{}, {}", exact(less), units::times(less / whole))
+        };
+        match projection {
             None => exact(whole),
-            Some(_) => format!("{} → {}, {}", exact(whole), exact(less), units::times(less / whole)),
+            Some(projection) if projection.sampled.is_empty() => {
+                format!("{} → {}", exact(whole), less(&projection.ranks))
+            }
+            Some(projection) => {
+                let at = |of: &Sampled| format!("g = {}: {}", of.prune, less(&of.ranks));
+                let all: Vec<String> = projection.sampled.iter().map(at).collect();
+                format!("{} → {}", exact(whole), all.join("; "))
+            }
         }
     };
     let images = |count: usize| units::grouped(count as f64);
