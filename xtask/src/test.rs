@@ -93,6 +93,11 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
             cargo(&["fmt", "--check", "--manifest-path", &manifest]),
         )?;
     }
+    let manifest = format!("{}/Cargo.toml", peers::OURS);
+    let mut lints = cargo(&["clippy", "--release", "--locked", "--manifest-path", &manifest]);
+    // Tract takes minutes to compile, and is called in a few lines.
+    lints.args(["--no-default-features", "--target-dir", "target/peers", "--", "-D", "warnings"]);
+    tally.check("lints of the crate beside other engines", lints)?;
     for board in BOARDS {
         // Debian's Rust has no lints; the code is the same.
         if Toolchain::for_target(board.target, source)? == Toolchain::Rustup {

@@ -109,7 +109,7 @@ fn peak(isa: Isa) -> Option<f64> {
     const ROUNDS: u32 = 16_000;
     let rate = |_| {
         let start = Instant::now();
-        let count = kernel::multiply_adds(isa, ROUNDS)?;
+        let count = kernel::multiply_adds(isa, kernel::Arithmetic::F32, ROUNDS)?;
         Some(count as f64 / start.elapsed().as_secs_f64() / 1e9)
     };
     (0..100).filter_map(rate).reduce(f64::max)
