@@ -53,7 +53,7 @@ pub fn build(board: &Board, model: &Path, options: &Options) -> Result<ImageRepo
     build::with_image(board, model, options, |image| checked(board, chip, image))
 }
 
-/// As [`build`], for firmware without a model that has `memory` bytes for one in the board's region; gives the region too.
+/// As [`build()`], for firmware without a model that has `memory` bytes for one in the board's region; gives the region too.
 pub fn build_for_region(board: &Board, memory: u64, options: &Options) -> Result<(ImageReport, Place)> {
     let Some(chip) = board.chip() else {
         bail!("{} is emulated: it has no image to flash", board.name);
