@@ -1,7 +1,7 @@
 //! The instruction sets and the arithmetics that have kernels.
 
-/// An instruction set that has kernels. The geometry of scratch depends on it, and is known for all of them
-/// everywhere, so that a desktop can plan for a device.
+/// An instruction set that has kernels. The geometry of scratch depends on it, and is known for all of them on every
+/// machine with an operating system, so that a desktop can plan for a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isa {
@@ -62,6 +62,15 @@ impl Isa {
         Isa::Portable
     };
 
+    /// True where nothing is planned for other machines: on a Cortex-M their geometry would only take flash (6 KB).
+    pub(crate) const ALONE: bool =
+        cfg!(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"));
+
+    /// True where this program can plan for it: everywhere but on a Cortex-M, which plans for itself alone.
+    pub fn is_planned(self) -> bool {
+        !Isa::ALONE || self == Isa::NATIVE
+    }
+
     /// The best instruction set of this machine; asks the processor where the standard library is there.
     pub fn detect() -> Isa {
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
@@ -77,7 +86,7 @@ impl Isa {
     /// True where this machine can execute it.
     pub fn is_available(self) -> bool {
         match self {
-            Isa::Portable => true,
+            Isa::Portable => self.is_planned(),
             Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half => Isa::NATIVE == self,
             Isa::Avx2 => matches!(Isa::detect(), Isa::Avx2 | Isa::Avx512),
             Isa::Avx512 => Isa::detect() == Isa::Avx512,

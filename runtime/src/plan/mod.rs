@@ -35,6 +35,8 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlanError<'a> {
+    /// This machine plans for its own kernels alone: see [`Isa::is_planned`].
+    Isa(Isa),
     /// A layer needs more than 4 GiB, or than the address space holds.
     TooLarge {
         /// Its index.
@@ -47,6 +49,7 @@ pub enum PlanError<'a> {
 impl core::fmt::Display for PlanError<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
+            Self::Isa(isa) => write!(f, "on this core nothing is planned for {}", isa.name()),
             Self::TooLarge { index, layer } => {
                 write!(f, "operation {index} ({layer}): needs more memory than can be addressed")
             }
@@ -77,6 +80,9 @@ pub(crate) struct Placer<'a> {
 
 impl<'a> Placer<'a> {
     pub(crate) fn new(program: &Program<'a>, isa: Isa) -> Result<Self, PlanError<'a>> {
+        if !isa.is_planned() {
+            return Err(PlanError::Isa(isa));
+        }
         let mut space = Space::new();
         let too_large = PlanError::TooLarge { index: 0, layer: "input" };
         let bytes = program.header().input.len().checked_mul(2).ok_or(too_large)?;
@@ -141,7 +147,7 @@ impl<'a> Placer<'a> {
 }
 
 impl Plan {
-    /// Plans `program` for `isa`, which need not be this machine's.
+    /// Plans `program` for `isa`, which need not be this machine's, but on a Cortex-M.
     pub fn new<'a>(program: &Program<'a>, isa: Isa) -> Result<Plan, PlanError<'a>> {
         let mut placer = Placer::new(program, isa)?;
         let table_bytes = (program.len() * size_of::<Step>()).next_multiple_of(ALIGNMENT);
