@@ -63,8 +63,7 @@ impl Isa {
     };
 
     /// True where nothing is planned for other machines: on a Cortex-M their geometry would only take flash (6 KB).
-    pub(crate) const ALONE: bool =
-        cfg!(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"));
+    pub(crate) const ALONE: bool = cfg!(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"));
 
     /// True where this program can plan for it: everywhere but on a Cortex-M, which plans for itself alone.
     pub fn is_planned(self) -> bool {

@@ -18,6 +18,9 @@ pub struct Args {
     /// File to write; a sweep's charts go beside it as SVG [default: report.html beside the first source]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write a sweep's charts as PNG too, with this system's fonts
+    #[arg(long)]
+    png: bool,
     /// Print the table as markdown
     #[arg(long)]
     markdown: bool,
@@ -31,8 +34,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     if let Some(sweep) = sweep(&args.sources)? {
         return of_sweep(&sweep, &args, &out, output);
     }
+    ensure!(!args.png, "--png is for the charts of a sweep: name the folder of one");
     let report = report::load_all(&args.sources)?;
-    write(&out, &report::html(&report))?;
+    write(&out, report::html(&report))?;
     output
         .print(&report, |report| if args.markdown { report::markdown(report) } else { report::text(report) })
 }
@@ -51,15 +55,18 @@ fn sweep(sources: &[PathBuf]) -> Result<Option<Sweep>> {
 }
 
 fn of_sweep(sweep: &Sweep, args: &Args, out: &Path, output: &Output) -> Result<()> {
-    use report::sweep::{html, markdown, svg, text};
+    use report::sweep::{html, markdown, png, svg, text};
     ensure!(!sweep.rows.is_empty(), "{}: no run of the sweep is finished yet", args.sources[0].display());
-    write(out, &html(sweep))?;
-    write(&out.with_extension("svg"), &svg(sweep))?;
+    write(out, html(sweep))?;
+    write(&out.with_extension("svg"), svg(sweep))?;
+    if args.png {
+        write(&out.with_extension("png"), png(sweep)?)?;
+    }
     output.print(sweep, |sweep| if args.markdown { markdown(sweep) } else { text(sweep) })
 }
 
-fn write(file: &Path, text: &str) -> Result<()> {
-    atomic::write(file, text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
+fn write(file: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    atomic::write(file, bytes.as_ref()).with_context(|| format!("cannot write {}", file.display()))?;
     tracing::info!("wrote {}", file.display());
     Ok(())
 }

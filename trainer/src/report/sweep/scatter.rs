@@ -129,6 +129,11 @@ fn labels(points: &[((f64, f64), bool)]) -> Vec<(f64, f64, &'static str)> {
 
 /// All charts of the sweep as one picture of its own, in light and dark.
 pub fn svg(sweep: &Sweep) -> String {
+    picture(sweep, &[STYLE, POINTS, PICTURE].concat())
+}
+
+/// The picture with this style sheet.
+pub(super) fn picture(sweep: &Sweep, style: &str) -> String {
     let figures: Vec<Figure> = figures(sweep);
     let step = (SIZE.0 + MARGIN, SIZE.1 + HEAD + MARGIN);
     let width = MARGIN + COLUMNS as f64 * step.0;
@@ -138,7 +143,7 @@ pub fn svg(sweep: &Sweep) -> String {
         svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height)
             role="img" aria-label=(title) {
             title { (title) }
-            style { (PreEscaped(STYLE)) (PreEscaped(POINTS)) (PreEscaped(PICTURE)) }
+            style { (PreEscaped(style)) }
             rect.page width="100%" height="100%" {}
             text.title x=(MARGIN) y=(MARGIN + 20.0) { (title) }
             text.key x=(MARGIN) y=(MARGIN + 44.0) {

@@ -178,6 +178,21 @@ fn the_picture_is_one_file_and_the_tables_have_every_run() {
 }
 
 #[test]
+fn the_picture_as_pixels_shows_points_lines_and_names() {
+    let sweep = invented();
+    let decoded = image::load_from_memory(&png(&sweep).unwrap()).unwrap().to_rgb8();
+    let width = Document::parse(&svg(&sweep)).unwrap().root_element().attribute("width").unwrap().to_owned();
+    assert_eq!(f64::from(decoded.width()), 2.0 * width.parse::<f64>().unwrap());
+    let count = |colour: [u8; 3]| decoded.pixels().filter(|pixel| pixel.0 == colour).count();
+    // Points on the front in five charts are discs of 10 pixels' radius.
+    assert!(count([0x0b, 0x7a, 0x75]) > 5 * 250, "{}", count([0x0b, 0x7a, 0x75]));
+    // Letters of the heads and the title: text is there only where a font was found.
+    assert!(count([0x1b, 0x20, 0x24]) > 500, "{}", count([0x1b, 0x20, 0x24]));
+    let page = count([0xfc, 0xfc, 0xfb]) as f64 / decoded.pixels().len() as f64;
+    assert!((0.9..0.999).contains(&page), "{page}");
+}
+
+#[test]
 fn names_of_equal_points_do_not_overlap() {
     let picture = svg(&invented());
     let document = Document::parse(&picture).unwrap();
