@@ -1,5 +1,6 @@
 //! What a kernel is given: a layer, its weights, and the buffers of one step.
 
+use super::tile::Form;
 use crate::model::{Activation, PoolKind, Shape, Window};
 
 /// Weights of a convolution or linear layer, f16 bits in row-major order.
@@ -12,6 +13,26 @@ pub enum LayerWeights<'a> {
     Pair { thin: &'a [u16], expand: &'a [u16], rank: usize },
     /// `[n, kh·kw]`.
     Depthwise(&'a [u16]),
+}
+
+impl LayerWeights<'_> {
+    /// How they are stored.
+    pub(super) fn form(&self) -> Form {
+        match self {
+            LayerWeights::Dense(_) => Form::Dense,
+            LayerWeights::Pair { rank, .. } => Form::Pair { rank: *rank },
+            LayerWeights::Depthwise(_) => Form::Depthwise,
+        }
+    }
+
+    /// The matrix over the input and its rows, in a layer of `outputs` channels.
+    #[cfg(feature = "std")]
+    pub(super) fn first(&self, outputs: usize) -> (&[u16], usize) {
+        match self {
+            LayerWeights::Dense(first) | LayerWeights::Depthwise(first) => (first, outputs),
+            LayerWeights::Pair { thin, rank, .. } => (thin, *rank),
+        }
+    }
 }
 
 /// What a layer computes. Shapes, weights and buffers must fit each other, as those of a checked model do: a kernel given

@@ -21,6 +21,8 @@ mod cortex_m;
 mod cortex_m55;
 #[cfg(any(feature = "std", target_arch = "aarch64"))]
 mod neon;
+#[cfg(feature = "std")]
+mod patch;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 mod plain;
 #[cfg(feature = "std")]

@@ -112,14 +112,13 @@ impl ConvTile {
         let taps = (window.taps() as usize).max(1);
         let channels = if form == Form::Depthwise { 1 } else { input.channels as usize };
         let blocks = channels.div_ceil(geometry.taps.div_ceil(taps).max(1));
-        let rank = if let Form::Pair { rank } = form { rank } else { 0 };
         let (height, width) = (output.height as usize, output.width as usize);
         let smallest = ConvTile {
             rows: 1,
             columns: width.min(geometry.lanes),
             block: channels.div_ceil(blocks.max(1)),
             group: geometry.outs.min(output.channels as usize),
-            rank_block: rank.min(geometry.taps),
+            rank_block: form.rank().min(geometry.taps),
             geometry,
             window: *window,
             form,
@@ -229,7 +228,7 @@ impl ConvTile {
 }
 
 /// Largest rank of a pair with fewer multiply-adds than the dense layer; 0 where there is none.
-pub(super) fn largest_paying_rank(rows: usize, columns: usize) -> usize {
+fn largest_paying_rank(rows: usize, columns: usize) -> usize {
     let (rows, columns) = (rows as u64, columns as u64);
     (rows.saturating_mul(columns).saturating_sub(1) / rows.saturating_add(columns).max(1)) as usize
 }
@@ -241,13 +240,26 @@ pub(super) fn conv(isa: Isa, input: Shape, output: Shape, window: &Window, form:
 
 fn conv_scratch(isa: Isa, input: Shape, output: Shape, window: &Window, form: Form) -> usize {
     let budget = isa.geometry().budget;
-    let need = |form| ConvTile::fit(isa, input, output, window, form, budget).scratch();
+    of_either_form((input, output), window, form, |form| {
+        ConvTile::fit(isa, input, output, window, form, budget).scratch()
+    })
+}
+
+/// What a convolution takes, be it dense or a pair that pays: the most that `need` says of this form, of the dense one,
+/// and of the pair of the largest rank that pays.
+pub(super) fn of_either_form(
+    (input, output): (Shape, Shape),
+    window: &Window,
+    form: Form,
+    need: impl Fn(Form) -> usize,
+) -> usize {
     let columns = (input.channels as usize).saturating_mul(window.taps() as usize);
     let paying = largest_paying_rank(output.channels as usize, columns);
     match form {
         Form::Depthwise => need(form),
-        Form::Dense => need(form).max(need(Form::Pair { rank: paying })),
-        Form::Pair { rank } => need(Form::Dense).max(need(Form::Pair { rank: rank.max(paying) })),
+        Form::Dense | Form::Pair { .. } => {
+            need(Form::Dense).max(need(Form::Pair { rank: form.rank().max(paying) }))
+        }
     }
 }
 
@@ -292,5 +304,10 @@ impl Form {
             Weights::Pair { rank } => Form::Pair { rank: rank as usize },
             Weights::Depthwise => Form::Depthwise,
         }
+    }
+
+    /// Rank of a pair, else 0.
+    pub fn rank(self) -> usize {
+        if let Form::Pair { rank } = self { rank } else { 0 }
     }
 }

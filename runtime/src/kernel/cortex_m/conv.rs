@@ -18,11 +18,7 @@ pub(super) fn run(
     epilogue: Epilogue<'_>,
     buffers: &mut Buffers<'_>,
 ) {
-    let form = match weights {
-        LayerWeights::Dense(_) => Form::Dense,
-        LayerWeights::Pair { rank, .. } => Form::Pair { rank: *rank },
-        LayerWeights::Depthwise(_) => Form::Depthwise,
-    };
+    let form = weights.form();
     let geometry = Geometry::new(input, output, window);
     let tile = Tile::fit(&geometry, form, buffers.scratch.len());
     let taps = match (geometry.kernel[1], geometry.stride[1]) {

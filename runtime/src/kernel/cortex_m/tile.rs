@@ -8,7 +8,7 @@
 //! The scratch of a layer depends on its shape and not on whether it is stored dense or as a pair (up to the rank at
 //! which a pair stops paying), so that a low-rank model never needs a larger arena than its dense twin.
 
-use super::super::tile::{Form, largest_paying_rank};
+use super::super::tile::{Form, of_either_form};
 use super::{OUTS, PIXELS};
 use crate::model::{Shape, Window};
 
@@ -231,12 +231,7 @@ impl Tile {
 /// Scratch of a convolution, in f32.
 pub(in crate::kernel) fn scratch(input: Shape, output: Shape, window: &Window, form: Form) -> usize {
     let geometry = Geometry::new(input, output, window);
-    let need = |form| Tile::fit(&geometry, form, BUDGET).scratch(&geometry, form);
-    let columns = (input.channels as usize).saturating_mul(window.taps() as usize);
-    let paying = largest_paying_rank(output.channels as usize, columns);
-    match form {
-        Form::Depthwise => need(form),
-        Form::Dense => need(form).max(need(Form::Pair { rank: paying })),
-        Form::Pair { rank } => need(Form::Dense).max(need(Form::Pair { rank: rank.max(paying) })),
-    }
+    of_either_form((input, output), window, form, |form| {
+        Tile::fit(&geometry, form, BUDGET).scratch(&geometry, form)
+    })
 }

@@ -7,7 +7,6 @@ use super::super::cortex_m::conv::Area;
 use super::super::cortex_m::fill::Filler;
 use super::super::cortex_m::tile::Geometry;
 use super::super::portable;
-use super::super::tile::Form;
 use super::super::{Buffers, LayerWeights, Output};
 use super::micro::{self, Element, Expand, Fill, Start, Taps, Walk};
 use super::tile::Tile;
@@ -19,11 +18,7 @@ pub(super) fn run<E: Element>(
     epilogue: portable::Epilogue<'_>,
     buffers: &mut Buffers<'_>,
 ) {
-    let form = match weights {
-        LayerWeights::Dense(_) => Form::Dense,
-        LayerWeights::Pair { rank, .. } => Form::Pair { rank: *rank },
-        LayerWeights::Depthwise(_) => Form::Depthwise,
-    };
+    let form = weights.form();
     let geometry = Geometry::new(input, output, window);
     let tile = Tile::fit(E::LANES, &geometry, form, buffers.scratch.len());
     let conv = Conv { geometry, tile, taps: Taps::of(&geometry) };

@@ -5,7 +5,7 @@
 //! scratch of a layer does not depend on whether it is stored dense or as a pair.
 
 use super::super::cortex_m::tile::Geometry;
-use super::super::tile::{Form, largest_paying_rank};
+use super::super::tile::{Form, of_either_form};
 use super::micro::Taps;
 use crate::model::{Shape, Window};
 
@@ -236,12 +236,7 @@ impl Tile {
 /// Scratch of a convolution, in f32.
 pub(super) fn scratch(lanes: Lanes, input: Shape, output: Shape, window: &Window, form: Form) -> usize {
     let geometry = Geometry::new(input, output, window);
-    let need = |form| Tile::fit(lanes, &geometry, form, BUDGET).scratch(&geometry);
-    let columns = (input.channels as usize).saturating_mul(window.taps() as usize);
-    let paying = largest_paying_rank(output.channels as usize, columns);
-    match form {
-        Form::Depthwise => need(form),
-        Form::Dense => need(form).max(need(Form::Pair { rank: paying })),
-        Form::Pair { rank } => need(Form::Dense).max(need(Form::Pair { rank: rank.max(paying) })),
-    }
+    of_either_form((input, output), window, form, |form| {
+        Tile::fit(lanes, &geometry, form, BUDGET).scratch(&geometry)
+    })
 }

@@ -5,9 +5,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fill::fill;
 use super::finish::{finish, limit};
-use super::geometry::{CACHE_LINE, MOST_ROWS, Runs, registers};
+use super::geometry::{MOST_ROWS, Runs, registers};
 use super::pack::{Group, Matrix, Packed, Taps};
 use super::sums::{Job, Kernels, Output};
+use crate::kernel::patch::CACHE_LINE;
 use crate::kernel::team::Team;
 use crate::kernel::{self, Buffers, Second};
 
@@ -71,7 +72,7 @@ impl<E: Kernels> Placed<'_, E> {
     /// The buffers have the sizes that the convolution states, `scratch` that of [`Patch::scratch`], and the machine has
     /// the instructions of `E`.
     ///
-    /// [`Patch::scratch`]: super::geometry::Patch::scratch
+    /// [`Patch::scratch`]: crate::kernel::patch::Patch::scratch
     unsafe fn tiles(&self, scratch: &mut [f32], rows: usize, next: &AtomicUsize) {
         let conv = self.conv;
         let aligned = scratch.as_ptr().align_offset(CACHE_LINE);

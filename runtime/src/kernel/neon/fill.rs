@@ -7,8 +7,8 @@ use core::arch::aarch64::*;
 use std::vec::Vec;
 
 use super::element::Element;
-use super::geometry::{MAX_STRIDE, Patch};
 use super::pack::Packed;
+use crate::kernel::patch::{MAX_STRIDE, Patch};
 use crate::model::{Shape, Window};
 
 /// Elements placed at a time.

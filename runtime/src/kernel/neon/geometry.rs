@@ -3,24 +3,19 @@
 // Elsewhere only what a plan for A64 needs is in use.
 #![cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
 
-use crate::kernel::tile::{Form, largest_paying_rank};
+use crate::kernel::patch::{CACHE_LINE, Patch};
+use crate::kernel::tile::{Form, of_either_form};
 use crate::kernel::{Arithmetic, Isa};
 use crate::model::{Shape, Window};
 
 /// Bytes that a patch is fitted to: most of a first-level cache of 32 KiB.
-const PATCH: usize = 28 << 10;
+const BUDGET: usize = 28 << 10;
 
 /// Bytes beyond which a layer is left to the portable code: half of a second-level cache.
-const PATCH_LIMIT: usize = 256 << 10;
+const LIMIT: usize = 256 << 10;
 
 /// f32 that a strip's sums are fitted to.
 const STRIP: usize = 4096;
-
-/// Bytes of a cache line, at which a patch begins.
-pub(super) const CACHE_LINE: usize = 64;
-
-/// Largest stride; the portable code has larger ones.
-pub(super) const MAX_STRIDE: usize = 4;
 
 /// Most rows of weights whose sums are in registers at once.
 pub(super) const MOST_ROWS: usize = 12;
@@ -40,30 +35,6 @@ pub(super) const fn registers(rows: usize) -> usize {
         4..=6 => 4,
         _ => 2,
     }
-}
-
-/// The part of the input under a tile of whole output rows, in f32 or f16.
-///
-/// For each channel and each row phase of the stride there is a plane of `pitch` columns for each column phase: element
-/// x of plane j is input column x·stride + j − left. The taps of a column phase are shifts. Rows begin with whole
-/// registers; what lies behind their last pixels means nothing. A 1×1 kernel needs no shifts: there all rows are one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Patch {
-    pub(super) lanes: usize,
-    /// True where the pixels of all rows are one run.
-    pub(super) joined: bool,
-    /// Output rows of a full tile, and output columns.
-    pub(super) rows: usize,
-    pub(super) width: usize,
-    /// Row phases and rows of each.
-    pub(super) phases: usize,
-    pub(super) phase_rows: usize,
-    pub(super) planes: usize,
-    pub(super) pitch: usize,
-    /// Columns that some tap meets.
-    pub(super) columns: usize,
-    pub(super) channels: usize,
-    window: Window,
 }
 
 /// Registers of pixels: `runs` runs of `registers`, which begin `pitch` elements apart.
@@ -134,77 +105,32 @@ impl Runs {
     }
 }
 
+/// The patch of a convolution, in f32 or f16; `None` where it would be too large.
+///
+/// Rows begin with whole registers; what lies behind their last pixels means nothing. A 1×1 kernel needs no shifts: there
+/// all rows are one run.
+pub(super) fn fit(
+    arithmetic: Arithmetic,
+    (input, output): (Shape, Shape),
+    window: &Window,
+    form: Form,
+) -> Option<Patch> {
+    let lanes = lanes(arithmetic);
+    let element = 16 / lanes;
+    let mut one = Patch::one_row(lanes, (input, output), window, form)?;
+    one.beyond = 2 * lanes;
+    one.joined = window.kernel == [1, 1];
+    if !one.joined {
+        one.pitch += one.width.next_multiple_of(lanes) - one.width;
+    }
+    let row = one.channel().saturating_mul(one.channels) / one.phase_rows;
+    let most = (BUDGET / element).checked_div(row).unwrap_or(1).saturating_sub(one.phase_rows - 1);
+    let patch = one.with_rows(like(output.height as usize, most));
+    Some(patch).filter(|patch| patch.len() * element <= LIMIT)
+}
+
+/// What the kernels for A64 make of a patch.
 impl Patch {
-    /// The patch of a convolution; `None` where it would be too large.
-    pub(super) fn new(
-        arithmetic: Arithmetic,
-        input: Shape,
-        output: Shape,
-        window: &Window,
-        form: Form,
-    ) -> Option<Patch> {
-        let lanes = lanes(arithmetic);
-        let element = 16 / lanes;
-        let [kh, kw] = window.kernel.map(usize::from);
-        let [sy, sx] = window.stride.map(usize::from);
-        let (height, width) = (output.height as usize, output.width as usize);
-        let strides = 1..=MAX_STRIDE;
-        let empty = [kh, kw, height, width, input.height as usize, input.width as usize].contains(&0);
-        if empty || !strides.contains(&sy) || !strides.contains(&sx) {
-            return None;
-        }
-        let joined = kh == 1 && kw == 1;
-        let columns = width + (kw - 1) / sx;
-        let patch = |rows: usize| Patch {
-            lanes,
-            joined,
-            rows,
-            width,
-            phases: kh.min(sy),
-            phase_rows: rows + (kh - 1) / sy,
-            planes: kw.min(sx),
-            pitch: if joined { width } else { width.next_multiple_of(lanes) + (kw - 1) / sx },
-            columns,
-            channels: if form == Form::Depthwise { 1 } else { input.channels as usize },
-            window: *window,
-        };
-        let row = patch(1).channel().saturating_mul(patch(1).channels) / patch(1).phase_rows;
-        let most = (PATCH / element).checked_div(row).unwrap_or(1).saturating_sub((kh - 1) / sy);
-        let rows = like(height, most);
-        Some(patch(rows)).filter(|patch| patch.len() * element <= PATCH_LIMIT)
-    }
-
-    /// Elements of one channel.
-    pub(super) fn channel(&self) -> usize {
-        self.phases.saturating_mul(self.planes).saturating_mul(self.phase_rows).saturating_mul(self.pitch)
-    }
-
-    /// Elements of the patch, with those that the last register may touch beyond it.
-    pub(super) fn len(&self) -> usize {
-        self.channels.saturating_mul(self.channel()).saturating_add(2 * self.lanes)
-    }
-
-    /// Where plane `plane` of a row phase begins in a channel.
-    pub(super) fn plane(&self, phase: usize, plane: usize) -> usize {
-        (phase * self.planes + plane) * self.phase_rows * self.pitch
-    }
-
-    /// Where each tap's pixels begin, in the order of the weights.
-    pub(super) fn offsets(&self) -> std::vec::Vec<u32> {
-        let [kh, kw] = self.window.kernel.map(usize::from);
-        let [sy, sx] = self.window.stride.map(usize::from);
-        let mut offsets = std::vec::Vec::with_capacity(self.channels * kh * kw);
-        for channel in 0..self.channels {
-            for ky in 0..kh {
-                for kx in 0..kw {
-                    let at = self.plane(ky % sy, kx % sx) + ky / sy * self.pitch + kx / sx;
-                    offsets.push((channel * self.channel() + at) as u32);
-                }
-            }
-        }
-        offsets
-    }
-
     /// The registers of `rows` output rows.
     pub(super) fn runs(&self, rows: usize) -> Runs {
         if self.joined {
@@ -247,14 +173,10 @@ pub(in crate::kernel) fn scratch(
     window: &Window,
     form: Form,
 ) -> usize {
-    let columns = (input.channels as usize).saturating_mul(window.taps() as usize);
-    let paying = largest_paying_rank(output.channels as usize, columns);
-    let most = match form {
-        Form::Depthwise => 0,
-        Form::Dense => paying,
-        Form::Pair { rank } => rank.max(paying),
+    let one = |arithmetic| {
+        let patch = fit(arithmetic, (input, output), window, form)?;
+        Some(of_either_form((input, output), window, form, |form| patch.scratch(form.rank())))
     };
-    let one = |arithmetic| Some(Patch::new(arithmetic, input, output, window, form)?.scratch(most));
     let arithmetics: &[Arithmetic] = match isa {
         Isa::Neon => &[Arithmetic::F32],
         Isa::NeonF16 => &[Arithmetic::F32, Arithmetic::F16],

@@ -5,7 +5,8 @@ use std::vec::Vec;
 use super::conv;
 use super::element::{Element, Full, Half};
 use super::fill::{self, Columns};
-use super::geometry::{MOST_ROWS, Patch, Runs};
+use super::geometry::{self, MOST_ROWS, Runs};
+use crate::kernel::patch::Patch;
 use crate::kernel::team::Team;
 use crate::kernel::tile::Form;
 use crate::kernel::{Arithmetic, Buffers, Isa, Layer, LayerWeights};
@@ -137,13 +138,10 @@ pub(super) struct Packed<B> {
 impl<B: Copy + Default> Packed<B> {
     fn new<E: Element<Bits = B>>(layer: &Layer<'_>) -> Option<Self> {
         let Layer::Conv { input, output, window, weights, bias, activation } = *layer else { return None };
-        let (form, first, rows) = match weights {
-            LayerWeights::Dense(first) => (Form::Dense, first, output.channels as usize),
-            LayerWeights::Pair { thin, rank, .. } => (Form::Pair { rank }, thin, rank),
-            LayerWeights::Depthwise(first) => (Form::Depthwise, first, output.channels as usize),
-        };
+        let form = weights.form();
+        let (first, rows) = weights.first(output.channels as usize);
         let depthwise = form == Form::Depthwise;
-        let patch = Patch::new(E::ARITHMETIC, input, output, &window, form)?;
+        let patch = geometry::fit(E::ARITHMETIC, (input, output), &window, form)?;
         let columns = patch.channels * window.taps() as usize;
         let whole = window.output(input.height, input.width) == Some((output.height, output.width))
             && rows > 0
@@ -153,7 +151,7 @@ impl<B: Copy + Default> Packed<B> {
         if !whole {
             return None;
         }
-        let rank = if let Form::Pair { rank } = form { rank } else { 0 };
+        let rank = form.rank();
         let strip = patch.strip(rank);
         let runs = patch.runs(strip);
         let expand = match weights {

@@ -3,7 +3,7 @@
 //! One routine, [`Conv::accumulate`], sums a block of input channels into the sums of a tile; a dense layer stores
 //! those, a pair expands them (they are its r intermediate values, in f32, never rounded) and stores the expansion.
 
-use super::super::tile::{self, ConvTile, Form, Lanes};
+use super::super::tile::{self, ConvTile, Lanes};
 use super::{Buffers, Epilogue, Isa, LayerWeights, Primitives, finish};
 use crate::model::{Shape, Window};
 
@@ -19,11 +19,7 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
     epilogue: Epilogue<'_>,
     buffers: &mut Buffers<'_>,
 ) {
-    let form = match weights {
-        LayerWeights::Dense(_) => Form::Dense,
-        LayerWeights::Pair { rank, .. } => Form::Pair { rank: *rank },
-        LayerWeights::Depthwise(_) => Form::Depthwise,
-    };
+    let form = weights.form();
     let tile = tile::conv(isa, input, output, window, form);
     let conv = Conv { input, output, window, tile };
     let (height, width) = (output.height as usize, output.width as usize);

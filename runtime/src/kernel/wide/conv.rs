@@ -4,9 +4,10 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Vector;
-use super::geometry::{CACHE_LINE, Lines, STRIP};
+use super::geometry::{Lines, STRIP};
 use super::pack::{Matrix, PackedConv};
 use super::sums::{Job, Output, To};
+use crate::kernel::patch::CACHE_LINE;
 use crate::kernel::team::Team;
 use crate::kernel::{self, Buffers, Second};
 

@@ -7,9 +7,9 @@
 use std::vec::Vec;
 
 use super::Vector;
-use super::geometry::MAX_STRIDE;
 use super::pack::PackedConv;
 use crate::kernel::f16;
+use crate::kernel::patch::MAX_STRIDE;
 
 /// Columns of one plane of the patch that lie in the image.
 #[derive(Clone, Copy, Debug)]

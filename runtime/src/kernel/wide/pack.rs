@@ -3,7 +3,8 @@
 use std::vec::Vec;
 
 use super::fill::{self, Columns};
-use super::geometry::{ALIGNMENT, Patch, Registers, registers};
+use super::geometry::{self, ALIGNMENT, Registers, registers};
+use crate::kernel::patch::Patch;
 use crate::kernel::tile::Form;
 use crate::kernel::{Arithmetic, Isa, Layer, LayerWeights, f16};
 use crate::model::{Activation, Shape, Window};
@@ -84,14 +85,11 @@ impl PackedConv {
         }
         let Layer::Conv { input, output, window, weights, bias, activation } = *layer else { return None };
         let taps = window.taps() as usize;
-        let (form, first, rows) = match weights {
-            LayerWeights::Dense(first) => (Form::Dense, first, output.channels as usize),
-            LayerWeights::Pair { thin, rank, .. } => (Form::Pair { rank }, thin, rank),
-            LayerWeights::Depthwise(first) => (Form::Depthwise, first, output.channels as usize),
-        };
+        let form = weights.form();
+        let (first, rows) = weights.first(output.channels as usize);
         let depthwise = form == Form::Depthwise;
         let Registers { lanes, rows: group } = registers(isa)?;
-        let patch = Patch::new(lanes, input, output, &window, form)?;
+        let patch = geometry::fit(lanes, (input, output), &window, form)?;
         let columns = patch.channels * taps;
         let whole = window.output(input.height, input.width) == Some((output.height, output.width))
             && rows > 0
