@@ -88,6 +88,15 @@ impl std::fmt::Display for DeviceName {
 }
 
 impl DeviceName {
+    /// The device of the process that is number `index` of those on this machine: each has a GPU of its own, from the one
+    /// that is named on.
+    pub fn of_process(self, index: usize) -> DeviceName {
+        match self {
+            DeviceName::Cpu => DeviceName::Cpu,
+            DeviceName::Cuda(first) => DeviceName::Cuda(first + index),
+        }
+    }
+
     /// Opens the device; its matrix products are then of `precision`, as are all others of the process.
     ///
     /// # Errors

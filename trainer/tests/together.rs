@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use lrpet_runtime::model::Shape;
@@ -14,48 +14,11 @@ use lrpet_trainer::train::{
     TrainData, TrainError, run_together,
 };
 
+mod threads;
+
+use threads::Threads;
+
 const SHAPE: Shape = Shape::new(2, 8, 8);
-
-/// A thread among others, each with the numbers that it has just given.
-#[derive(Debug)]
-struct Threads {
-    rank: usize,
-    given: Arc<Mutex<Vec<Vec<f64>>>>,
-    meeting: Arc<Barrier>,
-}
-
-impl Exchange for Threads {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
-    fn size(&self) -> usize {
-        self.given.lock().unwrap().len()
-    }
-
-    fn sum(&self, values: &mut [f32]) {
-        let all = self.gather(&values.iter().copied().map(f64::from).collect::<Vec<_>>());
-        let count = values.len();
-        for (at, value) in values.iter_mut().enumerate() {
-            *value = all.iter().skip(at).step_by(count).sum::<f64>() as f32;
-        }
-    }
-
-    fn gather(&self, values: &[f64]) -> Vec<f64> {
-        self.given.lock().unwrap()[self.rank] = values.to_vec();
-        self.meeting.wait();
-        let all = self.given.lock().unwrap().concat();
-        self.meeting.wait();
-        all
-    }
-
-    fn broadcast(&self, values: &mut [f32]) {
-        let all = self.gather(&values.iter().copied().map(f64::from).collect::<Vec<_>>());
-        values.iter_mut().zip(all).for_each(|(value, of_first)| *value = of_first as f32);
-    }
-
-    fn end_all(&self) {}
-}
 
 /// Images whose class is the bright half, under a pattern that differs from image to image.
 fn data(batch: usize) -> TrainData {
@@ -122,16 +85,7 @@ fn train(folder: &Path, batch: usize, exchange: Rc<dyn Exchange>) -> Result<Outc
 
 /// What each of `size` threads comes to.
 fn together(folder: &Path, batch: usize, size: usize) -> Vec<Result<Outcome, TrainError>> {
-    let (given, meeting) = (Arc::new(Mutex::new(vec![Vec::new(); size])), Arc::new(Barrier::new(size)));
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..size)
-            .map(|rank| {
-                let (given, meeting) = (given.clone(), meeting.clone());
-                scope.spawn(move || train(folder, batch, Rc::new(Threads { rank, given, meeting })))
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
+    Threads::run(size, |thread| train(folder, batch, Rc::new(thread)))
 }
 
 fn weights(outcome: &Outcome) -> BTreeMap<String, Tensor> {

@@ -31,6 +31,10 @@ const LIBRARIES: [(&str, &str); 6] = [
 ];
 /// With `--cudnn`.
 const CUDNN: (&str, &str) = ("cudnn", "libcudnn.so.9");
+/// With `--nccl`. The compiler names it to the linker, which keeps it for the one function that its stub has: a flag more
+/// would have cargo compile all kernels anew.
+const NCCL: (&str, &str) = ("nccl", "libnccl.so.2");
+const NCCL_STUB: &str = "int ncclAllReduce(void) { return 1; }\n";
 
 /// What the GPU machine needs where it has no CUDA toolkit.
 const RUN_WHEELS: &str =
@@ -48,6 +52,9 @@ pub struct Arguments {
     /// Convolutions of `lrpet eval` by cuDNN
     #[arg(long)]
     cudnn: bool,
+    /// Training by several processes, with a GPU each, under mpirun or srun; needs libopenmpi-dev and libclang-dev
+    #[arg(long)]
+    nccl: bool,
     /// Folder for the toolkit, the build and the programs [default: target/cuda]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -65,7 +72,8 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     let folder = arguments.out.clone().unwrap_or_else(|| crate::root().join("target/cuda"));
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let folder = folder.canonicalize()?;
-    let libraries = LIBRARIES.into_iter().chain(arguments.cudnn.then_some(CUDNN)).collect();
+    let chosen = arguments.cudnn.then_some(CUDNN).into_iter().chain(arguments.nccl.then_some(NCCL));
+    let libraries = LIBRARIES.into_iter().chain(chosen).collect();
     let build = Build { log: folder.join("build.log"), folder, libraries };
     let toolkit = build.toolkit()?;
     build.stubs()?;
@@ -119,8 +127,11 @@ impl Build {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let empty = folder.join("empty.c");
         std::fs::write(&empty, "").with_context(|| format!("cannot write {}", empty.display()))?;
-        for (name, soname) in &self.libraries {
-            library(&empty, soname, &folder.join(format!("lib{name}.so")))?;
+        let nccl = folder.join("nccl.c");
+        std::fs::write(&nccl, NCCL_STUB).with_context(|| format!("cannot write {}", nccl.display()))?;
+        for library in &self.libraries {
+            let (source, (name, soname)) = (if *library == NCCL { &nccl } else { &empty }, library);
+            self::library(source, soname, &folder.join(format!("lib{name}.so")))?;
         }
         Ok(())
     }
@@ -150,7 +161,8 @@ impl Build {
             // The stubs hold no symbol that would make the linker keep them.
             "-Clink-arg=-Wl,--no-as-needed".to_owned(),
         ];
-        flags.extend(self.libraries.iter().map(|(name, _)| format!("-Clink-arg=-l{name}")));
+        let named = self.libraries.iter().filter(|library| **library != NCCL);
+        flags.extend(named.map(|(name, _)| format!("-Clink-arg=-l{name}")));
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo.current_dir(crate::root()).env("PATH", std::env::join_paths(path)?);
         for variable in ["CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "CUDA_TOOLKIT_ROOT_DIR"] {
@@ -164,8 +176,10 @@ impl Build {
     /// Builds the programs into the folder `bin`.
     fn programs(&self, arguments: &Arguments, toolkit: &Path, compiler: &Path) -> Result<Programs> {
         let host = host()?;
-        let features = if arguments.cudnn { "cudnn" } else { "cuda" };
-        let common = ["--release", "-p", "lrpet-trainer", "--features", features, "--target", &host];
+        let chosen = [(true, "cuda"), (arguments.cudnn, "cudnn"), (arguments.nccl, "nccl,mpi")];
+        let features: Vec<&str> = chosen.iter().filter(|chosen| chosen.0).map(|chosen| chosen.1).collect();
+        let features = features.join(",");
+        let common = ["--release", "-p", "lrpet-trainer", "--features", &features, "--target", &host];
         let mut build = self.cargo(arguments, toolkit, compiler)?;
         build.arg("build").args(common).args(["--bin", "lrpet", "--example", "gpu_speed"]);
         self.run(&mut build, "cargo build with CUDA (the first time takes many minutes)", HINT)?;
@@ -224,6 +238,7 @@ impl Build {
     fn explain(&self, arguments: &Arguments, programs: &Programs) {
         let Programs { lrpet, tests, gpu_speed } = programs;
         let cudnn = if arguments.cudnn { " 'nvidia-cudnn-cu13==9.*'" } else { "" };
+        let nccl = if arguments.nccl { " 'nvidia-nccl-cu13==2.*'" } else { "" };
         // candle's kernels are for 9.0 with its own instructions alone, for older ones in a form that all newer ones take.
         let newer = if arguments.cap < 90 { " or newer" } else { "" };
         println!("built and linked, and started with a driver that finds no GPU:");
@@ -232,7 +247,7 @@ impl Build {
         }
         println!(
             "\nOn a machine with a GPU of compute capability {}.{}{newer} and driver 580 or newer, copy them and run:\n\
-             \n  python3 -m venv cuda && cuda/bin/pip install {RUN_WHEELS}{cudnn}\n  \
+             \n  python3 -m venv cuda && cuda/bin/pip install {RUN_WHEELS}{cudnn}{nccl}\n  \
              export LD_LIBRARY_PATH=$(echo $PWD/cuda/lib/python3*/site-packages/nvidia/*/lib | tr ' ' :)\n  \
              ./lrpet train --device cuda …\n  ./trainer-tests cuda:: lrpet::device:: device::\n  \
              ./gpu_speed --device cuda\n\
@@ -259,7 +274,8 @@ fn undefined(program: &Path) -> Result<Vec<String>> {
         object::File::parse(&*bytes).with_context(|| format!("{} is no program", program.display()))?;
     let names = file.dynamic_symbols().filter(ObjectSymbol::is_undefined);
     let names = names.filter_map(|symbol| symbol.name().ok().map(str::to_owned));
-    let cuda = |name: &String| ["cu", "nvrtc", "__cuda"].iter().any(|prefix| name.starts_with(prefix));
+    let cuda =
+        |name: &String| ["cu", "nvrtc", "nccl", "__cuda"].iter().any(|prefix| name.starts_with(prefix));
     Ok(names.filter(cuda).collect())
 }
 

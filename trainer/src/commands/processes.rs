@@ -5,6 +5,7 @@ use std::rc::Rc;
 use anyhow::Result;
 #[cfg(not(feature = "mpi"))]
 use anyhow::bail;
+use candle_core::Device;
 use clap::ValueEnum;
 use lrpet_trainer::train::{Alone, Exchange};
 
@@ -25,6 +26,8 @@ pub struct Processes {
     pub exchange: Rc<dyn Exchange>,
     /// Processes that share this machine's cores.
     pub neighbours: usize,
+    /// Number of this one among them.
+    pub index: usize,
 }
 
 /// Variables in which launchers say how many processes there are: Open MPI's, and those of MPICH and of `srun --mpi=pmi2`.
@@ -40,7 +43,7 @@ impl Launcher {
         match self {
             Launcher::Mpi => joined(),
             Launcher::Auto if started > 1 => joined(),
-            _ => Ok(Processes { exchange: Rc::new(Alone), neighbours: 1 }),
+            _ => Ok(Processes { exchange: Rc::new(Alone), neighbours: 1, index: 0 }),
         }
     }
 }
@@ -48,8 +51,8 @@ impl Launcher {
 #[cfg(feature = "mpi")]
 fn joined() -> Result<Processes> {
     let mpi = lrpet_trainer::train::Mpi::new()?;
-    let neighbours = mpi.neighbours();
-    Ok(Processes { exchange: Rc::new(mpi), neighbours })
+    let (neighbours, index) = (mpi.neighbours(), mpi.index());
+    Ok(Processes { exchange: Rc::new(mpi), neighbours, index })
 }
 
 #[cfg(not(feature = "mpi"))]
@@ -65,6 +68,16 @@ impl Processes {
     pub fn threads(&self) -> Option<usize> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         (self.neighbours > 1).then(|| (cores / self.neighbours).max(1))
+    }
+
+    /// How processes exchange what they compute on `device`.
+    #[cfg_attr(not(feature = "nccl"), allow(unused_variables))]
+    pub fn on(&self, device: &Device) -> Result<Rc<dyn Exchange>> {
+        #[cfg(feature = "nccl")]
+        if device.is_cuda() && self.exchange.size() > 1 {
+            return Ok(Rc::new(lrpet_trainer::train::Nccl::new(self.exchange.clone(), device)?));
+        }
+        Ok(self.exchange.clone())
     }
 
     /// True where this process writes files and speaks to the user.

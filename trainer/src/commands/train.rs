@@ -158,7 +158,8 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
         pool.with_context(|| format!("cannot use {threads} threads"))?;
     }
     // First: a device that is not there must cost nothing.
-    let device = options.device.open()?;
+    let device = options.device.open_for(processes.index)?;
+    let exchange = processes.on(&device)?;
     let images = options.data.find()?;
     let network = network(&options.net, images.shape, images.classes as u32)?;
     let settings = settings(&args, &network, &images.name)?;
@@ -182,7 +183,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
         augmentation: data.train.options().augmentation.to_string(),
         device: options.device.device.to_string(),
     };
-    let (mut progress, exchange) = (Progress::new(), processes.exchange.clone());
+    let mut progress = Progress::new();
     let mut follow = Follow::new(&mut progress, about);
     let observer: &mut dyn Observer = if processes.leads() { &mut follow } else { &mut Silent };
     let outcome = train::run_together(&config, &network, &data, &device, exchange, observer)?;

@@ -1,14 +1,16 @@
 //! Forward and backward passes of a network on a device.
 
+use std::rc::Rc;
+
 use candle_core::{Device, Tensor};
 use lrpet_runtime::model::{Activation, Op, Shape, Weights};
 
 use super::launch::Geometry;
-use super::norm::{self, Norm, Past, Shift, Statistics};
+use super::norm::{self, Norm, Past, Share, Shift, Statistics};
 use super::steps;
 use super::windows::{Dense, Depthwise, Pooling, Shortcut};
 use crate::network::{Layer, Network};
-use crate::train::{Engine, Gradients, LayerNames, Mode, Parameters, TrainError};
+use crate::train::{Engine, Exchange, Gradients, LayerNames, Mode, Parameters, TrainError, whole_batch};
 
 /// A layer as the device runs it.
 struct Node {
@@ -32,11 +34,15 @@ struct Tape {
     values: Vec<Tensor>,
     /// The products of the layers that have weights.
     products: Vec<Option<Product>>,
+    /// Images of the batch in all processes.
+    whole: usize,
 }
 
 /// The engine.
 pub(crate) struct DeviceEngine {
     nodes: Vec<Node>,
+    /// Who has the rest of each batch.
+    exchange: Rc<dyn Exchange>,
     tape: Option<Tape>,
 }
 
@@ -48,7 +54,7 @@ enum Convolution {
 
 impl DeviceEngine {
     /// The engine for `network`.
-    pub(crate) fn new(network: &Network) -> DeviceEngine {
+    pub(crate) fn new(network: &Network, exchange: Rc<dyn Exchange>) -> DeviceEngine {
         let shapes = network.value_shapes().expect("a network that trains chains");
         let node = |(index, layer): (usize, &Layer)| {
             let inputs: Vec<usize> = layer.op.inputs().values().iter().copied().map(usize::from).collect();
@@ -60,7 +66,8 @@ impl DeviceEngine {
                 inputs,
             }
         };
-        DeviceEngine { nodes: network.layers.iter().enumerate().map(node).collect(), tape: None }
+        let nodes = network.layers.iter().enumerate().map(node).collect();
+        DeviceEngine { nodes, exchange, tape: None }
     }
 
     /// The node after which each value is read no more.
@@ -86,10 +93,14 @@ impl Engine for DeviceEngine {
         let mut products = Vec::new();
         let last_uses = self.last_uses();
         let nothing = Tensor::zeros(0, images.dtype(), &Device::Cpu)?;
+        let training = matches!(mode, Mode::Train { .. });
+        let shared = training && self.exchange.size() > 1;
+        let whole = if shared { whole_batch(&*self.exchange, batch)? } else { batch };
+        let share = Share { exchange: &*self.exchange, images: batch, whole };
         for (index, node) in self.nodes.iter().enumerate() {
-            let (value, product) = node.forward(parameters, &values, batch, mode)?;
+            let (value, product) = node.forward(parameters, &values, share, mode)?;
             values.push(value);
-            if matches!(mode, Mode::Train { .. }) {
+            if training {
                 products.push(product);
             } else {
                 for (value, _) in last_uses.iter().enumerate().filter(|&(_, last)| *last == index) {
@@ -101,8 +112,8 @@ impl Engine for DeviceEngine {
         }
         let logits = values.last().expect("the images at least");
         let logits = logits.reshape(((), batch))?.t()?.contiguous()?;
-        if matches!(mode, Mode::Train { .. }) {
-            self.tape = Some(Tape { values, products });
+        if training {
+            self.tape = Some(Tape { values, products, whole });
         }
         Ok(logits)
     }
@@ -118,9 +129,11 @@ impl Engine for DeviceEngine {
         let logits = tape.values.last().expect("the images at least");
         // Memory of its own: the way back writes on its slopes.
         slopes[self.nodes.len()] = Some(gradient.t()?.force_contiguous()?.reshape(logits.shape())?);
+        let images = gradient.dim(0)?;
+        let share = Share { exchange: &*self.exchange, images, whole: tape.whole };
         for (index, node) in self.nodes.iter().enumerate().rev() {
             if let Some(slope) = slopes[index + 1].take() {
-                node.backward(parameters, &tape, index, slope, &mut slopes, &mut gradients)?;
+                node.backward(parameters, (&tape, share), index, slope, &mut slopes, &mut gradients)?;
             }
             // Nothing before reads what this node made.
             tape.values.truncate(index + 1);
@@ -150,9 +163,10 @@ impl Node {
         &self,
         parameters: &Parameters,
         values: &[Tensor],
-        batch: usize,
+        share: Share,
         mode: Mode,
     ) -> Result<(Tensor, Option<Product>), TrainError> {
+        let batch = share.images;
         let x = &values[self.inputs[0]];
         let second = self.inputs.get(1).map(|&second| &values[second]);
         let value = match &self.op {
@@ -163,7 +177,7 @@ impl Node {
                     Some(Convolution::Depthwise(op)) => op.forward(x, &layer.weight)?,
                     None => layer.weight.matmul(&x.reshape(((), batch))?)?.reshape(((), batch, 1, 1))?,
                 };
-                let (z, product) = layer.finish(y, second, mode)?;
+                let (z, product) = layer.finish(y, second, mode, share)?;
                 return Ok((z, Some(product)));
             }
             Op::Pool(pool) => {
@@ -186,7 +200,7 @@ impl Node {
     fn backward(
         &self,
         parameters: &Parameters,
-        tape: &Tape,
+        (tape, share): (&Tape, Share),
         index: usize,
         slope: Tensor,
         slopes: &mut [Option<Tensor>],
@@ -194,13 +208,13 @@ impl Node {
     ) -> Result<(), TrainError> {
         let (first, second) = (self.inputs[0], self.inputs.get(1).copied());
         let (x, z) = (&tape.values[first], &tape.values[index + 1]);
-        let batch = x.dim(1)?;
+        let batch = share.images;
         match &self.op {
             Op::Conv(_) | Op::Linear(_) => {
                 let layer = Weighted::of(self, parameters)?;
                 let product = tape.products[index].as_ref().expect("kept by the training forward pass");
                 let residual = second.map(|second| slopes[second].take());
-                let slope = layer.back(product, z, slope, residual, gradients)?;
+                let slope = layer.back(product, z, slope, residual, gradients, share)?;
                 if let Some(second) = second {
                     slopes[second] = slope.residual;
                 }
@@ -299,12 +313,13 @@ impl<'a> Weighted<'a> {
         y: Tensor,
         residual: Option<&Tensor>,
         mode: Mode,
+        share: Share,
     ) -> Result<(Tensor, Product), TrainError> {
         match &self.follows {
             Follows::Norm(tensors) => {
                 let norm = norm_of(tensors);
                 let statistics = match mode {
-                    Mode::Train { momentum } => Statistics::of_batch(&y, &norm, momentum)?,
+                    Mode::Train { momentum } => Statistics::of_batch(&y, &norm, momentum, share)?,
                     Mode::Infer => Statistics::running(&norm)?,
                 };
                 let z = norm::finish(&y, &Shift::Norm(&statistics, &norm), residual, self.activation)?;
@@ -325,17 +340,18 @@ impl<'a> Weighted<'a> {
         slope: Tensor,
         residual: Option<Option<Tensor>>,
         gradients: &mut Gradients,
+        share: Share,
     ) -> Result<norm::Slopes, TrainError> {
         let past = Past { y: product.y.as_ref(), z, activation: self.activation };
         let (mut found, beta) = match (&self.follows, &product.statistics, &self.names.norm, &self.names.bias)
         {
             (Follows::Norm(tensors), Some(statistics), Some(names), _) => {
                 let norm = norm_of(tensors);
-                let found = norm::back(&past, &Shift::Norm(statistics, &norm), slope, residual)?;
+                let found = norm::back(&past, &Shift::Norm(statistics, &norm), slope, residual, share)?;
                 (found, (&names.beta, Some(&names.gamma)))
             }
             (Follows::Bias(bias), _, _, Some(name)) => {
-                (norm::back(&past, &Shift::Bias(bias), slope, residual)?, (name, None))
+                (norm::back(&past, &Shift::Bias(bias), slope, residual, share)?, (name, None))
             }
             _ => unreachable!("the forward pass found statistics where there is a normalisation"),
         };

@@ -35,7 +35,7 @@ struct Pooling { const float *x; const float *slope; float *to; struct Geometry 
 struct Shortcut { const float *from; float *to; struct Geometry g; unsigned out_channels, before; unsigned add; };
 struct Moments {
     const float *y; float *partial; float *mean; float *inverse; float *running_mean; float *running_variance;
-    unsigned channels, length, splits; float momentum, epsilon;
+    unsigned channels, length, splits, count; float momentum, epsilon;
 };
 struct Normalise {
     const float *y; const float *mean; const float *inverse; const float *gamma; const float *beta;
@@ -43,8 +43,9 @@ struct Normalise {
 };
 struct Slopes {
     const float *slope; const float *z; const float *y; const float *mean; const float *inverse; const float *gamma;
-    float *partial; float *gamma_slope; float *beta_slope; float *y_slope; float *residual_slope;
-    unsigned channels, length, splits, activation, add;
+    float *partial; float *gamma_slope; float *beta_slope; const float *tilt; const float *shift;
+    float *y_slope; float *residual_slope;
+    unsigned channels, length, splits, count, activation, add;
 };
 struct Sum { const float *a; const float *b; float *to; unsigned length, activation; };
 struct Mean { const float *from; float *to; unsigned length, pixels, add; };
@@ -357,23 +358,61 @@ BLOCK_KERNEL(moments, Moments) {
     }
 }
 
+struct Moment { double mean, spread; };
+
+/* Mean of a channel's values here, and the sum of their squares about it, from the parts. */
+DEVICE struct Moment moment(struct Moments p, unsigned channel) {
+    const float *partial = p.partial + 2 * (Long)channel * p.splits;
+    double sum = 0.0, squares = 0.0;
+    for (unsigned split = 0; split < p.splits; ++split) {
+        sum += partial[2 * split];
+        squares += partial[2 * split + 1];
+    }
+    const double spread = squares - sum * sum / p.length;
+    struct Moment found;
+    found.mean = sum / p.length + p.y[(Long)channel * p.length];
+    found.spread = spread < 0.0 ? 0.0 : spread;
+    return found;
+}
+
+/* Takes over a channel's statistics over all processes, and moves the running ones towards them. */
+DEVICE void take_moment(struct Moments p, unsigned channel, struct Moment found) {
+    const double count = p.count, variance = found.spread / count, momentum = p.momentum;
+    const double unbiased = found.spread / (count > 1.0 ? count - 1.0 : 1.0);
+    p.mean[channel] = (float)found.mean;
+    p.inverse[channel] = (float)(1.0 / sqrt(variance + p.epsilon));
+    p.running_mean[channel] = (float)((1.0 - momentum) * p.running_mean[channel] + momentum * found.mean);
+    p.running_variance[channel] = (float)((1.0 - momentum) * p.running_variance[channel] + momentum * unbiased);
+}
+
 /* Mean and 1 / standard deviation of each channel from the parts; moves the running statistics towards them. */
 KERNEL(finish_moments, Moments) {
+    FOR_ELEMENTS(channel, p.channels) take_moment(p, channel, moment(p, channel));
+}
+
+/* This process's part of each channel's mean. */
+KERNEL(share_mean, Moments) {
     FOR_ELEMENTS(channel, p.channels) {
-        const float *partial = p.partial + 2 * (Long)channel * p.splits;
-        double sum = 0.0, squares = 0.0;
-        for (unsigned split = 0; split < p.splits; ++split) {
-            sum += partial[2 * split];
-            squares += partial[2 * split + 1];
-        }
-        const double count = p.length, mean = sum / count + p.y[(Long)channel * p.length];
-        double variance = (squares - sum * sum / count) / count;
-        variance = variance < 0.0 ? 0.0 : variance;
-        p.mean[channel] = (float)mean;
-        p.inverse[channel] = (float)(1.0 / sqrt(variance + p.epsilon));
-        const double unbiased = variance * count / (count > 1.0 ? count - 1.0 : 1.0), momentum = p.momentum;
-        p.running_mean[channel] = (float)((1.0 - momentum) * p.running_mean[channel] + momentum * mean);
-        p.running_variance[channel] = (float)((1.0 - momentum) * p.running_variance[channel] + momentum * unbiased);
+        p.mean[channel] = (float)(moment(p, channel).mean * p.length / p.count);
+    }
+}
+
+/* This process's part of the sum of squares about the mean of all processes, instead of 1 / standard deviation. */
+KERNEL(share_spread, Moments) {
+    FOR_ELEMENTS(channel, p.channels) {
+        const struct Moment own = moment(p, channel);
+        const double off = own.mean - p.mean[channel];
+        p.inverse[channel] = (float)(own.spread + off * off * p.length);
+    }
+}
+
+/* As finish_moments, from the mean of all processes and the sum of squares about it. */
+KERNEL(finish_shares, Moments) {
+    FOR_ELEMENTS(channel, p.channels) {
+        struct Moment found;
+        found.mean = p.mean[channel];
+        found.spread = p.inverse[channel];
+        take_moment(p, channel, found);
     }
 }
 
@@ -435,14 +474,15 @@ KERNEL(finish_slopes, Slopes) {
     }
 }
 
-/* Gradients of y (may lie on the slope) and of the residual, where there is one. */
+/* Gradients of y (may lie on the slope) and of the residual, where there is one. `shift` and `tilt` are the gradients
+   of beta and gamma by the `count` values of all processes. */
 KERNEL(slopes, Slopes) {
     FOR_ROWS(channel, p.channels) {
-        const float count = (float)p.length;
+        const float count = (float)p.count;
         const float mean = p.mean ? p.mean[channel] : 0.0f, inverse = p.mean ? p.inverse[channel] : 0.0f;
         const float scale = p.mean ? p.gamma[channel] * inverse : 1.0f;
-        const float shift = p.mean ? p.beta_slope[channel] / count : 0.0f;
-        const float tilt = p.mean ? p.gamma_slope[channel] / count : 0.0f;
+        const float shift = p.mean ? p.shift[channel] / count : 0.0f;
+        const float tilt = p.mean ? p.tilt[channel] / count : 0.0f;
         FOR_ELEMENTS(i, p.length) {
             const Long at = (Long)channel * p.length + i;
             const float slope = before(p.slope[at], p.z[at], p.activation);

@@ -120,7 +120,7 @@ parameters! {
     Moments {
         y: Address, partial: Address, mean: Address, inverse: Address,
         running_mean: Address, running_variance: Address,
-        channels: u32, length: u32, splits: u32, momentum: f32, epsilon: f32,
+        channels: u32, length: u32, splits: u32, count: u32, momentum: f32, epsilon: f32,
     }
     /// Of `normalise`.
     Normalise {
@@ -130,8 +130,9 @@ parameters! {
     /// Of the kernels that go back through a normalisation.
     Slopes {
         slope: Address, z: Address, y: Address, mean: Address, inverse: Address, gamma: Address, partial: Address,
-        gamma_slope: Address, beta_slope: Address, y_slope: Address, residual_slope: Address,
-        channels: u32, length: u32, splits: u32, activation: u32, add: u32,
+        gamma_slope: Address, beta_slope: Address, tilt: Address, shift: Address,
+        y_slope: Address, residual_slope: Address,
+        channels: u32, length: u32, splits: u32, count: u32, activation: u32, add: u32,
     }
     /// Of `add` and `add_input`.
     Sum { a: Address, b: Address, to: Address, length: u32, activation: u32 }

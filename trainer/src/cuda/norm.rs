@@ -5,6 +5,7 @@ use lrpet_runtime::model::Activation;
 
 use super::launch::{self, address, code, fresh, launch, over};
 use crate::ops::EPSILON;
+use crate::train::Exchange;
 
 /// Values of a channel that one block sums.
 const PART: u32 = 4096;
@@ -17,6 +18,30 @@ pub(super) struct Norm<'a> {
     pub beta: &'a Tensor,
     pub mean: &'a Tensor,
     pub variance: &'a Tensor,
+}
+
+/// How much of a batch this process has, and who has the rest.
+#[derive(Clone, Copy)]
+pub(super) struct Share<'a> {
+    pub exchange: &'a dyn Exchange,
+    /// Images here, and in all processes together.
+    pub images: usize,
+    pub whole: usize,
+}
+
+impl Share<'_> {
+    /// Values of a channel in all processes, of which `length` are here.
+    fn count(&self, length: u32) -> Result<u32> {
+        let count = length as usize / self.images.max(1) * self.whole;
+        match u32::try_from(count) {
+            Ok(count) => Ok(count),
+            Err(_) => candle_core::bail!("a batch of {} images is too large; give a smaller one", self.whole),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.exchange.size() == 1
+    }
 }
 
 /// Mean and 1 / standard deviation by which a batch was normalised, `[n]` each.
@@ -40,17 +65,17 @@ fn parts(length: u32) -> u32 {
 }
 
 impl Statistics {
-    /// Those of the batch `y`; the running ones move towards them by `momentum` (variances unbiased).
-    pub(super) fn of_batch(y: &Tensor, norm: &Norm, momentum: f64) -> Result<Statistics> {
+    /// Those of the batch of which `y` is a share; the running ones move towards them by `momentum` (variances unbiased).
+    pub(super) fn of_batch(y: &Tensor, norm: &Norm, momentum: f64, share: Share) -> Result<Statistics> {
         let (channels, length) = sizes(y)?;
         let splits = parts(length);
         let device = y.device();
-        let found = Statistics {
+        let mut found = Statistics {
             mean: fresh(channels as usize, device)?,
             inverse: fresh(channels as usize, device)?,
         };
         let partial = fresh(2 * (channels * splits) as usize, device)?;
-        let parameters = launch::Moments {
+        let mut parameters = launch::Moments {
             y: address(y)?,
             partial: address(&partial)?,
             mean: address(&found.mean)?,
@@ -60,11 +85,23 @@ impl Statistics {
             channels,
             length,
             splits,
+            count: share.count(length)?,
             momentum: momentum as f32,
             epsilon: EPSILON as f32,
         };
         launch(device, "moments", [splits, channels.min(65_535)], parameters)?;
-        launch(device, "finish_moments", over(channels, 1), parameters)?;
+        if share.is_whole() {
+            launch(device, "finish_moments", over(channels, 1), parameters)?;
+            return Ok(found);
+        }
+        // The squares are summed about the common mean: about anything else they would cancel.
+        launch(device, "share_mean", over(channels, 1), parameters)?;
+        found.mean = share.exchange.sum_tensor(&found.mean)?;
+        parameters.mean = address(&found.mean)?;
+        launch(device, "share_spread", over(channels, 1), parameters)?;
+        found.inverse = share.exchange.sum_tensor(&found.inverse)?;
+        parameters.inverse = address(&found.inverse)?;
+        launch(device, "finish_shares", over(channels, 1), parameters)?;
         Ok(found)
     }
 
@@ -83,6 +120,7 @@ impl Statistics {
             channels,
             length: 0,
             splits: 0,
+            count: 0,
             momentum: 0.0,
             epsilon: EPSILON as f32,
         };
@@ -148,7 +186,7 @@ pub(super) fn finish(
 pub(super) struct Slopes {
     /// Gradient of the product y.
     pub y: Tensor,
-    /// Gradients of γ (without a normalisation there is none) and of β or the bias.
+    /// Gradients of γ (without a normalisation there is none) and of β or the bias, by this process's share.
     pub gamma: Option<Tensor>,
     pub beta: Tensor,
     /// Gradient of the residual, where there is one.
@@ -171,6 +209,7 @@ pub(super) fn back(
     shift: &Shift,
     slope: Tensor,
     residual: Option<Option<Tensor>>,
+    share: Share,
 ) -> Result<Slopes> {
     let (channels, length) = sizes(past.z)?;
     let splits = parts(length);
@@ -188,7 +227,7 @@ pub(super) fn back(
         Some(None) => Some(fresh(past.z.shape(), device)?),
         None => None,
     };
-    let parameters = launch::Slopes {
+    let mut parameters = launch::Slopes {
         slope: address(&slope)?,
         z: address(past.z)?,
         y: optional(past.y)?,
@@ -198,16 +237,27 @@ pub(super) fn back(
         partial: address(&partial)?,
         gamma_slope: optional(gamma_slope.as_ref())?,
         beta_slope: address(&beta)?,
+        tilt: optional(gamma_slope.as_ref())?,
+        shift: address(&beta)?,
         y_slope: address(&slope)?,
         residual_slope: optional(residual.as_ref())?,
         channels,
         length,
         splits,
+        count: share.count(length)?,
         activation: code(past.activation),
         add: u32::from(add),
     };
     launch(device, "slope_sums", [splits, channels.min(65_535)], parameters)?;
     launch(device, "finish_slopes", over(channels, 1), parameters)?;
+    // Kept until the kernel that reads them is started.
+    let mut whole = None;
+    if let (false, Some(gamma_slope)) = (share.is_whole(), &gamma_slope) {
+        let sums = whole.insert(share.exchange.sum_tensor(&Tensor::cat(&[gamma_slope, &beta], 0)?)?);
+        parameters.tilt = address(sums)?;
+        parameters.shift = parameters.tilt + 4 * launch::Address::from(channels);
+    }
     launch(device, "slopes", over(length, channels), parameters)?;
+    drop(whole);
     Ok(Slopes { y: slope, gamma: gamma_slope, beta, residual })
 }

@@ -1,5 +1,7 @@
 //! The device engine against the CPU's engines: the kernels emulated, and on the GPU where there is one.
 
+use std::rc::Rc;
+
 use candle_core::{Device, Tensor};
 use lrpet_runtime::model::{
     Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
@@ -7,9 +9,12 @@ use lrpet_runtime::model::{
 use rand::{Rng, SeedableRng};
 
 use super::launch;
-use super::norm::{Norm, Shift, Statistics, finish};
+use super::norm::{Norm, Share, Shift, Statistics, finish};
 use crate::network::{Layer, Network};
-use crate::train::{Gradients, Mode, Parameters, Sgd, Trainable, cross_entropy};
+use crate::train::threads::Threads;
+use crate::train::{
+    Alone, Exchange, Gradients, Mode, Parameters, Sgd, Trainable, cross_entropy, whole_gradients,
+};
 
 /// The devices that run the kernels here: the emulation, and a GPU where the build and the machine have one.
 pub(crate) fn devices() -> Vec<Device> {
@@ -58,7 +63,8 @@ fn difference_over(found: &Tensor, expected: &Tensor, least: f32) -> f32 {
 /// `network` with kernels on `device` and `reference`'s parameters.
 fn copied(reference: &Trainable, device: &Device) -> Trainable {
     let network = reference.network();
-    let mut model = Trainable::with_kernels(network, Parameters::new(network, 9, device).unwrap());
+    let mut model =
+        Trainable::with_kernels(network, Parameters::new(network, 9, device).unwrap(), Rc::new(Alone));
     model.load(&reference.tensors()).unwrap();
     model
 }
@@ -179,6 +185,52 @@ fn all_operations_match_candle() {
     compare("all", &mut Trainable::with_candle(&network, 5, &Device::Cpu).unwrap(), 5);
 }
 
+/// The rows of `images` from `first` on, `count` of them.
+fn part(images: &Tensor, (first, count): (usize, usize)) -> Tensor {
+    images.narrow(0, first, count).unwrap().contiguous().unwrap()
+}
+
+/// A batch of six images in shares of four and two: one training pass forward and back, and the statistics that it leaves.
+#[test]
+fn shares_of_a_batch_are_as_the_whole() {
+    let shape = Shape::new(3, 8, 8);
+    // One with depthwise layers, and one with residuals.
+    for name in ["ds_cnn", "resnet8"] {
+        let network = Network::by_name(name, shape, 10).unwrap();
+        let (images, labels) = images(6, shape);
+        let mut one = Trainable::new(&network, 5, &Device::Cpu).unwrap();
+        let start = one.tensors().into_iter().map(|(name, tensor)| (name, tensor.copy().unwrap())).collect();
+        let logits = one.forward(&images, Mode::TRAIN).unwrap();
+        let slope = cross_entropy(&logits, &labels).unwrap().gradient;
+        let expected = one.backward(&slope).unwrap();
+        let found = Threads::run(2, |thread| {
+            let share = [(0, 4), (4, 2)][thread.rank()];
+            let parameters = Parameters::new(&network, 9, &Device::Cpu).unwrap();
+            let mut model = Trainable::with_kernels(&network, parameters, Rc::new(thread));
+            model.load(&start).unwrap();
+            let found = model.forward(&part(&images, share), Mode::TRAIN).unwrap();
+            assert!(difference(&found, &part(&logits, share)) < 1e-4, "{name}: logits");
+            let gradients = model.backward(&part(&slope, share)).unwrap();
+            (whole_gradients(model.exchange(), gradients).unwrap(), model.tensors())
+        });
+        let least = 0.01 * expected.values().map(largest).fold(0.0, f32::max);
+        for (gradients, tensors) in &found {
+            assert!(gradients.keys().eq(expected.keys()), "{name}");
+            for (parameter, found) in gradients {
+                let off = difference_over(found, &expected[parameter], least);
+                assert!(off < 2e-3, "{name}: gradient of {parameter}: {off}");
+            }
+            for (tensor, expected) in one.tensors() {
+                assert!(difference(&tensors[&tensor], &expected) < 1e-5, "{name}: {tensor}");
+            }
+        }
+        // Not one bit apart, or they would drift.
+        for (tensor, first) in &found[0].1 {
+            assert_eq!(values(first), values(&found[1].1[tensor]), "{name}: {tensor}");
+        }
+    }
+}
+
 /// Statistics of values far from zero, against f64.
 #[test]
 fn statistics_do_not_cancel() {
@@ -190,7 +242,8 @@ fn statistics_do_not_cancel() {
         let vector = |value: f32| Tensor::full(value, channels, &device).unwrap().contiguous().unwrap();
         let (gamma, beta, mean, variance) = (vector(1.0), vector(0.0), vector(0.0), vector(0.0));
         let norm = Norm { gamma: &gamma, beta: &beta, mean: &mean, variance: &variance };
-        let found = Statistics::of_batch(&y, &norm, 1.0).unwrap();
+        let found =
+            Statistics::of_batch(&y, &norm, 1.0, Share { exchange: &Alone, images: 1, whole: 1 }).unwrap();
         let z = finish(&y, &Shift::Norm(&found, &norm), None, Activation::None).unwrap();
         let z = z.reshape((channels, length)).unwrap().to_vec2::<f32>().unwrap();
         let (mean, variance) = (mean.to_vec1::<f32>().unwrap(), variance.to_vec1::<f32>().unwrap());

@@ -24,6 +24,17 @@ pub trait Exchange: Debug {
     /// Replaces `values` by their sums over all processes.
     fn sum(&self, values: &mut [f32]);
 
+    /// The sums of `tensor`'s values (f32, contiguous) over all processes, on its device. Through this process's memory,
+    /// unless the implementation knows a shorter way.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn sum_tensor(&self, tensor: &Tensor) -> candle_core::Result<Tensor> {
+        let mut values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        self.sum(&mut values);
+        Tensor::from_vec(values, tensor.shape(), tensor.device())
+    }
+
     /// The values of all processes, one after the other.
     fn gather(&self, values: &[f64]) -> Vec<f64>;
 
@@ -73,7 +84,7 @@ pub(super) fn total(exchange: &dyn Exchange, values: &[f64]) -> Vec<f64> {
 ///
 /// # Errors
 /// Where one of them has none: statistics and gradients would be of nothing there.
-pub(super) fn whole_batch(exchange: &dyn Exchange, own: usize) -> Result<usize, TrainError> {
+pub(crate) fn whole_batch(exchange: &dyn Exchange, own: usize) -> Result<usize, TrainError> {
     let counts = exchange.gather(&[own as f64]);
     match counts.iter().position(|count| *count == 0.0) {
         Some(rank) => Err(TrainError::Setting(format!(
@@ -104,7 +115,7 @@ pub(super) fn whole_moments(exchange: &dyn Exchange, own: Moments) -> Moments {
 }
 
 /// Gradients of the whole batch's mean loss, where each process has its images' part of it.
-pub(super) fn whole_gradients(
+pub(crate) fn whole_gradients(
     exchange: &dyn Exchange,
     mut gradients: Gradients,
 ) -> Result<Gradients, TrainError> {
@@ -112,16 +123,13 @@ pub(super) fn whole_gradients(
         return Ok(gradients);
     }
     // One message for all: its latency counts once.
-    let mut values: Vec<f32> = Vec::new();
-    for gradient in gradients.values() {
-        values.extend(gradient.flatten_all()?.to_vec1::<f32>()?);
-    }
-    exchange.sum(&mut values);
-    let mut rest = values.as_slice();
+    let values = gradients.values().map(Tensor::flatten_all).collect::<candle_core::Result<Vec<_>>>()?;
+    let sums = exchange.sum_tensor(&Tensor::cat(&values, 0)?)?;
+    let mut start = 0;
     for gradient in gradients.values_mut() {
-        let (own, others) = rest.split_at(gradient.elem_count());
-        *gradient = Tensor::from_slice(own, gradient.shape(), gradient.device())?;
-        rest = others;
+        let count = gradient.elem_count();
+        *gradient = sums.narrow(0, start, count)?.reshape(gradient.shape())?;
+        start += count;
     }
     Ok(gradients)
 }

@@ -16,6 +16,8 @@ mod loss;
 mod metrics;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "nccl")]
+mod nccl;
 #[cfg(test)]
 mod network_tests;
 mod node;
@@ -32,6 +34,9 @@ mod sampled;
 mod schedule;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "../../tests/threads/mod.rs"]
+pub(crate) mod threads;
 mod together;
 mod trainable;
 
@@ -44,6 +49,8 @@ pub use loss::{Loss, Meter, cross_entropy, top1};
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+#[cfg(feature = "nccl")]
+pub use nccl::Nccl;
 pub use optimizer::Sgd;
 pub use parameters::Parameters;
 pub use passes::{evaluate, project, reestimate, spectra};
@@ -52,6 +59,8 @@ pub use run::{METRICS, TrainData, run, run_together};
 pub use schedule::{Decay, Schedule};
 pub use trainable::{Gradients, Mode, Trainable};
 
-#[cfg(any(test, feature = "cuda"))]
-pub(crate) use parameters::LayerNames;
+#[cfg(test)]
+pub(crate) use exchange::whole_gradients;
 pub(crate) use trainable::Engine;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) use {exchange::whole_batch, parameters::LayerNames};

@@ -11,8 +11,9 @@ use super::{Exchange, TrainError};
 /// The processes that were started together. Where one fails, MPI ends all.
 pub struct Mpi {
     world: SimpleCommunicator,
-    /// Processes on this machine.
+    /// Processes on this machine, and the number of this one among them.
     neighbours: usize,
+    index: usize,
     /// Last, so that it is dropped last: that ends MPI.
     _universe: Universe,
 }
@@ -27,13 +28,19 @@ impl Mpi {
         let (universe, _) =
             started.ok_or_else(|| TrainError::Setting("MPI is in use in this process already".to_owned()))?;
         let world = universe.world();
-        let neighbours = world.split_shared(world.rank()).size() as usize;
-        Ok(Mpi { world, neighbours, _universe: universe })
+        let here = world.split_shared(world.rank());
+        let (neighbours, index) = (here.size() as usize, here.rank() as usize);
+        Ok(Mpi { world, neighbours, index, _universe: universe })
     }
 
     /// Processes on this machine, which share its cores.
     pub fn neighbours(&self) -> usize {
         self.neighbours
+    }
+
+    /// Number of this process among those on this machine, from 0.
+    pub fn index(&self) -> usize {
+        self.index
     }
 }
 

@@ -64,23 +64,18 @@ impl Trainable {
     /// training passes are those of the whole batch. The gradients stay those of the share.
     ///
     /// # Errors
-    /// Where the device fails, or where several processes cannot share its engine: GPUs, and networks that run on candle's
-    /// operations.
+    /// Where the device fails, or where several processes cannot share its engine: on the CPU, networks that run on
+    /// candle's operations.
     pub fn shared(
         network: &Network,
         seed: u64,
         device: &Device,
         exchange: Rc<dyn Exchange>,
     ) -> Result<Trainable, TrainError> {
-        if exchange.size() > 1 && !device.is_cpu() {
-            let reason =
-                "several processes train on the CPU only: give --device cpu, or train in one process";
-            return Err(TrainError::Setting(reason.to_owned()));
-        }
         let parameters = Parameters::new(network, seed, device)?;
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
-            return Ok(Trainable::with_kernels(network, parameters));
+            return Ok(Trainable::with_kernels(network, parameters, exchange));
         }
         let engine: Box<dyn Engine> = match Fused::new(network, exchange.clone()) {
             Some(fused) if device.is_cpu() => Box::new(fused),
@@ -97,9 +92,13 @@ impl Trainable {
 
     /// `network` with the kernels of [`crate::cuda`].
     #[cfg(any(test, feature = "cuda"))]
-    pub(crate) fn with_kernels(network: &Network, parameters: Parameters) -> Trainable {
-        let engine = Box::new(crate::cuda::DeviceEngine::new(network));
-        Trainable { network: network.clone(), parameters, engine, exchange: Rc::new(Alone) }
+    pub(crate) fn with_kernels(
+        network: &Network,
+        parameters: Parameters,
+        exchange: Rc<dyn Exchange>,
+    ) -> Trainable {
+        let engine = Box::new(crate::cuda::DeviceEngine::new(network, exchange.clone()));
+        Trainable { network: network.clone(), parameters, engine, exchange }
     }
 
     /// As [`Trainable::new`], always with candle's operations.
