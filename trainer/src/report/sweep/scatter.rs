@@ -100,7 +100,7 @@ pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
                 text x=(right) y=(bottom + 38.0) text-anchor="end" { (unit) }
             }
             @if let Some(y) = dense { line.reference x1=(left) x2=(right) y1=(n(y)) y2=(n(y)) {} }
-            polyline.front points=(path.join(" ")) {}
+            @if path.len() > 1 { polyline.front points=(path.join(" ")) {} }
             @for (point, label) in points.iter().zip(&labels) {
                 @let (x, y) = at(point);
                 g.point.dense[point.dense].best[point.front] data-row=(point.row) {
@@ -113,18 +113,25 @@ pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
     }
 }
 
-/// Place and anchor of the name of each point: above it on the front, else below, and farther away where another name is.
+/// Place and anchor of the name of each point, beside the line, which rises to the right: above and to the left of a point on the
+/// front, else below, and farther away where another name is.
 fn labels(points: &[((f64, f64), bool)]) -> Vec<(f64, f64, &'static str)> {
-    let mut placed: Vec<(f64, f64, &'static str)> = Vec::with_capacity(points.len());
-    for &((x, y), above) in points {
-        let (x, anchor) = if x > PLOT[2] - 60.0 { (x - 9.0, "end") } else { (x + 9.0, "start") };
+    let mut placed: Vec<(f64, f64, f64, &'static str)> = Vec::with_capacity(points.len());
+    for &((x, y), front) in points {
+        let above = front && x - 9.0 - NAME.0 > PLOT[0];
+        let end = above || x + 9.0 + NAME.0 > PLOT[2];
+        let (x, first, anchor) =
+            if end { (x - 9.0, x - 9.0 - NAME.0, "end") } else { (x + 9.0, x + 9.0, "start") };
         let (mut y, step) = if above { (y - 7.0, -NAME.1) } else { (y + 16.0, NAME.1) };
-        while placed.iter().any(|other| (other.0 - x).abs() < NAME.0 && (other.1 - y).abs() < NAME.1 - 1.0) {
+        while placed
+            .iter()
+            .any(|other| (other.0 - first).abs() < NAME.0 && (other.2 - y).abs() < NAME.1 - 1.0)
+        {
             y += step;
         }
-        placed.push((x, y, anchor));
+        placed.push((first, x, y, anchor));
     }
-    placed
+    placed.into_iter().map(|(_, x, y, anchor)| (x, y, anchor)).collect()
 }
 
 /// All charts of the sweep as one picture of its own, in light and dark.
