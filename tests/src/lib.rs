@@ -2,5 +2,6 @@
 
 pub mod browser;
 pub mod events;
+pub mod every_operation;
 pub mod programs;
 pub mod random_model;

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use lrpet_runtime::model::{
-    Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
-};
+use lrpet_runtime::model::{Concat, Inputs, Op, PadShortcut, Shape};
+use lrpet_tests::every_operation::every_operation;
 use lrpet_tests::programs::root;
 use lrpet_tests::random_model::random_model;
 use serde_json::Value;
@@ -25,35 +24,6 @@ fn difference(model: &Path) -> f64 {
     let logits = document["logits"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
     let largest = logits.map(|x| x.as_f64().unwrap().abs()).fold(1.0, f64::max);
     document["max_abs_diff"].as_f64().unwrap() / largest
-}
-
-/// Every operation, rectangular windows, uneven padding, odd sizes.
-fn every_operation() -> Vec<u8> {
-    let conv = |name: &str, input, out_channels, window, weights, residual, activation| {
-        Op::Conv(Conv { name: name.to_owned(), input, out_channels, window, weights, residual, activation })
-    };
-    let window = |kernel, stride, padding| Window { kernel, stride, padding };
-    let linear = |name: &str, input, out_features, weights, activation| {
-        Op::Linear(Linear { name: name.to_owned(), input, out_features, weights, activation })
-    };
-    let pool = |input, kind, window| Op::Pool(Pool { input, kind, window });
-    let concat = |inputs: &[u16], out_channels| {
-        Op::Concat(Concat { inputs: Inputs::new(inputs).unwrap(), out_channels })
-    };
-    let ops = [
-        conv("stem", 0, 6, window([5, 3], [2, 1], [2, 0, 1, 2]), Weights::Dense, None, Activation::Relu),
-        conv("pair", 1, 6, Window::square(3, 1, 1), Weights::Pair { rank: 2 }, Some(1), Activation::Relu6),
-        conv("deep", 2, 6, window([3, 1], [1, 2], [1, 0, 1, 0]), Weights::Depthwise, None, Activation::None),
-        pool(3, PoolKind::Max, window([3, 2], [2, 2], [1, 0, 0, 1])),
-        pool(4, PoolKind::Average, Window::square(3, 1, 1)),
-        Op::Add { inputs: [4, 5], activation: Activation::Relu },
-        concat(&[6, 4, 5, 4], 24),
-        Op::PadShortcut(PadShortcut { input: 7, out_channels: 27, stride: 2 }),
-        Op::GlobalAveragePool { input: 8 },
-        linear("hidden", 9, 7, Weights::Pair { rank: 3 }, Activation::Relu),
-        linear("fc", 10, 5, Weights::Dense, Activation::None),
-    ];
-    random_model(Shape::new(3, 15, 11), 5, &ops, 1).unwrap()
 }
 
 #[test]

@@ -10,6 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use super::TrainError;
 use crate::network::{Layer, Network};
 
+/// Gradients by the name of the parameter.
+pub type Gradients = BTreeMap<String, Tensor>;
+
 /// Names of one layer's tensors.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerNames {

@@ -5,42 +5,10 @@ use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
 
+use super::engine::{Engine, Fused, Graph, Mode};
 use super::exchange::{Alone, Exchange};
-use super::fused::Fused;
-use super::graph::Graph;
-use super::{Parameters, TrainError};
+use super::{Gradients, Parameters, TrainError};
 use crate::network::Network;
-
-/// Gradients by the name of the parameter.
-pub type Gradients = BTreeMap<String, Tensor>;
-
-/// How batch normalisation works in a forward pass.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mode {
-    /// With the batch's statistics, towards which the running ones move by `momentum` (variances unbiased):
-    /// running = (1 − momentum)·running + momentum·batch. Needed before a backward pass.
-    Train {
-        /// 0.1 is PyTorch's default.
-        momentum: f64,
-    },
-    /// With the running statistics.
-    Infer,
-}
-
-impl Mode {
-    /// Training with PyTorch's default momentum of the statistics.
-    pub const TRAIN: Mode = Mode::Train { momentum: 0.1 };
-}
-
-/// A way to compute forward and backward passes.
-pub(crate) trait Engine {
-    /// Logits `[batch, classes]` of `images` `[batch, c, h, w]`.
-    fn forward(&mut self, parameters: &Parameters, images: &Tensor, mode: Mode)
-    -> Result<Tensor, TrainError>;
-
-    /// Gradients of all trained parameters, from the gradient of the logits of the last training forward pass.
-    fn backward(&mut self, parameters: &Parameters, gradient: &Tensor) -> Result<Gradients, TrainError>;
-}
 
 /// A network with its parameters and the engine that runs it: fused kernels on the CPU where every layer has one,
 /// kernels of our own on a GPU, else candle's operations.

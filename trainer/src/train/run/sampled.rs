@@ -11,8 +11,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::config::{Period, ProjectionSettings, Sampled};
 use super::projections::Projections;
-use super::{TrainError, Trainable};
 use crate::lrpet;
+use crate::train::{TrainError, Trainable};
 
 /// The stretches of one epoch. None lasts beyond it, so that checkpoints hold whole weights.
 pub(super) struct Stretches<'a> {
@@ -120,8 +120,10 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::path::Path;
 
-    use super::super::run_tests::{self, Killer, network, result, start};
-    use super::super::{FINAL, Silent, TrainConfig};
+    use super::super::config::TrainConfig;
+    use super::super::finish::FINAL;
+    use super::super::metrics::Silent;
+    use super::super::tests::{self, Killer, network, result, start};
     use super::*;
     use crate::export::Checkpoint;
     use crate::lrpet::Spectrum;
@@ -173,7 +175,7 @@ mod tests {
     }
 
     fn config(folder: &Path, epochs: usize) -> TrainConfig {
-        let mut config = run_tests::config(folder, epochs);
+        let mut config = tests::config(folder, epochs);
         let projection = config.settings.projection.as_mut().unwrap();
         projection.ranks.clear();
         projection.sampled = sampled([3, 8]);

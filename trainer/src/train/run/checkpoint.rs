@@ -11,8 +11,8 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 
 use super::metrics::EpochRecord;
-use super::{Parameters, Sgd, TrainError};
 use crate::atomic::Staged;
+use crate::train::{Parameters, Sgd, TrainError};
 
 /// The newest checkpoint.
 pub const LAST: &str = "checkpoint.safetensors";

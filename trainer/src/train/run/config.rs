@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Schedule, TrainError};
 use crate::lrpet::{self, RankRule};
 use crate::network::Network;
+use crate::train::{Schedule, TrainError};
 
 /// Settings that decide the result of a run, bit for bit on one kind of machine. They are written into the checkpoints; a
 /// run is only resumed with the same ones.

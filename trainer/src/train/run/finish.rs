@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::TrainError;
+use super::Run;
 use super::checkpoint;
 use super::metrics::{EpochRecord, Evaluation, Observer};
 use super::passes::{evaluate, project, reestimate};
 use super::records::Finished;
-use super::run::Run;
 use super::sampled::Held;
 use crate::data::Loader;
 use crate::lrpet;
+use crate::train::TrainError;
 
 /// File of the final weights in the run directory.
 pub const FINAL: &str = "final.safetensors";

@@ -3,12 +3,13 @@
 use candle_core::{Device, Tensor};
 use lrpet_runtime::model::Shape;
 
-use super::{Mode, Trainable, cross_entropy};
+use super::Mode;
 use crate::data::Normalization;
 use crate::export::reference::{Storage, logits};
 use crate::export::{Checkpoint, Folded};
 use crate::lrpet::RankPlan;
 use crate::network::Network;
+use crate::train::{Trainable, cross_entropy};
 
 #[test]
 fn every_kind_of_network_trains_and_is_what_it_exports() {

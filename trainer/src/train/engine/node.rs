@@ -2,16 +2,17 @@
 
 use lrpet_runtime::model::{Activation, Op, PoolKind, Shape, Value, Weights};
 
+use super::Mode;
 use super::buffers::Buffers;
-use super::exchange::Exchange;
 use super::layers::{ConvLayer, ConvPast, Convolved, LinearLayer};
-use super::parameters::LayerNames;
-use super::{Gradients, Mode, Parameters, TrainError};
 use crate::network::Layer;
 use crate::ops::{
     self, Concat, Conv, ConvNorm, Depthwise, InputGradient, Isa, PadShortcut, Pooling, global_average_pool,
     global_average_pool_backward,
 };
+use crate::train::exchange::Exchange;
+use crate::train::parameters::LayerNames;
+use crate::train::{Gradients, Parameters, TrainError};
 
 /// A layer in the form that the kernels run.
 enum Kernel {

@@ -6,14 +6,14 @@ use candle_core::Tensor;
 use lrpet_runtime::model::Op;
 use rayon::prelude::*;
 
-use super::exchange::{share_tensors, total, whole_batch};
 use super::metrics::Evaluation;
-use super::parameters::{LayerNames, NormNames};
-use super::{Mode, Parameters, TrainError, Trainable, cross_entropy};
 use crate::data::{Batch, DataError, Loader};
 use crate::lrpet::{self, LayerWeight, Spectrum, bn_scale};
 use crate::network::Layer;
 use crate::ops::EPSILON;
+use crate::train::exchange::{share_tensors, total, whole_batch};
+use crate::train::parameters::{LayerNames, NormNames};
+use crate::train::{Mode, Parameters, TrainError, Trainable, cross_entropy};
 
 /// A batch as labels and a tensor on the model's device.
 pub(super) fn input(model: &Trainable, batch: Batch) -> Result<(Vec<u32>, Tensor), TrainError> {

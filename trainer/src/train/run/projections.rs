@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::metrics::ProjectionRecord;
 use super::passes::project;
-use super::{TrainError, Trainable};
 use crate::lrpet;
+use crate::train::{TrainError, Trainable};
 
 /// Counts them and keeps what the last found.
 #[derive(Default)]

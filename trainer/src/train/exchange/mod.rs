@@ -3,12 +3,22 @@
 //! All hold the same weights. Between forward and backward pass they exchange what a batch's statistics need, after it the
 //! gradients: so the result is that of one process with the whole batch, up to the order of sums.
 
+#[cfg(feature = "mpi")]
+mod mpi;
+#[cfg(feature = "nccl")]
+mod nccl;
+
 use std::fmt::Debug;
 
 use candle_core::Tensor;
 
 use super::{Gradients, Parameters, TrainError};
 use crate::ops::Moments;
+
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
+#[cfg(feature = "nccl")]
+pub use nccl::Nccl;
 
 /// How processes that train together exchange numbers. All of them call the same methods in the same order, with
 /// slices of the same lengths, and get the same bits.

@@ -3,11 +3,12 @@
 use candle_core::{Device, Tensor};
 use lrpet_runtime::model::Activation;
 
-use super::exchange::{Exchange, total, whole_moments};
-use super::parameters::{LayerNames, NormNames};
-use super::{Gradients, Mode, Parameters, TrainError};
+use super::Mode;
 use crate::ops::layout::with_values;
 use crate::ops::{self, ConvNorm, EPSILON, InputGradient, Moments, Past, SlopeSums};
+use crate::train::exchange::{Exchange, total, whole_moments};
+use crate::train::parameters::{LayerNames, NormNames};
+use crate::train::{Gradients, Parameters, TrainError};
 
 /// What a convolution's forward pass leaves for its backward pass: its result before the normalisation, with the
 /// statistics.

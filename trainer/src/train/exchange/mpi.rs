@@ -6,7 +6,8 @@ use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Root};
 
-use super::{Exchange, TrainError};
+use super::Exchange;
+use crate::train::TrainError;
 
 /// The processes that were started together. Where one fails, MPI ends all.
 pub struct Mpi {

@@ -9,12 +9,13 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::buffers::Buffers;
-use super::exchange::Exchange;
 use super::layers::Convolved;
 use super::node::{Backward, Forward, Node};
-use super::{Engine, Gradients, Mode, Parameters, TrainError};
+use super::{Engine, Mode};
 use crate::network::Network;
 use crate::ops::layout::{to_channels_last, with_values};
+use crate::train::exchange::Exchange;
+use crate::train::{Gradients, Parameters, TrainError};
 
 /// What a training forward pass leaves for the backward pass.
 struct Tape {
@@ -25,7 +26,7 @@ struct Tape {
 }
 
 /// The engine.
-pub(super) struct Fused {
+pub(in crate::train) struct Fused {
     nodes: Vec<Node>,
     /// Who has the rest of each batch.
     exchange: Rc<dyn Exchange>,
@@ -44,7 +45,7 @@ pub(super) struct Fused {
 
 impl Fused {
     /// The engine for `network`; `None` where a layer has no kernel here.
-    pub(super) fn new(network: &Network, exchange: Rc<dyn Exchange>) -> Option<Fused> {
+    pub(in crate::train) fn new(network: &Network, exchange: Rc<dyn Exchange>) -> Option<Fused> {
         let shapes = network.value_shapes()?;
         let layers = network.layers.iter().enumerate();
         let nodes: Vec<Node> =

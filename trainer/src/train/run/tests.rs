@@ -13,6 +13,7 @@ use super::*;
 use crate::data::{Augmentation, Dataset, Loader, LoaderOptions, Normalization};
 use crate::lrpet::{RankRule, Rule, Scope, Spectrum};
 use crate::network::Network;
+use crate::train::*;
 
 const SHAPE: Shape = Shape::new(2, 8, 8);
 

@@ -3,20 +3,21 @@
 use candle_core::{D, Tensor};
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
 
-use super::parameters::{LayerNames, NormNames};
-use super::{Engine, Gradients, Mode, Parameters, TrainError};
+use super::{Engine, Mode};
 use crate::network::{Layer, Network};
 use crate::ops::{EPSILON, conv2d};
+use crate::train::parameters::{LayerNames, NormNames};
+use crate::train::{Gradients, Parameters, TrainError};
 
 /// The engine.
-pub(super) struct Graph {
+pub(in crate::train) struct Graph {
     layers: Vec<Layer>,
     /// Logits of the last training forward pass, with the graph behind them.
     logits: Option<Tensor>,
 }
 
 impl Graph {
-    pub(super) fn new(network: &Network) -> Graph {
+    pub(in crate::train) fn new(network: &Network) -> Graph {
         Graph { layers: network.layers.clone(), logits: None }
     }
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
-use super::TrainError;
 use super::checkpoint::io;
 use super::config::TrainConfig;
 use super::metrics::{EpochRecord, Evaluation};
 use crate::data::Loader;
 use crate::network::Network;
+use crate::train::TrainError;
 
 /// The tensors of a file of weights.
 pub(super) fn initial(path: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {

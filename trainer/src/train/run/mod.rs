@@ -1,25 +1,42 @@
 //! The training loop.
 
+mod checkpoint;
+mod config;
+mod finish;
+mod metrics;
+mod passes;
+mod progress;
+mod projections;
+mod records;
+mod sampled;
+#[cfg(test)]
+pub(crate) mod tests;
+mod together;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
 use candle_core::Device;
 
-use super::checkpoint::{self, io};
-use super::config::{Period, ProjectionSettings, TrainConfig};
 use super::exchange::{Alone, Exchange, whole_batch, whole_gradients};
-use super::finish::{FINAL, Outcome};
-use super::metrics::{EpochRecord, Observer, Start, StepRecord};
-use super::passes::{input, spectra};
-use super::projections::Projections;
-use super::records::{append_metrics, identity, init_failed, initial};
-use super::sampled::Stretches;
-use super::together;
 use super::{Meter, Mode, Sgd, TrainError, Trainable};
 use crate::data::Loader;
 use crate::lrpet::LrpetError;
 use crate::network::Network;
+
+pub use checkpoint::{BEFORE, LAST, write_safetensors};
+pub use config::{Choose, Period, ProjectionSettings, Sampled, Settings, TrainConfig};
+pub use finish::{FINAL, Outcome, Variant};
+pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
+pub use passes::{evaluate, project, reestimate, spectra};
+pub use progress::Progress;
+
+use checkpoint::io;
+use passes::input;
+use projections::Projections;
+use records::{append_metrics, identity, init_failed, initial};
+use sampled::Stretches;
 
 /// File of the epochs' records in the run directory.
 pub const METRICS: &str = "metrics.jsonl";

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::exchange::{Exchange, share_tensors};
-use super::run::TrainData;
-use super::{Sgd, TrainError, Trainable};
+use super::TrainData;
+use crate::train::exchange::{Exchange, share_tensors};
+use crate::train::{Sgd, TrainError, Trainable};
 
 /// Refuses batches of which a process would have no share: `images` in batches of `batch` for `size` processes.
 pub(super) fn check_batches(images: usize, batch: usize, size: usize) -> Result<(), TrainError> {

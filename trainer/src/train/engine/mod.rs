@@ -1,0 +1,48 @@
+//! Ways to compute forward and backward passes.
+//!
+//! [`Fused`] runs the kernels of [`crate::ops`] on the CPU, [`Graph`] candle's operations anywhere; a GPU's is in `crate::cuda`.
+
+mod buffers;
+mod fused;
+mod graph;
+mod layers;
+#[cfg(test)]
+mod network_tests;
+mod node;
+#[cfg(test)]
+mod tests;
+
+pub(super) use fused::Fused;
+pub(super) use graph::Graph;
+
+use candle_core::Tensor;
+
+use super::{Gradients, Parameters, TrainError};
+
+/// How batch normalisation works in a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// With the batch's statistics, towards which the running ones move by `momentum` (variances unbiased):
+    /// running = (1 − momentum)·running + momentum·batch. Needed before a backward pass.
+    Train {
+        /// 0.1 is PyTorch's default.
+        momentum: f64,
+    },
+    /// With the running statistics.
+    Infer,
+}
+
+impl Mode {
+    /// Training with PyTorch's default momentum of the statistics.
+    pub const TRAIN: Mode = Mode::Train { momentum: 0.1 };
+}
+
+/// A way to compute forward and backward passes.
+pub(crate) trait Engine {
+    /// Logits `[batch, classes]` of `images` `[batch, c, h, w]`.
+    fn forward(&mut self, parameters: &Parameters, images: &Tensor, mode: Mode)
+    -> Result<Tensor, TrainError>;
+
+    /// Gradients of all trained parameters, from the gradient of the logits of the last training forward pass.
+    fn backward(&mut self, parameters: &Parameters, gradient: &Tensor) -> Result<Gradients, TrainError>;
+}
