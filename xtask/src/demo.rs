@@ -124,8 +124,10 @@ fn model(
     let file = out.join(format!("{name}.safetensors"));
     let (ratio, period) = (prune.to_string(), PROJECTION_PERIOD.to_string());
     let (epochs, seed) = (arguments.epochs.to_string(), arguments.seed.to_string());
+    // An interrupted demo goes on.
+    let resume: &[&str] = if crate::root().join(&run).exists() { &["--resume"] } else { &[] };
     let training = steps.run(&format!("train {NETWORK}, {name}"), || {
-        lrpet.json(&[
+        let words = [
             "train",
             "--net",
             NETWORK,
@@ -143,10 +145,10 @@ fn model(
             "--crop-padding",
             "0",
             "--no-flip",
-            "--resume",
             "--out",
             &path(&run),
-        ])
+        ];
+        lrpet.json(&[&words, resume].concat())
     })?;
     let checkpoint = run.join("final.safetensors");
     steps.run(&format!("export {name}"), || {
