@@ -71,11 +71,6 @@ impl Images {
 }
 
 impl ImageArgs {
-    /// Folder that holds data sets, where one is named.
-    pub fn data_dir(&self) -> Option<&Path> {
-        self.data_dir.as_deref()
-    }
-
     /// What `checkpoint`'s network, called `net`, takes; `file` is the checkpoint's.
     pub fn find(&self, net: &str, checkpoint: &Checkpoint, file: &Path) -> Result<Images> {
         let own = self.input.is_some() || !self.mean.is_empty() || !self.std.is_empty();

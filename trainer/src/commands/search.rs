@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use lrpet_trainer::atomic;
 use lrpet_trainer::boards::{Bench, Board, HOST, Measured, count_text};
-use lrpet_trainer::data;
 use lrpet_trainer::export::{self, Card, Checkpoint, Request as Export, folded};
 use lrpet_trainer::lrpet::{RankPlan, Scope};
 use lrpet_trainer::network::Network;
 use lrpet_trainer::report::units;
-use lrpet_trainer::search::objective::{self, Values};
-use lrpet_trainer::search::{Base, CostTable, Found, LayerShape, Limits, Request, find, table};
+use lrpet_trainer::search::{
+    Base, CostTable, Found, LayerShape, Limits, Request, Values, find, table, worth,
+};
 use serde::Serialize;
 
 use super::Output;
@@ -49,12 +47,6 @@ pub struct Args {
     /// Allow what uniform ranks of this pruning ratio take on the board, and compare with them
     #[arg(long, value_name = "G", conflicts_with = "latency")]
     like: Option<f64>,
-    /// What a rank is worth
-    #[arg(long, value_enum, default_value = "energy")]
-    objective: Objective,
-    /// Training images on which the loss is measured
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    calibration: usize,
     /// Factor linear layers too
     #[arg(long)]
     factor_linear: bool,
@@ -71,21 +63,11 @@ pub struct Args {
     out: PathBuf,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Objective {
-    /// Logarithm of the share of energy kept, summed over the layers.
-    Energy,
-    /// Rise of the loss on training images when one layer alone is cut.
-    Loss,
-}
-
 #[derive(Serialize)]
 struct Document {
     out: PathBuf,
     board: String,
     counter: String,
-    objective: Objective,
     limits: Limits,
     #[serde(flatten)]
     found: Found,
@@ -129,7 +111,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let mut bench = board.bench()?;
     let file = args.costs.clone().unwrap_or_else(|| table::folder().join(format!("{}.json", board.name)));
     let mut table = CostTable::open(&file, &*bench)?;
-    let values = values(&args, &network, scope, &checkpoint, &images)?;
+    let values = worth(&network, scope, &folded::spectra(&network, &checkpoint)?);
     let shapes: Vec<LayerShape> = (LayerShape::all(&network).into_iter())
         .filter(|(name, _)| values.contains_key(name))
         .map(|(_, shape)| shape)
@@ -169,7 +151,6 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         out: args.out,
         board: board.name.to_owned(),
         counter: table.counter().to_owned(),
-        objective: args.objective,
         limits,
         macs: found.plan.cost().macs,
         macs_dense: network.cost().macs,
@@ -182,32 +163,6 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     atomic::write(&document.out, document.found.toml(&remarks).as_bytes())
         .with_context(|| format!("cannot write {}", document.out.display()))?;
     output.print(&document, text)
-}
-
-/// What ranks are worth, by the objective asked for.
-fn values(
-    args: &Args,
-    network: &Network,
-    scope: Scope,
-    checkpoint: &Checkpoint,
-    images: &Images,
-) -> Result<Values> {
-    if args.objective == Objective::Energy {
-        return Ok(objective::energy(network, scope, &folded::spectra(network, checkpoint)?));
-    }
-    ensure!(args.calibration > 0, "--calibration 0: the loss needs images");
-    let train = data::load(&images.dataset, args.images.data_dir())
-        .context("--objective loss needs the training images of a data set from `lrpet data list`")?
-        .train;
-    let picked = Arc::new(train.subset(&train.spread(args.calibration)));
-    let bar = bar("layers weighed on", &images.dataset);
-    let values =
-        objective::loss(network, scope, checkpoint, &images.normalization, &picked, |done, total| {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-        })?;
-    bar.finish_and_clear();
-    Ok(values)
 }
 
 /// Puts the checkpoint's weights on the board at some ranks.
@@ -389,11 +344,7 @@ fn summary(done: &Document) -> String {
             text_of(measured)
         );
     }
-    let objective = match done.objective {
-        Objective::Energy => "sum of ln(share of energy kept)",
-        Objective::Loss => "minus the summed rise of the loss",
-    };
-    let _ = write!(text, "{objective}: {:.4}", done.found.value);
+    let _ = write!(text, "sum of ln(share of energy kept): {:.4}", done.found.value);
     if done.found.bound - done.found.value > 1e-9 {
         let _ = write!(text, " (no ranks within the budget have more than {:.4})", done.found.bound);
     } else {

@@ -8,8 +8,8 @@ use lrpet_runtime::model::{FORMAT_VERSION, Header, Op, Program};
 use lrpet_runtime::plan::Plan;
 use serde::Serialize;
 
-use super::objective::Values;
 use super::solve::{Choice, solve};
+use super::worth::Values;
 use super::{CostTable, LayerShape};
 use crate::boards::count_text;
 use crate::lrpet::RankPlan;

@@ -14,7 +14,7 @@ use crate::export::checked;
 use crate::lrpet::{RankList, RankPlan};
 use crate::network::Network;
 use crate::report::schema::LayerTicks;
-use crate::search::objective::Values;
+use crate::search::Values;
 
 /// A board whose layers take twice their multiply-adds and, in blocks of four ranks, some more.
 struct Invented {
