@@ -63,7 +63,6 @@ fn config(folder: &Path, batch: usize) -> TrainConfig {
                 ranks: ranks.map(|(name, rank)| (name.to_owned(), rank)).into(),
                 rule: "listed".to_owned(),
                 choose: None,
-                sampled: Vec::new(),
                 period: Period::Iterations(3),
                 energy_transfer: true,
                 rectification: true,

@@ -48,12 +48,8 @@ impl Ranks {
         } else {
             return Ok(None);
         };
-        Ok(Some(RankRule { rule, scope: self.scope() }))
-    }
-
-    /// The layers that may be factored where ranks are not listed.
-    pub fn scope(&self) -> Scope {
-        if self.factor_linear { Scope::All } else { Scope::Convolutions }
+        let scope = if self.factor_linear { Scope::All } else { Scope::Convolutions };
+        Ok(Some(RankRule { rule, scope }))
     }
 
     /// The ranks for the trained weights of `checkpoint`, by the stated rule, else those with which it was trained,

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::Loader;
 use lrpet_trainer::export::{self, Card};
 use lrpet_trainer::follow::{self, About, Follow, Images};
-use lrpet_trainer::lrpet::RankPlan;
 use lrpet_trainer::network::{KNOWN, Network};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
-    self, Choose, Decay, Evaluation, Observer, Period, Progress, ProjectionSettings, Sampled, Schedule,
-    Settings, Silent, TrainConfig, Variant,
+    self, Choose, Decay, Evaluation, Observer, Period, Progress, ProjectionSettings, Schedule, Settings,
+    Silent, TrainConfig,
 };
 use serde::Serialize;
 
@@ -36,10 +35,6 @@ pub struct Args {
     resume: bool,
     #[command(flatten)]
     ranks: Ranks,
-    /// Train for several pruning ratios at once, drawn in turns by chance: leaves final-gG.safetensors for each of
-    /// them, and final.safetensors with the whole weights
-    #[arg(long, value_delimiter = ',', value_name = "G,…", conflicts_with = "rule")]
-    prune_set: Vec<f64>,
     /// What started several processes that train together, each on its share of every batch
     #[arg(long, value_enum, default_value = "auto")]
     launcher: Launcher,
@@ -138,8 +133,6 @@ struct Document {
     summary: PathBuf,
     validation: Option<Evaluation>,
     test: Option<Evaluation>,
-    /// With --prune-set, each of its ratios.
-    variants: Vec<Variant>,
     /// Seconds for which the training waited for its images.
     wait_seconds: f64,
     #[serde(flatten)]
@@ -195,7 +188,6 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
         weights: outcome.weights,
         validation: outcome.validation,
         test: outcome.test,
-        variants: outcome.variants,
         wait_seconds: outcome.history.iter().map(|epoch| epoch.wait_seconds).sum(),
         training: Training {
             seconds: Some(outcome.history.iter().map(|epoch| epoch.seconds).sum()),
@@ -241,15 +233,11 @@ fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
         Some(rule) => ranks = rule.plan(network, None)?.ranks(),
         None => {}
     }
-    let sampled = sampled(args, network)?;
-    let words = if sampled.is_empty() { words } else { set_in_words(&args.prune_set) };
     let ProjectionArgs { project_epochs, project_iterations, residual_factor, .. } = *projecting;
-    let projecting_at_all = !ranks.is_empty() || choose.is_some() || !sampled.is_empty();
-    let projection = projecting_at_all.then(|| ProjectionSettings {
+    let projection = (!ranks.is_empty() || choose.is_some()).then(|| ProjectionSettings {
         ranks,
         rule: words,
         choose,
-        sampled,
         period: project_iterations.map_or(Period::Epochs(project_epochs), Period::Iterations),
         energy_transfer: !projecting.no_energy_transfer,
         rectification: !projecting.no_rectification,
@@ -276,23 +264,6 @@ fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
     })
 }
 
-/// The ratios of `--prune-set` with their ranks.
-fn sampled(args: &Args, network: &Network) -> Result<Vec<Sampled>> {
-    let mut ratios = args.prune_set.clone();
-    ratios.sort_by(f64::total_cmp);
-    ensure!(ratios.windows(2).all(|pair| pair[0] < pair[1]), "--prune-set names a ratio twice");
-    let of = |prune| -> Result<Sampled> {
-        let plan = RankPlan::uniform_in(network, prune, args.ranks.scope())?;
-        Ok(Sampled { prune, ranks: plan.ranks() })
-    };
-    ratios.into_iter().map(of).collect()
-}
-
-fn set_in_words(ratios: &[f64]) -> String {
-    let ratios: Vec<String> = ratios.iter().map(ToString::to_string).collect();
-    format!("each of {}", ratios.join(", "))
-}
-
 /// The card that a model of this run will have, for the size of its file.
 fn card(dataset: &str, network: &Network) -> Card {
     Card {
@@ -313,13 +284,8 @@ fn text(done: &Document) -> String {
         share if share > 0.02 => format!(", {:.0} % of it waiting for images", 100.0 * share),
         _ => String::new(),
     };
-    let variant = |of: &Variant| {
-        let accuracy = percent("test", &of.test);
-        format!("{}: {accuracy}", of.weights.display()) + if accuracy.is_empty() { "\n" } else { "" }
-    };
-    let variants: String = done.variants.iter().map(variant).collect();
     format!(
-        "{variants}{}{}{} in {seconds:.0} s{waiting}\nsummary: {}\n",
+        "{}{}{} in {seconds:.0} s{waiting}\nsummary: {}\n",
         percent("validation", &done.validation),
         percent("test", &done.test),
         done.weights.display(),

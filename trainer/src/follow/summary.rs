@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use lrpet_runtime::model::cost::{Cost, Matrix};
+use lrpet_runtime::model::cost::Cost;
 use serde_json::Value;
 
 use super::document::{Block, Document};
 use super::{About, CURVES, Host};
 use crate::report::units;
-use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Outcome, Sampled, Variant};
+use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Outcome};
 
 /// The page of the run `about` that ended as `outcome`. `began` and `ended` are in seconds since 1970; `events` is the name of the
 /// file for TensorBoard, where there is one.
@@ -24,7 +24,7 @@ pub(super) fn document(
         Block::Facts(results(outcome)),
         Block::Command(about.command.clone()),
         Block::Heading("Network and data"),
-        Block::Facts(network(about)),
+        Block::Facts(network(about, outcome)),
         Block::Picture { file: CURVES, text: "Curves by epoch" },
         Block::Heading("Time"),
         Block::Facts(time(outcome, began, ended)),
@@ -33,9 +33,9 @@ pub(super) fn document(
         Block::Heading("Machine and build"),
         Block::Facts(machine(about, host)),
     ];
-    if about.settings.projection.as_ref().is_some_and(|projection| projection.sampled.is_empty()) {
+    if let Some(known) = &outcome.ranks {
         blocks.push(Block::Heading("Ranks"));
-        blocks.push(ranks(about, &outcome.history));
+        blocks.push(ranks(about, known, &outcome.history));
     }
     blocks.push(Block::Heading("Files"));
     let mut files = vec![
@@ -44,10 +44,6 @@ pub(super) fn document(
         (CURVES.to_owned(), "curves by epoch"),
         (LAST.to_owned(), "last checkpoint, with the optimiser's state"),
     ];
-    let variant = |of: &Variant| {
-        Some((of.weights.file_name()?.to_string_lossy().into_owned(), "weights at that ratio"))
-    };
-    files.extend(outcome.variants.iter().filter_map(variant));
     files.extend(events.map(|name| (name, "curves for TensorBoard")));
     blocks.push(Block::Files(files));
     Document { title: title(about), blocks }
@@ -69,10 +65,6 @@ fn results(outcome: &Outcome) -> Vec<(String, String)> {
         format!("{} of {images} images, loss {:.4}", units::percent(found.accuracy), found.loss)
     };
     let mut facts = Vec::new();
-    for variant in &outcome.variants {
-        let found = variant.test.as_ref().or(variant.validation.as_ref());
-        facts.extend(found.map(|found| fact(&format!("g = {}", variant.prune), text(found))));
-    }
     if let Some(test) = &outcome.test {
         facts.push(fact("Test accuracy", text(test)));
     }
@@ -93,32 +85,18 @@ fn results(outcome: &Outcome) -> Vec<(String, String)> {
     facts
 }
 
-fn network(about: &About) -> Vec<(String, String)> {
+fn network(about: &About, outcome: &Outcome) -> Vec<(String, String)> {
+    let ranks = outcome.ranks.as_ref();
+    let rank = |name: &str| ranks.and_then(|ranks| ranks.get(name)).copied().unwrap_or(0);
     let matrices = about.network.matrices();
-    let at = |ranks: &BTreeMap<String, u64>| {
-        let cost =
-            |(_, name, matrix): &(_, &str, Matrix)| matrix.cost(ranks.get(*name).copied().unwrap_or(0));
-        matrices.iter().map(cost).fold(Cost::default(), |sum, cost| sum + cost)
-    };
+    let low = matrices.iter().fold(Cost::default(), |sum, (_, name, matrix)| sum + matrix.cost(rank(name)));
     let dense = about.network.cost();
-    let projection = about.settings.projection.as_ref();
     let count = |of: fn(&Cost) -> u64| {
-        let whole = of(&dense) as f64;
+        let [whole, less] = [of(&dense) as f64, of(&low) as f64];
         let exact = |value: f64| format!("{} ({})", units::count(value), units::grouped(value));
-        let less = |ranks: &BTreeMap<String, u64>| {
-            let less = of(&at(ranks)) as f64;
-            format!("{}, {}", exact(less), units::times(less / whole))
-        };
-        match projection {
+        match ranks {
             None => exact(whole),
-            Some(projection) if projection.sampled.is_empty() => {
-                format!("{} → {}", exact(whole), less(&projection.ranks))
-            }
-            Some(projection) => {
-                let at = |of: &Sampled| format!("g = {}: {}", of.prune, less(&of.ranks));
-                let all: Vec<String> = projection.sampled.iter().map(at).collect();
-                format!("{} → {}", exact(whole), all.join("; "))
-            }
+            Some(_) => format!("{} → {}, {}", exact(whole), exact(less), units::times(less / whole)),
         }
     };
     let images = |count: usize| units::grouped(count as f64);
@@ -212,12 +190,11 @@ fn machine(about: &About, host: &Host) -> Vec<(String, String)> {
 }
 
 /// Every layer with weights, with its rank and what its last projection kept.
-fn ranks(about: &About, history: &[EpochRecord]) -> Block {
-    let ranks = about.settings.projection.as_ref().map(|projection| &projection.ranks);
+fn ranks(about: &About, ranks: &BTreeMap<String, u64>, history: &[EpochRecord]) -> Block {
     let last = history.iter().rev().find_map(|record| record.projection.as_ref());
     let dash = || "–".to_owned();
     let rows = about.network.matrices().into_iter().map(|(_, name, matrix)| {
-        let rank = ranks.and_then(|ranks| ranks.get(name)).copied().unwrap_or(0);
+        let rank = ranks.get(name).copied().unwrap_or(0);
         let kept = last.and_then(|last| last.layers.get(name)).filter(|_| rank > 0);
         let (dense, low) = (matrix.cost(0).macs as f64, matrix.cost(rank).macs as f64);
         vec![

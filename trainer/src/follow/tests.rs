@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::event::{Event, What};
 use super::*;
-use crate::train::run_tests::{config, data, network};
+use crate::train::run_tests::{choosing, config, data, network};
 use crate::train::{LAST, TrainConfig, TrainError};
 
 /// Dies after the second batch of an epoch, as a killed process does.
@@ -186,6 +186,19 @@ fn the_summary_says_what_came_out_and_of_what() {
     }
     let html = std::fs::read_to_string(folder.path().join(SUMMARY_PAGE)).unwrap();
     assert!(html.contains("<h1>resnet8 on quadrants, low-rank</h1>") && html.contains(CURVES), "{html}");
+}
+
+#[test]
+fn the_summary_knows_ranks_that_were_chosen_on_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = run(&choosing(folder.path(), 3, 1), &mut crate::train::Silent).unwrap();
+    let page = std::fs::read_to_string(folder.path().join(SUMMARY)).unwrap();
+    let ranks = outcome.ranks.unwrap();
+    assert!(!ranks.is_empty());
+    for (name, rank) in ranks {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {name} |"))).unwrap();
+        assert_eq!(row.split('|').nth(3).unwrap().trim(), rank.to_string(), "{row}");
+    }
 }
 
 /// Keeps warnings.

@@ -28,8 +28,8 @@ pub use optimizer::Sgd;
 pub use parameters::{Gradients, Parameters};
 pub use run::{
     BEFORE, Choose, EpochRecord, Evaluation, FINAL, LAST, METRICS, Observer, Outcome, Period, Progress,
-    ProjectionRecord, ProjectionSettings, Sampled, Settings, Silent, Start, StepRecord, TrainConfig,
-    TrainData, Variant, evaluate, project, reestimate, run, run_together, spectra, write_safetensors,
+    ProjectionRecord, ProjectionSettings, Settings, Silent, Start, StepRecord, TrainConfig, TrainData,
+    evaluate, project, reestimate, run, run_together, spectra, write_safetensors,
 };
 pub use schedule::{Decay, Schedule};
 pub use trainable::Trainable;

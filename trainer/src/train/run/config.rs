@@ -46,9 +46,6 @@ pub struct ProjectionSettings {
     /// Ranks that follow from weights trained so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choose: Option<Choose>,
-    /// Pruning ratios that are trained for together, by chance in turns; `ranks` and `choose` are then empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sampled: Vec<Sampled>,
     /// How often.
     pub period: Period,
     /// Raise the kept singular values to keep the energy.
@@ -57,15 +54,6 @@ pub struct ProjectionSettings {
     pub rectification: bool,
     /// Residual factor ρ of the dropped singular values, in [0, 1).
     pub residual: f64,
-}
-
-/// One of several pruning ratios that a run trains for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sampled {
-    /// Pruning ratio g.
-    pub prune: f64,
-    /// Rank of each projected layer by name.
-    pub ranks: BTreeMap<String, u64>,
 }
 
 /// Ranks chosen in the course of the run; from then on they stay, as the method demands.
@@ -142,8 +130,7 @@ impl Settings {
             return fails(format!("ranks by {rule} after epoch {after}: the run has {} epochs", self.epochs));
         }
         let matrices = network.matrices();
-        let sampled = projection.sampled.iter().flat_map(|sampled| &sampled.ranks);
-        for (name, &rank) in projection.ranks.iter().chain(sampled) {
+        for (name, &rank) in &projection.ranks {
             match matrices.iter().find(|(_, layer, _)| layer == name) {
                 None => return fails(format!("rank of `{name}`: {} has no such layer", network.name)),
                 Some((.., matrix)) if rank == 0 || rank > matrix.rows.min(matrix.columns) => {

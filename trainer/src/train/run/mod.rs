@@ -8,7 +8,6 @@ mod passes;
 mod progress;
 mod projections;
 mod records;
-mod sampled;
 #[cfg(test)]
 pub(crate) mod tests;
 mod together;
@@ -26,8 +25,8 @@ use crate::lrpet::LrpetError;
 use crate::network::Network;
 
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
-pub use config::{Choose, Period, ProjectionSettings, Sampled, Settings, TrainConfig};
-pub use finish::{FINAL, Outcome, Variant};
+pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
+pub use finish::{FINAL, Outcome};
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
 pub use passes::{evaluate, project, reestimate, spectra};
 pub use progress::Progress;
@@ -36,7 +35,6 @@ use checkpoint::io;
 use passes::input;
 use projections::Projections;
 use records::{append_metrics, identity, init_failed, initial};
-use sampled::Stretches;
 
 /// File of the epochs' records in the run directory.
 pub const METRICS: &str = "metrics.jsonl";
@@ -158,8 +156,7 @@ impl<'a> Run<'a> {
             optimizer: Sgd::new(settings.momentum, settings.weight_decay),
             first: 0,
             history: Vec::new(),
-            ranks: (settings.projection.as_ref().filter(|of| of.choose.is_none() && of.sampled.is_empty()))
-                .map(|of| of.ranks.clone()),
+            ranks: settings.projection.as_ref().filter(|of| of.choose.is_none()).map(|of| of.ranks.clone()),
             identity: identity(config, network, &data.train)?,
         };
         together::agree(run.model.exchange(), &run.identity)?;
@@ -256,16 +253,10 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let (mut meter, mut images, mut rate, mut recent) = (Meter::default(), 0, 0.0, f64::NAN);
         let mut projections = Projections::default();
-        let mut stretches = Stretches::of(settings.projection.as_ref(), settings.seed);
         let mut loaded = self.data.train.epoch(epoch as u64, 0);
         for (number, batch) in loaded.by_ref().enumerate() {
             rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
             let batch = batch?;
-            let done = epoch as u64 * batches as u64 + number as u64;
-            if let Some(stretches) = &mut stretches {
-                let begun = stretches.before(&self.model, number, done, &mut projections);
-                begun.map_err(|error| self.projection_failed(error, epoch, number))?;
-            }
             let whole = whole_batch(self.model.exchange(), batch.labels.len())?;
             let (labels, input) = input(&self.model, batch)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
@@ -279,12 +270,17 @@ impl<'a> Run<'a> {
             let gradients = whole_gradients(self.model.exchange(), gradients)?;
             self.optimizer.step(self.model.parameters(), &gradients, rate)?;
             images += whole;
+            let done = epoch as u64 * batches as u64 + number as u64 + 1;
             if let Some((projection, ranks)) = self.projection()
                 && let Period::Iterations(every) = projection.period
-                && (done + 1).is_multiple_of(every)
+                && done.is_multiple_of(every)
             {
-                let projected = projections.add(&self.model, &projection.options(), ranks);
-                projected.map_err(|error| self.projection_failed(error, epoch, number + 1))?;
+                projections.add(&self.model, projection, ranks).map_err(|error| match error {
+                    TrainError::Projection(LrpetError::NotFinite { layer, .. }) => {
+                        self.not_finite(layer, epoch, number + 1)
+                    }
+                    other => other,
+                })?;
             }
             observer.step(&StepRecord {
                 epoch: epoch + 1,
@@ -306,9 +302,6 @@ impl<'a> Run<'a> {
         if let Some(name) = self.model.parameters().not_finite()? {
             return Err(self.not_finite(name, epoch, batches));
         }
-        if let Some(stretches) = &mut stretches {
-            stretches.end(&self.model)?;
-        }
         let mut projected = false;
         if let Some((projection, ranks)) = self.projection() {
             let due = match projection.period {
@@ -317,7 +310,7 @@ impl<'a> Run<'a> {
             };
             projected = due || epoch + 1 == settings.epochs;
             if projected {
-                projections.add(&self.model, &projection.options(), ranks)?;
+                projections.add(&self.model, projection, ranks)?;
             }
         }
         let validation = self.validate(projected)?;
@@ -333,16 +326,6 @@ impl<'a> Run<'a> {
             wait_seconds: loaded.waited().as_secs_f64(),
             seconds: start.elapsed().as_secs_f64(),
         })
-    }
-
-    /// A projection's error after `batch` batches of epoch `epoch` (from 0).
-    fn projection_failed(&self, error: TrainError, epoch: usize, batch: usize) -> TrainError {
-        match error {
-            TrainError::Projection(LrpetError::NotFinite { layer, .. }) => {
-                self.not_finite(layer, epoch, batch)
-            }
-            other => other,
-        }
     }
 
     /// The error of tensor or layer `name` after `batch` batches of epoch `epoch` (from 0).

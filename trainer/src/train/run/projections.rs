@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::config::ProjectionSettings;
 use super::metrics::ProjectionRecord;
 use super::passes::project;
 use crate::lrpet;
@@ -21,11 +22,11 @@ impl Projections {
     pub(super) fn add(
         &mut self,
         model: &Trainable,
-        options: &lrpet::Options,
+        settings: &ProjectionSettings,
         ranks: &BTreeMap<String, u64>,
     ) -> Result<(), TrainError> {
         let start = Instant::now();
-        self.last = project(model, ranks, options)?;
+        self.last = project(model, ranks, &settings.options())?;
         self.count += 1;
         self.seconds += start.elapsed().as_secs_f64();
         Ok(())

@@ -51,8 +51,7 @@ pub(super) struct Finished<'a> {
     pub config: &'a TrainConfig,
     pub identity: &'a serde_json::Value,
     pub train: &'a Loader,
-    /// The ranks at which the weights are low-rank, and what chose them.
-    pub ranks: Option<(&'a BTreeMap<String, u64>, &'a str)>,
+    pub ranks: Option<&'a BTreeMap<String, u64>>,
     pub validation: Option<&'a Evaluation>,
     pub test: Option<&'a Evaluation>,
 }
@@ -85,11 +84,12 @@ impl Finished<'_> {
         if let Some(evaluation) = self.test.or(self.validation) {
             metadata.insert("accuracy".to_owned(), evaluation.accuracy.to_string());
         }
-        if let Some((ranks, rule)) = self.ranks {
+        if let Some(ranks) = self.ranks {
             let ranks = serde_json::to_string(ranks)
                 .map_err(|error| TrainError::Setting(format!("ranks: {error}")))?;
             metadata.insert("ranks".to_owned(), ranks);
-            metadata.insert("rule".to_owned(), rule.to_owned());
+            let rule = settings.projection.as_ref().map_or(String::new(), |of| of.rule.clone());
+            metadata.insert("rule".to_owned(), rule);
         }
         Ok(metadata)
     }

@@ -72,7 +72,6 @@ pub(crate) fn config(folder: &Path, epochs: usize) -> TrainConfig {
                 ranks: ranks.map(|(name, rank)| (name.to_owned(), rank)).into(),
                 rule: "listed".to_owned(),
                 choose: None,
-                sampled: Vec::new(),
                 period: Period::Iterations(3),
                 energy_transfer: true,
                 rectification: true,
@@ -87,13 +86,13 @@ pub(crate) fn config(folder: &Path, epochs: usize) -> TrainConfig {
     }
 }
 
-pub(super) fn start(config: &TrainConfig, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+fn start(config: &TrainConfig, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
     run(config, &network(), &data(), &Device::Cpu, observer)
 }
 
 /// Dies in the middle of an epoch, as a killed process does.
-pub(super) struct Killer {
-    pub(super) epoch: usize,
+struct Killer {
+    epoch: usize,
 }
 
 impl Observer for Killer {
@@ -113,10 +112,10 @@ impl Observer for Listener {
 }
 
 /// Name and bytes of each tensor.
-pub(super) type Bytes = Vec<(String, Vec<u8>)>;
+type Bytes = Vec<(String, Vec<u8>)>;
 
 /// What must be equal in two runs: the tensors' bytes and the losses of all epochs.
-pub(super) fn result(folder: &Path) -> (Bytes, Vec<(f64, Option<Evaluation>)>) {
+fn result(folder: &Path) -> (Bytes, Vec<(f64, Option<Evaluation>)>) {
     let bytes = std::fs::read(folder.join(FINAL)).unwrap();
     let view = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let mut tensors: Vec<_> =
@@ -281,7 +280,7 @@ fn another_run_is_not_overwritten_nor_resumed() {
 }
 
 /// A run that chooses its ranks after an epoch.
-fn choosing(folder: &Path, epochs: usize, after: usize) -> TrainConfig {
+pub(crate) fn choosing(folder: &Path, epochs: usize, after: usize) -> TrainConfig {
     let mut config = config(folder, epochs);
     let projection = config.settings.projection.as_mut().unwrap();
     projection.ranks.clear();
