@@ -10,7 +10,9 @@ use super::norm::{self, Norm, Past, Share, Shift, Statistics};
 use super::steps;
 use super::windows::{Dense, Depthwise, Pooling, Shortcut};
 use crate::network::{Layer, Network};
-use crate::train::{Engine, Exchange, Gradients, LayerNames, Mode, Parameters, TrainError, whole_batch};
+use crate::train::{
+    Engine, Exchange, Gradients, LayerNames, Mode, Parameters, TrainError, no_forward_pass, whole_batch,
+};
 
 /// A layer as the device runs it.
 struct Node {
@@ -120,9 +122,7 @@ impl Engine for DeviceEngine {
 
     fn backward(&mut self, parameters: &Parameters, gradient: &Tensor) -> Result<Gradients, TrainError> {
         let Some(mut tape) = self.tape.take() else {
-            return Err(TrainError::Setting(
-                "a backward pass needs a training forward pass before it".to_owned(),
-            ));
+            return Err(no_forward_pass());
         };
         let mut gradients = Gradients::new();
         let mut slopes: Vec<Option<Tensor>> = vec![None; tape.values.len()];

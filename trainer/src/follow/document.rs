@@ -1,8 +1,8 @@
 //! A page of facts and tables, as markdown and as HTML.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
-use crate::report::chart;
+use crate::report::frame::frame;
 
 /// A page.
 pub(super) struct Document {
@@ -63,24 +63,11 @@ impl Document {
 
     /// As one HTML page that loads nothing but the pictures beside it and runs no script.
     pub fn html(&self) -> String {
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    link rel="icon" href="data:,";
-                    title { (self.title) }
-                    style { (PreEscaped(chart::PAGE_STYLE)) }
-                }
-                body {
-                    header { h1 { (self.title) } }
-                    main { section { @for block in &self.blocks { (block.html()) } } }
-                }
-            }
+        let body = html! {
+            header { h1 { (self.title) } }
+            main { section { @for block in &self.blocks { (block.html()) } } }
         };
-        page.into_string()
+        frame(&self.title, None, &[], body)
     }
 }
 

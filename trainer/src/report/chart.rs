@@ -59,9 +59,6 @@ pub(crate) struct LineChart<'a> {
 /// Style sheet of charts: colours in light and dark, and lines.
 pub(crate) const STYLE: &str = include_str!("chart.css");
 
-/// Style sheet of pages with charts.
-pub(crate) const PAGE_STYLE: &str = concat!(include_str!("chart.css"), include_str!("style.css"));
-
 /// Drawing area: width, height, and the plot's left, top, right and bottom edges.
 pub(crate) const SIZE: (f64, f64) = (460.0, 270.0);
 const PLOT: [f64; 4] = [46.0, 12.0, 448.0, 228.0];

@@ -6,6 +6,7 @@
 //! beside the ratio to its dense twin.
 
 pub(crate) mod chart;
+pub(crate) mod frame;
 mod layers;
 mod load;
 mod measured;

@@ -1,50 +1,38 @@
 //! The web page: one file that needs no network and no script.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
+use super::frame::frame;
 use super::schema::Report;
 use super::summary::{realisations, sampling_error, summary, title};
 use super::table::{Cell, Column, Row, Table, boards};
 use super::{chart, layers, memory, origin, training, units};
+
+/// Nothing may be loaded but pictures in the page itself, and no script run.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// The report as one self-contained HTML page: no script, no network, light and dark, fit for paper.
 /// Exact figures stand in `title` attributes beside the rounded ones. All text of the report is escaped.
 pub fn html(report: &Report) -> String {
     let table = Table::of(report);
     let colours = chart::colours(report);
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                // nothing may be loaded, so a report from elsewhere can be opened without a thought
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-                meta name="color-scheme" content="light dark";
-                link rel="icon" href="data:,";
-                title { (title(report)) }
-                style { (PreEscaped(chart::PAGE_STYLE)) }
-            }
-            body {
-                header {
-                    p.kicker { (kicker(report)) }
-                    h1 { (title(report)) }
-                    p.summary { (summary(report).replace(" %", "\u{a0}%")) }
-                }
-                main {
-                    (comparison(report, &table, &colours))
-                    (training::section(report, &colours))
-                    (layers::section(report, &colours))
-                    (memory::section(report, &colours))
-                    (origin::section(report, &colours))
-                    (limits(report))
-                }
-                footer { "Made by " code { "lrpet report" } ". This page loads nothing and runs no script." }
-            }
+    let body = html! {
+        header {
+            p.kicker { (kicker(report)) }
+            h1 { (title(report)) }
+            p.summary { (summary(report).replace(" %", "\u{a0}%")) }
         }
+        main {
+            (comparison(report, &table, &colours))
+            (training::section(report, &colours))
+            (layers::section(report, &colours))
+            (memory::section(report, &colours))
+            (origin::section(report, &colours))
+            (limits(report))
+        }
+        footer { "Made by " code { "lrpet report" } ". This page loads nothing and runs no script." }
     };
-    // characters that HTML forbids, whatever brought them here
-    page.into_string().chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    frame(title(report), Some(POLICY), &[], body)
 }
 
 /// Network, data set and day, as far as they are the same for all.

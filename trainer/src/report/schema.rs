@@ -11,25 +11,18 @@ use super::measured;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Headline, such as "ResNet-8 on Fashion-MNIST".
-    #[serde(default)]
     pub title: Option<String>,
     /// When the report was made, RFC 3339.
-    #[serde(default)]
     pub created: Option<String>,
     /// The command that made it.
-    #[serde(default)]
     pub command: Option<String>,
     /// Version of `lrpet`.
-    #[serde(default)]
     pub version: Option<String>,
     /// Git revision of `lrpet`.
-    #[serde(default)]
     pub revision: Option<String>,
     /// The machine that trained and ran the host bench.
-    #[serde(default)]
     pub host: Option<Host>,
     /// The data set.
-    #[serde(default)]
     pub dataset: Option<Dataset>,
     /// One entry a model, dense ones included.
     pub models: Vec<Model>,
@@ -47,25 +40,18 @@ pub struct Origin {
     /// Name of the folder of the report, unique among the origins.
     pub label: String,
     /// As in [`Report`].
-    #[serde(default)]
     pub title: Option<String>,
     /// As in [`Report`].
-    #[serde(default)]
     pub created: Option<String>,
     /// As in [`Report`].
-    #[serde(default)]
     pub command: Option<String>,
     /// As in [`Report`].
-    #[serde(default)]
     pub version: Option<String>,
     /// As in [`Report`].
-    #[serde(default)]
     pub revision: Option<String>,
     /// As in [`Report`].
-    #[serde(default)]
     pub host: Option<Host>,
     /// As in [`Report`].
-    #[serde(default)]
     pub dataset: Option<Dataset>,
     /// As in [`Report`].
     #[serde(default)]
@@ -76,13 +62,10 @@ pub struct Origin {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Host {
     /// Name of the processor.
-    #[serde(default)]
     pub cpu: Option<String>,
     /// Threads that training used.
-    #[serde(default)]
     pub threads: Option<u64>,
     /// `rustc --version`.
-    #[serde(default)]
     pub rustc: Option<String>,
 }
 
@@ -92,16 +75,12 @@ pub struct Dataset {
     /// Name in the registry.
     pub name: String,
     /// Images of the training set, before a validation split is taken off.
-    #[serde(default)]
     pub train_images: Option<u64>,
     /// Images of the test set.
-    #[serde(default)]
     pub test_images: Option<u64>,
     /// Number of classes.
-    #[serde(default)]
     pub classes: Option<u64>,
     /// Shape of an image, `[c, h, w]`.
-    #[serde(default)]
     pub shape: Option<[u64; 3]>,
 }
 
@@ -120,25 +99,20 @@ pub struct Model {
     /// Name, unique in the report.
     pub name: String,
     /// File name of the model.
-    #[serde(default)]
     pub file: Option<String>,
     /// SHA-256 of the file, hexadecimal.
-    #[serde(default)]
     pub sha256: Option<String>,
     /// CRC-32 of the file, hexadecimal: what boards know of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub crc32: Option<String>,
     /// Pruning ratio g of the ranks, 0 for a dense model.
-    #[serde(default)]
     pub prune: Option<f64>,
     /// Label of the [`Origin`], in a merged report.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
     /// Costs, by layer and in all.
-    #[serde(default)]
     pub inspect: Option<Inspect>,
     /// Accuracy on the test set.
-    #[serde(default)]
     pub eval: Option<Eval>,
     /// Latency on the host; also read from the document that every machine writes (docs/report-format.md).
     #[serde(default, deserialize_with = "measured::bench")]
@@ -147,7 +121,6 @@ pub struct Model {
     #[serde(default, deserialize_with = "measured::boards")]
     pub boards: Vec<Board>,
     /// How the training went.
-    #[serde(default)]
     pub training: Option<Training>,
 }
 
@@ -183,19 +156,14 @@ pub struct LayerCost {
     /// Name; layers without weights may share one.
     pub name: String,
     /// What it is: `conv`, `pair`, `depthwise`, `linear`, …
-    #[serde(default)]
     pub kind: Option<String>,
     /// Shape of the input, `[c, h, w]`.
-    #[serde(default)]
     pub input: Option<[u64; 3]>,
     /// Shape of the output, `[n, h, w]`.
-    #[serde(default)]
     pub output: Option<[u64; 3]>,
     /// Rank r of a pair.
-    #[serde(default)]
     pub rank: Option<u64>,
     /// Number of singular values m of the layer's matrix.
-    #[serde(default)]
     pub max_rank: Option<u64>,
     /// As in [`Inspect`], of this layer.
     pub macs: u64,
@@ -215,10 +183,8 @@ pub struct LayerCost {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Eval {
     /// The no_std runtime, on the exported f16 model.
-    #[serde(default)]
     pub runtime: Option<Accuracy>,
     /// The trainer (candle), f32.
-    #[serde(default)]
     pub candle: Option<Accuracy>,
 }
 
@@ -237,19 +203,14 @@ pub struct Bench {
     /// Median, milliseconds.
     pub median_ms: f64,
     /// Fastest, milliseconds.
-    #[serde(default)]
     pub min_ms: Option<f64>,
     /// Slowest, milliseconds.
-    #[serde(default)]
     pub max_ms: Option<f64>,
     /// Inferences timed.
-    #[serde(default)]
     pub iterations: Option<u64>,
     /// Threads.
-    #[serde(default)]
     pub threads: Option<u64>,
     /// Instruction set of the kernels.
-    #[serde(default)]
     pub isa: Option<String>,
     /// By layer, in order of execution.
     #[serde(default)]
@@ -279,7 +240,6 @@ pub struct Board {
     /// Name of the board.
     pub board: String,
     /// Its core.
-    #[serde(default)]
     pub core: Option<String>,
     /// What `total` and `ticks` count: `instructions`, `cycles` or `nanoseconds`.
     pub counter: String,
@@ -289,31 +249,22 @@ pub struct Board {
     #[serde(default)]
     pub layers: Vec<LayerTicks>,
     /// Bytes of the whole image in flash.
-    #[serde(default)]
     pub flash_bytes: Option<u64>,
     /// Bytes of code in it.
-    #[serde(default)]
     pub text_bytes: Option<u64>,
     /// Bytes of the model file in it.
-    #[serde(default)]
     pub model_bytes: Option<u64>,
     /// Bytes of the arena in RAM.
-    #[serde(default)]
     pub arena_bytes: Option<u64>,
     /// Bytes of the other static data in RAM.
-    #[serde(default)]
     pub static_bytes: Option<u64>,
     /// Bytes of stack used.
-    #[serde(default)]
     pub stack_bytes: Option<u64>,
     /// Bytes of RAM in all: arena, static data and stack.
-    #[serde(default)]
     pub ram_bytes: Option<u64>,
     /// CRC of the outputs.
-    #[serde(default)]
     pub crc: Option<String>,
     /// Whether the outputs agreed with the model's own vectors.
-    #[serde(default)]
     pub self_check: Option<bool>,
 }
 
@@ -342,13 +293,10 @@ pub struct Training {
     #[serde(default)]
     pub epochs: Vec<Epoch>,
     /// Wall time in all.
-    #[serde(default)]
     pub seconds: Option<f64>,
     /// Seed of weights, order and augmentation.
-    #[serde(default)]
     pub seed: Option<u64>,
     /// The command that trained it.
-    #[serde(default)]
     pub command: Option<String>,
 }
 
@@ -358,28 +306,20 @@ pub struct Epoch {
     /// Number, from 1.
     pub epoch: u64,
     /// Mean training loss.
-    #[serde(default)]
     pub loss: Option<f64>,
     /// Accuracy on the training images as augmented, 0 to 1.
-    #[serde(default)]
     pub accuracy: Option<f64>,
     /// Loss on the validation images.
-    #[serde(default)]
     pub val_loss: Option<f64>,
     /// Accuracy on the validation images, 0 to 1.
-    #[serde(default)]
     pub val_accuracy: Option<f64>,
     /// Learning rate at the end of the epoch.
-    #[serde(default)]
     pub lr: Option<f64>,
     /// Wall time.
-    #[serde(default)]
     pub seconds: Option<f64>,
     /// Training throughput.
-    #[serde(default)]
     pub images_per_second: Option<f64>,
     /// Whether a low-rank projection was made in this epoch.
-    #[serde(default)]
     pub projected: Option<bool>,
 }
 

@@ -35,6 +35,10 @@ pub use schedule::{Decay, Schedule};
 pub use trainable::Trainable;
 
 #[cfg(any(test, feature = "cuda"))]
-pub(crate) use {engine::Engine, exchange::whole_batch, parameters::LayerNames};
+pub(crate) use {
+    engine::{Engine, no_forward_pass},
+    exchange::whole_batch,
+    parameters::LayerNames,
+};
 #[cfg(test)]
 pub(crate) use {exchange::whole_gradients, run::tests as run_tests};

@@ -1,11 +1,12 @@
 //! The page of a sweep.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
 use super::figures::{Figure, Kind, figures};
 use super::fits::{Fit, fits};
 use super::{layers, scatter};
+use crate::report::frame::frame;
 use crate::report::{Report, chart, training, units};
 use crate::sweep::{Row, Sweep};
 
@@ -14,47 +15,34 @@ const SCRIPT: &str = include_str!("page.js");
 /// What it needs besides the style sheet of all reports.
 const STYLE: &str = include_str!("page.css");
 
+/// Nothing may be loaded but pictures in the page itself; only its own script runs.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+
 /// The sweep as one HTML page: charts, tables, and limits to move. It loads nothing; without its script all is shown.
 pub fn html(sweep: &Sweep) -> String {
     let figures = figures(sweep);
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                // nothing may be loaded, so a page from elsewhere can be opened without a thought
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
-                meta name="color-scheme" content="light dark";
-                link rel="icon" href="data:,";
-                title { (title(sweep)) }
-                style { (PreEscaped(chart::PAGE_STYLE)) (PreEscaped(scatter::POINTS)) (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    p.kicker { (kicker(sweep)) }
-                    h1 { (title(sweep)) }
-                    p.summary { (summary(sweep)) }
-                }
-                main {
-                    (comparison(sweep, &figures))
-                    (runs(sweep, &figures))
-                    (boards(sweep))
-                    (realisation(sweep))
-                    (layers::section(sweep))
-                    (curves(sweep))
-                    (origin(sweep))
-                }
-                footer { "Made by " code { "lrpet report" } ". This page loads nothing; its script only filters and marks." }
-                div #tip hidden {}
-                script type="application/json" #data { (PreEscaped(data(sweep, &figures))) }
-                script { (PreEscaped(SCRIPT)) }
-            }
+    let body = html! {
+        header {
+            p.kicker { (kicker(sweep)) }
+            h1 { (title(sweep)) }
+            p.summary { (summary(sweep)) }
         }
+        main {
+            (comparison(sweep, &figures))
+            (runs(sweep, &figures))
+            (boards(sweep))
+            (realisation(sweep))
+            (layers::section(sweep))
+            (curves(sweep))
+            (origin(sweep))
+        }
+        footer { "Made by " code { "lrpet report" } ". This page loads nothing; its script only filters and marks." }
+        div #tip hidden {}
+        script type="application/json" #data { (PreEscaped(data(sweep, &figures))) }
+        script { (PreEscaped(SCRIPT)) }
     };
-    // characters that HTML forbids, whatever brought them here
-    page.into_string().chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    frame(&title(sweep), Some(POLICY), &[scatter::POINTS, STYLE], body)
 }
 
 pub(super) fn title(sweep: &Sweep) -> String {

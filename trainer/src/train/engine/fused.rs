@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::buffers::Buffers;
 use super::layers::Convolved;
 use super::node::{Backward, Forward, Node};
-use super::{Engine, Mode};
+use super::{Engine, Mode, no_forward_pass};
 use crate::network::Network;
 use crate::ops::layout::{to_channels_last, with_values};
 use crate::train::exchange::Exchange;
@@ -124,9 +124,7 @@ impl Engine for Fused {
 
     fn backward(&mut self, parameters: &Parameters, gradient: &Tensor) -> Result<Gradients, TrainError> {
         let Some(mut tape) = self.tape.take() else {
-            return Err(TrainError::Setting(
-                "a backward pass needs a training forward pass before it".to_owned(),
-            ));
+            return Err(no_forward_pass());
         };
         let batch = gradient.dim(0)?;
         let lens: Vec<usize> = self.lens.iter().map(|len| batch * len).collect();

@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
 
-use super::{Engine, Mode};
+use super::{Engine, Mode, no_forward_pass};
 use crate::network::{Layer, Network};
 use crate::ops::{EPSILON, conv2d};
 use crate::train::parameters::{LayerNames, NormNames};
@@ -46,9 +46,7 @@ impl Engine for Graph {
 
     fn backward(&mut self, parameters: &Parameters, gradient: &Tensor) -> Result<Gradients, TrainError> {
         let Some(logits) = self.logits.take() else {
-            return Err(TrainError::Setting(
-                "a backward pass needs a training forward pass before it".to_owned(),
-            ));
+            return Err(no_forward_pass());
         };
         let mut store = (logits * gradient)?.sum_all()?.backward()?;
         let trained = parameters.trained().iter();

@@ -19,6 +19,11 @@ use candle_core::Tensor;
 
 use super::{Gradients, Parameters, TrainError};
 
+/// The error of a backward pass with nothing to go back through.
+pub(crate) fn no_forward_pass() -> TrainError {
+    TrainError::Setting("a backward pass needs a training forward pass before it".to_owned())
+}
+
 /// How batch normalisation works in a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
