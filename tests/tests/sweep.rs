@@ -151,10 +151,24 @@ fn search(folder: &Path, data: &str, dense: &Path) {
     assert!(costs.is_file());
     let listed = std::fs::read_to_string(&ranks).unwrap();
     assert!(listed.contains("# lrpet search") && listed.contains(" of "), "{listed}");
+    assert!(found.get("training").is_none(), "{found}");
     let out = folder.join("at-ranks");
-    let train = ["train", "--net", "resnet8", "--data", data, "--epochs", "1", "--batch", "16"];
-    let more = ["--ranks", text(&ranks), "--init", text(dense), "--out", text(&out)];
-    json("lrpet", &[&train[..], &more].concat()).unwrap();
+    let like = ["--like", "0.7", "--train", text(&out), "--", "--epochs"];
+    let error = refused("lrpet", &[&words[..], &files, &like, &["none"]].concat()).unwrap();
+    assert!(error.contains("--train: invalid value 'none' for '--epochs") && !out.exists(), "{error}");
+    // Behind -- stands what the training gets.
+    let line = [&["--json"], &words[..], &files, &like, &["1", "--batch", "16"]].concat();
+    let done = run("lrpet", &line).unwrap();
+    let trained: Value = serde_json::from_str(&done.output).expect(&done.errors);
+    assert_eq!(trained.pointer("/training/epochs").and_then(Value::as_array).unwrap().len(), 1, "{trained}");
+    let weights = out.join("final.safetensors");
+    assert_eq!(trained.pointer("/training/weights").and_then(Value::as_str), Some(text(&weights)));
+    let bytes = std::fs::read(&weights).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let trained_at: Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["ranks"]).unwrap();
+    for layer in trained["layers"].as_array().unwrap().iter().filter(|layer| !layer["rank"].is_null()) {
+        assert_eq!(trained_at[layer["name"].as_str().unwrap()], layer["rank"], "{trained_at}");
+    }
 
     let error = refused("lrpet", &[&words[..], &files].concat()).unwrap();
     assert!(error.contains("--latency") && error.contains("--like"), "{error}");

@@ -1,5 +1,6 @@
 //! What a checkpoint's network was trained on: from a data set, from the checkpoint itself, or from the command line.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -71,6 +72,15 @@ impl Images {
 }
 
 impl ImageArgs {
+    /// Arguments with which `lrpet train` reads the images of which `found` was made; none where no data set is known.
+    pub fn words(&self, found: &Images) -> Vec<OsString> {
+        let known = Some(&found.dataset).filter(|name| registry::entry(name).is_ok());
+        let Some(data) = self.data.as_ref().or(known) else { return Vec::new() };
+        let mut words = vec!["--data".into(), data.into()];
+        words.extend(self.data_dir.iter().flat_map(|folder| ["--data-dir".into(), folder.into()]));
+        words
+    }
+
     /// What `checkpoint`'s network, called `net`, takes; `file` is the checkpoint's.
     pub fn find(&self, net: &str, checkpoint: &Checkpoint, file: &Path) -> Result<Images> {
         let own = self.input.is_some() || !self.mean.is_empty() || !self.std.is_empty();

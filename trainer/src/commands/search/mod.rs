@@ -1,8 +1,11 @@
 //! `lrpet search`: ranks for one board.
 
+mod budget;
+mod training;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,13 +39,13 @@ pub struct Args {
     #[arg(long, value_parser = Board::measurable_names())]
     board: String,
     /// Most flash for code and model file, such as 128KB (1 KB is 1024 bytes)
-    #[arg(long, value_name = "KB", value_parser = parse_bytes)]
+    #[arg(long, value_name = "KB", value_parser = budget::bytes)]
     flash: Option<u64>,
     /// Most RAM for arena, other variables and stack, such as 64KB; on this machine, for the arena
-    #[arg(long, value_name = "KB", value_parser = parse_bytes)]
+    #[arg(long, value_name = "KB", value_parser = budget::bytes)]
     ram: Option<u64>,
     /// Most time of one inference on this machine, such as 0.3ms, or most instructions on an emulated board, such as 12M
-    #[arg(long, value_name = "MS|INSTRUCTIONS", value_parser = parse_latency)]
+    #[arg(long, value_name = "MS|INSTRUCTIONS", value_parser = budget::latency)]
     latency: Option<u64>,
     /// Allow what uniform ranks of this pruning ratio take on the board, and compare with them
     #[arg(long, value_name = "G", conflicts_with = "latency")]
@@ -61,6 +64,8 @@ pub struct Args {
     /// File of ranks to write, for `lrpet train --ranks FILE --init CHECKPOINT`
     #[arg(long, value_name = "RANKS.toml")]
     out: PathBuf,
+    #[command(flatten)]
+    training: training::Args,
 }
 
 #[derive(Serialize)]
@@ -80,6 +85,9 @@ struct Document {
     macs_dense: u64,
     /// Layers whose cost lies between two measured ranks.
     interpolated: usize,
+    /// What `lrpet train` said, where the ranks were trained at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    training: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -107,6 +115,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let images = args.images.find(&net, &checkpoint, &args.from)?;
     let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
     let scope = if args.factor_linear { Scope::All } else { Scope::Convolutions };
+
+    let words = training::words(&net, &args.images.words(&images), &args.from, &args.out);
+    let training = args.training.behind(&words)?;
 
     let mut bench = board.bench()?;
     let file = args.costs.clone().unwrap_or_else(|| table::folder().join(format!("{}.json", board.name)));
@@ -147,7 +158,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         count_text(measured.latency as f64, table.counter())
     );
     let limits = Limits { latency: args.latency.or(uniform.as_ref().map(|of| of.latency)), ..request.limits };
-    let document = Document {
+    let mut document = Document {
         out: args.out,
         board: board.name.to_owned(),
         counter: table.counter().to_owned(),
@@ -158,11 +169,20 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         found,
         measured,
         uniform,
+        training: None,
     };
     let remarks = [super::command_line(), summary(&document)];
     atomic::write(&document.out, document.found.toml(&remarks).as_bytes())
         .with_context(|| format!("cannot write {}", document.out.display()))?;
-    output.print(&document, text)
+    let Some(training) = training else {
+        return output.print(&document, |done| format!("{}next: {} …\n", text(done), training::line(&words)));
+    };
+    if output.json {
+        document.training = Some(training.quietly()?);
+        return output.print(&document, text);
+    }
+    output.print(&document, text)?;
+    training.aloud()
 }
 
 /// Puts the checkpoint's weights on the board at some ranks.
@@ -285,44 +305,6 @@ fn bar(what: &str, of: &str) -> ProgressBar {
     bar
 }
 
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text.trim()[digits.len()..].to_ascii_lowercase();
-    let factor = match unit.as_str() {
-        "b" => 1.0,
-        "" | "kb" | "kib" => 1024.0,
-        "mb" | "mib" => 1024.0 * 1024.0,
-        _ => return Err("a number of KB, such as 128, 128KB or 1.5MB".to_owned()),
-    };
-    positive(digits, factor)
-}
-
-/// Nanoseconds of a time, or a number of instructions.
-fn parse_latency(text: &str) -> Result<u64, String> {
-    let digits = text.trim().trim_end_matches(|c: char| c.is_alphabetic());
-    let factor = match &text.trim()[digits.len()..] {
-        "ms" => 1e6,
-        "us" | "µs" => 1e3,
-        "s" => 1e9,
-        "" => 1.0,
-        "k" | "K" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        _ => return Err("a time such as 0.3ms, or a number of instructions such as 12M".to_owned()),
-    };
-    positive(digits, factor)
-}
-
-fn positive(digits: &str, factor: f64) -> Result<u64, String> {
-    let number: f64 = digits.trim().parse().map_err(|_| format!("`{digits}` is no number"))?;
-    let count = (number * factor).round();
-    if count >= 1.0 && count < 2f64.powi(53) {
-        Ok(count as u64)
-    } else {
-        Err(format!("{number} is no budget"))
-    }
-}
-
 /// What was asked and found, in one line for each.
 fn summary(done: &Document) -> String {
     let count = |count: u64| count_text(count as f64, &done.counter);
@@ -386,28 +368,6 @@ fn text(done: &Document) -> String {
         units::count(done.macs as f64),
         units::count(done.macs_dense as f64)
     );
-    let _ = write!(text, "{}\n{}\n", summary(done), next(&done.out));
+    let _ = writeln!(text, "{}", summary(done));
     text
-}
-
-fn next(ranks: &Path) -> String {
-    format!("next: lrpet train --ranks {} --init CHECKPOINT …", ranks.display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn budgets_are_read() {
-        assert_eq!(parse_bytes("128"), Ok(128 << 10));
-        assert_eq!(parse_bytes("1.5MB"), Ok(3 << 19));
-        assert_eq!(parse_bytes("64 kb"), Ok(64 << 10));
-        assert_eq!(parse_latency("0.3ms"), Ok(300_000));
-        assert_eq!(parse_latency("250µs"), Ok(250_000));
-        assert_eq!(parse_latency("12.5M"), Ok(12_500_000));
-        for text in ["", "KB", "-3", "0", "12 parsecs", "nan", "1e300"] {
-            assert!(parse_bytes(text).is_err() && parse_latency(text).is_err(), "{text}");
-        }
-    }
 }
