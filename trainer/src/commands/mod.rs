@@ -4,6 +4,8 @@ mod bench;
 mod data;
 mod data_args;
 mod device;
+#[cfg(test)]
+mod documented;
 mod eval;
 mod export;
 mod factorize;
