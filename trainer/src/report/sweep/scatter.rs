@@ -84,7 +84,7 @@ pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
         front.iter().map(|point| at(point)).map(|(x, y)| format!("{},{}", n(x), n(y))).collect();
     let dense = points.iter().find(|point| point.dense).map(|point| y(point.y * 100.0));
     let (x_decimals, y_decimals) = (decimals_of_step(&x_ticks, 1.0), decimals_of_step(&y_ticks, 1.0));
-    let labels = labels(&points.iter().map(|point| (at(point), point.front)).collect::<Vec<_>>());
+    let labels = labels(points.iter().map(|point| (at(point), point)));
     html! {
         svg.scatter viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img"
             aria-label=(format!("accuracy against {}", figure.label)) data-figure=(figure.key) {
@@ -114,15 +114,21 @@ pub(super) fn chart(sweep: &Sweep, figure: &Figure) -> Markup {
 }
 
 /// Place and anchor of the name of each point, beside the line, which rises to the right: above and to the left of a point on the
-/// front, else below, and farther away where another name is.
-fn labels(points: &[((f64, f64), bool)]) -> Vec<(f64, f64, &'static str)> {
-    let mut placed: Vec<(f64, f64, f64, &'static str)> = Vec::with_capacity(points.len());
-    for &((x, y), front) in points {
-        let above = front && x - 9.0 - NAME.0 > PLOT[0];
+/// front, else to the right (that of the dense run above its dashes), or below where there is no room; farther away where another name is.
+fn labels<'a>(points: impl Iterator<Item = ((f64, f64), &'a Point<'a>)>) -> Vec<(f64, f64, &'static str)> {
+    let mut placed: Vec<(f64, f64, f64, &'static str)> = Vec::new();
+    for ((x, y), point) in points {
+        let above = point.front && x - 9.0 - NAME.0 > PLOT[0];
         let end = above || x + 9.0 + NAME.0 > PLOT[2];
         let (x, first, anchor) =
             if end { (x - 9.0, x - 9.0 - NAME.0, "end") } else { (x + 9.0, x + 9.0, "start") };
-        let (mut y, step) = if above { (y - 7.0, -NAME.1) } else { (y + 16.0, NAME.1) };
+        let (mut y, step) = if above || (point.dense && !end) {
+            (y - 7.0, -NAME.1)
+        } else if end || point.front {
+            (y + 16.0, NAME.1)
+        } else {
+            (y + 4.0, NAME.1)
+        };
         while placed
             .iter()
             .any(|other| (other.0 - first).abs() < NAME.0 && (other.2 - y).abs() < NAME.1 - 1.0)
