@@ -45,7 +45,7 @@ fn commands(text: &str) -> Vec<String> {
 
 /// The words of `lrpet` in a command, where it is one, whatever starts its processes.
 fn words(command: &str) -> Option<Vec<String>> {
-    let words = shlex::split(command)?;
+    let words = shlex::split(command).unwrap_or_else(|| panic!("quotes that nothing closes: {command}"));
     let starts = |word: &String| word == "lrpet" || word.ends_with("/lrpet");
     let at = words.iter().position(starts)?;
     (at == 0 || ["mpirun", "srun"].contains(&words[0].as_str())).then(|| words[at..].to_vec())

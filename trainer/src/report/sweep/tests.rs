@@ -218,6 +218,27 @@ fn names_of_equal_points_do_not_overlap() {
 }
 
 #[test]
+fn names_of_points_off_the_front_stand_beside_them() {
+    let picture = svg(&invented());
+    let document = Document::parse(&picture).unwrap();
+    let mut beside = 0;
+    for point in by_class(&document, "point") {
+        let child = |name: &str| point.children().find(|node| node.has_tag_name(name)).unwrap();
+        let (circle, name) = (child("circle"), child("text"));
+        let class = point.attribute("class").unwrap();
+        if class.contains("best") || class.contains("dense") || name.attribute("text-anchor") != Some("start")
+        {
+            continue;
+        }
+        let y = |node: Node, axis: &str| node.attribute(axis).unwrap().parse::<f64>().unwrap();
+        let lower = y(name, "y") - y(circle, "cy");
+        assert!((0.0..10.0).contains(&lower), "{lower} px below: {:?}", name.text());
+        beside += 1;
+    }
+    assert!(beside > 0);
+}
+
+#[test]
 fn half_a_sweep_is_shown_too() {
     let mut sweep = invented();
     sweep.rows.remove(0);
