@@ -13,6 +13,7 @@ use walkdir::WalkDir;
 
 use super::DataError;
 use super::files::Listed;
+use super::picture::ENDINGS;
 
 /// Names of the folder with the training images.
 const TRAIN: [&str; 2] = ["train", "training"];
@@ -20,8 +21,6 @@ const TRAIN: [&str; 2] = ["train", "training"];
 const TEST: [&str; 2] = ["test", "testing"];
 /// Names of the folder with the validation images.
 const VALIDATION: [&str; 3] = ["val", "validation", "valid"];
-/// Ends of names of images, in lower case.
-const ENDS: [&str; 3] = ["png", "jpg", "jpeg"];
 /// Share of each class held back for testing where there is no folder for it.
 pub const TEST_SHARE: f64 = 0.2;
 /// Names that an error lists.
@@ -206,7 +205,7 @@ fn is_hidden(path: &Path) -> bool {
 
 fn is_image(path: &Path) -> bool {
     let end = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    ENDS.contains(&&*end)
+    ENDINGS.contains(&&*end)
 }
 
 /// Takes `share` of each class out of `part`, at least one file and not all: those whose paths below the folder have

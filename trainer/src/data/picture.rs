@@ -9,6 +9,8 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use super::jpeg;
 
+/// Ends of names of files that hold pictures, in lower case; what a file holds is told by its content.
+pub const ENDINGS: &[&str] = &["png", "jpg", "jpeg"];
 /// Most pixels of a picture that is decoded: more is a damaged header rather than a photograph.
 const MAX_PIXELS: u64 = 1 << 28;
 
