@@ -5,7 +5,7 @@ mod support;
 
 use half::f16;
 use lrpet_runtime::kernel::{
-    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second, tile,
+    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second,
 };
 use lrpet_runtime::model::{
     Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
@@ -112,7 +112,7 @@ impl Task<'_> {
             Place::Overwritten => self.second.unwrap().to_vec(),
             _ => vec![0x7e00; count],
         };
-        let mut scratch = Guarded::new(&vec![f32::NAN; tile::scratch(isa, self.op, self.input)], 12345.0);
+        let mut scratch = Guarded::new(&vec![f32::NAN; kernel::scratch(isa, self.op, self.input)], 12345.0);
         let mut output = Guarded::new(&initial, 0x5a5a);
         let mut logits = Guarded::new(&vec![f32::NAN; count], 54321.0);
         let mut buffers = Buffers {
@@ -294,6 +294,19 @@ proptest! {
         convolution(Case { shape, window, form, rank, activation, place, scale, seed });
     }
 
+    /// The windows of separable networks, on maps down to 1×1.
+    #[test]
+    fn depthwise_layers(
+        (c, h, w) in (1u32..90, prop_oneof![1u32..8, 8u32..60], prop_oneof![1u32..8, 8u32..60]),
+        kernel in prop_oneof![Just(3u16), Just(5)], stride in 1u16..3, padded: bool,
+        activation in activation(), place in place(), scale in prop_oneof![Just(1.0f32), Just(0.0), Just(3e3)],
+        seed: u64,
+    ) {
+        let c = c.min(6000 / (h * w)).max(1);
+        let window = Window::square(kernel, stride, if padded { kernel / 2 } else { 0 });
+        convolution(Case { shape: (c, h, w, c), window, form: 2, rank: 1, activation, place, scale, seed });
+    }
+
     #[test]
     fn linear_layers(
         c in 1u32..300, n in 1u32..40, rank in 0u32..20, activation in activation(), logits: bool, seed: u64,
@@ -361,6 +374,21 @@ proptest! {
         let place = if in_place { Place::Overwritten } else { Place::Other };
         let op = Op::Add { inputs: [0, 1], activation };
         compare(&op, input, &Layer::Add { activation }, &x, Some(&y), place, &expected, NO_HALF_SUMS);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES / 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Where output channels, not pixels, fill the registers.
+    #[test]
+    fn many_channels_on_small_maps(
+        (c, h, w, n) in (24u32..70, 1u32..10, 1u32..10, 24u32..100),
+        kernel in prop_oneof![Just(1u16), Just(3)], stride in 1u16..3, form in 0usize..2, rank in 8u32..50,
+        activation in activation(), place in place(), scale in prop_oneof![Just(1.0f32), Just(0.0)], seed: u64,
+    ) {
+        let window = Window::square(kernel, stride, kernel / 2);
+        convolution(Case { shape: (c, h, w, n), window, form, rank, activation, place, scale, seed });
     }
 }
 

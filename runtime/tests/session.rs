@@ -152,7 +152,7 @@ fn the_number_of_threads_changes_no_bit() {
 /// Bytes of the parameters of a convolution in f32.
 fn packed_at_least(layer: &LayerInfo<'_>) -> usize {
     match layer.op {
-        Op::Conv(_) => 4 * cost::stored(&layer.op, layer.input).params as usize,
+        Op::Conv(_) => 2 * cost::stored(&layer.op, layer.input).params as usize,
         _ => 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::{
-    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second, tile,
+    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second,
 };
 use lrpet_runtime::model::{Activation, Conv, Op, Shape, Weights, Window};
 use rand::{Rng, SeedableRng};
@@ -59,7 +59,7 @@ impl Owned {
         let activation = Activation::Relu;
         let conv =
             Conv { name: "", input: 0, out_channels: n, window, weights: stored, residual: None, activation };
-        let scratch = tile::scratch(isa, &Op::Conv(conv), input);
+        let scratch = kernel::scratch(isa, &Op::Conv(conv), input);
         Some(Owned {
             isa,
             input,

@@ -73,7 +73,7 @@ impl Isa {
     /// The best instruction set of this machine; asks the processor where the standard library is there.
     pub fn detect() -> Isa {
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
-        return super::x86::detect();
+        return on_x86_64();
         #[cfg(all(target_arch = "aarch64", feature = "std"))]
         if std::arch::is_aarch64_feature_detected!("fp16") {
             return Isa::NeonF16;
@@ -111,5 +111,21 @@ impl Isa {
             Isa::Neon => "neon",
             Isa::NeonF16 => "neon-f16",
         }
+    }
+}
+
+/// What the processor has. (The standard library asks it once.)
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn on_x86_64() -> Isa {
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl");
+    match (avx2, avx512) {
+        (true, true) => Isa::Avx512,
+        (true, false) => Isa::Avx2,
+        _ => Isa::Portable,
     }
 }

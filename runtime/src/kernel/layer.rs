@@ -1,6 +1,6 @@
 //! What a kernel is given: a layer, its weights, and the buffers of one step.
 
-use super::tile::Form;
+use super::tiling::Form;
 use crate::model::{Activation, PoolKind, Shape, Window};
 
 /// Weights of a convolution or linear layer, f16 bits in row-major order.
@@ -103,6 +103,6 @@ pub struct Buffers<'a> {
     pub second: Second<'a>,
     /// Result.
     pub output: Output<'a>,
-    /// At least what [`super::tile::scratch`] asks for.
+    /// At least what [`super::scratch`] asks for.
     pub scratch: &'a mut [f32],
 }

@@ -1,9 +1,20 @@
 //! The operations on feature maps: f16 storage, f32 accumulation, one rounding for each stored value.
 //!
 //! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
-//! slices. `portable` holds the algorithms, generic over a few primitives (`Primitives`) and over the number of
-//! lanes; `wide` those for convolutions on packed weights; the other files bind them to an instruction set, `cortex_m`
-//! with convolutions of its own. All scratch comes from the caller, `tile` says how much; a `team` of threads has its own.
+//! slices. All scratch comes from the caller, [`scratch()`] says how much; a `team` of threads has its own. There is a folder
+//! for each instruction set, one with the algorithms in plain Rust, generic over a few [`Primitives`], which serve wherever a
+//! set has nothing of its own, and one (`tiling`) with what several cut convolutions up by. What runs where:
+//!
+//! | operation | `x86_64` | `aarch64` | `cortex_m` | `cortex_m55` |
+//! |---|---|---|---|---|
+//! | convolution and pair, weights packed | `conv` (pixels in the lanes), `channels` (output channels) | `conv`, `sums` | | |
+//! | depthwise, weights packed | `depthwise` (3×3, 5×5), `conv` | `conv`, `sums` | | |
+//! | the same, weights in place | `portable/conv` | `portable/conv` | `conv`, `micro` | `conv`, `micro` |
+//! | linear | `portable/linear` | `portable/linear` | `portable/linear` | `other` |
+//! | windows of pooling | `portable/pool` | `portable/pool` | `portable/pool` | `portable/pool` |
+//! | mean of a plane | `average` | `portable/pool` | `portable/pool` | `other` |
+//! | addition | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` | `other` |
+//! | shortcut, copy | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` |
 
 #[macro_use]
 mod primitives;
@@ -12,41 +23,35 @@ pub mod f16;
 mod isa;
 mod layer;
 mod portable;
-pub mod tile;
+mod scratch;
+mod tiling;
 
+#[cfg(any(feature = "std", target_arch = "aarch64"))]
+mod aarch64;
 // A device has the kernels of its core; of the others it knows the scratch.
 #[cfg_attr(cortex_m55, allow(dead_code, unused_imports))]
 mod cortex_m;
 #[cfg_attr(target_os = "none", allow(dead_code, unused_imports))]
 mod cortex_m55;
-#[cfg(any(feature = "std", target_arch = "aarch64"))]
-mod neon;
-#[cfg(feature = "std")]
-mod patch;
-#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
-mod plain;
 #[cfg(feature = "std")]
 mod team;
 // Elsewhere only what a plan for x86-64 needs of it is in use.
 #[cfg(feature = "std")]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
-mod wide;
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
-mod x86;
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
-mod x86_wide;
+mod x86_64;
 
 pub use isa::{Arithmetic, Isa};
 pub use layer::{Buffers, Layer, LayerWeights, Output, Second};
 use primitives::{Primitives, activate};
+pub use scratch::scratch;
 
 /// A convolution whose weights were packed for an instruction set and an arithmetic.
 #[cfg(all(feature = "std", target_arch = "aarch64"))]
-pub use neon::PackedConv;
+pub use aarch64::PackedConv;
 #[cfg(feature = "std")]
 pub use team::Team;
 #[cfg(all(feature = "std", not(target_arch = "aarch64")))]
-pub use wide::PackedConv;
+pub use x86_64::PackedConv;
 
 /// The operations on one instruction set.
 pub trait Kernel {
@@ -61,11 +66,11 @@ pub trait Kernel {
 pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
     match isa {
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
-        Isa::Avx2 if isa.is_available() => x86::Avx2::run(layer, buffers),
+        Isa::Avx2 if isa.is_available() => x86_64::Avx2::run(layer, buffers),
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
-        Isa::Avx512 if isa.is_available() => x86::Avx512::run(layer, buffers),
+        Isa::Avx512 if isa.is_available() => x86_64::Avx512::run(layer, buffers),
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon | Isa::NeonF16 => neon::Neon::run(layer, buffers),
+        Isa::Neon | Isa::NeonF16 => aarch64::Neon::run(layer, buffers),
         // Off the device too, with inner loops in Rust: its scratch is not that of the portable code.
         #[cfg(not(cortex_m55))]
         Isa::CortexM => cortex_m::CortexM::run(layer, buffers),
@@ -76,7 +81,7 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
         _ => native(layer, buffers),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
-        _ => plain::Portable::run(layer, buffers),
+        _ => portable::Portable::run(layer, buffers),
     }
 }
 
@@ -97,9 +102,9 @@ fn native(layer: &Layer<'_>, buffers: Buffers<'_>) {
 pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if isa.is_available() => x86_wide::avx2_conv(conv, buffers, team),
+        Isa::Avx2 if isa.is_available() => x86_64::avx2_conv(conv, buffers, team),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if isa.is_available() => x86_wide::avx512_conv(conv, buffers, team),
+        Isa::Avx512 if isa.is_available() => x86_64::avx512_conv(conv, buffers, team),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon | Isa::NeonF16 if isa.is_available() => conv.run(isa, buffers, team),
         _ => {
@@ -117,11 +122,11 @@ pub fn multiply_adds(isa: Isa, arithmetic: Arithmetic, rounds: u32) -> Option<u6
     match isa {
         _ if !isa.has(arithmetic) => None,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if isa.is_available() => Some(x86_wide::avx2_multiply_adds(rounds)),
+        Isa::Avx2 if isa.is_available() => Some(x86_64::avx2_multiply_adds(rounds)),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if isa.is_available() => Some(x86_wide::avx512_multiply_adds(rounds)),
+        Isa::Avx512 if isa.is_available() => Some(x86_64::avx512_multiply_adds(rounds)),
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon | Isa::NeonF16 if isa.is_available() => Some(neon::multiply_adds(arithmetic, rounds)),
+        Isa::Neon | Isa::NeonF16 if isa.is_available() => Some(aarch64::multiply_adds(arithmetic, rounds)),
         _ => {
             let _ = rounds;
             None

@@ -54,13 +54,13 @@ fn check<P: Primitives<L>, const L: usize>() {
 
 #[test]
 fn primitives_of_plain_code() {
-    check::<plain::Portable, 4>();
+    check::<portable::Portable, 4>();
 }
 
 #[cfg(target_arch = "aarch64")]
 #[test]
 fn primitives_of_neon() {
-    check::<neon::Neon, 8>();
+    check::<aarch64::Neon, 8>();
 }
 
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
@@ -69,11 +69,11 @@ fn primitives_of_neon() {
 fn primitives_of_x86() {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn avx2() {
-        check::<x86::Avx2, 16>();
+        check::<x86_64::Avx2, 16>();
     }
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
     fn avx512() {
-        check::<x86::Avx512, 32>();
+        check::<x86_64::Avx512, 32>();
     }
     if Isa::Avx2.is_available() {
         // SAFETY: the machine has these features.

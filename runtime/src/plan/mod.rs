@@ -6,7 +6,7 @@
 mod place;
 mod step;
 
-use crate::kernel::{Isa, tile};
+use crate::kernel::{self, Isa};
 use crate::model::{LayerInfo, MAX_INPUTS, Op, Program, Walk, op_name};
 
 pub(crate) use place::Place;
@@ -133,7 +133,7 @@ impl<'a> Placer<'a> {
         // Kept at once, so that the scratch is placed beside it; an overwritten value keeps its place till then.
         let fresh = output.filter(|output| Some(*output) != second);
         fresh.into_iter().for_each(|output| self.space.keep(index + 1, output));
-        let scratch = tile::scratch(self.isa, &layer.op, layer.input).checked_mul(4).ok_or(too_large)?;
+        let scratch = kernel::scratch(self.isa, &layer.op, layer.input).checked_mul(4).ok_or(too_large)?;
         let scratch = self.space.place(scratch, input.side).ok_or(too_large)?;
         let need = self.space.extent_with(scratch).ok_or(too_large)?;
         for (&value, _) in values.values().iter().zip(layer.last_read).filter(|(_, dies)| *dies) {

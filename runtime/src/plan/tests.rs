@@ -259,9 +259,9 @@ proptest! {
         let most = (n * columns - 1) / (n + columns);
         let rank = (f64::from(most) * share).ceil() as u32;
         for isa in [Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Avx512] {
-            let dense = tile::scratch(isa, &layer(Weights::Dense), input);
+            let dense = kernel::scratch(isa, &layer(Weights::Dense), input);
             if rank > 0 {
-                prop_assert_eq!(tile::scratch(isa, &layer(Weights::Pair { rank }), input), dense);
+                prop_assert_eq!(kernel::scratch(isa, &layer(Weights::Pair { rank }), input), dense);
             }
         }
     }

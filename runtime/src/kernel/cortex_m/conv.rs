@@ -4,12 +4,12 @@
 //! a pair expands them (they are its r intermediate values, in f32, never rounded) and stores the expansion.
 
 use super::super::portable::{Epilogue, finish};
-use super::super::tile::Form;
 use super::super::{Buffers, LayerWeights, Output, Second};
 use super::fill::Filler;
 use super::micro::{self, Offsets, Residual, Rows, Start, Sweep, Taps};
 use super::tile::{Geometry, Tile};
 use super::{Native, OUTS, PIXELS};
+use crate::kernel::tiling::Form;
 use crate::model::{Shape, Window};
 
 pub(super) fn run(

@@ -12,7 +12,7 @@ pub(super) mod primitives;
 pub(super) mod tile;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
-use super::plain::Portable as Native;
+use super::portable::Portable as Native;
 use super::{Buffers, Isa, Kernel, Layer, portable};
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 use primitives::CortexM as Native;

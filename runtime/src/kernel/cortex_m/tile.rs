@@ -8,8 +8,8 @@
 //! The scratch of a layer depends on its shape and not on whether it is stored dense or as a pair (up to the rank at
 //! which a pair stops paying), so that a low-rank model never needs a larger arena than its dense twin.
 
-use super::super::tile::{Form, of_either_form};
 use super::{OUTS, PIXELS};
+use crate::kernel::tiling::{Form, of_either_form};
 use crate::model::{Shape, Window};
 
 /// Scratch that tiles are fitted to, in f32; exceeded only where the smallest tile needs more.

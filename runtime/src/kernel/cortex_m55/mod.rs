@@ -13,8 +13,8 @@ mod tile;
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 use super::cortex_m::primitives::CortexM as Native;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
-use super::plain::Portable as Native;
-use super::tile::Form;
+use super::portable::Portable as Native;
+use super::tiling::Form;
 use super::{Buffers, Isa, Kernel, Layer, portable};
 use crate::model::{Shape, Window};
 use micro::Element;

@@ -5,8 +5,8 @@
 //! scratch of a layer does not depend on whether it is stored dense or as a pair.
 
 use super::super::cortex_m::tile::Geometry;
-use super::super::tile::{Form, of_either_form};
 use super::micro::Taps;
+use crate::kernel::tiling::{Form, of_either_form};
 use crate::model::{Shape, Window};
 
 /// Scratch that tiles are fitted to, in f32; exceeded only where the smallest tile needs more.

@@ -3,7 +3,7 @@
 //! One routine, [`Conv::accumulate`], sums a block of input channels into the sums of a tile; a dense layer stores
 //! those, a pair expands them (they are its r intermediate values, in f32, never rounded) and stores the expansion.
 
-use super::super::tile::{self, ConvTile, Lanes};
+use super::tile::{self, ConvTile, Lanes};
 use super::{Buffers, Epilogue, Isa, LayerWeights, Primitives, finish};
 use crate::model::{Shape, Window};
 

@@ -1,6 +1,6 @@
 //! Fully connected layers: dense and pair.
 
-use super::super::tile::LINEAR_CHUNK;
+use super::tile::LINEAR_CHUNK;
 use super::{Buffers, Epilogue, LayerWeights, Output, Primitives, Second, finish};
 
 /// A vector to multiply.

@@ -6,12 +6,19 @@
 mod conv;
 mod elementwise;
 mod linear;
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+mod plain;
 mod pool;
+mod tile;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 use super::Isa;
 use super::{Buffers, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
 use crate::model::Activation;
+
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+pub(super) use plain::Portable;
+pub(super) use tile::{conv_scratch, linear_scratch};
 
 /// Executes one layer; `N` and `L` are those of the instruction set's geometry. A Cortex-M has convolutions of its own.
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]

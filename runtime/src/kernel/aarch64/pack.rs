@@ -6,9 +6,9 @@ use super::conv;
 use super::element::{Element, Full, Half};
 use super::fill::{self, Columns};
 use super::geometry::{self, MOST_ROWS, Runs};
-use crate::kernel::patch::Patch;
 use crate::kernel::team::Team;
-use crate::kernel::tile::Form;
+use crate::kernel::tiling::Form;
+use crate::kernel::tiling::Patch;
 use crate::kernel::{Arithmetic, Buffers, Isa, Layer, LayerWeights};
 use crate::model::{Activation, Shape, Window};
 

@@ -9,7 +9,7 @@ const CHAINS: usize = 12;
 /// Does `rounds` rounds of independent multiply-adds in registers and returns their number. To be inlined into a
 /// function that has the instruction set.
 #[inline(always)]
-pub(in crate::kernel) fn multiply_adds<V: Vector>(rounds: u32) -> u64 {
+pub(super) fn multiply_adds<V: Vector>(rounds: u32) -> u64 {
     use core::hint::black_box;
     // SAFETY: no memory but `lanes` is touched, which has as many as any register.
     unsafe {

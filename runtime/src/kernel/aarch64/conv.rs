@@ -8,8 +8,8 @@ use super::finish::{finish, limit};
 use super::geometry::{MOST_ROWS, Runs, registers};
 use super::pack::{Group, Matrix, Packed, Taps};
 use super::sums::{Job, Kernels, Output};
-use crate::kernel::patch::CACHE_LINE;
 use crate::kernel::team::Team;
+use crate::kernel::tiling::CACHE_LINE;
 use crate::kernel::{self, Buffers, Second};
 
 /// Runs a packed convolution, its tiles shared by `team`; false, and nothing done, where a buffer does not fit it or the
@@ -72,7 +72,7 @@ impl<E: Kernels> Placed<'_, E> {
     /// The buffers have the sizes that the convolution states, `scratch` that of [`Patch::scratch`], and the machine has
     /// the instructions of `E`.
     ///
-    /// [`Patch::scratch`]: crate::kernel::patch::Patch::scratch
+    /// [`Patch::scratch`]: crate::kernel::tiling::Patch::scratch
     unsafe fn tiles(&self, scratch: &mut [f32], rows: usize, next: &AtomicUsize) {
         let conv = self.conv;
         let aligned = scratch.as_ptr().align_offset(CACHE_LINE);

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use super::element::Element;
 use super::pack::Packed;
-use crate::kernel::patch::{MAX_STRIDE, Patch};
+use crate::kernel::tiling::{MAX_STRIDE, Patch};
 use crate::model::{Shape, Window};
 
 /// Elements placed at a time.

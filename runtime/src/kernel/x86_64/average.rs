@@ -12,7 +12,7 @@ const CHAINS: usize = 4;
 
 /// The mean of each plane of `pixels` f16, rounded to f16. To be inlined into a function that has the instruction set.
 #[inline(always)]
-pub(in crate::kernel) fn average<V: Vector>(input: &[u16], pixels: usize, output: &mut [u16]) {
+pub(super) fn average<V: Vector>(input: &[u16], pixels: usize, output: &mut [u16]) {
     for (plane, to) in input.chunks_exact(pixels.max(1)).zip(output) {
         let mut lanes = [0.0f32; MOST_LANES];
         // SAFETY: the chunks have the elements that are read; a register has at most as many lanes as `lanes`.

@@ -1,5 +1,5 @@
-//! Convolutions for processors with wide registers and many of them, on weights that were packed when the model was
-//! loaded.
+//! x86-64 with AVX2 or AVX-512: the portable algorithms on their registers (`primitives`), and convolutions on weights that
+//! were packed when the model was loaded, generic over a register type ([`Vector`]; `vectors` has the two).
 //!
 //! A tile of output rows is computed together: its input is widened into a patch, f32 with zeros for the padding, in
 //! which every tap meets its pixels as contiguous runs. The sums of up to 12 channels (or ranks) × 8 registers of pixels
@@ -9,20 +9,34 @@
 #![allow(unsafe_code)]
 
 mod average;
+mod channels;
 mod conv;
+mod depthwise;
 mod fill;
 mod geometry;
-mod pack;
+mod packed;
 mod peak;
+mod pixels;
+#[cfg(target_arch = "x86_64")]
+mod primitives;
 mod sums;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
-pub(super) use average::average;
-pub(super) use conv::run;
-pub(super) use fill::fill;
+use average::average;
+use conv::run;
+use depthwise::{Planes, planes};
+use fill::{Fill, fill};
 pub(super) use geometry::scratch;
-pub use pack::PackedConv;
-pub(super) use peak::multiply_adds;
-pub(super) use sums::{Job, Output, finish, sums};
+pub use packed::PackedConv;
+use peak::multiply_adds;
+#[cfg(target_arch = "x86_64")]
+pub(super) use primitives::{Avx2, Avx512};
+use sums::{Job, Output, finish, sums};
+#[cfg(target_arch = "x86_64")]
+pub(super) use vectors::{avx2_conv, avx2_multiply_adds, avx512_conv, avx512_multiply_adds};
+
+use crate::model::Activation;
 
 /// An instruction set with registers of [`Vector::LANES`] f32.
 ///
@@ -30,7 +44,7 @@ pub(super) use sums::{Job, Output, finish, sums};
 ///
 /// Everything here may only be inlined into functions that have the instruction set. Pointers need no alignment beyond
 /// that of their type.
-pub(super) unsafe trait Vector {
+unsafe trait Vector {
     /// A register.
     type Register: Copy;
     /// f32 in a register.
@@ -61,12 +75,48 @@ pub(super) unsafe trait Vector {
     /// The smaller of each lane; `b` where one is NaN.
     unsafe fn min(a: Self::Register, b: Self::Register) -> Self::Register;
 
+    /// Pixels whose sums with `registers` ≤ 3 registers of channels fit the registers.
+    fn pixels(registers: usize) -> usize;
+    /// [`channels::sums()`], compiled for this instruction set.
+    unsafe fn channels<const P: usize, const Q: usize>(job: &channels::Job);
+    /// Finishes sums that lie pixel by pixel.
+    ///
+    /// Those of as many pixels as fill up registers of 8 must be there.
+    unsafe fn turn(turned: &Turned);
+
     /// Registers of pixels whose sums with `rows` ≤ 12 rows of weights fit the registers, a power of two up to 8.
     fn registers(rows: usize) -> usize;
     /// [`sums`], compiled for this instruction set.
     unsafe fn sums<const N: usize, const P: usize>(job: &Job);
     /// [`fill()`], compiled for this instruction set.
-    unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize));
+    unsafe fn fill(fill: &Fill, input: *const u16, to: *mut f32, part: Part);
+    /// [`planes()`], compiled for this instruction set.
+    unsafe fn depthwise<const K: usize, const S: usize>(planes: &Planes<'_>);
     /// [`finish`], compiled for this instruction set.
     unsafe fn finish(sums: *const f32, rows: usize, registers: usize, output: &Output);
+}
+
+/// Output rows `y`… `y` + `rows`, of input channels `channel`… `channel` + `channels`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    y: usize,
+    rows: usize,
+    channel: usize,
+    channels: usize,
+}
+
+/// Sums of some channels that lie pixel by pixel, and where they go.
+#[derive(Clone, Copy)]
+struct Turned {
+    /// Those of the first pixel, and elements from there to the next one's.
+    sums: *const f32,
+    step: usize,
+    channels: usize,
+    pixels: usize,
+    to: *mut u16,
+    /// What is added, placed as the output is; null for nothing. May be the output itself.
+    second: *const u16,
+    /// Elements from one channel to the next in the output.
+    plane: usize,
+    activation: Activation,
 }

@@ -3,14 +3,14 @@
 // Elsewhere only what a plan needs is in use.
 #![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
 
-use super::tile::Form;
+use super::Form;
 use crate::model::{Shape, Window};
 
 /// Bytes of a cache line, at which a patch begins.
-pub(super) const CACHE_LINE: usize = 64;
+pub(in crate::kernel) const CACHE_LINE: usize = 64;
 
 /// Largest stride; the portable code has larger ones.
-pub(super) const MAX_STRIDE: usize = 4;
+pub(in crate::kernel) const MAX_STRIDE: usize = 4;
 
 /// Where pixels lie in a patch.
 ///
@@ -18,7 +18,7 @@ pub(super) const MAX_STRIDE: usize = 4;
 /// is input column x·stride + j − left. A plane for each column phase serves several taps, one a shift; where the pixels
 /// of all rows are one run (`joined`), there is a plane for each tap column instead, as wide as the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Patch {
+pub(in crate::kernel) struct Patch {
     /// Elements of a register.
     pub lanes: usize,
     /// True where the pixels of all rows are one run.
@@ -36,7 +36,8 @@ pub(super) struct Patch {
     pub channels: usize,
     /// Elements that the last register may touch behind the last channel.
     pub beyond: usize,
-    window: Window,
+    /// The window whose taps meet the pixels there.
+    pub window: Window,
 }
 
 impl Patch {

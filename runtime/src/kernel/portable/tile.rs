@@ -11,12 +11,13 @@
 // A Cortex-M cuts convolutions up in its own way.
 #![cfg_attr(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"), allow(dead_code))]
 
-use super::{Isa, cortex_m, cortex_m55};
-use crate::model::{Op, Shape, Weights, Window};
+use crate::kernel::Isa;
+use crate::kernel::tiling::{Form, largest_paying_rank, of_either_form};
+use crate::model::{Shape, Window};
 
 /// How an instruction set tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
+pub(in crate::kernel) struct Geometry {
     /// Pixels computed together.
     pub lanes: usize,
     /// Output channels computed together.
@@ -31,7 +32,7 @@ pub struct Geometry {
 
 impl Isa {
     /// Tiling of this instruction set.
-    pub const fn geometry(self) -> Geometry {
+    pub(in crate::kernel) const fn geometry(self) -> Geometry {
         match self {
             Isa::Portable | Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half => {
                 Geometry { lanes: 4, outs: 4, tile: 64, taps: 32, budget: 1024 }
@@ -45,14 +46,6 @@ impl Isa {
 
 /// Elements of a linear layer's rows that are widened at a time: a multiple of every [`Geometry::lanes`].
 pub(super) const LINEAR_CHUNK: usize = 64;
-
-/// Storage of a convolution, as far as its tiles depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Dense,
-    Pair { rank: usize },
-    Depthwise,
-}
 
 /// One convolution's tiling. All sizes count f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,87 +220,27 @@ impl ConvTile {
     }
 }
 
-/// Largest rank of a pair with fewer multiply-adds than the dense layer; 0 where there is none.
-fn largest_paying_rank(rows: usize, columns: usize) -> usize {
-    let (rows, columns) = (rows as u64, columns as u64);
-    (rows.saturating_mul(columns).saturating_sub(1) / rows.saturating_add(columns).max(1)) as usize
-}
-
 /// The tiling of a convolution in the scratch that its shape has.
 pub(super) fn conv(isa: Isa, input: Shape, output: Shape, window: &Window, form: Form) -> ConvTile {
     ConvTile::fit(isa, input, output, window, form, conv_scratch(isa, input, output, window, form))
 }
 
-fn conv_scratch(isa: Isa, input: Shape, output: Shape, window: &Window, form: Form) -> usize {
+/// Scratch of a convolution, in f32.
+pub(in crate::kernel) fn conv_scratch(
+    isa: Isa,
+    input: Shape,
+    output: Shape,
+    window: &Window,
+    form: Form,
+) -> usize {
     let budget = isa.geometry().budget;
     of_either_form((input, output), window, form, |form| {
         ConvTile::fit(isa, input, output, window, form, budget).scratch()
     })
 }
 
-/// What a convolution takes, be it dense or a pair that pays: the most that `need` says of this form, of the dense one,
-/// and of the pair of the largest rank that pays.
-pub(super) fn of_either_form(
-    (input, output): (Shape, Shape),
-    window: &Window,
-    form: Form,
-    need: impl Fn(Form) -> usize,
-) -> usize {
-    let columns = (input.channels as usize).saturating_mul(window.taps() as usize);
-    let paying = largest_paying_rank(output.channels as usize, columns);
-    match form {
-        Form::Depthwise => need(form),
-        Form::Dense | Form::Pair { .. } => {
-            need(Form::Dense).max(need(Form::Pair { rank: form.rank().max(paying) }))
-        }
-    }
-}
-
-fn linear_scratch(isa: Isa, inputs: usize, outputs: usize, rank: usize) -> usize {
+/// Scratch of a linear layer, in f32; `rank` is 0 for a dense one.
+pub(in crate::kernel) fn linear_scratch(isa: Isa, inputs: usize, outputs: usize, rank: usize) -> usize {
     let chunks = LINEAR_CHUNK * (isa.geometry().outs + 1);
     rank.max(largest_paying_rank(outputs, inputs)).saturating_add(chunks)
-}
-
-/// Scratch that `op` needs over an input of shape `input`, in f32; `usize::MAX` where it exceeds the address space.
-pub fn scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
-    // A constant there, so that the compiler leaves out the others' geometry.
-    let isa = if Isa::ALONE { Isa::NATIVE } else { isa };
-    match op {
-        Op::Conv(conv) => {
-            let Some(output) = op.output_shape(input) else { return usize::MAX };
-            let form = Form::of(conv.weights);
-            match isa {
-                Isa::CortexM => return cortex_m::tile::scratch(input, output, &conv.window, form),
-                Isa::CortexM55 => return cortex_m55::scratch(false, input, output, &conv.window, form),
-                Isa::CortexM55Half => return cortex_m55::scratch(true, input, output, &conv.window, form),
-                _ => {}
-            }
-            let scratch = conv_scratch(isa, input, output, &conv.window, form);
-            #[cfg(feature = "std")]
-            let scratch = scratch.max(super::wide::scratch(isa, input, output, &conv.window, form));
-            #[cfg(feature = "std")]
-            let scratch = scratch.max(super::neon::geometry::scratch(isa, input, output, &conv.window, form));
-            scratch
-        }
-        Op::Linear(linear) => {
-            let rank = if let Weights::Pair { rank } = linear.weights { rank as usize } else { 0 };
-            linear_scratch(isa, input.channels as usize, linear.out_features as usize, rank)
-        }
-        Op::Pool(_) | Op::GlobalAveragePool { .. } | Op::PadShortcut(_) | Op::Add { .. } | Op::Concat(_) => 0,
-    }
-}
-
-impl Form {
-    fn of(weights: Weights) -> Form {
-        match weights {
-            Weights::Dense => Form::Dense,
-            Weights::Pair { rank } => Form::Pair { rank: rank as usize },
-            Weights::Depthwise => Form::Depthwise,
-        }
-    }
-
-    /// Rank of a pair, else 0.
-    pub fn rank(self) -> usize {
-        if let Form::Pair { rank } = self { rank } else { 0 }
-    }
 }

@@ -3,8 +3,8 @@
 // Elsewhere only what a plan for A64 needs is in use.
 #![cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
 
-use crate::kernel::patch::{CACHE_LINE, Patch};
-use crate::kernel::tile::{Form, of_either_form};
+use crate::kernel::tiling::{CACHE_LINE, Patch};
+use crate::kernel::tiling::{Form, of_either_form};
 use crate::kernel::{Arithmetic, Isa};
 use crate::model::{Shape, Window};
 

@@ -2,11 +2,11 @@
 
 use std::vec::Vec;
 
-use super::fill::{self, Columns};
-use super::geometry::{self, ALIGNMENT, Registers, registers};
-use crate::kernel::patch::Patch;
-use crate::kernel::tile::Form;
-use crate::kernel::{Arithmetic, Isa, Layer, LayerWeights, f16};
+use super::fill::Fill;
+use super::geometry::{ALIGNMENT, MOST_ROWS};
+use crate::kernel::tiling::Form;
+use crate::kernel::tiling::Patch;
+use crate::kernel::{LayerWeights, f16};
 use crate::model::{Activation, Shape, Window};
 
 /// A matrix in groups of rows of like size, each stored column by column.
@@ -54,21 +54,20 @@ impl Matrix {
     }
 }
 
-/// A convolution ready to run: everything that depends on the model alone.
+/// A convolution with pixels in the lanes, ready to run.
 ///
 /// Its fields fit each other by construction; the kernels rely on that.
 #[derive(Debug)]
-pub struct PackedConv {
+pub(super) struct Pixels {
     pub(super) input: Shape,
     pub(super) output: Shape,
     pub(super) window: Window,
     pub(super) depthwise: bool,
     pub(super) patch: Patch,
+    /// How it is filled.
+    pub(super) fill: Fill,
     /// Where each column of `first` begins in the patch.
     pub(super) offsets: Vec<u32>,
-    /// How the patch is filled; see [`super::fill`].
-    pub(super) columns: Vec<Columns>,
-    pub(super) masks: Vec<u32>,
     /// The dense weights, or a pair's thin half.
     pub(super) first: Matrix,
     /// A pair's expanding half, and where each rank's values begin.
@@ -77,60 +76,41 @@ pub struct PackedConv {
     pub(super) activation: Activation,
 }
 
-impl PackedConv {
-    /// Packs a convolution for `isa`; `None` where the portable code runs it, and for other layers.
-    pub fn new(isa: Isa, arithmetic: Arithmetic, layer: &Layer<'_>) -> Option<PackedConv> {
-        if arithmetic != Arithmetic::F32 {
-            return None;
-        }
-        let Layer::Conv { input, output, window, weights, bias, activation } = *layer else { return None };
-        let taps = window.taps() as usize;
-        let form = weights.form();
+impl Pixels {
+    /// Packs a convolution whose shapes, weights and bias fit each other.
+    pub(super) fn new(
+        patch: Patch,
+        (input, output): (Shape, Shape),
+        weights: &LayerWeights<'_>,
+        bias: &[f32],
+        activation: Activation,
+    ) -> Pixels {
         let (first, rows) = weights.first(output.channels as usize);
-        let depthwise = form == Form::Depthwise;
-        let Registers { lanes, rows: group } = registers(isa)?;
-        let patch = geometry::fit(lanes, (input, output), &window, form)?;
-        let columns = patch.channels * taps;
-        let whole = window.output(input.height, input.width) == Some((output.height, output.width))
-            && rows > 0
-            && first.len() == rows.checked_mul(columns)?
-            && bias.len() == output.channels as usize
-            && (!depthwise || input.channels == output.channels);
+        let depthwise = weights.form() == Form::Depthwise;
         let expand = match weights {
             LayerWeights::Pair { expand, rank, .. } => {
                 let step = patch.middle(1);
-                let offsets = (0..rank).map(|k| (k * step) as u32).collect();
-                Some((Matrix::new(expand, bias.len(), group), offsets))
+                let offsets = (0..*rank).map(|k| (k * step) as u32).collect();
+                Some((Matrix::new(expand, bias.len(), MOST_ROWS), offsets))
             }
             _ => None,
         };
-        let fits =
-            expand.as_ref().is_none_or(|(matrix, _)| matrix.columns == rows && matrix.rows == bias.len());
-        // Depthwise weights are rows of their own: no two share a pixel.
-        let first = if depthwise {
-            Matrix { rows, columns, group: 1, weights: first.iter().map(|bits| f16::widen(*bits)).collect() }
-        } else {
-            Matrix::new(first, rows, group)
-        };
-        let mut conv = PackedConv {
+        // Channels of a depthwise layer have their taps in the same places, and weights that are rows of their own.
+        let shared = if depthwise { Patch { channels: 1, ..patch } } else { patch };
+        let first = Matrix::new(first, rows, if depthwise { 1 } else { MOST_ROWS });
+        Pixels {
             input,
             output,
-            window,
+            window: patch.window,
             depthwise,
             patch,
-            offsets: patch.offsets(),
-            columns: Vec::new(),
-            masks: Vec::new(),
+            fill: Fill::new(patch, input),
+            offsets: shared.offsets(),
             first,
             expand,
             bias: bias.to_vec(),
             activation,
-        };
-        if !whole || !fits {
-            return None;
         }
-        (conv.columns, conv.masks) = (fill::columns(&conv), fill::masks(&conv));
-        Some(conv)
     }
 
     /// Weights of channel `channel` of a depthwise convolution.
@@ -140,7 +120,7 @@ impl PackedConv {
     }
 
     /// Bytes on the heap.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         let expand = self
             .expand
             .as_ref()
@@ -148,13 +128,12 @@ impl PackedConv {
         self.first.bytes()
             + expand
             + size_of_val(self.offsets.as_slice())
-            + size_of_val(self.columns.as_slice())
-            + size_of_val(self.masks.as_slice())
+            + self.fill.bytes()
             + size_of_val(self.bias.as_slice())
     }
 
     /// f32 of scratch that it uses.
-    pub(crate) fn scratch(&self) -> usize {
+    pub(super) fn scratch(&self) -> usize {
         ALIGNMENT
             + self.patch.len()
             + self.expand.as_ref().map_or(0, |(matrix, _)| self.patch.middle(matrix.columns))

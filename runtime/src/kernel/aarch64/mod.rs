@@ -10,7 +10,7 @@
 //! added to sums in f32.
 
 #[cfg(feature = "std")]
-pub(super) mod geometry;
+mod geometry;
 
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod conv;
@@ -31,6 +31,8 @@ mod primitives;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod sums;
 
+#[cfg(feature = "std")]
+pub(super) use geometry::scratch;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 pub use pack::PackedConv;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]

@@ -3,14 +3,32 @@
 
 use core::arch::x86_64::*;
 
-use super::wide::{self, Job, Output, PackedConv, Vector};
-use super::{Buffers, Team};
+use super::sums::Clamp;
+use super::{self as wide, Fill, Job, Output, PackedConv, Part, Planes, Turned, Vector, channels};
+use crate::kernel::{Buffers, Team};
 
 /// AVX2, FMA and F16C: 16 registers of 8 lanes.
 struct Avx2;
 
+/// `count` ≤ 3 f16, the first in the lowest bits.
+#[inline(always)]
+unsafe fn few(from: *const u16, count: usize) -> u64 {
+    if count == 0 {
+        return 0;
+    }
+    // SAFETY: all three are among them; those that are the same one fall on each other.
+    unsafe {
+        let at = |i: usize| u64::from(*from.add(i)) << (16 * i);
+        at(0) | at(count / 2) | at(count - 1)
+    }
+}
+
 /// Runs a convolution packed for AVX2, which the machine must have.
-pub(super) fn avx2_conv(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
+pub(in crate::kernel) fn avx2_conv(
+    conv: &PackedConv,
+    buffers: &mut Buffers<'_>,
+    team: Option<&mut Team>,
+) -> bool {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn run(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
         wide::run::<Avx2>(conv, buffers, team)
@@ -20,7 +38,7 @@ pub(super) fn avx2_conv(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Opti
 }
 
 /// Means of planes; the machine must have AVX2.
-pub(super) fn avx2_average(input: &[u16], pixels: usize, output: &mut [u16]) {
+pub(in crate::kernel) fn avx2_average(input: &[u16], pixels: usize, output: &mut [u16]) {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn run(input: &[u16], pixels: usize, output: &mut [u16]) {
         wide::average::<Avx2>(input, pixels, output);
@@ -30,7 +48,7 @@ pub(super) fn avx2_average(input: &[u16], pixels: usize, output: &mut [u16]) {
 }
 
 /// Multiply-adds alone; the machine must have AVX2.
-pub(super) fn avx2_multiply_adds(rounds: u32) -> u64 {
+pub(in crate::kernel) fn avx2_multiply_adds(rounds: u32) -> u64 {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn run(rounds: u32) -> u64 {
         wide::multiply_adds::<Avx2>(rounds)
@@ -66,9 +84,12 @@ unsafe impl Vector for Avx2 {
             if count == 8 {
                 return _mm256_cvtph_ps(_mm_loadu_si128(from.cast()));
             }
-            let mut halves = [0u16; 8];
-            core::ptr::copy_nonoverlapping(from, halves.as_mut_ptr(), count);
-            _mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().cast()))
+            let (low, high) = if count < 4 {
+                (few(from, count), 0)
+            } else {
+                (from.cast::<u64>().read_unaligned(), few(from.add(4), count - 4))
+            };
+            _mm256_cvtph_ps(_mm_set_epi64x(high as i64, low as i64))
         }
     }
 
@@ -107,9 +128,19 @@ unsafe impl Vector for Avx2 {
             if count == 8 {
                 _mm_storeu_si128(to.cast(), half);
             } else {
-                let mut halves = [0u16; 8];
-                _mm_storeu_si128(halves.as_mut_ptr().cast(), half);
-                core::ptr::copy_nonoverlapping(halves.as_ptr(), to, count);
+                let (mut rest, mut to) = (half, to);
+                if count & 4 != 0 {
+                    _mm_storel_epi64(to.cast(), rest);
+                    (rest, to) = (_mm_unpackhi_epi64(rest, rest), to.add(4));
+                }
+                let mut rest = _mm_cvtsi128_si64(rest);
+                if count & 2 != 0 {
+                    to.cast::<u32>().write_unaligned(rest as u32);
+                    (rest, to) = (rest >> 32, to.add(2));
+                }
+                if count & 1 != 0 {
+                    *to = rest as u16;
+                }
             }
         }
     }
@@ -153,12 +184,43 @@ unsafe impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize)) {
+    unsafe fn fill(fill: &Fill, input: *const u16, to: *mut f32, part: Part) {
         #[target_feature(enable = "avx2,fma,f16c")]
-        unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize)) {
-            unsafe { wide::fill::<Avx2>(conv, input, to, part) }
+        unsafe fn run(fill: &Fill, input: *const u16, to: *mut f32, part: Part) {
+            unsafe { wide::fill::<Avx2>(fill, input, to, part) }
         }
-        unsafe { fill(conv, input, to, part) }
+        unsafe { run(fill, input, to, part) }
+    }
+
+    #[inline(always)]
+    unsafe fn depthwise<const K: usize, const S: usize>(planes: &Planes<'_>) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn depthwise<const K: usize, const S: usize>(planes: &Planes<'_>) {
+            unsafe { wide::planes::<Avx2, K, S>(planes) }
+        }
+        unsafe { depthwise::<K, S>(planes) }
+    }
+
+    #[inline(always)]
+    fn pixels(registers: usize) -> usize {
+        match registers {
+            1 => 9,
+            _ => 6,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn channels<const P: usize, const Q: usize>(job: &channels::Job) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn sums<const P: usize, const Q: usize>(job: &channels::Job) {
+            unsafe { channels::sums::<Avx2, P, Q>(job) }
+        }
+        unsafe { sums::<P, Q>(job) }
+    }
+
+    #[inline(always)]
+    unsafe fn turn(turned: &Turned) {
+        unsafe { turn(turned) }
     }
 
     #[inline(always)]
@@ -172,14 +234,65 @@ unsafe impl Vector for Avx2 {
     }
 }
 
+/// Finishes sums that lie pixel by pixel, 8 channels × 8 pixels at a time.
+///
+/// # Safety
+///
+/// As `Vector` states it; the machine must have AVX2.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn turn(turned: &Turned) {
+    let Turned { sums, step, channels, pixels, to, second, plane, activation } = *turned;
+    let clamp = Clamp::<Avx2>::of(activation);
+    for channel in (0..channels).step_by(8) {
+        for pixel in (0..pixels).step_by(8) {
+            let count = 8.min(pixels - pixel);
+            // SAFETY: sums of whole eights are there; channels and pixels that exist are in the output.
+            unsafe {
+                let from = sums.add(pixel * step + channel);
+                let rows = transpose([0, 1, 2, 3, 4, 5, 6, 7].map(|i| _mm256_loadu_ps(from.add(i * step))));
+                for (i, row) in rows.into_iter().enumerate().take(channels - channel) {
+                    let at = (channel + i) * plane + pixel;
+                    let mut value = row;
+                    if !second.is_null() {
+                        value = _mm256_add_ps(value, Avx2::widen(second.add(at), count));
+                    }
+                    Avx2::narrow(clamp.clamp(value), to.add(at), count);
+                }
+            }
+        }
+    }
+}
+
+/// Columns of eight rows.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn transpose(rows: [__m256; 8]) -> [__m256; 8] {
+    let [a, b, c, d, e, f, g, h] = rows;
+    let pairs = |x, y| (_mm256_unpacklo_ps(x, y), _mm256_unpackhi_ps(x, y));
+    let ((ab, ab2), (cd, cd2), (ef, ef2), (gh, gh2)) = (pairs(a, b), pairs(c, d), pairs(e, f), pairs(g, h));
+    let fours = |x, y| (_mm256_shuffle_ps::<0x44>(x, y), _mm256_shuffle_ps::<0xee>(x, y));
+    let ((a, b), (c, d)) = (fours(ab, cd), fours(ab2, cd2));
+    let ((e, f), (g, h)) = (fours(ef, gh), fours(ef2, gh2));
+    let low = |x, y| _mm256_permute2f128_ps::<0x20>(x, y);
+    let high = |x, y| _mm256_permute2f128_ps::<0x31>(x, y);
+    [low(a, e), low(b, f), low(c, g), low(d, h), high(a, e), high(b, f), high(c, g), high(d, h)]
+}
+
 /// AVX-512 F, BW and VL: 32 registers of 16 lanes.
 struct Avx512;
 
 /// Runs a convolution packed for AVX-512, which the machine must have.
-pub(super) fn avx512_conv(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
+pub(in crate::kernel) fn avx512_conv(
+    conv: &PackedConv,
+    buffers: &mut Buffers<'_>,
+    team: Option<&mut Team>,
+) -> bool {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
     fn run(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
         wide::run::<Avx512>(conv, buffers, team)
+    }
+    if conv.lanes() == Avx2::LANES {
+        return avx2_conv(conv, buffers, team);
     }
     // SAFETY: the caller has asked the processor.
     unsafe { run(conv, buffers, team) }
@@ -192,7 +305,7 @@ fn mask(count: usize) -> u32 {
 }
 
 /// Means of planes; the machine must have AVX-512.
-pub(super) fn avx512_average(input: &[u16], pixels: usize, output: &mut [u16]) {
+pub(in crate::kernel) fn avx512_average(input: &[u16], pixels: usize, output: &mut [u16]) {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
     fn run(input: &[u16], pixels: usize, output: &mut [u16]) {
         wide::average::<Avx512>(input, pixels, output);
@@ -202,7 +315,7 @@ pub(super) fn avx512_average(input: &[u16], pixels: usize, output: &mut [u16]) {
 }
 
 /// Multiply-adds alone; the machine must have AVX-512.
-pub(super) fn avx512_multiply_adds(rounds: u32) -> u64 {
+pub(in crate::kernel) fn avx512_multiply_adds(rounds: u32) -> u64 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
     fn run(rounds: u32) -> u64 {
         wide::multiply_adds::<Avx512>(rounds)
@@ -307,12 +420,41 @@ unsafe impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize)) {
+    unsafe fn fill(fill: &Fill, input: *const u16, to: *mut f32, part: Part) {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-        unsafe fn fill(conv: &PackedConv, input: *const u16, to: *mut f32, part: (usize, usize, usize)) {
-            unsafe { wide::fill::<Avx512>(conv, input, to, part) }
+        unsafe fn run(fill: &Fill, input: *const u16, to: *mut f32, part: Part) {
+            unsafe { wide::fill::<Avx512>(fill, input, to, part) }
         }
-        unsafe { fill(conv, input, to, part) }
+        unsafe { run(fill, input, to, part) }
+    }
+
+    #[inline(always)]
+    unsafe fn depthwise<const K: usize, const S: usize>(planes: &Planes<'_>) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+        unsafe fn depthwise<const K: usize, const S: usize>(planes: &Planes<'_>) {
+            unsafe { wide::planes::<Avx512, K, S>(planes) }
+        }
+        unsafe { depthwise::<K, S>(planes) }
+    }
+
+    #[inline(always)]
+    fn pixels(registers: usize) -> usize {
+        let _ = registers;
+        9
+    }
+
+    #[inline(always)]
+    unsafe fn channels<const P: usize, const Q: usize>(job: &channels::Job) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+        unsafe fn sums<const P: usize, const Q: usize>(job: &channels::Job) {
+            unsafe { channels::sums::<Avx512, P, Q>(job) }
+        }
+        unsafe { sums::<P, Q>(job) }
+    }
+
+    #[inline(always)]
+    unsafe fn turn(turned: &Turned) {
+        unsafe { turn(turned) }
     }
 
     #[inline(always)]

@@ -3,28 +3,14 @@
 
 use core::arch::x86_64::*;
 
-use super::{Buffers, Isa, Kernel, Layer, Output, Primitives, f16, portable, x86_wide};
-
-/// What the processor has. (The standard library asks it once.)
-pub(super) fn detect() -> Isa {
-    let avx2 = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c");
-    let avx512 = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl");
-    match (avx2, avx512) {
-        (true, true) => Isa::Avx512,
-        (true, false) => Isa::Avx2,
-        _ => Isa::Portable,
-    }
-}
+use super::vectors;
+use crate::kernel::{Buffers, Isa, Kernel, Layer, Output, Primitives, f16, portable};
 
 /// Largest finite f16.
 const LIMIT: f32 = 65504.0;
 
 /// AVX2, FMA and F16C.
-pub(super) struct Avx2;
+pub(in crate::kernel) struct Avx2;
 
 /// Pixels computed together with AVX2: two registers.
 const LANES_AVX2: usize = 16;
@@ -112,7 +98,7 @@ impl Kernel for Avx2 {
             portable::run::<Avx2, 4, LANES_AVX2>(Isa::Avx2, layer, buffers);
         }
         if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
-            return x86_wide::avx2_average(buffers.input, input.pixels(), output);
+            return vectors::avx2_average(buffers.input, input.pixels(), output);
         }
         // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
         unsafe { run(layer, buffers) }
@@ -120,7 +106,7 @@ impl Kernel for Avx2 {
 }
 
 /// AVX-512 F, BW and VL, with what AVX2 has.
-pub(super) struct Avx512;
+pub(in crate::kernel) struct Avx512;
 
 /// The lowest `count` of 16 lanes.
 #[inline(always)]
@@ -202,7 +188,7 @@ impl Kernel for Avx512 {
             portable::run::<Avx512, 4, LANES_AVX512>(Isa::Avx512, layer, buffers);
         }
         if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
-            return x86_wide::avx512_average(buffers.input, input.pixels(), output);
+            return vectors::avx512_average(buffers.input, input.pixels(), output);
         }
         // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
         unsafe { run(layer, buffers) }

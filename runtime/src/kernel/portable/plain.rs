@@ -1,9 +1,9 @@
 //! The portable algorithms in plain Rust.
 
-use super::{Buffers, Isa, Kernel, Layer, Primitives, f16, portable};
+use super::super::{Buffers, Isa, Kernel, Layer, Primitives, f16, portable};
 
 /// Plain Rust.
-pub(super) struct Portable;
+pub(in crate::kernel) struct Portable;
 
 /// Pixels computed together.
 const LANES: usize = 4;

@@ -3,21 +3,19 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Vector;
+use super::depthwise::{self, Planes};
 use super::geometry::{Lines, STRIP};
-use super::pack::{Matrix, PackedConv};
+use super::packed::{Lanes, PackedConv};
+use super::pixels::{Matrix, Pixels};
 use super::sums::{Job, Output, To};
-use crate::kernel::patch::CACHE_LINE;
+use super::{Part, Vector, channels};
 use crate::kernel::team::Team;
+use crate::kernel::tiling::CACHE_LINE;
 use crate::kernel::{self, Buffers, Second};
 
 /// Runs a packed convolution, its tiles shared by `team`; false, and nothing done, where a buffer does not fit it or the
 /// result goes to logits.
-pub(in crate::kernel) fn run<V: Vector>(
-    conv: &PackedConv,
-    buffers: &mut Buffers<'_>,
-    team: Option<&mut Team>,
-) -> bool {
+pub(super) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
     let kernel::Output::Half(output) = &mut buffers.output else { return false };
     let second = match buffers.second {
         Second::None => core::ptr::null(),
@@ -25,32 +23,66 @@ pub(in crate::kernel) fn run<V: Vector>(
         Second::Other(second) if second.len() == output.len() => second.as_ptr(),
         Second::Other(_) => return false,
     };
-    let fits = buffers.input.len() == conv.input.len()
-        && output.len() == conv.output.len()
+    let shapes = match &conv.0 {
+        Lanes::Pixels(conv) => (conv.input, conv.output),
+        Lanes::Channels(conv) => (conv.input(), conv.output()),
+    };
+    let fits = buffers.input.len() == shapes.0.len()
+        && output.len() == shapes.1.len()
         && buffers.scratch.len() >= conv.scratch()
-        && conv.patch.lanes == V::LANES;
+        && conv.lanes() == V::LANES;
     if !fits {
         return false;
     }
-    let layer = Placed { conv, input: buffers.input.as_ptr(), output: output.as_mut_ptr(), second };
-    match team.filter(|team| team.scratch() >= conv.scratch()) {
-        // SAFETY: `fits`.
-        None => unsafe { layer.tiles::<V>(buffers.scratch, conv.patch.rows, &AtomicUsize::new(0)) },
-        Some(team) => {
-            let rows = conv.patch.shared_rows(team.threads(), conv.output.height as usize);
-            let next = AtomicUsize::new(0);
-            team.share(buffers.scratch, &|scratch| {
-                // SAFETY: `fits`, and the team's scratch is large enough too; its threads have this instruction set.
-                unsafe { layer.tiles::<V>(scratch, rows, &next) }
-            });
+    let team = team.filter(|team| team.scratch() >= conv.scratch());
+    let (input, output) = (buffers.input.as_ptr(), output.as_mut_ptr());
+    // SAFETY: `fits`, and the team's scratch is large enough too.
+    unsafe {
+        match &conv.0 {
+            Lanes::Pixels(conv) => pixels::<V>(conv, (input, output, second), buffers.scratch, team),
+            Lanes::Channels(conv) => {
+                channels::run::<V>(conv, (input, output, second), buffers.scratch, team);
+            }
         }
     }
     true
 }
 
+/// Runs a convolution with pixels in the lanes.
+///
+/// # Safety
+///
+/// `input`, `output` and, unless it is null, `second` have the elements of the convolution's shapes; `scratch` and the
+/// team's have [`Pixels::scratch`]; the machine has the instruction set.
+unsafe fn pixels<V: Vector>(
+    conv: &Pixels,
+    (input, output, second): (*const u16, *mut u16, *const u16),
+    scratch: &mut [f32],
+    team: Option<&mut Team>,
+) {
+    let layer = Placed { conv, input, output, second };
+    let (height, channels) = (conv.output.height as usize, conv.patch.channels);
+    match team {
+        // SAFETY: the caller's promise.
+        None => unsafe { layer.tiles::<V>(scratch, (conv.patch.rows, channels), &AtomicUsize::new(0)) },
+        Some(team) => {
+            let size = match conv.depthwise {
+                true => {
+                    let share = (conv.input.channels as usize).div_ceil(team.threads());
+                    (conv.patch.rows, channels.min(share).max(1))
+                }
+                false => (conv.patch.shared_rows(team.threads(), height), channels),
+            };
+            let next = AtomicUsize::new(0);
+            // SAFETY: the caller's promise; the team's threads have this instruction set.
+            team.share(scratch, &|scratch| unsafe { layer.tiles::<V>(scratch, size, &next) });
+        }
+    }
+}
+
 /// A convolution with its buffers, which have the sizes that it states.
 struct Placed<'a> {
-    conv: &'a PackedConv,
+    conv: &'a Pixels,
     input: *const u16,
     output: *mut u16,
     second: *const u16,
@@ -61,13 +93,19 @@ struct Placed<'a> {
 unsafe impl Sync for Placed<'_> {}
 
 impl Placed<'_> {
-    /// Computes tiles of `rows` ≤ `conv.patch.rows` rows, the `next` one again and again, until there is none left.
+    /// Computes tiles of `rows` ≤ `conv.patch.rows` rows, of a depthwise layer for `channels` ≤ `conv.patch.channels`
+    /// channels: the `next` one again and again, until there is none left.
     ///
     /// # Safety
     ///
-    /// The buffers have the sizes that the convolution states, `scratch` that of [`PackedConv::scratch`], and the machine
+    /// The buffers have the sizes that the convolution states, `scratch` that of [`Pixels::scratch`], and the machine
     /// has the instruction set.
-    unsafe fn tiles<V: Vector>(&self, scratch: &mut [f32], rows: usize, next: &AtomicUsize) {
+    unsafe fn tiles<V: Vector>(
+        &self,
+        scratch: &mut [f32],
+        (rows, channels): (usize, usize),
+        next: &AtomicUsize,
+    ) {
         let conv = self.conv;
         let aligned = scratch.as_ptr().align_offset(CACHE_LINE);
         let scratch = scratch.get_mut(aligned..).unwrap_or_default();
@@ -81,22 +119,27 @@ impl Placed<'_> {
             second: self.second,
         };
         let height = conv.output.height as usize;
+        let all = if conv.depthwise { conv.input.channels as usize } else { channels };
+        let blocks = all.div_ceil(channels.max(1)).max(1);
         loop {
-            let y = next.fetch_add(1, Ordering::Relaxed).saturating_mul(rows);
+            let item = next.fetch_add(1, Ordering::Relaxed);
+            let (y, channel) = ((item / blocks).saturating_mul(rows), item % blocks * channels);
             if y >= height {
                 return;
             }
-            let rows = rows.min(height - y);
+            let part = Part { y, rows: rows.min(height - y), channel, channels: channels.min(all - channel) };
             // SAFETY: the caller's promise; the fields of a packed convolution fit each other.
             unsafe {
-                if conv.depthwise {
-                    for channel in 0..conv.input.channels as usize {
-                        V::fill(conv, tile.input, tile.patch, (y, rows, channel));
-                        tile.depthwise::<V>(y, rows, channel);
+                V::fill(&conv.fill, tile.input, tile.patch, part);
+                if !conv.depthwise {
+                    tile.compute::<V>(y, part.rows);
+                    continue;
+                }
+                let Tile { output, second, .. } = tile;
+                if !depthwise::run::<V>(&Planes { conv, patch: tile.patch, output, second, part }) {
+                    for i in 0..part.channels {
+                        tile.depthwise::<V>(y, part.rows, (channel + i, i));
                     }
-                } else {
-                    V::fill(conv, tile.input, tile.patch, (y, rows, 0));
-                    tile.compute::<V>(y, rows);
                 }
             }
         }
@@ -105,7 +148,7 @@ impl Placed<'_> {
 
 /// What one tile needs. The pointers are to buffers of the sizes that `conv` states.
 struct Tile<'a> {
-    conv: &'a PackedConv,
+    conv: &'a Pixels,
     input: *const u16,
     patch: *mut f32,
     middle: *mut f32,
@@ -148,7 +191,8 @@ impl Tile<'_> {
         }
     }
 
-    unsafe fn depthwise<V: Vector>(&self, y: usize, rows: usize, channel: usize) {
+    /// Depthwise, for windows without a kernel of their own: a channel and its place in the patch.
+    unsafe fn depthwise<V: Vector>(&self, y: usize, rows: usize, (channel, place): (usize, usize)) {
         let conv = self.conv;
         let lines = conv.patch.lines(rows);
         let out = channel * conv.output.pixels() + y * conv.patch.width;
@@ -158,7 +202,8 @@ impl Tile<'_> {
                 let count = STRIP.min(lines.lines - line);
                 // SAFETY: as in `compute`.
                 unsafe {
-                    let x = self.patch.add(across * V::LANES + line * lines.step).cast_const();
+                    let at = place * conv.patch.channel() + across * V::LANES + line * lines.step;
+                    let x = self.patch.add(at).cast_const();
                     let job = Job {
                         weights: conv.channel(channel).as_ptr(),
                         offsets: conv.offsets.as_ptr(),

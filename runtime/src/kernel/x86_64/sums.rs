@@ -9,7 +9,7 @@ use crate::model::Activation;
 
 /// Sums of N rows of weights × P registers of pixels.
 #[derive(Clone, Copy)]
-pub(in crate::kernel) struct Job {
+pub(super) struct Job {
     /// N weights a tap.
     pub(super) weights: *const f32,
     /// Of each tap, where its pixels begin behind `x`.
@@ -33,7 +33,7 @@ pub(super) enum To {
 }
 
 #[derive(Clone, Copy)]
-pub(in crate::kernel) struct Output {
+pub(super) struct Output {
     pub(super) to: *mut u16,
     /// What is added, placed as the output is; null for nothing. May be the output itself.
     pub(super) second: *const u16,
@@ -55,7 +55,7 @@ pub(in crate::kernel) struct Output {
 /// the last p) elements from n·row + p·step on, and so has `second` unless it is null. To be inlined into a function that
 /// has the instruction set.
 #[inline(always)]
-pub(in crate::kernel) unsafe fn sums<V: Vector, const N: usize, const P: usize>(job: &Job) {
+pub(super) unsafe fn sums<V: Vector, const N: usize, const P: usize>(job: &Job) {
     // SAFETY: the caller's promises are those that the accesses need, one by one.
     unsafe {
         let mut sums = [[V::splat(0.0); P]; N];
@@ -133,18 +133,48 @@ pub(in crate::kernel) unsafe fn sums<V: Vector, const N: usize, const P: usize>(
 /// Largest finite f16.
 const LIMIT: f32 = 65504.0;
 
+/// What an activation leaves of a sum, within the range of f16.
+pub(super) struct Clamp<V: Vector> {
+    low: V::Register,
+    high: V::Register,
+    /// Without an activation NaN stays; with one it becomes 0.
+    keeps_nan: bool,
+}
+
+impl<V: Vector> Clamp<V> {
+    /// That of `activation`. To be inlined into a function that has the instruction set, like what follows.
+    #[inline(always)]
+    pub(super) fn of(activation: Activation) -> Self {
+        let (low, high) = match activation {
+            Activation::None => (-LIMIT, LIMIT),
+            Activation::Relu => (0.0, LIMIT),
+            Activation::Relu6 => (0.0, 6.0),
+        };
+        // SAFETY: no memory is touched; the function that this is inlined into has the instruction set.
+        let (low, high) = unsafe { (V::splat(low), V::splat(high)) };
+        Self { low, high, keeps_nan: activation == Activation::None }
+    }
+
+    /// The value that is stored.
+    #[inline(always)]
+    pub(super) fn clamp(&self, value: V::Register) -> V::Register {
+        // SAFETY: as above.
+        unsafe {
+            match self.keeps_nan {
+                true => V::min(self.high, V::max(self.low, value)),
+                false => V::min(V::max(value, self.low), self.high),
+            }
+        }
+    }
+}
+
 /// Adds the residual, activates, rounds and stores `rows` × `registers` registers of sums.
 ///
 /// # Safety
 ///
 /// `sums` has them, and the output is as for [`sums()`]. To be inlined into a function that has the instruction set.
 #[inline(always)]
-pub(in crate::kernel) unsafe fn finish<V: Vector>(
-    sums: *const f32,
-    rows: usize,
-    registers: usize,
-    output: &Output,
-) {
+pub(super) unsafe fn finish<V: Vector>(sums: *const f32, rows: usize, registers: usize, output: &Output) {
     // An activation makes 0 of NaN; without one NaN stays.
     // SAFETY: as the caller promises.
     unsafe {
