@@ -245,12 +245,14 @@ impl<'a> Session<'a> {
         self
     }
 
-    /// Shares every packed convolution among this many threads, the one that calls included (1024 at most); other layers,
-    /// and all where no weights are packed, stay on one. Logits are the same to the bit. Fails where the system gives no
-    /// thread.
+    /// Shares every layer that takes long enough among this many threads, the one that calls included (1024 at most); linear
+    /// layers stored as a pair, shortcuts and convolutions on weights that are not packed stay on one. Logits are the same to
+    /// the bit. Fails where the system gives no thread.
     #[cfg(feature = "std")]
     pub fn with_threads(mut self, threads: core::num::NonZeroUsize) -> std::io::Result<Self> {
-        let scratch = self.packed.iter().flatten().map(kernel::PackedConv::scratch).max().unwrap_or(0);
+        let packed = self.packed.iter().flatten().map(kernel::PackedConv::scratch);
+        let in_place = self.steps.iter().map(|step| step.scratch().len() / size_of::<f32>());
+        let scratch = packed.chain(in_place).max().unwrap_or(0);
         self.team = kernel::Team::new(threads, scratch)?;
         Ok(self)
     }
@@ -363,8 +365,7 @@ impl<'a> Session<'a> {
     fn run(&mut self, logits: &mut [f32], hook: &mut impl Hook) -> Result<(), RunError> {
         for (layer, step) in self.steps.iter().enumerate() {
             #[cfg(feature = "std")]
-            let packed =
-                self.packed.get(layer).and_then(Option::as_ref).map(|conv| (conv, self.team.as_mut()));
+            let packed = (self.packed.get(layer).and_then(Option::as_ref), self.team.as_mut());
             #[cfg(not(feature = "std"))]
             let packed = ();
             hook.before(layer);
@@ -396,9 +397,9 @@ fn normalise(x: u8, (mean, std): (&f32, &f32)) -> u16 {
     f16::narrow((f32::from(x) / 255.0 - mean) / std)
 }
 
-/// A step's packed weights and the threads that share them.
+/// A step's packed weights, and the threads that share it.
 #[cfg(feature = "std")]
-type Packed<'a> = Option<(&'a kernel::PackedConv, Option<&'a mut kernel::Team>)>;
+type Packed<'a> = (Option<&'a kernel::PackedConv>, Option<&'a mut kernel::Team>);
 /// Nothing is packed without memory for it.
 #[cfg(not(feature = "std"))]
 type Packed<'a> = ();
@@ -444,14 +445,17 @@ fn execute(
     let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
     let buffers = Buffers { input, second, output, scratch };
     #[cfg(feature = "std")]
-    let mut buffers = buffers;
-    #[cfg(feature = "std")]
-    if packed.is_some_and(|(conv, team)| kernel::run_packed(isa, conv, &mut buffers, team)) {
-        return Some(());
+    {
+        let (mut buffers, (packed, mut team)) = (buffers, packed);
+        if !packed.is_some_and(|conv| kernel::run_packed(isa, conv, &mut buffers, team.as_deref_mut())) {
+            kernel::run_shared(isa, &layer, buffers, team);
+        }
     }
     #[cfg(not(feature = "std"))]
-    let () = packed;
-    kernel::run(isa, &layer, buffers);
+    {
+        let () = packed;
+        kernel::run(isa, &layer, buffers);
+    }
     Some(())
 }
 

@@ -10,7 +10,7 @@
 //! | convolution and pair, weights packed | `conv` (pixels in the lanes), `channels` (output channels) | `conv`, `sums` | | |
 //! | depthwise, weights packed | `depthwise` (3×3, 5×5), `conv` | `conv`, `sums` | | |
 //! | the same, weights in place | `portable/conv` | `portable/conv` | `conv`, `micro` | `conv`, `micro` |
-//! | linear | `portable/linear` | `portable/linear` | `portable/linear` | `other` |
+//! | linear | `linear` | `portable/linear` | `portable/linear` | `other` |
 //! | windows of pooling | `portable/pool` | `portable/pool` | `portable/pool` | `portable/pool` |
 //! | mean of a plane | `average` | `portable/pool` | `portable/pool` | `other` |
 //! | addition | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` | `other` |
@@ -24,6 +24,8 @@ mod isa;
 mod layer;
 mod portable;
 mod scratch;
+#[cfg(feature = "std")]
+mod share;
 mod tiling;
 
 #[cfg(any(feature = "std", target_arch = "aarch64"))]
@@ -44,6 +46,8 @@ pub use isa::{Arithmetic, Isa};
 pub use layer::{Buffers, Layer, LayerWeights, Output, Second};
 use primitives::{Primitives, activate};
 pub use scratch::scratch;
+#[cfg(feature = "std")]
+pub use share::run_shared;
 
 /// A convolution whose weights were packed for an instruction set and an arithmetic.
 #[cfg(all(feature = "std", target_arch = "aarch64"))]

@@ -1,5 +1,8 @@
 //! Pooling.
 
+#[cfg(feature = "std")]
+mod rows;
+
 use super::{Buffers, FINISH, Output, Primitives, f16};
 use crate::model::{PoolKind, Shape, Window};
 
@@ -17,6 +20,7 @@ fn set(output: &mut Output<'_>, i: usize, value: f32) {
 }
 
 /// Largest or mean value of a sliding window, of the part of it inside the image.
+#[cfg_attr(target_arch = "x86_64", inline(always))]
 pub(super) fn window(
     input: Shape,
     output: Shape,
@@ -24,6 +28,12 @@ pub(super) fn window(
     kind: PoolKind,
     buffers: &mut Buffers<'_>,
 ) {
+    #[cfg(feature = "std")]
+    if let Output::Half(values) = &mut buffers.output
+        && rows::window(input, output, window, kind, buffers.input, values)
+    {
+        return;
+    }
     let (height, width) = (input.height as usize, input.width as usize);
     let [kernel_height, kernel_width] = window.kernel.map(usize::from);
     let [sy, sx] = window.stride.map(usize::from);

@@ -14,6 +14,7 @@ mod conv;
 mod depthwise;
 mod fill;
 mod geometry;
+mod linear;
 mod packed;
 mod peak;
 mod pixels;
@@ -28,6 +29,7 @@ use conv::run;
 use depthwise::{Planes, planes};
 use fill::{Fill, fill};
 pub(super) use geometry::scratch;
+use linear::linear;
 pub use packed::PackedConv;
 use peak::multiply_adds;
 #[cfg(target_arch = "x86_64")]

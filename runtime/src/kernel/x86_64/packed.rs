@@ -50,7 +50,6 @@ impl PackedConv {
     }
 
     /// f32 of the registers that it was packed for.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn lanes(&self) -> usize {
         match &self.0 {
             Lanes::Pixels(conv) => conv.patch.lanes,

@@ -100,6 +100,9 @@ impl Kernel for Avx2 {
         if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
             return vectors::avx2_average(buffers.input, input.pixels(), output);
         }
+        if let Layer::Linear { weights, bias, activation } = layer {
+            return vectors::avx2_linear(weights, bias, *activation, &mut buffers);
+        }
         // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
         unsafe { run(layer, buffers) }
     }
@@ -189,6 +192,9 @@ impl Kernel for Avx512 {
         }
         if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
             return vectors::avx512_average(buffers.input, input.pixels(), output);
+        }
+        if let Layer::Linear { weights, bias, activation } = layer {
+            return vectors::avx512_linear(weights, bias, *activation, &mut buffers);
         }
         // SAFETY: callers ask `Isa::is_available` first, as `Kernel` demands.
         unsafe { run(layer, buffers) }

@@ -5,7 +5,8 @@ use core::arch::x86_64::*;
 
 use super::sums::Clamp;
 use super::{self as wide, Fill, Job, Output, PackedConv, Part, Planes, Turned, Vector, channels};
-use crate::kernel::{Buffers, Team};
+use crate::kernel::{Buffers, LayerWeights, Team};
+use crate::model::Activation;
 
 /// AVX2, FMA and F16C: 16 registers of 8 lanes.
 struct Avx2;
@@ -45,6 +46,21 @@ pub(in crate::kernel) fn avx2_average(input: &[u16], pixels: usize, output: &mut
     }
     // SAFETY: the caller has asked the processor.
     unsafe { run(input, pixels, output) }
+}
+
+/// A linear layer; the machine must have AVX2.
+pub(in crate::kernel) fn avx2_linear(
+    weights: &LayerWeights<'_>,
+    bias: &[f32],
+    activation: Activation,
+    buffers: &mut Buffers<'_>,
+) {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn run(weights: &LayerWeights<'_>, bias: &[f32], activation: Activation, buffers: &mut Buffers<'_>) {
+        wide::linear::<Avx2>(weights, bias, activation, buffers);
+    }
+    // SAFETY: the caller has asked the processor.
+    unsafe { run(weights, bias, activation, buffers) }
 }
 
 /// Multiply-adds alone; the machine must have AVX2.
@@ -312,6 +328,21 @@ pub(in crate::kernel) fn avx512_average(input: &[u16], pixels: usize, output: &m
     }
     // SAFETY: the caller has asked the processor.
     unsafe { run(input, pixels, output) }
+}
+
+/// A linear layer; the machine must have AVX-512.
+pub(in crate::kernel) fn avx512_linear(
+    weights: &LayerWeights<'_>,
+    bias: &[f32],
+    activation: Activation,
+    buffers: &mut Buffers<'_>,
+) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    fn run(weights: &LayerWeights<'_>, bias: &[f32], activation: Activation, buffers: &mut Buffers<'_>) {
+        wide::linear::<Avx512>(weights, bias, activation, buffers);
+    }
+    // SAFETY: the caller has asked the processor.
+    unsafe { run(weights, bias, activation, buffers) }
 }
 
 /// Multiply-adds alone; the machine must have AVX-512.
