@@ -1,14 +1,19 @@
 //! The document in which every machine says what a model took on it: this one, a Raspberry Pi, an emulated or a real board.
 //!
 //! docs/report-format.md describes it. [`Run`] is the document, [`Run::from_json`] reads and checks one, [`Run::text`] shows it to
-//! people; [`Compiler::of_this_program`], [`revision`] and [`host`] know what a program can say of itself and its machine.
+//! people; [`Compiler::of_this_program`], [`revision`] and [`host`] know what a program can say of itself and its machine. [`units`] and
+//! [`chain`] are how numbers and errors are shown, wherever that is.
 
+mod chain;
 mod check;
 mod compiler;
 pub mod host;
+pub mod load;
 mod run;
 mod text;
+pub mod units;
 
+pub use chain::chain;
 pub use check::Error;
 pub use compiler::revision;
 pub use run::{

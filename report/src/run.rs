@@ -245,6 +245,9 @@ pub struct Host {
     pub temperature_c: Option<[f64; 2]>,
     /// The line that was high during each counted inference.
     pub gpio: Option<String>,
+    /// Share of all processors' time that other programs used during the bench, 0 to 1.
+    #[serde(default)]
+    pub others: Option<f64>,
     /// Multiply-adds a second that a loop of nothing else reaches on this core, in 1e9.
     pub peak_gmacs: Option<f64>,
 }

@@ -3,14 +3,15 @@
 use std::fmt::Write;
 
 use crate::run::{Kind, Run};
+use crate::units;
 
 impl Run {
     /// A count as people read it: time in ms, cycles with the time that they take by the core's clock.
     fn shown(&self, count: u64) -> String {
         match (self.counter.kind, self.clock_hz) {
-            (Kind::Nanoseconds, _) => format!("{:.3} ms", count as f64 / 1e6),
+            (Kind::Nanoseconds, _) => units::milliseconds(count as f64 / 1e6),
             (Kind::Cycles, Some(hertz)) => {
-                format!("{count} cycles ({:.3} ms)", count as f64 * 1e3 / hertz as f64)
+                format!("{count} cycles ({})", units::milliseconds(count as f64 * 1e3 / hertz as f64))
             }
             (kind, _) => format!("{count} {}", kind.name()),
         }
@@ -72,6 +73,9 @@ impl Run {
         if let Some(line) = self.host_line() {
             let _ = writeln!(text, "{line}");
         }
+        if let Some(warning) = self.disturbed() {
+            let _ = writeln!(text, "{warning}");
+        }
         let name = self.layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0).max(5);
         let unit = match self.counter.kind {
             Kind::Nanoseconds => "µs",
@@ -93,6 +97,30 @@ impl Run {
             );
         }
         text
+    }
+
+    /// What makes the figures longer than they are on an idle machine, in a sentence; none where nothing is known to.
+    pub fn disturbed(&self) -> Option<String> {
+        /// Share of the processors that other programs may use.
+        const OTHERS: f64 = 0.1;
+        /// Median of a quiet machine by the least, at most, of so many inferences at least.
+        const SPREAD: f64 = 1.25;
+        const ENOUGH: u64 = 10;
+        if self.counter.kind != Kind::Nanoseconds {
+            return None;
+        }
+        let spread = self.total.median as f64 / self.total.min.max(1) as f64;
+        let others = self.host.as_ref().and_then(|host| host.others).filter(|others| *others > OTHERS);
+        let what = match others {
+            Some(others) => {
+                format!("other programs used {:.0} % of the processors meanwhile", 100.0 * others)
+            }
+            None if spread > SPREAD && self.iterations >= ENOUGH => {
+                format!("the median is {spread:.2} times the least")
+            }
+            None => return None,
+        };
+        Some(format!("busy machine: {what}; compare the least times, or measure again when it is idle"))
     }
 
     fn memory_line(&self) -> String {
@@ -192,15 +220,30 @@ pub(crate) mod tests {
     #[test]
     fn every_unit_is_shown_as_itself() {
         let mut run = example();
-        assert!(run.text().contains("median 9100 cycles (0.051 ms)"), "{}", run.text());
+        assert!(run.text().contains("median 9100 cycles (50.6 µs)"), "{}", run.text());
         assert!(run.text().contains("0.222 MAC/cycle"), "{}", run.text());
         run.counter.kind = Kind::Instructions;
         let text = run.text();
-        assert!(text.contains("median 9100 instructions,") && !text.contains(" ms"), "{text}");
+        assert!(text.contains("median 9100 instructions,") && !text.contains(" µs"), "{text}");
         run.counter.kind = Kind::Nanoseconds;
         let text = run.text();
-        assert!(text.contains("median 0.009 ms") && text.contains("0.22 GMAC/s"), "{text}");
+        assert!(text.contains("median 9.10 µs") && text.contains("0.22 GMAC/s"), "{text}");
         assert!(!text.contains("cycles") && !text.contains("instructions"), "{text}");
+    }
+
+    #[test]
+    fn a_busy_machine_is_said_to_be_one() {
+        let mut run = example();
+        run.iterations = 50;
+        run.total = Figures { min: 100, median: 130, max: 900 };
+        assert_eq!(run.disturbed(), None, "cycles of a board are not disturbed");
+        run.counter.kind = Kind::Nanoseconds;
+        assert!(run.text().contains("busy machine: the median is 1.30 times the least"), "{}", run.text());
+        run.host = Some(Host { others: Some(0.43), ..Host::default() });
+        assert!(run.disturbed().unwrap().contains("43 % of the processors"));
+        run.host = Some(Host { others: Some(0.02), ..Host::default() });
+        run.total.median = 110;
+        assert_eq!(run.disturbed(), None);
     }
 
     #[test]

@@ -101,65 +101,125 @@ pub fn bench(
     options: Options,
     mark: &mut dyn FnMut(bool) -> std::io::Result<()>,
 ) -> Result<Run, BenchError> {
-    let program = model.program();
-    let mut logits = vec![0.0; session.classes()];
-    let (self_check, outputs_crc32) = check(model, session, &mut logits)?;
-    let grey = vec![128; program.header().input.len()];
-    let samples = model.self_check().filter(|check| check.samples() > 0);
-    let image = samples.as_ref().map_or(&grey[..], |check| check.image(0));
-    for _ in 0..options.warm_up {
-        session.run_image(image, &mut logits, &mut ()).map_err(BenchError::Run)?;
+    let mut bench = Bench::new(model, session, file)?;
+    bench.warm_up(options.warm_up)?;
+    bench.turn(options.iterations, mark)?;
+    Ok(bench.finish())
+}
+
+/// One model under measurement. Its inferences can be made in turns, between those of other models, so that what else goes on
+/// the machine meets all of them alike.
+pub struct Bench<'a, 'b> {
+    model: &'a Model<'a>,
+    session: &'a mut Session<'b>,
+    file: String,
+    image: Vec<u8>,
+    logits: Vec<f32>,
+    self_check: Option<SelfCheck>,
+    outputs_crc32: Option<String>,
+    warm_up: u64,
+    totals: Vec<u64>,
+    clock: Clock,
+}
+
+impl<'a, 'b> Bench<'a, 'b> {
+    /// Runs the self-check of `model` and takes its first image, or a grey one, for what follows. `file` is what the document calls
+    /// the model.
+    ///
+    /// # Errors
+    /// [`BenchError::Run`].
+    pub fn new(model: &'a Model<'a>, session: &'a mut Session<'b>, file: &str) -> Result<Self, BenchError> {
+        let program = model.program();
+        let mut logits = vec![0.0; session.classes()];
+        let (self_check, outputs_crc32) = check(model, session, &mut logits)?;
+        let samples = model.self_check().filter(|check| check.samples() > 0);
+        let image =
+            samples.map_or_else(|| vec![128; program.header().input.len()], |check| check.image(0).to_vec());
+        let clock = Clock { watch: Stopwatch::new(), layers: vec![Vec::new(); program.len()] };
+        let file = file.to_string();
+        let (warm_up, totals) = (0, Vec::new());
+        Ok(Self { model, session, file, image, logits, self_check, outputs_crc32, warm_up, totals, clock })
     }
-    let mut totals = Vec::new();
-    let mut watch = Stopwatch::new();
-    for _ in 0..options.iterations.get() {
-        mark(true).map_err(BenchError::Mark)?;
-        watch.start();
-        let done = session.run_image(image, &mut logits, &mut ());
-        totals.push(watch.stop());
-        mark(false).map_err(BenchError::Mark)?;
-        done.map_err(BenchError::Run)?;
+
+    /// Inferences that are not timed.
+    ///
+    /// # Errors
+    /// [`BenchError::Run`].
+    pub fn warm_up(&mut self, count: u32) -> Result<(), BenchError> {
+        for _ in 0..count {
+            self.session.run_image(&self.image, &mut self.logits, &mut ()).map_err(BenchError::Run)?;
+        }
+        self.warm_up += u64::from(count);
+        Ok(())
     }
-    // Layers in a pass of their own: reading the clock twice a layer must not weigh on the total.
-    let mut clock = Clock { watch, layers: vec![Vec::new(); program.len()] };
-    for _ in 0..options.iterations.get() {
-        session.run_image(image, &mut logits, &mut clock).map_err(BenchError::Run)?;
+
+    /// Inferences timed whole, and as many again by layer. `mark` is called with true before each one timed whole and with false
+    /// after it.
+    ///
+    /// # Errors
+    /// [`BenchError`], where an inference or `mark` fails.
+    pub fn turn(
+        &mut self,
+        iterations: NonZeroU32,
+        mark: &mut dyn FnMut(bool) -> std::io::Result<()>,
+    ) -> Result<(), BenchError> {
+        let mut watch = Stopwatch::new();
+        for _ in 0..iterations.get() {
+            mark(true).map_err(BenchError::Mark)?;
+            watch.start();
+            let done = self.session.run_image(&self.image, &mut self.logits, &mut ());
+            self.totals.push(watch.stop());
+            mark(false).map_err(BenchError::Mark)?;
+            done.map_err(BenchError::Run)?;
+        }
+        // Layers in a pass of their own: reading the clock twice a layer must not weigh on the total.
+        for _ in 0..iterations.get() {
+            self.session
+                .run_image(&self.image, &mut self.logits, &mut self.clock)
+                .map_err(BenchError::Run)?;
+        }
+        Ok(())
     }
-    let layers = layers(model, &mut clock.layers);
-    Ok(Run {
-        format: FORMAT.to_string(),
-        board: "host".to_string(),
-        core: lrpet_report::host::core(),
-        clock_hz: None,
-        counter: Counter { kind: Kind::Nanoseconds, resolution: None, calibration: None },
-        compiler: Some(Compiler::of_this_program()),
-        git: lrpet_report::revision(),
-        engine: concat!("lrpet-runtime ", env!("CARGO_PKG_VERSION")).to_string(),
-        model: document(model, file),
-        dtype: "f16".to_string(),
-        arithmetic: session.arithmetic().name().to_string(),
-        isa: session.isa().name().to_string(),
-        threads: session.threads() as u32,
-        warm_up: options.warm_up.into(),
-        iterations: options.iterations.get().into(),
-        macs: layers.iter().map(|layer| layer.macs).sum(),
-        total: Figures::of(&mut totals),
-        layers,
-        memory: Memory {
-            arena_bytes: session.plan().arena_bytes as u64,
-            model_bytes: model.bytes().len() as u64,
-            packed_bytes: session.packed_bytes() as u64,
-            team_bytes: session.team_bytes() as u64,
-            ..Memory::default()
-        },
-        self_check,
-        outputs_crc32,
-        host: Some(Host {
-            os: std::env::consts::OS.to_string(),
-            peak_gmacs: peak(session),
-            ..Host::default()
-        }),
-    })
+
+    /// The document of all turns.
+    pub fn finish(mut self) -> Run {
+        let session = &*self.session;
+        let layers = layers(self.model, &mut self.clock.layers);
+        Run {
+            format: FORMAT.to_string(),
+            board: "host".to_string(),
+            core: lrpet_report::host::core(),
+            clock_hz: None,
+            counter: Counter { kind: Kind::Nanoseconds, resolution: None, calibration: None },
+            compiler: Some(Compiler::of_this_program()),
+            git: lrpet_report::revision(),
+            engine: concat!("lrpet-runtime ", env!("CARGO_PKG_VERSION")).to_string(),
+            model: document(self.model, &self.file),
+            dtype: "f16".to_string(),
+            arithmetic: session.arithmetic().name().to_string(),
+            isa: session.isa().name().to_string(),
+            threads: session.threads() as u32,
+            warm_up: self.warm_up,
+            iterations: self.totals.len() as u64,
+            macs: layers.iter().map(|layer| layer.macs).sum(),
+            total: Figures::of(&mut self.totals),
+            layers,
+            memory: Memory {
+                arena_bytes: session.plan().arena_bytes as u64,
+                model_bytes: self.model.bytes().len() as u64,
+                packed_bytes: session.packed_bytes() as u64,
+                team_bytes: session.team_bytes() as u64,
+                ..Memory::default()
+            },
+            self_check: self.self_check,
+            outputs_crc32: self.outputs_crc32,
+            host: Some(Host {
+                os: std::env::consts::OS.to_string(),
+                peak_gmacs: peak(session),
+                ..Host::default()
+            }),
+        }
+    }
 }
 
 /// What the document says of a model file.

@@ -57,7 +57,7 @@ pub fn json(name: &str, arguments: &[&str]) -> Result<Value> {
 /// Runs a program that must fail with exit status 1 and one clear error; the error.
 ///
 /// # Errors
-/// Where it succeeds, panics, or prints something on standard output.
+/// Where it succeeds, panics, prints something on standard output, or says a cause twice.
 pub fn refused(name: &str, arguments: &[&str]) -> Result<String> {
     let done = run(name, arguments)?;
     let line = arguments.join(" ");
@@ -70,6 +70,11 @@ pub fn refused(name: &str, arguments: &[&str]) -> Result<String> {
     );
     ensure!(done.output.is_empty(), "{name} {line} fails and still prints {:?}", done.output);
     let errors: Vec<&str> = done.errors.lines().filter(|line| line.starts_with("error: ")).collect();
+    // A part of an error that stands there twice is a cause that was said twice.
+    let parts: Vec<&str> =
+        errors.iter().flat_map(|error| error.split(": ")).filter(|part| part.len() > 12).collect();
+    let twice = (0..parts.len()).find(|&at| parts[..at].contains(&parts[at]));
+    ensure!(twice.is_none(), "{name} {line} says a cause twice: {}", done.errors);
     match errors[..] {
         [error] if !done.errors.contains("panicked") => Ok(error.to_owned()),
         _ => bail!("{name} {line} does not fail with one clear error: {}", done.errors),

@@ -1,5 +1,6 @@
 //! Models written as ONNX and run by ONNX Runtime give the runtime's logits.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,7 +13,7 @@ use lrpet_tests::programs::{self, root};
 use lrpet_tests::random_model::{Values, factor, random_convolutions, random_model};
 use lrpet_trainer::lrpet::RankPlan;
 use lrpet_trainer::network::{KNOWN, Known};
-use lrpet_trainer::onnx::{Input, Options, convert};
+use lrpet_trainer::onnx::{Batch, Input, Options, convert};
 use serde_json::Value;
 
 /// Largest difference of a logit, as a share of the largest one (at least 1): the runtime's values are f16.
@@ -24,7 +25,7 @@ const DEEP_TOLERANCE: f64 = 2e-3;
 /// Most weights of a model that is run here.
 const MOST_WEIGHTS: u64 = 15_000_000;
 
-const IMAGE: Options = Options { input: Input::Image, f16_weights: false };
+const IMAGE: Options = Options { input: Input::Image, batch: Batch::Of(NonZeroU32::MIN), f16_weights: false };
 
 /// A folder of ONNX files with their inputs and the runtime's logits.
 struct Folder(tempfile::TempDir);
@@ -178,7 +179,7 @@ fn trained_models_give_the_runtimes_logits() {
 fn every_operation_is_written() {
     let folder = Folder::new();
     folder.add("every", &every_operation(), IMAGE);
-    let values = Options { input: Input::Values, f16_weights: true };
+    let values = Options { input: Input::Values, f16_weights: true, ..IMAGE };
     folder.add("every-values", &every_operation(), values);
     for seed in 0..4 {
         let odd = random_convolutions(Shape::new(3, 13, 17), 12, 6, Values::Real, seed).unwrap();
@@ -192,6 +193,47 @@ fn every_operation_is_written() {
         folder.add(name, &random_model(Shape::new(3, 3, 3), 3, &ops, 1).unwrap(), IMAGE);
     }
     assert_eq!(folder.check().len(), 8);
+}
+
+#[test]
+fn a_free_first_axis_takes_any_number_of_images() {
+    let folder = Folder::new();
+    let free = Options { batch: Batch::Dynamic, ..IMAGE };
+    folder.add("every", &every_operation(), free);
+    folder.add("every-values", &every_operation(), Options { input: Input::Values, ..free });
+    let odd = random_convolutions(Shape::new(3, 13, 17), 12, 6, Values::Real, 5).unwrap();
+    folder.add("odd", &odd, Options { f16_weights: true, ..free });
+    // A program that ends in a map, whose vector of logits is made at the end.
+    let pooled = [Op::GlobalAveragePool::<String> { input: 0 }];
+    folder.add("pooled", &random_model(Shape::new(3, 3, 3), 3, &pooled, 1).unwrap(), free);
+    // As a user writes it.
+    let model = root().join("models/fashion-mnist-resnet8-g0.6.safetensors");
+    let out = folder.0.path().join("written.part");
+    let arguments =
+        ["export", model.to_str().unwrap(), "--onnx", out.to_str().unwrap(), "--batch", "dynamic"];
+    let document = programs::json("lrpet", &arguments).unwrap();
+    assert_eq!(document["input"]["shape"], serde_json::json!(["batch", 28, 28, 1]));
+    assert_eq!(document["output"]["shape"], serde_json::json!(["batch", 10]));
+    let file = std::fs::read(&model).unwrap();
+    folder.add_with("written", &file, free, |_| std::fs::read(&out).unwrap());
+    let models = folder.check();
+    assert_eq!(models.len(), 5);
+    for model in &models {
+        assert_eq!(model["batches"], serde_json::json!([1, 3, 8]), "{model}");
+        for side in ["input", "output"] {
+            assert_eq!(model[side]["shape"][0], "batch", "{model}");
+        }
+    }
+}
+
+#[test]
+fn several_images_at_once_are_as_good_as_one() {
+    let folder = Folder::new();
+    let four = Options { batch: "4".parse().unwrap(), ..IMAGE };
+    folder.add("four", &every_operation(), four);
+    let models = folder.check();
+    assert_eq!(models[0]["batches"], serde_json::json!([4]));
+    assert_eq!(models[0]["input"]["shape"][0], 4);
 }
 
 #[test]
@@ -224,4 +266,6 @@ fn what_cannot_be_written_is_refused() {
     assert!(error.contains("cannot write") && error.contains("out.onnx"), "{error}");
     assert!(!Path::new(&at("out.onnx")).exists());
     assert_eq!(programs::run("lrpet", &["export", model]).unwrap().status, 2);
+    let none = ["export", model, "--onnx", &at("out.onnx"), "--batch", "0"];
+    assert_eq!(programs::run("lrpet", &none).unwrap().status, 2);
 }

@@ -6,6 +6,7 @@
 
 pub mod atomic;
 pub mod boards;
+pub mod csv;
 #[cfg(any(test, feature = "cuda"))]
 mod cuda;
 pub mod data;

@@ -208,7 +208,7 @@ pub fn verify(
         let (path, bytes) = build::model_file(too_large)?;
         let error = match image::build(board, &path, options) {
             Ok(_) => bail!("{} should not fit {}", path.display(), board.name),
-            Err(error) => format!("{error:#}"),
+            Err(error) => lrpet_report::chain(error.as_ref()),
         };
         let needed: u64 = error
             .split_once("flash: ")

@@ -6,7 +6,6 @@ mod build_cuda;
 mod cluster;
 mod counts;
 mod demo;
-mod load;
 mod pi;
 mod setup;
 mod test;
@@ -64,7 +63,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", lrpet_report::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

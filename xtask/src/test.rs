@@ -236,7 +236,7 @@ impl Tally {
                 true
             }
             Err(error) => {
-                println!("error: {error:#}");
+                println!("error: {}", lrpet_report::chain(error.as_ref()));
                 false
             }
         };

@@ -123,11 +123,7 @@ pub trait Bench {
 
 /// A count of `counter` in words: `1.52 M instructions`, `0.203 ms`.
 pub fn count_text(count: f64, counter: &str) -> String {
-    use crate::report::units;
-    match counter {
-        NANOSECONDS => units::milliseconds(count / 1e6),
-        _ => format!("{} {counter}", units::count(count)),
-    }
+    crate::report::units::counted(count, counter)
 }
 
 /// What [`HostBench`] counts.

@@ -12,15 +12,19 @@ use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
 use lrpet_board::{emulate, flash};
 use lrpet_report::{Memory, Run};
+use lrpet_runtime::model::Model;
 use lrpet_trainer::measure::{self, BenchOptions};
+use lrpet_trainer::report::{columns, units};
+use serde::Serialize;
 
 use super::Output;
 use super::model_file::ModelFile;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model file
-    model: PathBuf,
+    /// Model files; on this machine several are measured in turns, so that what else it does meets all of them alike
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<PathBuf>,
     /// Board instead of this machine; emulated ones run in QEMU, real ones need --serial
     #[arg(long, value_parser = board_names())]
     board: Option<String>,
@@ -52,25 +56,74 @@ pub fn board_names() -> clap::builder::PossibleValuesParser {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    let file = ModelFile::open(&args.model)?;
-    let run = match args.board.as_deref().map(Board::named).transpose()? {
+    let board = args.board.as_deref().map(Board::named).transpose()?;
+    let runs = match board {
         None => {
             let options = BenchOptions {
                 warm_up: args.warm_up.unwrap_or(20) as usize,
                 iterations: args.iterations.unwrap_or(200) as usize,
                 threads: NonZeroUsize::new(args.threads.into()).unwrap_or(NonZeroUsize::MIN),
             };
-            measure::run(&file.model()?, &args.model.display().to_string(), options)?
+            on_host(&args.models, options)?
         }
         Some(board) => {
             ensure!(args.threads == 1, "--threads {}: boards have one core", args.threads);
-            // The errors of a wrong file are the same as here.
-            file.model()?;
-            measure::with_sha256(on_board(&args, board)?, file.bytes())
+            ensure!(
+                args.serial.is_none() || args.models.len() == 1,
+                "{} has one model in flash: name that one alone",
+                board.name
+            );
+            // The errors of a wrong file are the same as here, and come before anything is built.
+            let files: Vec<ModelFile> =
+                args.models.iter().map(|model| ModelFile::open(model)).collect::<Result<_>>()?;
+            files.iter().try_for_each(|file| file.model().map(drop))?;
+            let on_board = |(model, file): (&PathBuf, &ModelFile)| {
+                Ok(measure::with_sha256(on_board(&args, model, board)?, file.bytes()))
+            };
+            args.models.iter().zip(&files).map(on_board).collect::<Result<_>>()?
         }
     };
-    output.print(&run, Run::text)?;
-    checked(&run)
+    match &runs[..] {
+        [run] => output.print(run, Run::text)?,
+        runs => output.print(&Several { runs }, Several::text)?,
+    }
+    runs.iter().try_for_each(checked)
+}
+
+/// Measures models on this machine, in turns.
+pub fn on_host(files: &[PathBuf], options: BenchOptions) -> Result<Vec<Run>> {
+    let maps: Vec<ModelFile> = files.iter().map(|file| ModelFile::open(file)).collect::<Result<_>>()?;
+    let models: Vec<Model<'_>> = maps.iter().map(ModelFile::model).collect::<Result<_>>()?;
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let pairs: Vec<_> = models.iter().zip(&names).map(|(model, name)| (model, name.as_str())).collect();
+    Ok(measure::run_all(&pairs, options)?)
+}
+
+/// The documents of several models, which were measured side by side.
+#[derive(Serialize)]
+struct Several<'a> {
+    runs: &'a [Run],
+}
+
+impl Several<'_> {
+    /// Each in its lines, and a table of all against the first.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for run in self.runs {
+            text += &run.text();
+            text.push('\n');
+        }
+        let first = self.runs.first();
+        let mut rows = vec![["", "least", "median", "least, against the first"].map(str::to_owned).to_vec()];
+        for run in self.runs {
+            let ratio = first.map(|first| run.total.min as f64 / first.total.min.max(1) as f64);
+            let counts = [run.total.min, run.total.median]
+                .map(|count| units::counted(count as f64, run.counter.kind.name()));
+            let words = std::iter::once(run.model.file.clone()).chain(counts);
+            rows.push(words.chain(ratio.map(units::times)).collect());
+        }
+        text + &columns(&rows, 1)
+    }
 }
 
 /// An error where the self-check fails.
@@ -80,7 +133,7 @@ pub fn checked(run: &Run) -> Result<()> {
     Ok(())
 }
 
-fn on_board(args: &Args, board: &'static Board) -> Result<Run> {
+fn on_board(args: &Args, model: &Path, board: &'static Board) -> Result<Run> {
     let limit = Duration::from_secs(args.timeout);
     match (board.chip(), &args.serial) {
         (None, None) => {
@@ -88,7 +141,7 @@ fn on_board(args: &Args, board: &'static Board) -> Result<Run> {
             ensure!(iterations <= 64, "--iterations {iterations}: boards count 1 to 64");
             let warm_up = args.warm_up.unwrap_or(1);
             let options = Options { warm_up, iterations, timeout: limit, toolchain: args.toolchain };
-            emulate::run(board, &args.model, &options, &mut |line| tracing::debug!("{line}"))
+            emulate::run(board, model, &options, &mut |line| tracing::debug!("{line}"))
         }
         (None, Some(_)) => {
             bail!("{} is emulated: it has no serial line here, leave --serial away", board.name)
@@ -96,7 +149,7 @@ fn on_board(args: &Args, board: &'static Board) -> Result<Run> {
         (Some(_), None) => bail!(
             "{} is a real board: flash the model with `lrpet flash --board {0} {}`, then name its serial line with --serial",
             board.name,
-            args.model.display()
+            model.display()
         ),
         (Some(chip), Some(port)) => {
             let fixed = args.iterations.is_none() && args.warm_up.is_none();
@@ -104,7 +157,7 @@ fn on_board(args: &Args, board: &'static Board) -> Result<Run> {
                 fixed,
                 "--iterations and --warm-up are fixed when a real board is flashed (`lrpet flash`)"
             );
-            over_serial(board, chip, &args.model, port, limit)
+            over_serial(board, chip, model, port, limit)
         }
     }
 }

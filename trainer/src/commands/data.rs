@@ -8,6 +8,7 @@ use clap::Subcommand;
 use lrpet_trainer::data::Folder;
 use lrpet_trainer::data::check::{self, Report};
 use lrpet_trainer::data::get::{self, Counts, Summary};
+use lrpet_trainer::report::columns;
 
 use super::Output;
 use super::data_args::bar;
@@ -91,12 +92,11 @@ fn check_text(report: &Report) -> String {
             let _ = writeln!(text, "  ignored  {}", ignored.display());
         }
     }
-    for (class, name) in report.classes.iter().enumerate() {
-        let counts: Vec<String> =
-            report.parts.iter().map(|part| format!("{:>7} {}", part.by_class[class], part.part)).collect();
-        let _ = writeln!(text, "class {class:<4}{name:<20}{}", counts.concat());
-    }
-    text
+    let class = |(class, name): (usize, &String)| {
+        let counts = report.parts.iter().map(|part| format!("{} {}", part.by_class[class], part.part));
+        [format!("class {class}"), name.clone()].into_iter().chain(counts).collect()
+    };
+    text + &columns(&report.classes.iter().enumerate().map(class).collect::<Vec<_>>(), 2)
 }
 
 fn list_text(sets: &[Summary]) -> String {
@@ -120,9 +120,14 @@ fn info_text(counts: &Counts) -> String {
     }
     let _ = writeln!(text, "images   {} training, {} test, {c}×{h}×{w}", counts.train, counts.test);
     let _ = writeln!(text, "mean     {:?}\nstd      {:?}", set.mean, set.std);
-    for (class, name) in set.classes.iter().enumerate() {
+    let class = |(class, name): (usize, &&str)| {
         let (train, test) = (counts.train_by_class[class], counts.test_by_class[class]);
-        let _ = writeln!(text, "class {class:<3}{name:<14}{train:>7} training{test:>7} test");
-    }
-    text
+        vec![
+            format!("class {class}"),
+            (*name).to_owned(),
+            format!("{train} training"),
+            format!("{test} test"),
+        ]
+    };
+    text + &columns(&set.classes.iter().enumerate().map(class).collect::<Vec<_>>(), 2)
 }

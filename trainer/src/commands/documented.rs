@@ -20,7 +20,7 @@ fn documents(root: &Path) -> Vec<PathBuf> {
 /// The shell's commands in a document: continued lines joined, variables of the same block replaced (a loop's by its first value).
 fn commands(text: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for block in text.split("\n```sh\n").skip(1) {
+    for block in text.replace("\n  ```", "\n```").split("\n```sh\n").skip(1) {
         let block = block.split("\n```").next().unwrap_or_default().replace("\\\n", " ");
         let mut variables: BTreeMap<String, String> = BTreeMap::new();
         for line in block.lines() {
@@ -66,9 +66,19 @@ fn every_command_in_the_documents_is_understood() {
         }
     }
     // The documents are found and read: no subcommand goes without an example.
-    for command in
-        ["data", "train", "factorize", "inspect", "eval", "bench", "sweep", "search", "flash", "report"]
-    {
+    for command in [
+        "data",
+        "train",
+        "factorize",
+        "export",
+        "inspect",
+        "eval",
+        "bench",
+        "sweep",
+        "search",
+        "flash",
+        "report",
+    ] {
         assert!(understood.iter().any(|word| word == command), "no example of {command}");
     }
 }

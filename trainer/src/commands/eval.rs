@@ -1,4 +1,4 @@
-//! `lrpet eval`: accuracy of a model file on the whole test set.
+//! `lrpet eval`: accuracy of a model file on the whole test set, in all and by class.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -6,15 +6,21 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use lrpet_runtime::model::Model;
+use lrpet_trainer::data::Images;
 use lrpet_trainer::device::DeviceName;
 use lrpet_trainer::export::{Engine, Folded, evaluate, runtime_logits};
+use lrpet_trainer::measure::Tally;
+use lrpet_trainer::report::accuracy::{self, Tested};
+use lrpet_trainer::report::schema::Accuracy;
+use lrpet_trainer::report::units;
+use lrpet_trainer::{atomic, csv};
 use serde::Serialize;
 
 use super::Output;
 use super::data_args::{Policy, bar};
 use super::device::DeviceArgs;
-use super::model_file::{ModelFile, labels};
-use super::test_images::{self, TEST_RESIZE, TEST_SHARE, Trained};
+use super::model_file::ModelFile;
+use super::test_images::{self, Trained};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,20 +30,36 @@ pub struct Args {
     /// training held back, or else all
     #[arg(long, value_name = "NAME|DIR")]
     data: String,
-    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    test: TestArgs,
     /// What computes: the no_std runtime in f16, or candle in f32 with the same weights
     #[arg(long, value_enum, default_value = "runtime")]
     engine: EngineName,
+    /// Write a page about the accuracy: by class, with the confusion matrix
+    #[arg(long, value_name = "FILE.html")]
+    page: Option<PathBuf>,
+    /// Write a table of the images that are classified wrong: file (or index in the data set), class, class said, its probability
+    #[arg(long, value_name = "FILE.csv")]
+    wrong: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// What images a model is tested on, besides the name of their data set.
+#[derive(clap::Args)]
+pub struct TestArgs {
+    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Only the first images of the test set
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     /// What to do about images of a folder that cannot be read
     #[arg(long, value_enum, default_value = "refuse")]
     bad_images: Policy,
-    #[command(flatten)]
-    device: DeviceArgs,
+    /// Test on a data set with other classes than those of the training all the same: classes are compared by their numbers
+    #[arg(long)]
+    other_classes: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum, Serialize)]
@@ -50,10 +72,44 @@ enum EngineName {
 #[derive(Serialize)]
 struct Document {
     engine: EngineName,
-    accuracy: f64,
-    correct: usize,
-    images: usize,
+    model: PathBuf,
+    data: String,
+    correct: u64,
+    #[serde(flatten)]
+    accuracy: Accuracy,
     seconds: f64,
+}
+
+impl TestArgs {
+    /// The test images of `data` for `model`, which is the file `file`.
+    pub fn images(&self, data: &str, model: &Model<'_>, file: &Path) -> Result<Images> {
+        let trained = Trained { other_classes: self.other_classes, ..Trained::of_model(model, file) };
+        let test = test_images::load(data, self.data_dir.as_deref(), &trained, self.bad_images.into())?;
+        let test = match self.limit {
+            Some(limit) => test.limited(limit as usize),
+            None => test,
+        };
+        ensure!(!test.is_empty(), "{data}: no test image");
+        Ok(test)
+    }
+}
+
+/// What `model`, which is the file `file`, says of the images `test`; `engine` computes, or else the runtime.
+pub fn tally(model: &Model<'_>, file: &Path, test: &Images, engine: Option<&Engine<'_>>) -> Result<Tally> {
+    let bar = bar(test.len(), "images");
+    let mut tally = Tally::new(model.program().header().classes as usize);
+    test.try_for_each_part(|part, indices| -> Result<()> {
+        evaluate::check_data(model, part).with_context(|| file.display().to_string())?;
+        let logits = match engine {
+            None => runtime_logits(model, part, |images| bar.inc(images as u64))?,
+            Some(engine) => engine.logits(part)?,
+        };
+        tally.add(&logits, &part.labels, indices);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    ensure!(tally.images() > 0, "none of the {} test images can be read", test.len());
+    Ok(tally)
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
@@ -65,60 +121,75 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let device = args.device.open()?;
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
-    let mut test = test_images::load(
-        &args.data,
-        args.data_dir.as_deref(),
-        &trained(&model, &args.model),
-        args.bad_images.into(),
-    )?;
-    if let Some(limit) = args.limit {
-        test = test.limited(limit);
-    }
+    let test = args.test.images(&args.data, &model, &args.model)?;
     let start = Instant::now();
-    let engine = match args.engine {
+    let folded = match args.engine {
         EngineName::Runtime => None,
         EngineName::Candle => Some(Folded::from_model(&model)?),
     };
-    let engine = engine.as_ref().map(|folded| Engine::new(folded, &device)).transpose()?;
-    let bar = bar(test.len(), "images");
-    let (mut correct, mut images) = (0, 0);
-    test.try_for_each_part(|part| -> Result<()> {
-        evaluate::check_data(&model, part).with_context(|| args.model.display().to_string())?;
-        let logits = match &engine {
-            None => runtime_logits(&model, part, |images| bar.inc(images as u64))?,
-            Some(engine) => engine.logits(part)?,
-        };
-        correct += logits.correct(&part.labels);
-        images += part.len();
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    ensure!(images > 0, "{}: no test image", args.data);
+    let engine = folded.as_ref().map(|folded| Engine::new(folded, &device)).transpose()?;
+    let tally = tally(&model, &args.model, &test, engine.as_ref())?;
     let document = Document {
         engine: args.engine,
-        accuracy: correct as f64 / images as f64,
-        correct,
-        images,
+        model: args.model,
+        data: args.data,
+        correct: tally.correct(),
+        accuracy: tally.accuracy(test.classes()),
         seconds: start.elapsed().as_secs_f64(),
     };
-    output.print(&document, |done| {
-        let percent = 100.0 * done.accuracy;
-        format!("{percent:.2} % of {} images ({} right), {:.1} s", done.images, done.correct, done.seconds)
-    })
+    if let Some(path) = &args.page {
+        write(path, document.page().as_bytes())?;
+    }
+    if let Some(path) = &args.wrong {
+        write(path, wrong(&tally, &test).as_bytes())?;
+    }
+    output.print(&document, text)
 }
 
-/// What the card of `model` says of its training's images.
-fn trained(model: &Model<'_>, file: &Path) -> Trained {
-    let value = |key: &str| model.container().metadata_value(key).map(|value| value.to_string());
-    let number = |key: &str| value(key).and_then(|text| text.parse().ok());
-    // Mere numbers stand for names that nobody knew.
-    let names = labels(model);
-    let numbered = names.iter().enumerate().all(|(class, name)| *name == class.to_string());
-    Trained {
-        shape: model.program().header().input,
-        classes: (!numbered).then_some(names),
-        test_resize: number(TEST_RESIZE),
-        test_share: number(TEST_SHARE),
-        file: file.display().to_string(),
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    atomic::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The images that were classified wrong, a line each.
+fn wrong(tally: &Tally, test: &Images) -> String {
+    let class = |class: u32| test.classes().get(class as usize).cloned().unwrap_or_default();
+    let mut table = csv::line(["image", "class", "said", "probability"]);
+    for wrong in tally.wrong() {
+        let image = match test.path(wrong.index) {
+            Some(path) => path.display().to_string(),
+            None => wrong.index.to_string(),
+        };
+        let probability = format!("{:.4}", wrong.probability);
+        table += &csv::line([image, class(wrong.class), class(wrong.said), probability]);
     }
+    table
+}
+
+impl Document {
+    fn page(&self) -> String {
+        let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let tested = Tested {
+            model: &name(&self.model),
+            data: &name(Path::new(&self.data)),
+            engine: match self.engine {
+                EngineName::Runtime => "runtime, f16",
+                EngineName::Candle => "candle, f32",
+            },
+            command: &super::command_line(),
+        };
+        accuracy::page(&tested, &self.accuracy)
+    }
+}
+
+fn text(done: &Document) -> String {
+    let percent = 100.0 * done.accuracy.accuracy;
+    let top5 = done.accuracy.top5.map(|share| format!(", {} among the first five", units::percent(share)));
+    format!(
+        "{percent:.2} % of {} images ({} right{}), {:.1} s\n\n{}",
+        done.accuracy.images,
+        done.correct,
+        top5.unwrap_or_default(),
+        done.seconds,
+        accuracy::text(&done.accuracy)
+    )
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use lrpet_trainer::atomic;
-use lrpet_trainer::onnx::{self, Input, LOGITS, OPERATOR_SET, Options};
+use lrpet_trainer::onnx::{self, BATCH, Batch, Input, LOGITS, OPERATOR_SET, Options};
 use serde::Serialize;
 
 use super::Output;
@@ -21,6 +21,9 @@ pub struct Args {
     /// What the ONNX model takes
     #[arg(long, value_enum, default_value_t = InputKind::Image)]
     input: InputKind,
+    /// Images that the ONNX model takes at once: a number, or `dynamic` for any number
+    #[arg(long, value_name = "N|dynamic", default_value_t, hide_default_value = true)]
+    batch: Batch,
     /// Keep weights f16 in the file, for half of its size; they are computed with in f32 all the same
     #[arg(long)]
     f16_weights: bool,
@@ -29,9 +32,9 @@ pub struct Args {
 /// What the graph takes.
 #[derive(Clone, Copy, ValueEnum)]
 enum InputKind {
-    /// Bytes of a picture, u8 1×H×W×C, which the graph normalises
+    /// Bytes of a picture, u8 N×H×W×C, which the graph normalises
     Image,
-    /// Values f32 1×C×H×W that are normalised already
+    /// Values f32 N×C×H×W that are normalised already
     Values,
 }
 
@@ -53,7 +56,24 @@ struct Value {
     name: &'static str,
     #[serde(rename = "type")]
     element: &'static str,
-    shape: Vec<u32>,
+    shape: Vec<Axis>,
+}
+
+/// The length of an axis, or the name of a free one.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Axis {
+    Length(u32),
+    Free(&'static str),
+}
+
+/// The axis of the images, and those behind it.
+fn shape(batch: Batch, axes: &[u32]) -> Vec<Axis> {
+    let images = match batch {
+        Batch::Of(images) => Axis::Length(images.get()),
+        Batch::Dynamic => Axis::Free(BATCH),
+    };
+    std::iter::once(images).chain(axes.iter().copied().map(Axis::Length)).collect()
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
@@ -63,10 +83,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         InputKind::Image => Input::Image,
         InputKind::Values => Input::Values,
     };
-    let options = Options { input, f16_weights: args.f16_weights };
+    let options = Options { input, batch: args.batch, f16_weights: args.f16_weights };
     let converted = onnx::convert(&model, options).with_context(|| args.model.display().to_string())?;
     atomic::write(&args.onnx, &converted.bytes)
         .with_context(|| format!("cannot write {}", args.onnx.display()))?;
+    let header = model.program().header();
     let document = Document {
         out: args.onnx,
         bytes: converted.bytes.len(),
@@ -74,9 +95,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         input: Value {
             name: input.name(),
             element: input.type_name(),
-            shape: input.axes(model.program().header().input).to_vec(),
+            shape: shape(args.batch, &input.axes(header.input)),
         },
-        output: Value { name: LOGITS, element: "f32", shape: vec![1, model.program().header().classes] },
+        output: Value { name: LOGITS, element: "f32", shape: shape(args.batch, &[header.classes]) },
         weights: if args.f16_weights { "f16" } else { "f32" },
         nodes: converted.nodes,
         constants: converted.constants,
@@ -86,7 +107,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 
 fn text(done: &Document) -> String {
     let value = |value: &Value| {
-        let axes: Vec<String> = value.shape.iter().map(u32::to_string).collect();
+        let axis = |axis: &Axis| match axis {
+            Axis::Length(length) => length.to_string(),
+            Axis::Free(name) => (*name).to_owned(),
+        };
+        let axes: Vec<String> = value.shape.iter().map(axis).collect();
         format!("{} {} {}", value.name, value.element, axes.join("×"))
     };
     format!(

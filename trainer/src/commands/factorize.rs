@@ -8,6 +8,7 @@ use lrpet_runtime::host::AlignedBytes;
 use lrpet_trainer::atomic;
 use lrpet_trainer::data::Images;
 use lrpet_trainer::export::{self, Card, Checkpoint, Request};
+use lrpet_trainer::report::columns;
 use serde::Serialize;
 
 use super::Output;
@@ -101,7 +102,7 @@ fn measure(bytes: &[u8], test: &Images) -> Result<f64> {
     let bytes = AlignedBytes::copy_of(bytes);
     let model = export::checked(bytes.as_slice(), "the exported model")?;
     let (mut correct, mut images) = (0, 0);
-    test.try_for_each_part(|part| -> Result<()> {
+    test.try_for_each_part(|part, _| -> Result<()> {
         correct += export::runtime_logits(&model, part, |_| ())?.correct(&part.labels);
         images += part.len();
         Ok(())
@@ -111,16 +112,11 @@ fn measure(bytes: &[u8], test: &Images) -> Result<f64> {
 }
 
 fn text(done: &Document) -> String {
-    let mut text = String::new();
-    for layer in &done.layers {
-        let _ = writeln!(
-            text,
-            "{:<24}rank {:>3}, {:.2} % of the energy",
-            layer.name,
-            layer.rank,
-            100.0 * layer.energy_kept
-        );
-    }
+    let row = |layer: &export::folded::FactoredLayer| {
+        let kept = format!("{:.2} % of the energy", 100.0 * layer.energy_kept);
+        vec![layer.name.clone(), format!("rank {}", layer.rank), kept]
+    };
+    let mut text = columns(&done.layers.iter().map(row).collect::<Vec<_>>(), 1);
     let _ = writeln!(
         text,
         "{}: {} bytes, {} MACs of {} dense",

@@ -40,6 +40,9 @@ pub struct ImageArgs {
     /// What to do about test images of a folder that cannot be read
     #[arg(long, value_enum, default_value = "refuse")]
     bad_images: Policy,
+    /// Take images with other classes than those of the training all the same: classes are compared by their numbers
+    #[arg(long)]
+    other_classes: bool,
 }
 
 /// What the network takes and tells apart.
@@ -95,6 +98,8 @@ impl ImageArgs {
             "--input, --mean and --std are for images that no data set describes; {name} has its own"
         );
         let entry = registry::entry(name)?;
+        let classes: Vec<String> = entry.classes.iter().map(|&class| class.to_owned()).collect();
+        self.trained(checkpoint, file, entry.shape).check_classes(Path::new(name), &classes)?;
         let test = match data::load(name, self.data_dir.as_deref()) {
             Ok(loaded) => Some(loaded.test.into()),
             // The checkpoint's own word is enough for all but the accuracy.
@@ -107,7 +112,7 @@ impl ImageArgs {
         Ok(Images {
             dataset: name.clone(),
             shape: entry.shape,
-            classes: entry.classes.iter().map(|&class| class.to_owned()).collect(),
+            classes,
             normalization: entry.normalization(),
             preparation: Vec::new(),
             test,
@@ -117,14 +122,7 @@ impl ImageArgs {
     /// From a folder of images per class, prepared as the checkpoint says.
     fn folder(&self, net: &str, checkpoint: &Checkpoint, file: &Path, folder: &Path) -> Result<Images> {
         let described = self.described(net, checkpoint)?;
-        let number = |key: &str| checkpoint.metadata.get(key).and_then(|text| text.parse().ok());
-        let trained = Trained {
-            shape: described.shape,
-            classes: class_names(checkpoint),
-            test_resize: number(TEST_RESIZE),
-            test_share: number(TEST_SHARE),
-            file: file.display().to_string(),
-        };
+        let trained = self.trained(checkpoint, file, described.shape);
         let test = test_images::load(&folder.to_string_lossy(), None, &trained, self.bad_images.into())?;
         let classes = test.classes().to_vec();
         ensure!(
@@ -137,6 +135,20 @@ impl ImageArgs {
         );
         let dataset = lrpet_trainer::data::folder::name(folder);
         Ok(Images { dataset, classes, test: Some(test), ..described })
+    }
+
+    /// What the checkpoint `file` says of its training's images, of this shape.
+    fn trained(&self, checkpoint: &Checkpoint, file: &Path, shape: Shape) -> Trained {
+        let number = |key: &str| checkpoint.metadata.get(key).and_then(|text| text.parse().ok());
+        Trained {
+            shape,
+            classes: class_names(checkpoint),
+            test_resize: number(TEST_RESIZE),
+            test_share: number(TEST_SHARE),
+            dataset: checkpoint.metadata.get("dataset").cloned(),
+            file: file.display().to_string(),
+            other_classes: self.other_classes,
+        }
     }
 
     /// From the command line, and from the checkpoint where that is silent.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use lrpet_runtime::kernel::Isa;
-use lrpet_trainer::measure::{self, Inspection};
+use lrpet_trainer::measure::{self, Inspection, LayerCost};
+use lrpet_trainer::report::columns;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -47,50 +48,90 @@ fn text(document: &Document) -> String {
     let mut text = format!("{}: {} ", document.file.display(), model.network);
     let [c, h, w] = model.input;
     let _ = writeln!(text, "on {c}×{h}×{w}, {} classes, {} bytes", model.classes, model.file_bytes);
-    let _ = writeln!(
-        text,
-        "\n{:<22}{:<12}{:>11}{:>10}{:>12}{:>12}{:>9}{:>9}",
-        "layer", "kind", "output", "rank", "MACs", "dense", "bytes", "dense"
-    );
-    for layer in &model.layers {
+    let head = ["layer", "kind", "output", "rank", "MACs", "dense", "bytes", "dense"];
+    let layer = |layer: &LayerCost| {
         let [c, h, w] = layer.output;
         let rank = match (layer.rank, layer.max_rank) {
             (Some(rank), Some(of)) => format!("{rank} of {of}"),
             _ => String::new(),
         };
-        let _ = writeln!(
-            text,
-            "{:<22}{:<12}{:>11}{rank:>10}{:>12}{:>12}{:>9}{:>9}",
-            layer.name,
-            layer.kind,
-            format!("{c}×{h}×{w}"),
-            layer.macs,
-            layer.macs_dense,
-            layer.weight_bytes,
-            layer.weight_bytes_dense
-        );
-    }
-    let mut row = |name: &str, own: u64, dense: u64| {
-        let _ = writeln!(
-            text,
-            "{name:<14}{own:>12}   dense {dense:>12}   {:.3} of it",
-            own as f64 / dense as f64
-        );
+        let costs = [layer.macs, layer.macs_dense, layer.weight_bytes, layer.weight_bytes_dense];
+        let words = [layer.name.clone(), layer.kind.to_owned(), format!("{c}×{h}×{w}"), rank];
+        words.into_iter().chain(costs.map(|cost| cost.to_string())).collect()
     };
-    row("\nMACs", model.macs, model.macs_dense);
+    let head = head.map(str::to_owned).to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(model.layers.iter().map(layer)).collect();
+    let _ = writeln!(text, "\n{}", columns(&rows, 2));
+    let row = |name: &str, own: u64, dense: u64| {
+        let share = format!("{:.3} of it", own as f64 / dense as f64);
+        vec![name.to_owned(), own.to_string(), format!("dense {dense}"), share]
+    };
+    let mut rows = vec![row("MACs", model.macs, model.macs_dense)];
     if model.macs_factored > 0 {
-        row("in pairs", model.macs_factored, model.macs_factored_dense);
+        rows.push(row("in pairs", model.macs_factored, model.macs_factored_dense));
     }
-    row("parameters", model.params, model.params_dense);
-    row("weight bytes", model.weight_bytes, model.weight_bytes_dense);
-    row("arena bytes", model.arena_bytes as u64, model.arena_bytes_dense as u64);
+    rows.push(row("parameters", model.params, model.params_dense));
+    rows.push(row("weight bytes", model.weight_bytes, model.weight_bytes_dense));
+    rows.push(row("arena bytes", model.arena_bytes as u64, model.arena_bytes_dense as u64));
+    text.push_str(&columns(&rows, 1));
     let _ = writeln!(
         text,
-        "arena for {}: table {}, activations {}, scratch {}; it peaks at {}",
+        "arena for {}: table {}, activations {}, scratch {}; it peaks at {}\n",
         model.isa, model.table_bytes, model.activation_bytes, model.scratch_bytes, model.peak_layer
     );
-    for (key, value) in &model.card {
-        let _ = writeln!(text, "card {key:<20}{value}");
-    }
+    let entry = |(key, value): (&String, &String)| vec![format!("card {key}"), value.clone()];
+    text.push_str(&columns(&model.card.iter().map(entry).collect::<Vec<_>>(), 2));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lrpet_runtime::host::AlignedBytes;
+    use lrpet_trainer::data::Normalization;
+    use lrpet_trainer::export::{Folded, checked, file::serialize};
+    use lrpet_trainer::lrpet::RankPlan;
+    use lrpet_trainer::network::KNOWN;
+
+    use super::*;
+
+    /// Most weights of a network that is written for this.
+    const MOST: u64 = 3_000_000;
+
+    /// Cells of a line: what two spaces or more part.
+    fn cells(line: &str) -> Vec<&str> {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+    }
+
+    #[test]
+    fn no_two_columns_run_together() {
+        let mut seen = 0;
+        for known in KNOWN {
+            let network = known.build(known.input, known.classes).unwrap();
+            if network.cost().params > MOST && known.name != "googlenet" {
+                continue;
+            }
+            let plan = RankPlan::uniform(&network, 0.3).unwrap();
+            let channels = network.input.channels as usize;
+            let normalization = Normalization { mean: vec![0.0; channels], std: vec![1.0; channels] };
+            let folded = Folded::zeros(&network, &plan, normalization);
+            let bytes = AlignedBytes::copy_of(&serialize(&folded, &BTreeMap::new(), None).unwrap());
+            let mut inspection =
+                measure::inspect(&checked(bytes.as_slice(), "zeros").unwrap(), Isa::CortexM).unwrap();
+            // As long as a number gets.
+            inspection.layers[0].macs_dense = u64::MAX;
+            let layers = inspection.layers.clone();
+            let shown = text(&Document { file: PathBuf::from("m"), sha256: String::new(), inspection });
+            let rows = shown.lines().skip_while(|line| !line.starts_with("layer")).skip(1);
+            for (layer, row) in layers.iter().zip(rows) {
+                let ranks = usize::from(layer.rank.is_some());
+                assert_eq!(cells(row).len(), 7 + ranks, "{}: {row}", known.name);
+                assert_eq!(cells(row)[..2], [&layer.name[..], layer.kind], "{row}");
+                assert_eq!(cells(row)[6 + ranks], layer.weight_bytes_dense.to_string(), "{row}");
+            }
+            seen += 1;
+        }
+        assert!(seen >= 8, "{seen} networks");
+    }
 }

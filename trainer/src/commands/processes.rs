@@ -94,7 +94,8 @@ impl Processes {
                 // Where all have the same error, process 0 states it.
                 std::thread::sleep(std::time::Duration::from_secs(1));
             }
-            eprintln!("error: process {} of {}: {error:#}", self.exchange.rank(), self.exchange.size());
+            let said = lrpet_report::chain(error.as_ref());
+            eprintln!("error: process {} of {}: {said}", self.exchange.rank(), self.exchange.size());
             self.exchange.end_all();
         }
         done

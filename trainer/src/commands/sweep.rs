@@ -1,7 +1,6 @@
 //! `lrpet sweep`: one run for each pruning ratio.
 
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use clap::{ArgMatches, CommandFactory, ValueEnum};
 use lrpet_trainer::boards::{Board, HOST, count_text};
 use lrpet_trainer::follow::Host;
 use lrpet_trainer::launch::Slurm;
-use lrpet_trainer::report::{schema, units};
+use lrpet_trainer::report::{columns, schema, units};
 use lrpet_trainer::sweep::{self, Runs, Sweep, WarmStart, jobs};
 
 use super::train::Options;
@@ -99,11 +98,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         created: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
         version: here.version.to_owned(),
         revision: here.revision.to_owned(),
-        host: schema::Host {
-            cpu: Some(here.cpu),
-            threads: Some(here.processors as u64),
-            rustc: Some(here.rustc.to_owned()),
-        },
+        host: schema::Host::here(),
         network: network.name.clone(),
         dataset,
         warm_start: args.warm_start.name().to_owned(),
@@ -175,7 +170,7 @@ fn time_here(sweep: &mut Sweep, out: &Path) -> Result<()> {
         return Ok(());
     }
     eprintln!("timing {} models on this machine", sweep.rows.len());
-    sweep::host_times(sweep, out, |_, _| ())?;
+    sweep::host_times(sweep, out)?;
     Ok(sweep.write(out)?)
 }
 
@@ -215,22 +210,18 @@ const OWN: [&str; 5] = ["prune", "out", "json", "resume", "launcher"];
 
 fn text(sweep: &Sweep) -> String {
     let boards = sweep.boards();
-    let mut text = format!("{:<8}{:>10}{:>10}{:>12}{:>12}", "run", "accuracy", "MACs", "model file", "host");
-    for board in &boards {
-        let _ = write!(text, "{board:>26}");
-    }
-    text.push('\n');
+    let head = ["run", "accuracy", "MACs", "model file", "host"].into_iter().chain(boards.iter().copied());
+    let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
     for row in &sweep.rows {
         let accuracy = row.accuracy().map_or("–".to_owned(), units::percent);
         let macs = row.model.inspect.as_ref().map_or("–".to_owned(), |of| units::count(of.macs as f64));
         let host = row.model.bench.as_ref().map_or("–".to_owned(), |of| units::milliseconds(of.median_ms));
         let bytes = units::bytes(row.file_bytes as f64);
-        let _ = write!(text, "{:<8}{accuracy:>10}{macs:>10}{bytes:>12}{host:>12}", row.run);
-        for board in &boards {
+        let counts = boards.iter().map(|board| {
             let count = row.board(board).map(|of| count_text(of.total as f64, &of.counter));
-            let _ = write!(text, "{:>26}", count.unwrap_or("–".to_owned()));
-        }
-        text.push('\n');
+            count.unwrap_or("–".to_owned())
+        });
+        rows.push([row.run.clone(), accuracy, macs, bytes, host].into_iter().chain(counts).collect());
     }
-    text
+    columns(&rows, 1)
 }

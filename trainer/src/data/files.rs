@@ -176,6 +176,14 @@ impl Files {
         self.items[index].listed.label
     }
 
+    /// The file of picture `index`.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`Files::len`].
+    pub fn path(&self, index: usize) -> &Path {
+        &self.items[index].listed.path
+    }
+
     /// A digest of the files' names and classes, in order.
     pub(super) fn digest(&self) -> String {
         let crc = crc::Crc::<u64>::new(&crc::CRC_64_XZ);
@@ -267,6 +275,17 @@ impl Files {
     /// # Panics
     /// Where an index is not below [`Files::len`].
     pub fn read(&self, indices: &[usize]) -> Result<Dataset, DataError> {
+        Ok(self.read_kept(indices)?.0)
+    }
+
+    /// As [`Files::read`], with the indices of the images that are not missing.
+    ///
+    /// # Errors
+    /// [`DataError::BadImage`].
+    ///
+    /// # Panics
+    /// Where an index is not below [`Files::len`].
+    pub fn read_kept(&self, indices: &[usize]) -> Result<(Dataset, Vec<usize>), DataError> {
         let shape = self.preparation.shape;
         let size = shape.len();
         let mut images = vec![0; indices.len() * size];
@@ -278,7 +297,8 @@ impl Files {
             })
             .collect::<Result<_, DataError>>()?;
         let labels = compact(&mut images, &kept, indices.iter().map(|&index| self.label(index)));
-        Ok(Dataset { images, labels, shape, classes: self.classes.to_vec() })
+        let kept = indices.iter().zip(kept).filter(|(_, kept)| *kept).map(|(&index, _)| index).collect();
+        Ok((Dataset { images, labels, shape, classes: self.classes.to_vec() }, kept))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Labelled images, wherever they are.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lrpet_runtime::model::Shape;
@@ -139,20 +140,32 @@ impl Images {
         }
     }
 
-    /// Hands all images to `take` as for testing, in order, a part of them in memory at a time.
+    /// The file of image `index`; none where it comes from no file of its own.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`Images::len`].
+    pub fn path(&self, index: usize) -> Option<&Path> {
+        match self {
+            Images::Memory(_) => None,
+            Images::Files(files) => Some(files.path(index)),
+        }
+    }
+
+    /// Hands all images to `take` as for testing, in order, a part of them in memory at a time, with the index of each.
     ///
     /// # Errors
     /// Those of [`Files::read`] and of `take`.
     pub fn try_for_each_part<E: From<DataError>>(
         &self,
-        mut take: impl FnMut(&Arc<Dataset>) -> Result<(), E>,
+        mut take: impl FnMut(&Arc<Dataset>, &[usize]) -> Result<(), E>,
     ) -> Result<(), E> {
+        let indices: Vec<usize> = (0..self.len()).collect();
         match self {
-            Images::Memory(data) => take(data),
-            Images::Files(files) => {
-                let indices: Vec<usize> = (0..files.len()).collect();
-                indices.chunks(PART).try_for_each(|part| take(&Arc::new(files.read(part)?)))
-            }
+            Images::Memory(data) => take(data, &indices),
+            Images::Files(files) => indices.chunks(PART).try_for_each(|part| {
+                let (data, kept) = files.read_kept(part)?;
+                take(&Arc::new(data), &kept)
+            }),
         }
     }
 

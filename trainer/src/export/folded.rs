@@ -94,7 +94,7 @@ impl Folded {
     }
 
     /// `network` at the ranks of `plan`, all weights zero.
-    pub(crate) fn zeros(network: &Network, plan: &RankPlan, normalization: Normalization) -> Folded {
+    pub fn zeros(network: &Network, plan: &RankPlan, normalization: Normalization) -> Folded {
         let weights = plan.layers.iter().map(|layer| {
             let (rows, columns) = (layer.matrix.rows as usize, layer.matrix.columns as usize);
             let rank = layer.rank.map(|rank| rank as usize);

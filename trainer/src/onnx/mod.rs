@@ -9,7 +9,9 @@ mod proto;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::num::NonZeroU32;
+use std::str::FromStr;
 
 use lrpet_runtime::model::{Header, Model, Shape};
 use prost::Message;
@@ -17,7 +19,7 @@ use prost::Message;
 use graph::{Graph, int, ints};
 use ops::Values;
 use proto::{
-    DataType, DimensionProto, GraphProto, IR_VERSION, Kind, ModelProto, OperatorSetIdProto,
+    DataType, DimensionProto, GraphProto, IR_VERSION, Kind, Length, ModelProto, OperatorSetIdProto,
     StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
@@ -33,11 +35,49 @@ const MOST_BYTES: usize = i32::MAX as usize;
 /// What the graph takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Input {
-    /// Bytes of a picture, u8 `[1, h, w, c]`; the graph normalises them.
+    /// Bytes of pictures, u8 `[n, h, w, c]`; the graph normalises them.
     #[default]
     Image,
-    /// Values f32 `[1, c, h, w]` that are normalised already.
+    /// Values f32 `[n, c, h, w]` that are normalised already.
     Values,
+}
+
+/// How many images the graph takes at once: the first axis of its input and of its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// Always so many.
+    Of(NonZeroU32),
+    /// Any number, another one each time. The axis is called [`BATCH`].
+    Dynamic,
+}
+
+/// Name of a free first axis.
+pub const BATCH: &str = "batch";
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch::Of(NonZeroU32::MIN)
+    }
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Batch::Of(images) => write!(f, "{images}"),
+            Batch::Dynamic => f.write_str(BATCH),
+        }
+    }
+}
+
+impl FromStr for Batch {
+    type Err = String;
+
+    /// A number from 1, or `dynamic`.
+    fn from_str(text: &str) -> Result<Batch, String> {
+        let number = || text.parse().map(Batch::Of).map_err(|_| text);
+        let found = if text == "dynamic" { Ok(Batch::Dynamic) } else { number() };
+        found.map_err(|_| "give a number of images from 1, or `dynamic`".to_owned())
+    }
 }
 
 /// How a model is written.
@@ -45,6 +85,8 @@ pub enum Input {
 pub struct Options {
     /// What the graph takes.
     pub input: Input,
+    /// How many images at once.
+    pub batch: Batch,
     /// Weights stay f16 in the file, each behind a `Cast` to f32; else they are f32.
     pub f16_weights: bool,
 }
@@ -106,18 +148,18 @@ impl Input {
         }
     }
 
-    /// Its axes.
-    pub fn axes(self, shape: Shape) -> [u32; 4] {
+    /// Its axes behind the one of the images.
+    pub fn axes(self, shape: Shape) -> [u32; 3] {
         let Shape { channels, height, width } = shape;
         match self {
-            Input::Image => [1, height, width, channels],
-            Input::Values => [1, channels, height, width],
+            Input::Image => [height, width, channels],
+            Input::Values => [channels, height, width],
         }
     }
 }
 
 /// Writes `model` as ONNX (operator set [`OPERATOR_SET`]): one input of [`Options::input`], one output [`LOGITS`], f32
-/// `[1, classes]`. Constants have the names of the model file's tensors, nodes those of its layers with the number of
+/// `[n, classes]`, with n as [`Options::batch`] says: no operation depends on it. Constants have the names of the model file's tensors, nodes those of its layers with the number of
 /// the operation. The model card becomes the file's metadata.
 ///
 /// # Errors
@@ -144,7 +186,7 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
     };
     let text = |key: &str| model.container().metadata_value(key).map(|value| value.to_string());
     let name = text("network").filter(|name| !name.is_empty()).unwrap_or_else(|| "lrpet".to_owned());
-    let (about_input, about_output) = (describe(options.input, header), describe_logits(text("classes")));
+    let (about_input, about_output) = (describe(options, header), describe_logits(text("classes")));
     let whole = ModelProto {
         ir_version: Some(IR_VERSION),
         producer_name: Some("lrpet".to_owned()),
@@ -155,8 +197,8 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
             name: Some(name),
             initializer: constants,
             doc_string: Some(format!("{about_input} {about_output}")),
-            input: vec![value(options.input.name(), element, &axes, about_input)],
-            output: vec![value(LOGITS, DataType::Float, &[1, header.classes], about_output)],
+            input: vec![value(options.input.name(), element, options.batch, &axes, about_input)],
+            output: vec![value(LOGITS, DataType::Float, options.batch, &[header.classes], about_output)],
         }),
         opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPERATOR_SET) }],
         metadata_props: model
@@ -192,9 +234,15 @@ fn normalise(graph: &mut Graph<'_>, header: &Header) -> String {
     graph.node("Div", &[&centred, &std], name("normalised"), Vec::new())
 }
 
-fn value(name: &str, element: DataType, axes: &[u32], about: String) -> ValueInfoProto {
-    let dim = axes.iter().map(|axis| DimensionProto { dim_value: Some(i64::from(*axis)) }).collect();
-    let shape = Some(TensorShapeProto { dim });
+/// An input or output, whose first axis is the one of the images.
+fn value(name: &str, element: DataType, batch: Batch, axes: &[u32], about: String) -> ValueInfoProto {
+    let images = match batch {
+        Batch::Of(images) => Length::DimValue(images.get().into()),
+        Batch::Dynamic => Length::DimParam(BATCH.to_owned()),
+    };
+    let lengths = axes.iter().map(|axis| Length::DimValue(i64::from(*axis)));
+    let dim = std::iter::once(images).chain(lengths).map(|length| DimensionProto { value: Some(length) });
+    let shape = Some(TensorShapeProto { dim: dim.collect() });
     let kind = Kind::TensorType(TensorTypeProto { elem_type: Some(element.into()), shape });
     ValueInfoProto {
         name: Some(name.to_owned()),
@@ -204,15 +252,16 @@ fn value(name: &str, element: DataType, axes: &[u32], about: String) -> ValueInf
 }
 
 /// What the graph takes, in a sentence.
-fn describe(input: Input, header: &Header) -> String {
+fn describe(options: Options, header: &Header) -> String {
     let Shape { channels, height, width } = header.input;
-    let mut text = match input {
+    let batch = options.batch;
+    let mut text = match options.input {
         Input::Image => format!(
-            "Input image: u8 [1, {height}, {width}, {channels}], the bytes of a picture row by row with channels \
+            "Input image: u8 [{batch}, {height}, {width}, {channels}], the bytes of a picture row by row with channels \
              interleaved; the graph makes (byte / 255 - mean) / std of each channel of them,"
         ),
         Input::Values => format!(
-            "Input values: f32 [1, {channels}, {height}, {width}], planes of (byte / 255 - mean) / std of each channel,"
+            "Input values: f32 [{batch}, {channels}, {height}, {width}], planes of (byte / 255 - mean) / std of each channel,"
         ),
     };
     let list = |values: &[f32]| {

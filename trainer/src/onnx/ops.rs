@@ -10,9 +10,9 @@ use super::proto::AttributeProto;
 
 /// The names of a value in the graph.
 struct Names {
-    /// As `[1, c, h, w]`.
+    /// As `[n, c, h, w]`.
     map: Option<String>,
-    /// As `[1, c]`, which linear layers read and make.
+    /// As `[n, c]`, which linear layers read and make.
     vector: Option<String>,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Values<'g, 'a> {
 }
 
 impl<'g, 'a> Values<'g, 'a> {
-    /// Begins with the input `[1, c, h, w]`, normalised.
+    /// Begins with the input `[n, c, h, w]`, normalised.
     pub(super) fn new(graph: &'g mut Graph<'a>, input: String) -> Self {
         Values { graph, names: vec![Names { map: Some(input), vector: None }] }
     }
@@ -90,7 +90,7 @@ impl<'g, 'a> Values<'g, 'a> {
         Ok(())
     }
 
-    /// A value as `[1, c, h, w]`.
+    /// A value as `[n, c, h, w]`.
     fn map(&mut self, number: Value) -> Result<String, OnnxError> {
         let names = self.names.get_mut(usize::from(number)).ok_or(OnnxError::Value { number })?;
         if let (None, Some(vector)) = (&names.map, &names.vector) {
@@ -101,7 +101,7 @@ impl<'g, 'a> Values<'g, 'a> {
         names.map.clone().ok_or(OnnxError::Value { number })
     }
 
-    /// A value of one pixel as `[1, c]`.
+    /// A value of one pixel as `[n, c]`.
     fn vector(&mut self, number: Value) -> Result<String, OnnxError> {
         let names = self.names.get_mut(usize::from(number)).ok_or(OnnxError::Value { number })?;
         if let (None, Some(map)) = (&names.vector, &names.map) {

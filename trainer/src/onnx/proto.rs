@@ -209,7 +209,18 @@ pub(super) struct TensorShapeProto {
 /// An axis.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct DimensionProto {
-    /// Its length; a one-of in the original, whose encoding is the same.
-    #[prost(int64, optional, tag = "1")]
-    pub dim_value: Option<i64>,
+    /// Its length, or the name of a length that is free.
+    #[prost(oneof = "Length", tags = "1, 2")]
+    pub value: Option<Length>,
+}
+
+/// The length of an axis.
+#[derive(Clone, PartialEq, Oneof)]
+pub(super) enum Length {
+    /// Fixed.
+    #[prost(int64, tag = "1")]
+    DimValue(i64),
+    /// Free: all axes of one name have the same length.
+    #[prost(string, tag = "2")]
+    DimParam(String),
 }

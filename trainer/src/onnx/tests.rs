@@ -65,7 +65,7 @@ fn a_pair_is_two_convolutions() {
 fn every_name_is_made_once_and_before_it_is_read() {
     for (model, input) in [(DENSE, Input::Image), (LOW_RANK, Input::Values)] {
         for f16_weights in [false, true] {
-            let (_, file) = converted(model, Options { input, f16_weights });
+            let (_, file) = converted(model, Options { input, f16_weights, ..Options::default() });
             let graph = file.graph.unwrap();
             let mut known = BTreeSet::from([input.name()]);
             for constant in &graph.initializer {
@@ -100,15 +100,45 @@ fn the_file_says_what_goes_in_and_out() {
             panic!("{value:?} has no type")
         };
         let dim = tensor.shape.unwrap().dim;
-        (tensor.elem_type.unwrap(), dim.iter().map(|axis| axis.dim_value.unwrap()).collect::<Vec<_>>())
+        let length = |axis: &DimensionProto| match axis.value.clone().unwrap() {
+            Length::DimValue(length) => length.to_string(),
+            Length::DimParam(name) => name,
+        };
+        (tensor.elem_type.unwrap(), dim.iter().map(length).collect::<Vec<_>>().join("×"))
     };
-    assert_eq!(axes(&graph.input[0]), (DataType::Uint8 as i32, vec![1, 28, 28, 1]));
-    assert_eq!(axes(&graph.output[0]), (DataType::Float as i32, vec![1, 10]));
+    assert_eq!(axes(&graph.input[0]), (DataType::Uint8 as i32, "1×28×28×1".to_owned()));
+    assert_eq!(axes(&graph.output[0]), (DataType::Float as i32, "1×10".to_owned()));
     let about = graph.doc_string.as_deref().unwrap();
     assert!(about.contains("u8 [1, 28, 28, 1]") && about.contains("Trouser"), "{about}");
     let (_, file) = converted(LOW_RANK, Options { input: Input::Values, ..Options::default() });
     let graph = file.graph.as_ref().unwrap();
-    assert_eq!(axes(&graph.input[0]), (DataType::Float as i32, vec![1, 1, 28, 28]));
+    assert_eq!(axes(&graph.input[0]), (DataType::Float as i32, "1×1×28×28".to_owned()));
+}
+
+#[test]
+fn the_first_axis_is_as_long_as_asked_for_or_free() {
+    for (text, expected) in [("1", "1"), ("8", "8"), ("dynamic", "batch")] {
+        let batch: Batch = text.parse().unwrap();
+        let (_, file) = converted(LOW_RANK, Options { batch, ..Options::default() });
+        let graph = file.graph.as_ref().unwrap();
+        assert!(graph.doc_string.as_deref().unwrap().contains(&format!("u8 [{expected}, 28, 28, 1]")));
+        for value in [&graph.input[0], &graph.output[0]] {
+            let Some(Kind::TensorType(tensor)) = value.r#type.as_ref().and_then(|kind| kind.value.clone())
+            else {
+                panic!("{value:?} has no type")
+            };
+            let first = match tensor.shape.unwrap().dim[0].value.clone().unwrap() {
+                Length::DimValue(length) => length.to_string(),
+                Length::DimParam(name) => name,
+            };
+            assert_eq!(first, expected, "{value:?}");
+        }
+        // An operation that states the shape of a result could state a number of images.
+        assert!(graph.node.iter().all(|node| node.op_type.as_deref() != Some("Reshape")));
+    }
+    for wrong in ["0", "-1", "many", ""] {
+        assert!(wrong.parse::<Batch>().unwrap_err().contains("dynamic"), "{wrong}");
+    }
 }
 
 #[test]

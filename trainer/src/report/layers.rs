@@ -138,11 +138,17 @@ impl<'a> Breakdown<'a> {
             };
             let own = ticks(&board.layers);
             let other = reference.map(|board| ticks(&board.layers)).unwrap_or_default();
+            let time = units::measure_of(&board.counter) == "time";
+            let unit: (Format, Format) = if time {
+                (|ns| units::milliseconds(ns / 1e6), |ns| format!("{} ns", units::grouped(ns)))
+            } else {
+                (units::count, units::grouped)
+            };
             self.measures.push(Measure {
-                name: capitalised(&board.counter),
+                name: capitalised(units::measure_of(&board.counter)),
                 detail: board.board.clone(),
-                unit: units::count,
-                exact: units::grouped,
+                unit: unit.0,
+                exact: unit.1,
                 values: keys.iter().map(|key| (own.get(key).copied(), other.get(key).copied())).collect(),
                 total: (Some(board.total as f64), reference.map(|board| board.total as f64)),
             });

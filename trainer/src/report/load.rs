@@ -8,7 +8,8 @@ use lrpet_report::Run;
 use serde::Deserialize;
 
 use super::measured;
-use super::schema::{Origin, Report};
+use super::run_folder::{is_run, run_folder};
+use super::schema::{Model, Origin, Report};
 
 /// Name of a report in its folder.
 pub const FILE_NAME: &str = "report.json";
@@ -26,13 +27,17 @@ pub enum Error {
     },
     /// A folder without a report.
     #[error(
-        "{}: no {FILE_NAME} here or in the folders directly below; name a folder that a run wrote, or the file",
+        "{}: neither a {FILE_NAME} nor a training's metrics.jsonl here or in the folders directly below; name the folder of a training \
+         (`lrpet train --out`), of a sweep (`lrpet sweep --out`) or of a demo, a report file, or a model file",
         path.display()
     )]
     Missing {
         /// The folder.
         path: PathBuf,
     },
+    /// The final weights of a training cannot be read.
+    #[error(transparent)]
+    Weights(Box<crate::export::ExportError>),
     /// Not JSON: a truncated file, or another kind of file.
     #[error("{}: not a JSON document: {message}", path.display())]
     Syntax {
@@ -61,8 +66,8 @@ pub enum Error {
     },
 }
 
-/// Reads the report `path`: a file, a folder that holds `report.json`, or a folder whose subfolders hold one each
-/// (they are merged in the order of their names). A file may also be the document of one machine (docs/report-format.md).
+/// Reads the report `path`: a file, a folder that holds `report.json` or is that of a training ([`run_folder`]), or a folder whose
+/// subfolders are such (they are merged in the order of their names). A file may also be the document of one machine (docs/report-format.md).
 ///
 /// # Errors
 /// [`Error`], which names the file and the field.
@@ -74,11 +79,14 @@ pub fn load(path: &Path) -> Result<Report, Error> {
     if file.exists() {
         return read(&file);
     }
+    if is_run(path) {
+        return run_folder(path);
+    }
     let unreadable = |source| Error::Read { path: path.to_owned(), source };
     let mut folders = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let folder = entry.map_err(unreadable)?.path();
-        if folder.join(FILE_NAME).exists() {
+        if folder.join(FILE_NAME).exists() || is_run(&folder) {
             folders.push(folder);
         }
     }
@@ -92,11 +100,19 @@ pub fn load(path: &Path) -> Result<Report, Error> {
 /// # Errors
 /// As [`load`], for the first report that cannot be read.
 pub fn load_all(paths: &[PathBuf]) -> Result<Report, Error> {
-    let (mut reports, mut runs) = (Vec::new(), Vec::new());
+    load_with(Vec::new(), paths)
+}
+
+/// As [`load_all`], behind reports that are there already, each with its label.
+///
+/// # Errors
+/// As [`load_all`].
+pub fn load_with(mut reports: Vec<(String, Report)>, paths: &[PathBuf]) -> Result<Report, Error> {
+    let mut runs = Vec::new();
     for path in paths {
         match if path.is_dir() { Document::Report(Box::new(load(path)?)) } else { read_any(path)? } {
             Document::Report(report) => reports.push((label(path), *report)),
-            Document::Run(run) => runs.push(*run),
+            Document::Runs(found) => runs.extend(found),
         }
     }
     let mut report = merge(reports);
@@ -159,7 +175,8 @@ pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
 /// What a file may hold.
 enum Document {
     Report(Box<Report>),
-    Run(Box<Run>),
+    /// What one machine said of one model, or of several.
+    Runs(Vec<Run>),
 }
 
 fn titled(runs: &[Run]) -> String {
@@ -180,18 +197,31 @@ fn read(path: &Path) -> Result<Report, Error> {
 fn read_any(path: &Path) -> Result<Document, Error> {
     let text = text(path)?;
     let head = serde_json::Deserializer::from_str(&text);
-    if !serde_json::Value::deserialize(&mut { head }).is_ok_and(|document| measured::is_run(&document)) {
-        return parse(&text, path).map(|report| Document::Report(Box::new(report)));
+    let document = serde_json::Value::deserialize(&mut { head }).unwrap_or_default();
+    if measured::is_run(&document) {
+        return Ok(Document::Runs(vec![run(&text, path, "")?]));
     }
-    let run = Run::from_json(&text).map_err(|error| {
+    // `lrpet bench` of several models.
+    if let Some(several) = document["runs"].as_array().filter(|runs| runs.iter().all(measured::is_run)) {
+        let run =
+            |(at, one): (usize, &serde_json::Value)| run(&one.to_string(), path, &format!("runs[{at}]."));
+        return Ok(Document::Runs(several.iter().enumerate().map(run).collect::<Result<_, _>>()?));
+    }
+    parse(&text, path).map(|report| Document::Report(Box::new(report)))
+}
+
+/// The document `text` of one machine, which stands at `place` in the file `path`.
+fn run(text: &str, path: &Path, place: &str) -> Result<Run, Error> {
+    Run::from_json(text).map_err(|error| {
         let path = path.to_owned();
         match error {
             lrpet_report::Error::Syntax(message) => Error::Syntax { path, message },
-            lrpet_report::Error::Field { field, message } => Error::Field { path, field, message },
+            lrpet_report::Error::Field { field, message } => {
+                Error::Field { path, field: format!("{place}{field}"), message }
+            }
             lrpet_report::Error::Value(message) => Error::Value { path, message },
         }
-    })?;
-    Ok(Document::Run(Box::new(run)))
+    })
 }
 
 fn parse(text: &str, path: &Path) -> Result<Report, Error> {
@@ -213,7 +243,7 @@ fn parse(text: &str, path: &Path) -> Result<Report, Error> {
 }
 
 /// Name of the folder of a report: of `path` itself where it is a folder, else of the one that it lies in.
-fn label(path: &Path) -> String {
+pub(super) fn label(path: &Path) -> String {
     let absolute = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = if absolute.is_dir() { Some(absolute.as_path()) } else { absolute.parent() };
     let name = folder.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
@@ -229,6 +259,12 @@ fn shared_names(reports: &[(String, Report)]) -> HashSet<String> {
         shared.extend(names.into_iter().filter(|name| !seen.insert(*name)).cloned());
     }
     shared
+}
+
+/// Gives models of the same name names of their own: `name (2)`, ….
+pub fn name_apart(models: &mut [Model]) {
+    let mut names = Names::default();
+    models.iter_mut().for_each(|model| model.name = names.unique(std::mem::take(&mut model.name)));
 }
 
 /// Hands out names, each once.
@@ -251,7 +287,6 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Model;
 
     fn message(text: &str) -> String {
         parse(text, Path::new("demo/report.json")).unwrap_err().to_string()
@@ -292,7 +327,7 @@ mod tests {
     fn folders_are_searched_one_level_down_and_merged() {
         let dir = tempfile::tempdir().unwrap();
         let missing = load(dir.path()).unwrap_err().to_string();
-        assert!(missing.contains("no report.json"), "{missing}");
+        assert!(missing.contains("neither a report.json"), "{missing}");
         assert!(matches!(load(&dir.path().join("nothing")), Err(Error::Read { .. })));
         for (folder, title) in [("g60", "net"), ("g30", "net")] {
             let folder = dir.path().join(folder);

@@ -226,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn several_models_of_one_bench_are_read_from_one_file() {
+        let runs = [
+            run("host", "cpu", "nanoseconds", "0000000a", 200),
+            run("host", "cpu", "nanoseconds", "0000000b", 100),
+        ];
+        let (_folder, files) = files(&[json!({ "runs": runs })]);
+        let report = load_all(&files).unwrap();
+        assert_eq!(report.models.iter().map(|model| model.boards.len()).collect::<Vec<_>>(), [1, 1]);
+        let mut broken = runs.clone();
+        broken[1]["layers"][0]["mean"] = json!("many");
+        let (_folder, files) = self::files(&[json!({ "runs": broken })]);
+        let error = load_all(&files).unwrap_err().to_string();
+        assert!(error.contains("field runs[1].layers[0].mean"), "{error}");
+    }
+
+    #[test]
     fn a_report_takes_documents_in_their_places() {
         let host = run("host", "cpu", "nanoseconds", "0000000a", 2_500_000);
         let board = run("m4", "Cortex-M4F", "instructions", "0000000a", 111);

@@ -5,7 +5,9 @@
 //! [`markdown`] and [`text`] render the same table: rows are metrics, columns are models, each low-rank model
 //! beside the ratio to its dense twin.
 
+pub mod accuracy;
 pub(crate) mod chart;
+mod columns;
 pub(crate) mod frame;
 mod layers;
 mod load;
@@ -14,6 +16,7 @@ mod memory;
 mod origin;
 mod page;
 mod plain;
+mod run_folder;
 pub mod schema;
 mod summary;
 pub mod sweep;
@@ -21,11 +24,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod training;
-pub mod units;
 
-pub use load::{Error, FILE_NAME, load, load_all, merge};
+pub use lrpet_report::units;
+
+pub use columns::{columns, rule};
+pub use load::{Error, FILE_NAME, load, load_all, load_with, merge, name_apart};
 pub use page::html;
 pub use plain::{markdown, text};
+pub use run_folder::{is_run, model_files, run_folder, training_command};
 pub use schema::{Model, Report};
 pub use summary::summary;
 

@@ -6,10 +6,10 @@ use super::frame::frame;
 use super::schema::Report;
 use super::summary::{realisations, sampling_error, summary, title};
 use super::table::{Cell, Column, Row, Table, boards};
-use super::{chart, layers, memory, origin, training, units};
+use super::{accuracy, chart, layers, memory, origin, training, units};
 
 /// Nothing may be loaded but pictures in the page itself, and no script run.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// The report as one self-contained HTML page: no script, no network, light and dark, fit for paper.
 /// Exact figures stand in `title` attributes beside the rounded ones. All text of the report is escaped.
@@ -24,6 +24,7 @@ pub fn html(report: &Report) -> String {
         }
         main {
             (comparison(report, &table, &colours))
+            (accuracy::section(report, &colours))
             (training::section(report, &colours))
             (layers::section(report, &colours))
             (memory::section(report, &colours))
@@ -32,7 +33,7 @@ pub fn html(report: &Report) -> String {
         }
         footer { "Made by " code { "lrpet report" } ". This page loads nothing and runs no script." }
     };
-    frame(title(report), Some(POLICY), &[], body)
+    frame(title(report), Some(POLICY), &[accuracy::style()], body)
 }
 
 /// Network, data set and day, as far as they are the same for all.

@@ -1,7 +1,6 @@
 //! The table without a browser: GitHub markdown and aligned text.
 
-use unicode_width::UnicodeWidthStr;
-
+use super::columns::{columns, rule};
 use super::schema::Report;
 use super::summary;
 use super::table::{Cell, Column, Row, Table};
@@ -45,22 +44,10 @@ pub fn text(report: &Report) -> String {
         line.extend(values(row, &table.columns).map(|value| clean(&value)));
         grid.push(line);
     }
-    let widths: Vec<_> =
-        (0..grid[0].len()).map(|i| grid.iter().map(|line| line[i].width()).max().unwrap_or(0)).collect();
     let mut out = format!("{}\n{}\n\n", clean(summary::title(report)), clean(&summary::summary(report)));
-    for (index, line) in grid.iter().enumerate() {
-        let cells = line.iter().zip(&widths).enumerate().map(|(i, (cell, width))| {
-            let space = " ".repeat(width - cell.width());
-            if i == 0 { format!("{cell}{space}") } else { format!("  {space}{cell}") }
-        });
-        out.push_str(cells.collect::<String>().trim_end());
-        out.push('\n');
-        if index == 0 {
-            let width = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
-            out.push_str(&"─".repeat(width));
-            out.push('\n');
-        }
-    }
+    let lines = columns(&grid, 1);
+    let (head, rest) = lines.split_once('\n').unwrap_or((&lines, ""));
+    out.push_str(&format!("{head}\n{}\n{rest}", rule(&grid)));
     for part in &table.not_measured {
         out.push_str(&format!("Not measured: {part}.\n"));
     }

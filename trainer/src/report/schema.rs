@@ -69,6 +69,18 @@ pub struct Host {
     pub rustc: Option<String>,
 }
 
+impl Host {
+    /// This machine and this program.
+    pub fn here() -> Host {
+        let here = crate::follow::Host::here();
+        Host {
+            cpu: Some(here.cpu),
+            threads: Some(here.processors as u64),
+            rustc: Some(here.rustc.to_owned()).filter(|version| !version.is_empty()),
+        }
+    }
+}
+
 /// The data set that the models were trained and tested on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dataset {
@@ -188,13 +200,42 @@ pub struct Eval {
     pub candle: Option<Accuracy>,
 }
 
-/// Top-1 accuracy.
+/// Top-1 accuracy; what is known of the classes beside it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Share of images classified right, 0 to 1.
     pub accuracy: f64,
     /// Number of images.
     pub images: u64,
+    /// Share of images whose class is among the five with the largest logits, 0 to 1; none of five classes or fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5: Option<f64>,
+    /// Images with a logit that is no finite number, which say nothing; absent where there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_finite: u64,
+    /// By class, in order of label.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassAccuracy>,
+    /// Number of images of each class (outer list) that were said to be of each class (inner list).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Vec<Vec<u64>>,
+}
+
+/// Accuracy on the images of one class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClassAccuracy {
+    /// Name.
+    pub name: String,
+    /// Images of the class.
+    pub images: u64,
+    /// Those that were classified right.
+    pub correct: u64,
+    /// Their share, 0 to 1; none where there is no image.
+    pub accuracy: Option<f64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Latency of one inference on the host, batch 1.

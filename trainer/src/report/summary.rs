@@ -32,7 +32,7 @@ fn compare(report: &Report, model: &Model, dense: &Model) -> String {
     share(inspect(model, |i| i.weight_bytes), inspect(dense, |i| i.weight_bytes), "weight bytes".into());
     for board in boards(report) {
         let total = |m: &Model| on_board(m, board).map(|b| b.total as f64);
-        share(total(model), total(dense), format!("{} on {}", board.1, board.0));
+        share(total(model), total(dense), format!("{} on {}", units::measure_of(board.1), board.0));
     }
     let (own, reference) = latencies(report, model, dense).unzip();
     share(own, reference, "host latency".into());
@@ -66,7 +66,7 @@ fn alone(model: &Model) -> String {
         facts.push(format!("{} of weights", units::bytes(inspect.weight_bytes as f64)));
     }
     let boards = model.boards.iter();
-    facts.extend(boards.map(|b| format!("{} {} on {}", units::count(b.total as f64), b.counter, b.board)));
+    facts.extend(boards.map(|b| format!("{} on {}", units::counted(b.total as f64, &b.counter), b.board)));
     match join(&facts) {
         Some(facts) => format!("{}: {facts}.", model.name),
         None => format!("Nothing was measured of {} yet.", model.name),
@@ -106,7 +106,7 @@ pub(super) fn realisations(report: &Report) -> Vec<String> {
         };
         for board in boards(report) {
             let total = |m: &Model| on_board(m, board).map(|b| b.total as f64);
-            part(total(model), total(dense), format!("{} on {}", board.1, board.0));
+            part(total(model), total(dense), format!("{} on {}", units::measure_of(board.1), board.0));
         }
         let (own, reference) = latencies(report, model, dense).unzip();
         part(own, reference, "latency on the host".into());

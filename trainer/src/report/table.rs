@@ -1,6 +1,6 @@
 //! The table as data: one row a metric, one column a model, each value beside its ratio to the dense model.
 
-use super::schema::{Accuracy, Board, Inspect, Model, Origin, Report};
+use super::schema::{Accuracy, Bench, Board, Inspect, Model, Origin, Report};
 use super::units;
 
 /// The comparison of all models of a report.
@@ -100,10 +100,12 @@ fn bench_key<'a>(report: &'a Report, model: &Model) -> Option<(Option<&'a str>, 
     model.bench.as_ref().map(|bench| (cpu, bench.detail()))
 }
 
-/// Median host latencies of two models in milliseconds, where both were measured on the same.
+/// Host latencies of two models in milliseconds, where both were measured on the same: the least, which what else runs on the
+/// machine disturbs least, or the medians where one says no least.
 pub(super) fn latencies(report: &Report, one: &Model, other: &Model) -> Option<(f64, f64)> {
     let (first, second) = (one.bench.as_ref()?, other.bench.as_ref()?);
-    (bench_key(report, one) == bench_key(report, other)).then_some((first.median_ms, second.median_ms))
+    let same = bench_key(report, one) == bench_key(report, other);
+    same.then(|| first.min_ms.zip(second.min_ms).unwrap_or((first.median_ms, second.median_ms)))
 }
 
 /// The entries (board, counter) that any model has, in order of appearance: instructions and cycles never share a row.
@@ -220,15 +222,19 @@ impl<'a> Table<'a> {
         }
         let several = keys.iter().any(|(cpu, _)| *cpu != keys[0].0);
         for key in &keys {
-            let value = |model: &Model| {
-                let bench = model.bench.as_ref()?;
-                (bench_key(report, model).as_ref() == Some(key)).then_some(bench.median_ms)
-            };
             let cpu = key.0.filter(|_| several).map(|cpu| format!("{cpu}, ")).unwrap_or_default();
             let detail = format!("{cpu}{}", key.1);
-            self.number("Compute", "Latency on the host, median", detail, Unit::Milliseconds, value, |_| {
-                None
-            });
+            type Figure = fn(&Bench) -> Option<f64>;
+            let figures: [(&str, Figure); 2] =
+                [("least", |bench| bench.min_ms), ("median", |bench| Some(bench.median_ms))];
+            for (which, of) in figures {
+                let value = |model: &Model| {
+                    let bench = model.bench.as_ref()?;
+                    (bench_key(report, model).as_ref() == Some(key)).then(|| of(bench)).flatten()
+                };
+                let label = format!("Latency on the host, {which}");
+                self.number("Compute", &label, detail.clone(), Unit::Milliseconds, value, |_| None);
+            }
         }
     }
 

@@ -56,7 +56,7 @@ fn every_figure_of_the_table_is_in_every_rendering() {
     let titles = titles(&document);
     let (markdown, text) = (markdown(&report), text(&report));
     let table = table::Table::of(&report);
-    assert_eq!(table.rows.len(), 11);
+    assert_eq!(table.rows.len(), 12);
     for row in &table.rows {
         for cell in row.cells.iter().flatten() {
             assert!(comparison.contains(&cell.text), "{} {}", row.label, cell.text);
@@ -279,7 +279,7 @@ fn instructions_and_cycles_never_share_a_row() {
 fn latencies_of_different_hosts_or_threads_are_not_compared() {
     let latencies = |report: &Report| {
         let table = table::Table::of(report);
-        let rows = table.rows.iter().filter(|row| row.label.starts_with("Latency"));
+        let rows = table.rows.iter().filter(|row| row.label == "Latency on the host, least");
         rows.map(|row| (row.detail.clone(), row.cells.iter().flatten().count())).collect::<Vec<_>>()
     };
     let mut report = fixture();
@@ -332,4 +332,75 @@ fn ram_is_added_up_only_from_all_its_parts() {
     assert_eq!(board.ram(), Some(123));
     assert_eq!(Board { stack_bytes: None, ..board.clone() }.ram(), None);
     assert_eq!(Board { ram_bytes: Some(200), ..board }.ram(), Some(200));
+}
+
+#[test]
+fn time_that_a_machine_counted_is_shown_as_time() {
+    let mut report = fixture();
+    for model in &mut report.models {
+        model.bench = None;
+        let layers = vec![LayerTicks { name: "conv1".to_owned(), ticks: 12_300 }];
+        let counter = "nanoseconds".to_owned();
+        model.boards =
+            vec![Board { board: "pi".to_owned(), counter, total: 1_040_000, layers, ..Board::default() }];
+    }
+    let page = html(&report);
+    let document = Document::parse(body(&page)).unwrap();
+    let shown = section(&document, "comparison") + &section(&document, "layers") + &summary(&report);
+    let alone = Report { models: report.models[..1].to_vec(), ..report.clone() };
+    for text in [shown, text(&report), markdown(&report), summary(&alone)] {
+        assert!(!text.contains("nanoseconds"), "{text}");
+        assert!(text.contains("1.04 ms") || text.contains("time on pi"), "{text}");
+    }
+    assert!(section(&document, "layers").contains("12.3 µs"));
+    assert!(summary(&alone).contains("1.04 ms on pi"), "{}", summary(&alone));
+}
+
+#[test]
+fn the_matrix_of_few_classes_is_a_table_and_of_many_a_picture() {
+    let accuracy = |count: usize| {
+        let class = |class: usize| schema::ClassAccuracy {
+            name: format!("<class {class}>"),
+            images: if class == 1 { 0 } else { 4 },
+            correct: if class == 1 { 0 } else { 3 },
+            accuracy: (class != 1).then_some(0.75),
+        };
+        let cell = |class: usize, said: usize| match (class, said == class, said == (class + 1) % count) {
+            (1, ..) => 0,
+            (_, true, _) => 3,
+            (_, _, next) => u64::from(next),
+        };
+        schema::Accuracy {
+            accuracy: 0.75,
+            images: 4 * (count as u64 - 1),
+            top5: Some(0.9),
+            not_finite: 2,
+            classes: (0..count).map(class).collect(),
+            confusion: (0..count).map(|class| (0..count).map(|said| cell(class, said)).collect()).collect(),
+        }
+    };
+    let tested = accuracy::Tested { model: "m", data: "d", engine: "e", command: "c" };
+    for (count, cells) in [(4, 16), (40, 0)] {
+        let page = accuracy::page(&tested, &accuracy(count));
+        let document = Document::parse(body(&page)).expect("well-formed");
+        let table = document.descendants().find(|node| class(node, "confusion"));
+        let found =
+            table.map_or(0, |table| table.descendants().filter(|node| node.has_tag_name("td")).count());
+        assert_eq!(found, cells);
+        // Classes in the picture: right ones and mistakes, of all classes but the one without images.
+        let heat = document.descendants().find(|node| class(node, "heat"));
+        let drawn =
+            heat.map_or(0, |heat| heat.descendants().filter(|node| node.has_tag_name("title")).count());
+        assert_eq!(drawn, if cells == 0 { 2 * (count - 1) } else { 0 });
+        let words = section(&document, "classes");
+        for part in ["No test image of class <class 1>", "logits of 2 images", "<class 2> taken for"] {
+            assert!(
+                words.contains(part) || titles(&document).iter().any(|title| title.contains(part)),
+                "{part}: {words}"
+            );
+        }
+        let text = accuracy::text(&accuracy(count));
+        assert_eq!(text.contains("lowest accuracy of 40"), count == 40, "{text}");
+        assert!(text.contains("No test image of class <class 1>"), "{text}");
+    }
 }

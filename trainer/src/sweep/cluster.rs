@@ -52,7 +52,13 @@ pub(super) fn work(
                     view.look(name, &runs.folder(&jobs[at]));
                     lock(state).stages[at] = Stage::Trained;
                     if let Err(error) = finish(runs, jobs, &jobs[at], state, view) {
-                        fail(&mut lock(state), jobs, at, format!("{name}: {error:#}"), view);
+                        fail(
+                            &mut lock(state),
+                            jobs,
+                            at,
+                            format!("{name}: {}", lrpet_report::chain(error.as_ref())),
+                            view,
+                        );
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! A sweep as a table of comma-separated values (RFC 4180), one line a run.
 
 use super::{Row, Sweep};
+use crate::csv;
 
 /// The table: fixed columns, then two or three for each board. What was not measured is empty.
 pub fn csv(sweep: &Sweep) -> String {
@@ -33,9 +34,7 @@ pub fn csv(sweep: &Sweep) -> String {
     let lines = sweep.rows.iter().map(|row| line(sweep, row, &boards));
     let mut text = String::new();
     for fields in std::iter::once(head).chain(lines) {
-        let fields: Vec<String> = fields.iter().map(|field| quoted(field)).collect();
-        text.push_str(&fields.join(","));
-        text.push_str("\r\n");
+        text.push_str(&csv::line(fields));
     }
     text
 }
@@ -75,13 +74,4 @@ fn line(sweep: &Sweep, row: &Row, boards: &[&str]) -> Vec<String> {
         fields.push(number(measured.and_then(|board| board.arena_bytes)));
     }
     fields.into_iter().map(Option::unwrap_or_default).collect()
-}
-
-/// A field, in quotes where it needs them.
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
-    }
 }

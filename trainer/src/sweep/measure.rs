@@ -10,7 +10,6 @@ use lrpet_runtime::host::MappedModel;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Shape;
 use lrpet_runtime::plan::Plan;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::progress::history;
@@ -24,9 +23,8 @@ use crate::train::{EpochRecord, FINAL};
 
 /// The model file in a run's folder.
 const MODEL: &str = "model.safetensors";
-/// Inferences of one turn of [`host_times`], and turns.
-const ITERATIONS: usize = 40;
-const TURNS: usize = 8;
+/// Inferences of [`host_times`].
+const ITERATIONS: usize = 320;
 
 /// The row of `job`'s run, which is trained. Figures of `known` are kept where they are of the same model file; `say`
 /// hears what is done.
@@ -116,7 +114,7 @@ fn factorize(runs: &Runs, weights: &Path, file: &Path) -> Result<()> {
 fn eval(checkpoint: &Checkpoint, card: &BTreeMap<String, String>) -> Eval {
     let trained = |key: &str| checkpoint.metadata.get(key)?.parse::<f64>().ok();
     let images = trained("test_images").map_or(0, |images| images as u64);
-    let accuracy = |accuracy: f64| Accuracy { accuracy, images };
+    let accuracy = |accuracy: f64| Accuracy { accuracy, images, ..Accuracy::default() };
     Eval {
         candle: trained("test_accuracy").map(accuracy),
         runtime: card.get("accuracy").and_then(|text| text.parse().ok()).map(accuracy),
@@ -163,32 +161,22 @@ fn network(checkpoint: &Checkpoint) -> Result<Network> {
     network.with_context(|| format!("metadata: no network {name} for images of {input:?}"))
 }
 
-/// Times all models of the sweep in `folder` on one thread of this machine, in turns, so that what else goes on meets all
-/// of them alike. The least is the least of all turns, the median the median of the turns' medians.
+/// Times all models of the sweep in `folder` on one thread of this machine, in turns ([`measure::run_all`]).
 ///
 /// # Errors
 /// Where a model cannot be read.
-pub fn host_times(sweep: &mut Sweep, folder: &Path, turn: impl Fn(usize, usize)) -> Result<()> {
+pub fn host_times(sweep: &mut Sweep, folder: &Path) -> Result<()> {
     let options = BenchOptions { warm_up: 5, iterations: ITERATIONS, threads: NonZeroUsize::MIN };
-    let mut all: Vec<Vec<measure::Bench>> = vec![Vec::new(); sweep.rows.len()];
-    for number in 0..TURNS {
-        turn(number, TURNS);
-        for (row, benches) in sweep.rows.iter().zip(&mut all) {
-            let file = folder.join(row.model.file.as_deref().unwrap_or_default());
-            let map = MappedModel::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            benches.push(measure::bench(&checked(map.bytes(), &file.display().to_string())?, options)?);
-        }
-    }
-    for (row, mut benches) in sweep.rows.iter_mut().zip(all) {
-        benches.sort_by(|a, b| a.median_ms.total_cmp(&b.median_ms));
-        let least = benches.iter().map(|bench| bench.min_ms).fold(f64::INFINITY, f64::min);
-        let most = benches.iter().map(|bench| bench.max_ms).fold(0.0, f64::max);
-        let middle = benches.swap_remove((benches.len() - 1) / 2);
-        let mut bench: Value = serde_json::to_value(&middle)?;
-        bench["min_ms"] = least.into();
-        bench["max_ms"] = most.into();
-        bench["iterations"] = (ITERATIONS * TURNS).into();
-        row.model.bench = Some(serde_json::from_value::<Bench>(bench)?);
+    let file = |row: &Row| folder.join(row.model.file.as_deref().unwrap_or_default());
+    let names: Vec<String> = sweep.rows.iter().map(|row| file(row).display().to_string()).collect();
+    let open =
+        |name: &String| MappedModel::open(Path::new(name)).with_context(|| format!("cannot read {name}"));
+    let maps: Vec<MappedModel> = names.iter().map(open).collect::<Result<_>>()?;
+    let models: Vec<_> =
+        maps.iter().zip(&names).map(|(map, name)| checked(map.bytes(), name)).collect::<Result<_, _>>()?;
+    let pairs: Vec<_> = models.iter().zip(&names).map(|(model, name)| (model, name.as_str())).collect();
+    for (row, run) in sweep.rows.iter_mut().zip(measure::run_all(&pairs, options)?) {
+        row.model.bench = Some(Bench::try_from(run).map_err(anyhow::Error::msg)?);
     }
     Ok(())
 }

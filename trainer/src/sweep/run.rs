@@ -140,7 +140,13 @@ fn work(runs: &Runs, jobs: &[Job], (state, changed): &(Mutex<State<'_>>, Condvar
         });
         if let Err(error) = done {
             let mut held = lock(state);
-            fail(&mut held, jobs, next, format!("{}: {error:#}", job.name()), view);
+            fail(
+                &mut held,
+                jobs,
+                next,
+                format!("{}: {}", job.name(), lrpet_report::chain(error.as_ref())),
+                view,
+            );
         }
         changed.notify_all();
     }

@@ -7,14 +7,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use lrpet_board::sources::git_revision;
+use lrpet_report::load;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::arm::{self, Counter};
 use crate::bench::models;
 use crate::counts::cores::{CORES, Core};
 use crate::counts::cycles::{self, Loop};
+use crate::process;
 use crate::toolchain::{self, Source};
-use crate::{load, process};
 
 /// The program that measures, an example of the runtime.
 const PROGRAM: &str = "kernels";

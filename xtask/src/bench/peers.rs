@@ -7,10 +7,11 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
+use lrpet_report::load;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::side::{Side, median};
-use crate::{load, process, setup, toolchain};
+use crate::{process, setup, toolchain};
 
 /// The crate of ours and tract, outside of the workspace.
 pub const OURS: &str = "tests/peers";

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use lrpet_report::load;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::side::{Side, median};
-use crate::{load, process, setup, toolchain};
+use crate::{process, setup, toolchain};
 
 /// Our side, an example of the trainer.
 const OURS: &str = "step_speed";

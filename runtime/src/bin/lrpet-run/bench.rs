@@ -4,6 +4,7 @@ use std::io::Write;
 use std::num::NonZeroU32;
 
 use anyhow::Result;
+use lrpet_report::load::Busy;
 use lrpet_report::{Host, Run, host};
 use lrpet_runtime::bench::{self, Options};
 use lrpet_runtime::host::AlignedBytes;
@@ -62,16 +63,19 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     // Where no core is named, the first: on a Raspberry Pi all have the same clock.
     let core = arguments.core.unwrap_or(0);
     let before = Conditions::now(core);
+    let busy = Busy::here();
     let file = common.model.display().to_string();
     let mut run: Run = bench::bench(&model, &mut session, &file, options, &mut mark)
         .map_err(|error| named(&common.model, error))?;
     let after = Conditions::now(core);
+    let others = busy.and_then(|busy| busy.others_until_now());
     run.host = run.host.map(|found| Host {
         pinned_to: arguments.core,
         governor: host::governor(core),
         frequency_khz: before.frequency_khz.zip(after.frequency_khz).map(|(before, after)| [before, after]),
         temperature_c: before.temperature_c.zip(after.temperature_c).map(|(before, after)| [before, after]),
         gpio: arguments.gpio.clone(),
+        others,
         ..found
     });
     let text = if common.json { run.to_json() + "\n" } else { run.text() };

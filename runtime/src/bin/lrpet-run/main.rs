@@ -154,7 +154,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", lrpet_report::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

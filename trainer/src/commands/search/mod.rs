@@ -14,7 +14,7 @@ use lrpet_trainer::boards::{Bench, Board, HOST, Measured, count_text};
 use lrpet_trainer::export::{self, Card, Checkpoint, Request as Export, folded};
 use lrpet_trainer::lrpet::{RankPlan, Scope};
 use lrpet_trainer::network::Network;
-use lrpet_trainer::report::units;
+use lrpet_trainer::report::{columns, units};
 use lrpet_trainer::search::{
     Base, CostTable, Found, LayerShape, Limits, Request, Values, find, table, worth,
 };
@@ -348,17 +348,14 @@ fn summary(done: &Document) -> String {
 }
 
 fn text(done: &Document) -> String {
-    let mut text = String::new();
+    let mut rows = Vec::new();
     for layer in &done.found.layers {
         let rank = layer.rank.map_or("dense".to_owned(), |rank| format!("{rank} of {}", layer.max_rank));
-        let _ = writeln!(
-            text,
-            "{:<24}{rank:>10}{:>24}, dense {}",
-            layer.name,
-            count_text(layer.latency as f64, &done.counter),
-            count_text(layer.latency_dense as f64, &done.counter)
-        );
+        let latency = count_text(layer.latency as f64, &done.counter);
+        let dense = format!("dense {}", count_text(layer.latency_dense as f64, &done.counter));
+        rows.push(vec![layer.name.clone(), rank, latency, dense]);
     }
+    let mut text = columns(&rows, 1);
     let by_name: BTreeMap<_, _> = done.found.layers.iter().map(|layer| (&layer.name, layer.rank)).collect();
     let pairs = by_name.values().flatten().count();
     let _ = writeln!(

@@ -108,7 +108,11 @@ pub(super) fn figures(sweep: &Sweep) -> Vec<Figure> {
         let counter = first.map_or("", |board| board.counter.as_str());
         let (unit, factor) =
             if counter == NANOSECONDS { (Unit::Milliseconds, 1e-6) } else { (Unit::Count, 1.0) };
-        let label = format!("Executed {counter}: {board} ({core})");
+        let what = match units::measure_of(counter) {
+            "time" => "Time".to_owned(),
+            counter => format!("Executed {counter}"),
+        };
+        let label = format!("{what}: {board} ({core})");
         all.push(Figure::new(sweep, (board, label), (unit, Kind::Latency), |row| {
             Some(row.board(board)?.total as f64 * factor)
         }));

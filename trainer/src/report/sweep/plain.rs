@@ -1,10 +1,8 @@
 //! The sweep as a markdown table for a README, and as a table for a terminal.
 
-use unicode_width::UnicodeWidthStr;
-
 use super::figures::{Figure, figures};
 use super::page::summary;
-use crate::report::units;
+use crate::report::{columns, units};
 use crate::sweep::Sweep;
 
 /// Head and one line a run.
@@ -48,19 +46,7 @@ pub fn markdown(sweep: &Sweep) -> String {
 /// The table for a terminal.
 pub fn text(sweep: &Sweep) -> String {
     let lines = table(sweep);
-    let columns = lines.first().map_or(0, Vec::len);
-    let width = |column: usize| lines.iter().map(|line| line[column].width()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let cells: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{}{cell}", " ".repeat(width - cell.width())))
-            .collect();
-        text.push_str(&cells.join("  "));
-        text.push('\n');
-    }
+    let mut text = columns(&lines, 0);
     text.push_str(&summary(sweep));
     text.push('\n');
     text

@@ -48,8 +48,8 @@ pub(crate) fn invented() -> Sweep {
                     ..Inspect::default()
                 }),
                 eval: Some(Eval {
-                    runtime: Some(Accuracy { accuracy, images: 10_000 }),
-                    candle: Some(Accuracy { accuracy, images: 10_000 }),
+                    runtime: Some(Accuracy { accuracy, images: 10_000, ..Accuracy::default() }),
+                    candle: Some(Accuracy { accuracy, images: 10_000, ..Accuracy::default() }),
                 }),
                 bench: Some(Bench { median_ms: 0.5 * share, ..Bench::default() }),
                 boards: if measured { vec![board] } else { Vec::new() },

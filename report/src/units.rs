@@ -1,6 +1,8 @@
 //! Numbers as people read them. Counts and bytes come in three significant digits here; the exact figure goes into a
 //! `title` beside them.
 
+use crate::Kind;
+
 /// Decimals that leave three significant digits of `value`, at most two of them.
 fn decimals(value: f64) -> usize {
     match value.abs() {
@@ -90,6 +92,21 @@ pub fn milliseconds(ms: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// A figure of a counter, as its name in the document is ([`crate::Kind::name`]): time in the unit that suits, anything else as a
+/// count of it: `0.203 ms`, `1.52 M instructions`.
+pub fn counted(count: f64, counter: &str) -> String {
+    if counter == Kind::Nanoseconds.name() {
+        milliseconds(count / 1e6)
+    } else {
+        format!("{} {counter}", self::count(count))
+    }
+}
+
+/// What a counter counts, in words: `time`, or the counter's own name.
+pub fn measure_of(counter: &str) -> &str {
+    if counter == Kind::Nanoseconds.name() { "time" } else { counter }
+}
+
 /// A duration: `0.8 s`, `42 s`, `3 min 20 s`, `2 h 5 min`.
 pub fn duration(seconds: f64) -> String {
     if seconds < 9.95 {
@@ -126,6 +143,14 @@ mod tests {
     #[test]
     fn differences_carry_their_sign() {
         assert_eq!([0.0058, -0.0058, 0.0, -0.000_01].map(points), ["+0.58", "−0.58", "±0.00", "±0.00"]);
+    }
+
+    #[test]
+    fn time_is_never_a_count_of_nanoseconds() {
+        let times = [20.0, 42_100.0, 1_040_000.0, 2_500_000_000.0].map(|ns| counted(ns, "nanoseconds"));
+        assert_eq!(times, ["20 ns", "42.1 µs", "1.04 ms", "2.50 s"]);
+        assert_eq!(counted(1_520_000.0, "instructions"), "1.52 M instructions");
+        assert_eq!(["nanoseconds", "cycles"].map(measure_of), ["time", "cycles"]);
     }
 
     #[test]

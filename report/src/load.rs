@@ -21,6 +21,20 @@ impl Busy {
         Some(Busy { all, busy, own: own.map(ticks).sum::<Option<u64>>()? })
     }
 
+    /// Now; what this process uses is its own.
+    pub fn here() -> Option<Busy> {
+        Busy::now(std::iter::once(std::process::id()))
+    }
+
+    /// Share of the processors' time since [`Busy::here`] that other processes used, 0 to 1; none where too little time has passed
+    /// for the kernel's clock of hundredths of a second.
+    pub fn others_until_now(&self) -> Option<f64> {
+        /// Ticks of all processors.
+        const ENOUGH: u64 = 20;
+        let now = Busy::here()?;
+        (now.all.saturating_sub(self.all) >= ENOUGH).then(|| now.others_since(self))
+    }
+
     /// Share of the processors' time since `before` that other processes used, 0 to 1.
     pub fn others_since(&self, before: &Busy) -> f64 {
         let busy = self.busy.saturating_sub(before.busy) as f64;

@@ -1,0 +1,219 @@
+//! Model files measured here, as a report: what they cost, how long they take, how accurate they are.
+
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::Model as File;
+use lrpet_trainer::boards::{Board, HOST};
+use lrpet_trainer::follow::Host;
+use lrpet_trainer::measure::{self, BenchOptions};
+use lrpet_trainer::report::schema::{self, Bench, Dataset, Eval, Model, Step};
+use lrpet_trainer::report::{self, Report};
+use sha2::{Digest, Sha256};
+
+use crate::commands::bench::on_host;
+use crate::commands::eval::{TestArgs, tally};
+use crate::commands::model_file::ModelFile;
+
+/// Inferences on this machine before timing, and timed.
+const WARM_UP: usize = 20;
+const ITERATIONS: usize = 200;
+
+/// What is measured.
+pub struct Wanted<'a> {
+    /// Model files.
+    pub files: &'a [PathBuf],
+    /// Data set on which they are tested, where one is named.
+    pub data: Option<&'a str>,
+    /// Its images.
+    pub test: &'a TestArgs,
+    /// Boards, this machine among them.
+    pub boards: &'a [String],
+    /// Folders of trainings, each with its report.
+    pub trainings: Vec<Report>,
+}
+
+/// The report of model files and trainings. A model file that was made of a training's weights and that training become one model.
+pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
+    let mut steps = Steps(Vec::new());
+    let files: Vec<ModelFile> =
+        wanted.files.iter().map(|file| ModelFile::open(file)).collect::<Result<_>>()?;
+    let opened: Vec<File<'_>> = files.iter().map(ModelFile::model).collect::<Result<_>>()?;
+    // What is quick and may fail comes first: the images are looked for before anything is measured.
+    let tests = match wanted.data {
+        Some(data) => {
+            let pairs = opened.iter().zip(wanted.files);
+            pairs
+                .map(|(model, path)| wanted.test.images(data, model, path).map(Some))
+                .collect::<Result<_>>()?
+        }
+        None => vec![None; opened.len()],
+    };
+    let mut models = Vec::new();
+    for (file, (path, model)) in files.iter().zip(wanted.files.iter().zip(&opened)) {
+        models.push(described(file, path, model)?);
+    }
+    for board in wanted.boards.iter().filter(|board| *board != HOST) {
+        let mut bench = Board::find(board).with_context(|| format!("there is no board {board}"))?.bench()?;
+        for (model, path) in models.iter_mut().zip(wanted.files) {
+            let found = steps.run(format!("measure {} on {board}", model.name), || bench.measure(path))?;
+            model.boards.push(found);
+        }
+    }
+    if wanted.boards.iter().any(|board| board == HOST) && !models.is_empty() {
+        let options =
+            BenchOptions { warm_up: WARM_UP, iterations: ITERATIONS, threads: std::num::NonZeroUsize::MIN };
+        let what = "measure on this machine".to_owned();
+        let runs = steps.run(what, || on_host(wanted.files, options))?;
+        for (model, run) in models.iter_mut().zip(runs) {
+            if let Some(warning) = run.disturbed() {
+                tracing::warn!("{}: {warning}", model.name);
+            }
+            model.bench = Some(Bench::try_from(run).map_err(anyhow::Error::msg)?);
+        }
+    }
+    for ((model, path), (file, test)) in models.iter_mut().zip(wanted.files).zip(opened.iter().zip(&tests)) {
+        let Some(test) = test else { continue };
+        let tally = steps.run(format!("evaluate {}", model.name), || tally(file, path, test, None))?;
+        model.eval = Some(Eval { runtime: Some(tally.accuracy(test.classes())), candle: None });
+    }
+    let trained = |file: &File<'_>| file.container().metadata_value("training").map(|text| text.to_string());
+    let cards: Vec<_> = opened.iter().map(trained).collect();
+    let here = Host::here();
+    let mut report = Report {
+        title: None,
+        created: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
+        command: Some(crate::commands::command_line()),
+        version: Some(here.version.to_owned()),
+        revision: Some(here.revision.to_owned()).filter(|revision| !revision.is_empty()),
+        host: Some(schema::Host::here()),
+        dataset: dataset(&wanted, &opened, &tests),
+        models,
+        steps: steps.0,
+        origins: Vec::new(),
+    };
+    for training in wanted.trainings {
+        join(&mut report, training, &cards);
+    }
+    report::name_apart(&mut report.models);
+    report.title = Some(title(&report));
+    Ok(report)
+}
+
+/// Name and costs of a model file.
+fn described(file: &ModelFile, path: &Path, model: &File<'_>) -> Result<Model> {
+    let inspection = measure::inspect(model, Isa::CortexM).with_context(|| path.display().to_string())?;
+    let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let sha256 = Sha256::digest(file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Model {
+        name: stem,
+        file: Some(path.display().to_string()),
+        sha256: Some(sha256),
+        prune: inspection.card.get("prune").and_then(|rule| rule.parse().ok()),
+        inspect: Some(serde_json::from_value(serde_json::to_value(&inspection)?)?),
+        ..Model::default()
+    })
+}
+
+/// The data set on which the models are tested, or else the one that all their cards name.
+fn dataset(
+    wanted: &Wanted<'_>,
+    models: &[File<'_>],
+    tests: &[Option<lrpet_trainer::data::Images>],
+) -> Option<Dataset> {
+    let card = |model: &File<'_>| model.container().metadata_value("dataset").map(|name| name.to_string());
+    let first = models.first()?;
+    let name = match wanted.data {
+        Some(data) => lrpet_trainer::data::folder::name(Path::new(data)),
+        None => card(first)
+            .filter(|name| !name.is_empty() && models.iter().all(|m| card(m).as_ref() == Some(name)))?,
+    };
+    let header = first.program().header();
+    let [channels, height, width] = [header.input.channels, header.input.height, header.input.width];
+    Some(Dataset {
+        name,
+        train_images: None,
+        test_images: tests.first().and_then(Option::as_ref).map(|test| test.len() as u64),
+        classes: Some(header.classes.into()),
+        shape: Some([channels, height, width].map(u64::from)),
+    })
+}
+
+/// Adds a training to the model file that was made of its weights, or as a model of its own. `cards` has the command of the
+/// training of each model file.
+fn join(report: &mut Report, training: Report, cards: &[Option<String>]) {
+    let command = report::training_command(&training).map(str::to_owned);
+    let made_of_it = |card: &Option<String>| card.is_some() && *card == command;
+    let own: Vec<usize> = (0..cards.len()).filter(|&at| made_of_it(&cards[at])).collect();
+    report.dataset = report.dataset.take().or(training.dataset);
+    for trained in training.models {
+        for &at in &own {
+            let model = &mut report.models[at];
+            model.training.clone_from(&trained.training);
+            if let Some(candle) = trained.eval.as_ref().and_then(|eval| eval.candle.clone()) {
+                model.eval.get_or_insert_default().candle = Some(candle);
+            }
+        }
+        if own.is_empty() {
+            report.models.push(trained);
+        }
+    }
+}
+
+fn title(report: &Report) -> String {
+    let networks = report.models.iter().filter_map(|model| Some(model.inspect.as_ref()?.network.as_str()));
+    let mut networks: Vec<&str> = networks.filter(|name| !name.is_empty()).collect();
+    networks.dedup();
+    let what = match (&networks[..], &report.models[..]) {
+        ([network], _) => (*network).to_owned(),
+        (_, [model]) => model.name.clone(),
+        (_, models) => format!("{} models", models.len()),
+    };
+    match &report.dataset {
+        Some(dataset) => format!("{what} on {}", dataset.name),
+        None => what,
+    }
+}
+
+/// What was done, with its time.
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn run<T>(&mut self, name: String, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        eprintln!("{name}");
+        let start = Instant::now();
+        let done = step().with_context(|| format!("cannot {name}"))?;
+        self.0.push(Step { name, seconds: start.elapsed().as_secs_f64() });
+        Ok(done)
+    }
+}
+
+/// Model files that were made of the weights of the training in `folder`: there, beside it, and here.
+pub fn models_of(folder: &Path, training: &Report) -> Result<Vec<PathBuf>> {
+    let Some(command) = report::training_command(training) else { return Ok(Vec::new()) };
+    let above = folder.parent().map(Path::to_owned);
+    let mut found: Vec<PathBuf> = Vec::new();
+    for place in [Some(folder.to_owned()), above, Some(PathBuf::new())].into_iter().flatten() {
+        let place = if place.as_os_str().is_empty() { PathBuf::from(".") } else { place };
+        for path in report::model_files(&place) {
+            let path = path.strip_prefix(".").map(Path::to_owned).unwrap_or(path);
+            // What cannot be read or is no model is another's business.
+            let Ok(file) = ModelFile::open(&path) else { continue };
+            let Ok(model) = file.model() else { continue };
+            let training = model.container().metadata_value("training").map(|text| text.to_string());
+            let known = found.iter().any(|other| other.canonicalize().ok() == path.canonicalize().ok());
+            if training.as_deref() == Some(command) && !known {
+                found.push(path);
+            }
+        }
+    }
+    ensure!(
+        found.len() < 16,
+        "{}: {} model files were made of this training; name those to report",
+        folder.display(),
+        found.len()
+    );
+    Ok(found)
+}

@@ -1,0 +1,78 @@
+//! Accuracy by class and what was taken for what: as text, as a section of a page, and as a page of its own.
+
+mod matrix;
+mod page;
+mod text;
+
+pub use page::{Tested, page};
+pub(super) use page::{section, style};
+pub use text::text;
+
+use super::schema::{Accuracy, ClassAccuracy};
+
+/// Names that a sentence lists.
+const LISTED: usize = 8;
+
+impl Accuracy {
+    /// Names of the classes without an image, of which nothing is known.
+    pub fn untested(&self) -> Vec<&str> {
+        self.classes.iter().filter(|class| class.images == 0).map(|class| class.name.as_str()).collect()
+    }
+
+    /// What was taken for what, most often first: class, class said, images.
+    pub fn mistakes(&self) -> Vec<(usize, usize, u64)> {
+        let rows = self.confusion.iter().enumerate();
+        let cells = rows.flat_map(|(class, row)| {
+            row.iter().enumerate().map(move |(said, &images)| (class, said, images))
+        });
+        let mut found: Vec<_> = cells.filter(|(class, said, images)| class != said && *images > 0).collect();
+        found.sort_by_key(|&(class, said, images)| (std::cmp::Reverse(images), class, said));
+        found
+    }
+
+    /// Images that were classified right.
+    pub fn correct(&self) -> u64 {
+        self.classes.iter().map(|class| class.correct).sum()
+    }
+
+    /// What weakens the figures, in sentences.
+    fn caveats(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let untested = self.untested();
+        if !untested.is_empty() {
+            let (what, names) = (if untested.len() == 1 { "class" } else { "classes" }, listed(&untested));
+            found.push(format!(
+                "No test image of {what} {names}: nothing is known of how well the model tells them."
+            ));
+        }
+        if self.not_finite > 0 {
+            let count = self.not_finite;
+            found.push(format!(
+                "The logits of {count} images are no finite numbers: the class said for them means nothing."
+            ));
+        }
+        found
+    }
+
+    /// The class that images of class `class` are taken for most often, with the number of images.
+    fn taken_for(&self, class: usize) -> Option<(&ClassAccuracy, u64)> {
+        let others = self
+            .confusion
+            .get(class)?
+            .iter()
+            .enumerate()
+            .filter(|(said, images)| *said != class && **images > 0);
+        // The first of equals.
+        let (said, &images) = others.rev().max_by_key(|(_, images)| **images)?;
+        Some((self.classes.get(said)?, images))
+    }
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let first = names.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
