@@ -96,8 +96,8 @@ impl Case {
     }
 }
 
-/// Every distinct convolution of ResNet-20, 32, 56 and 110 with projection shortcuts on 3×32×32, some of MobileNets and of
-/// keyword spotting, and odd sizes.
+/// Every distinct convolution of ResNet-20, 32, 56 and 110 with projection shortcuts on 3×32×32, some of separable networks,
+/// ResNet-18 and keyword spotting, and odd sizes.
 pub fn all() -> Vec<Case> {
     const RESNET: &str = "ResNet-20 to 110";
     let shape = Shape::new;
@@ -115,6 +115,19 @@ pub fn all() -> Vec<Case> {
         Case::depthwise("MobileNet", shape(64, 24, 24), square(3, 2, 1)),
         Case::new("MobileNet", shape(32, 24, 24), 64, square(1, 1, 0)),
         Case::new("MobileNet", shape(128, 6, 6), 128, square(1, 1, 0)),
+        Case::depthwise("MobileNetV2", shape(32, 112, 112), square(3, 1, 1)),
+        Case::depthwise("MobileNetV2", shape(96, 112, 112), square(3, 2, 1)),
+        Case::depthwise("MobileNetV2", shape(384, 14, 14), square(3, 1, 1)),
+        Case::depthwise("MobileNetV2", shape(576, 14, 14), square(3, 2, 1)),
+        Case::depthwise("MobileNetV2", shape(960, 7, 7), square(3, 1, 1)),
+        Case::depthwise("EfficientNet", shape(240, 28, 28), square(5, 2, 2)),
+        Case::depthwise("EfficientNet", shape(672, 14, 14), square(5, 1, 2)),
+        Case::new("MobileNetV2", shape(960, 7, 7), 320, square(1, 1, 0)),
+        Case::new("ResNet-18", shape(64, 56, 56), 64, square(3, 1, 1)),
+        Case::new("ResNet-18", shape(128, 28, 28), 128, square(3, 1, 1)),
+        Case::new("ResNet-18", shape(256, 14, 14), 256, square(3, 1, 1)),
+        Case::new("ResNet-18", shape(512, 7, 7), 512, square(3, 1, 1)),
+        Case::new("ResNet-18", shape(256, 14, 14), 512, square(1, 2, 0)),
         Case::new(
             "keyword spotting",
             shape(1, 49, 10),

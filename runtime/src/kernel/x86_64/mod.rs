@@ -77,7 +77,7 @@ unsafe trait Vector {
     /// The smaller of each lane; `b` where one is NaN.
     unsafe fn min(a: Self::Register, b: Self::Register) -> Self::Register;
 
-    /// Pixels whose sums with `registers` ≤ 3 registers of channels fit the registers.
+    /// Pixels whose sums with `registers` ≤ 4 registers of channels fit the registers.
     fn pixels(registers: usize) -> usize;
     /// [`channels::sums()`], compiled for this instruction set.
     unsafe fn channels<const P: usize, const Q: usize>(job: &channels::Job);

@@ -470,8 +470,7 @@ unsafe impl Vector for Avx512 {
 
     #[inline(always)]
     fn pixels(registers: usize) -> usize {
-        let _ = registers;
-        9
+        if registers == 4 { 6 } else { 9 }
     }
 
     #[inline(always)]

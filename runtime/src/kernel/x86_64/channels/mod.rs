@@ -17,13 +17,23 @@ pub(super) use run::run;
 pub(super) use sums::{Job, sums};
 
 /// Most registers of channels whose sums are held together.
-const MOST_REGISTERS: usize = 3;
+const MOST_REGISTERS: usize = 4;
 
 /// Most pixels of these.
 const MOST_PIXELS: usize = 9;
 
 /// Pixels and channels that are turned over together.
 pub(super) const TURN: usize = 8;
+
+/// Registers of channels whose sums are held together, of a matrix of `registers`: with 32 registers three for nine pixels,
+/// or all four of 64 channels for six; with 16 two for six.
+fn together(lanes: usize, registers: usize) -> usize {
+    match (lanes, registers) {
+        (16, 4) => 4,
+        (16, _) => 3,
+        _ => 2,
+    }
+}
 
 /// Cuts `count` into parts of like size of at most `most`: first and size of each.
 fn like(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {

@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::{MOST_REGISTERS, TURN, like};
+use super::{MOST_REGISTERS, TURN, like, together};
 use crate::kernel::LayerWeights;
 use crate::kernel::tiling::{CACHE_LINE, Form, Patch};
 use crate::kernel::x86_64::fill::Fill;
@@ -10,6 +10,9 @@ use crate::model::{Activation, Shape, Window};
 
 /// f32 that a patch is fitted to: a quarter of a second-level cache of 1 MiB.
 const BUDGET: usize = 1 << 16;
+
+/// Pixels of a tile, so that their sums stay in that cache too.
+const PIXELS: usize = 1024;
 
 /// f32 of a cache line.
 const LINE: usize = CACHE_LINE / size_of::<f32>();
@@ -19,8 +22,6 @@ const LINE: usize = CACHE_LINE / size_of::<f32>();
 pub(in crate::kernel::x86_64) struct Tile {
     /// f32 in a register.
     pub(in crate::kernel::x86_64) lanes: usize,
-    /// Most registers of channels whose sums are held together.
-    registers: usize,
     pub(super) patch: Patch,
     /// Elements of the patch from one pixel of a row to the next, and from one row to the next.
     steps: [usize; 2],
@@ -32,7 +33,6 @@ pub(in crate::kernel::x86_64) fn fit(
     (input, output): (Shape, Shape),
     window: &Window,
 ) -> Option<Tile> {
-    let registers = if lanes == 16 { MOST_REGISTERS } else { 2 };
     let [sy, sx] = window.stride.map(usize::from);
     let [kh, kw] = window.kernel.map(usize::from);
     let one = Patch::one_row(lanes, (input, output), window, Form::Dense)?;
@@ -41,7 +41,7 @@ pub(in crate::kernel::x86_64) fn fit(
         if window.kernel == [1, 1] {
             // Only what the stride meets, row behind row.
             let patch = Patch { joined: true, planes: 1, pitch: width, beyond: lanes, ..one.with_rows(rows) };
-            return Tile { lanes, registers, patch, steps: [1, width] };
+            return Tile { lanes, patch, steps: [1, width] };
         }
         let pitch = (width - 1) * sx + kw;
         let dense = Window { stride: [1, 1], ..*window };
@@ -58,13 +58,29 @@ pub(in crate::kernel::x86_64) fn fit(
             window: dense,
             ..one
         };
-        Tile { lanes, registers, patch, steps: [sx, sy * pitch] }
+        Tile { lanes, patch, steps: [sx, sy * pitch] }
     };
     (1..=height)
         .map(|tiles| height.div_ceil(tiles))
         .map(tile)
-        .find(|tile| tile.patch.len() <= BUDGET || tile.rows(sy) == 1)
+        .find(|tile| {
+            let fits = tile.patch.len() <= BUDGET && tile.rows(sy) * width <= PIXELS;
+            fits || tile.rows(sy) == 1
+        })
         .filter(|tile| tile.patch.len() <= 2 * BUDGET)
+}
+
+/// Estimate of the time for a block of so many registers of channels, in multiply-adds of a register, as measured: the
+/// share of the peak that its inner loop reaches, and what begins and ends it.
+fn block(lanes: usize, registers: usize, columns: usize, pixels: usize) -> usize {
+    let (percent, together) = match (lanes, registers) {
+        (_, 1) => (70, 9),
+        (16, 2) => (84, 9),
+        (16, 3) => (93, 9),
+        _ => (93, 6),
+    };
+    let products = pixels.saturating_mul(columns).saturating_mul(registers * 100) / percent;
+    products.saturating_add(pixels.div_ceil(together) * 50)
 }
 
 impl Tile {
@@ -85,7 +101,7 @@ impl Tile {
 
     /// f32 of the buffer in which the sums of `pixels` pixels are turned over.
     pub(super) fn turned(&self, pixels: usize) -> usize {
-        pixels.next_multiple_of(TURN).saturating_mul(self.registers * self.lanes)
+        pixels.next_multiple_of(TURN).saturating_mul(MOST_REGISTERS * self.lanes)
     }
 
     /// f32 from one pixel's intermediate values to the next one's.
@@ -102,18 +118,20 @@ impl Tile {
     ) -> usize {
         let columns = (input.channels as usize).saturating_mul(window.taps() as usize);
         let (n, pixels) = (output.channels as usize, output.pixels());
-        let registers = |rows: usize| rows.div_ceil(self.lanes);
-        let weights = match form {
-            Form::Pair { rank } => {
-                registers(rank).saturating_mul(columns).saturating_add(registers(n).saturating_mul(rank))
-            }
-            _ => registers(n).saturating_mul(columns),
+        let product = |rows: usize, columns: usize| -> usize {
+            let registers = rows.div_ceil(self.lanes);
+            let blocks = like(registers, together(self.lanes, registers));
+            blocks.map(|(_, count)| block(self.lanes, count, columns, pixels)).fold(0, usize::saturating_add)
+        };
+        let products = match form {
+            Form::Pair { rank } => product(rank, columns).saturating_add(product(n, rank)),
+            _ => product(n, columns),
         };
         let tiles = (output.height as usize).div_ceil(self.rows(usize::from(window.stride[0])).max(1));
         let fill = (self.patch.len() / self.lanes * 2).saturating_mul(tiles);
         // Sums are written, turned over and read again.
-        let finish = n.saturating_mul(pixels);
-        pixels.saturating_mul(weights).saturating_mul(100) / 92 + fill + finish
+        let finish = n.saturating_mul(pixels) * 12 / 10;
+        products.saturating_add(fill).saturating_add(finish)
     }
 
     /// Scratch in f32 of a convolution with this output and a rank, 0 for a dense layer.
@@ -126,14 +144,13 @@ impl Tile {
     }
 }
 
-/// A matrix in blocks of up to three registers of rows, each stored column by column; f16 bits, with zeros for the rows
+/// A matrix in blocks of up to four registers of rows, each stored column by column; f16 bits, with zeros for the rows
 /// that are none.
 #[derive(Debug)]
 pub(super) struct Blocks {
     pub(super) rows: usize,
     pub(super) columns: usize,
     lanes: usize,
-    most: usize,
     weights: Vec<u16>,
     /// What the sums begin with, for each row of the registers.
     bias: Vec<f32>,
@@ -155,7 +172,7 @@ impl Blocks {
         let (columns, lanes) = (bits.len() / rows.max(1), tile.lanes);
         let padded = rows.next_multiple_of(lanes);
         let mut weights = Vec::with_capacity(padded * columns);
-        for (first, registers) in like(padded / lanes, tile.registers) {
+        for (first, registers) in like(padded / lanes, together(lanes, padded / lanes)) {
             for column in 0..columns {
                 let rows = first * lanes..(first + registers) * lanes;
                 weights.extend(rows.map(|row| bits.get(row * columns + column).copied().unwrap_or(0)));
@@ -163,18 +180,20 @@ impl Blocks {
         }
         let mut bias = bias.to_vec();
         bias.resize(padded, 0.0);
-        Blocks { rows, columns, lanes, most: tile.registers, weights, bias }
+        Blocks { rows, columns, lanes, weights, bias }
     }
 
     /// Their number.
     pub(super) fn count(&self) -> usize {
-        self.rows.div_ceil(self.lanes).div_ceil(self.most).max(1)
+        let registers = self.rows.div_ceil(self.lanes);
+        registers.div_ceil(together(self.lanes, registers)).max(1)
     }
 
     /// All of them.
     pub(super) fn all(&self) -> impl Iterator<Item = Block<'_>> {
         let (lanes, columns) = (self.lanes, self.columns);
-        like(self.rows.div_ceil(lanes), self.most).filter_map(move |(first, registers)| {
+        let registers = self.rows.div_ceil(lanes);
+        like(registers, together(lanes, registers)).filter_map(move |(first, registers)| {
             let rows = first * lanes..(first + registers) * lanes;
             let weights = self.weights.get(rows.start * columns..rows.end * columns)?;
             Some(Block { first: rows.start, registers, weights, bias: self.bias.get(rows)? })

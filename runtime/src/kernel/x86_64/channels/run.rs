@@ -190,5 +190,5 @@ unsafe fn piece<V: Vector>(pixels: usize, registers: usize, job: &Job) {
             }
         };
     }
-    kernels!((1, 1 2 3 4 5 6 7 8 9)(2, 1 2 3 4 5 6 7 8 9)(3, 1 2 3 4 5 6 7 8 9))
+    kernels!((1, 1 2 3 4 5 6 7 8 9)(2, 1 2 3 4 5 6 7 8 9)(3, 1 2 3 4 5 6 7 8 9)(4, 1 2 3 4 5 6))
 }
