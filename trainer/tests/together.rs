@@ -70,6 +70,7 @@ fn config(folder: &Path, batch: usize) -> TrainConfig {
             }),
             reestimate_batches: 2,
             init: None,
+            new_head: false,
         },
         run_dir: folder.to_owned(),
         resume: false,

@@ -169,7 +169,8 @@ impl fmt::Display for ModelError<'_> {
         match self {
             Self::Format(error) => error.fmt(f),
             Self::NoProgram => f.write_str(
-                "no layer program (tensor lrpet.program) inside; export the checkpoint as a model first",
+                "no layer program (tensor lrpet.program) inside; make a model of the checkpoint first: \
+                 lrpet factorize CHECKPOINT --out MODEL (with --prune 0 for a dense one)",
             ),
             Self::Program(error) => error.fmt(f),
             Self::Missing { layer, suffix } => {

@@ -7,17 +7,19 @@ use anyhow::{Context, Result, ensure};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_trainer::atomic;
 use lrpet_trainer::data::Images;
-use lrpet_trainer::export::{self, Card, Checkpoint, Request};
+use lrpet_trainer::export::{self, Card, Request};
 use lrpet_trainer::report::columns;
 use serde::Serialize;
 
 use super::Output;
+use super::checkpoint;
 use super::images::ImageArgs;
 use super::ranks::Ranks;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Dense checkpoint: safetensors with torchvision-style names (`layer1.0.conv1.weight`, `bn1.running_mean`, …)
+    /// Dense checkpoint: safetensors, or a state_dict that PyTorch saved (.pth, .pt, .bin), with torchvision-style names
+    /// (`layer1.0.conv1.weight`, `bn1.running_mean`, …)
     checkpoint: PathBuf,
     /// Network, one of `lrpet train --help` [default: the one that the checkpoint names]
     #[arg(long)]
@@ -44,16 +46,18 @@ struct Document {
     macs: u64,
     macs_dense: u64,
     accuracy: Option<f64>,
+    /// What was assumed of the checkpoint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     /// The factored layers.
     layers: Vec<export::folded::FactoredLayer>,
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    let checkpoint = Checkpoint::read(&args.checkpoint)?;
-    let net = args.net.or_else(|| checkpoint.metadata.get("network").cloned());
-    let net = net.context("the checkpoint names no network: name it with --net")?;
+    let (checkpoint, net) = checkpoint::open(&args.checkpoint, args.net.as_deref())?;
     let images = args.images.find(&net, &checkpoint, &args.checkpoint)?;
     let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
+    let checkpoint = checkpoint::fit(checkpoint, &args.checkpoint, &network)?;
     let mut card = Card {
         dataset: images.dataset.clone(),
         classes: images.classes.clone(),
@@ -92,6 +96,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         macs: plan.cost().macs,
         macs_dense: network.cost().macs,
         accuracy,
+        notes: checkpoint.notes,
         layers: exported.layers,
     };
     output.print(&document, text)

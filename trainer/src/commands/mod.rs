@@ -1,6 +1,7 @@
 //! One file for each subcommand of `lrpet`.
 
 mod bench;
+mod checkpoint;
 mod data;
 mod data_args;
 mod device;

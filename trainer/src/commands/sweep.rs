@@ -112,7 +112,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let replaced = |name: &str| match name {
         "epochs" => args.warm_epochs.is_some(),
         "lr" => args.warm_lr.is_some(),
-        _ => name == "init",
+        _ => matches!(name, "init" | "new_head"),
     };
     let mut train_warm = train_arguments(given, |name| !replaced(name))?;
     train_warm.extend(warm);

@@ -12,8 +12,8 @@ use lrpet_trainer::follow::{self, About, Follow, Images};
 use lrpet_trainer::network::{KNOWN, Network};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
-    self, Choose, Decay, Evaluation, Observer, Period, Progress, ProjectionSettings, Schedule, Settings,
-    Silent, TrainConfig,
+    self, Choose, Decay, Evaluation, Observer, Origin, Period, Progress, ProjectionSettings, Schedule,
+    Settings, Silent, TrainConfig,
 };
 use serde::Serialize;
 
@@ -48,9 +48,12 @@ pub struct Options {
     pub net: String,
     #[command(flatten)]
     pub data: DataArgs,
-    /// Start from the weights of this safetensors file instead of fresh ones
+    /// Start from the weights of this checkpoint instead of fresh ones: safetensors, or a state_dict of PyTorch
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
+    /// Start the last layer afresh whatever --init has for it: for other classes than the checkpoint's
+    #[arg(long, requires = "init")]
+    pub new_head: bool,
     #[command(flatten)]
     projection: ProjectionArgs,
     #[command(flatten)]
@@ -135,6 +138,9 @@ struct Document {
     test: Option<Evaluation>,
     /// Seconds for which the training waited for its images.
     wait_seconds: f64,
+    /// Which layers started from --init and which afresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init: Option<Origin>,
     #[serde(flatten)]
     training: Training,
 }
@@ -189,6 +195,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
         validation: outcome.validation,
         test: outcome.test,
         wait_seconds: outcome.history.iter().map(|epoch| epoch.wait_seconds).sum(),
+        init: Origin::of(&config.settings, &network),
         training: Training {
             seconds: Some(outcome.history.iter().map(|epoch| epoch.seconds).sum()),
             epochs: outcome.history.iter().map(Into::into).collect(),
@@ -220,7 +227,7 @@ pub fn network(name: &str, input: Shape, classes: u32) -> Result<Network> {
 }
 
 fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
-    let Options { projection: projecting, optimizer, init, seed, .. } = &args.options;
+    let Options { projection: projecting, optimizer, init, new_head, seed, .. } = &args.options;
     let rule = args.ranks.rule(|| Ok(export::overhead(network, &card(dataset, network))?))?;
     let OptimizerArgs { epochs, batch, lr, warm_up, momentum, weight_decay, reestimate, .. } = *optimizer;
     let words = rule.as_ref().map_or(String::new(), ToString::to_string);
@@ -261,6 +268,7 @@ fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
         projection,
         reestimate_batches: reestimate,
         init: init.clone(),
+        new_head: *new_head,
     })
 }
 
@@ -284,8 +292,9 @@ fn text(done: &Document) -> String {
         share if share > 0.02 => format!(", {:.0} % of it waiting for images", 100.0 * share),
         _ => String::new(),
     };
+    let start = done.init.as_ref().map_or(String::new(), |origin| format!("start: {origin}\n"));
     format!(
-        "{}{}{} in {seconds:.0} s{waiting}\nsummary: {}\n",
+        "{start}{}{}{} in {seconds:.0} s{waiting}\nsummary: {}\n",
         percent("validation", &done.validation),
         percent("test", &done.test),
         done.weights.display(),

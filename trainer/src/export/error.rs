@@ -17,7 +17,7 @@ pub enum ExportError {
         source: std::io::Error,
     },
     /// The file is no checkpoint that can be read.
-    #[error("{}: not a readable safetensors checkpoint: {reason}", path.display())]
+    #[error("{}: not a checkpoint that can be read: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -31,6 +31,44 @@ pub enum ExportError {
         network: String,
         /// Missing, unexpected and misshapen tensors.
         problems: String,
+    },
+    /// The checkpoint's last layer is for another number of classes; all else fits.
+    #[error(
+        "{tensor} of the checkpoint is {found:?}: {} classes where {network} has {} for these images; \
+         `lrpet train --init CHECKPOINT --new-head` trains the other layers' weights with a fresh last layer",
+        found[0],
+        expected[0]
+    )]
+    Head {
+        /// The network.
+        network: String,
+        /// The tensor, by the network's name.
+        tensor: String,
+        /// Its shape in the file, two axes.
+        found: Vec<usize>,
+        /// Its shape in the network, two axes.
+        expected: Vec<usize>,
+    },
+    /// A tensor that the network needs is of a type that holds no weights.
+    #[error("tensor {tensor} is {what}; weights are F16, BF16, F32 or F64")]
+    Unusable {
+        /// The tensor.
+        tensor: String,
+        /// What it is.
+        what: String,
+    },
+    /// A running variance that is none.
+    #[error(
+        "tensor {tensor} holds {value} (element {element}), which is no variance: it has to be finite and at least 0; \
+         go back to the last good checkpoint"
+    )]
+    Variance {
+        /// The tensor.
+        tensor: String,
+        /// Index of the first such element.
+        element: usize,
+        /// The element.
+        value: f32,
     },
     /// A tensor holds NaN or infinity.
     #[error("tensor {tensor} holds NaN or infinity (element {element}); go back to the last good checkpoint")]

@@ -180,7 +180,9 @@ impl<'a> Merged<'a> {
         let values = |name: &str| checkpoint.values(name).unwrap_or_default();
         let weight = values(&format!("{name}.weight"));
         let own_bias = checkpoint.values(&format!("{name}.bias"));
-        let Some(norm) = &layer.norm else {
+        // A normalisation without tensors is in weight and bias already.
+        let norm = layer.norm.as_ref().filter(|norm| checkpoint.values(&format!("{norm}.weight")).is_some());
+        let Some(norm) = norm else {
             return Merged { weight, alpha: None, bias: own_bias.unwrap_or_default().to_vec() };
         };
         let part = |part: &str| values(&format!("{norm}.{part}"));

@@ -17,7 +17,7 @@ pub mod reference;
 
 pub use build::{Exported, Request, SELF_CHECK_SAMPLES, checked, export};
 pub use card::Card;
-pub use checkpoint::{Array, Checkpoint};
+pub use checkpoint::{Array, Checkpoint, Fitted, Purpose};
 pub use engine::Engine;
 pub use error::ExportError;
 pub use evaluate::{Logits, runtime_logits};

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::document::{Block, Document};
 use super::{About, CURVES, Host};
 use crate::report::units;
-use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Outcome};
+use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Origin, Outcome};
 
 /// The page of the run `about` that ended as `outcome`. `began` and `ended` are in seconds since 1970; `events` is the name of the
 /// file for TensorBoard, where there is one.
@@ -100,8 +100,11 @@ fn network(about: &About, outcome: &Outcome) -> Vec<(String, String)> {
         }
     };
     let images = |count: usize| units::grouped(count as f64);
+    let start = Origin::of(about.settings, about.network);
+    let start = start.map_or("fresh weights".to_owned(), |origin| origin.to_string());
     vec![
         fact("Network", about.network.name.clone()),
+        fact("Start", start),
         fact("Input", format!("{}, {} classes", about.network.input, about.network.classes)),
         fact("Multiply-adds", count(|cost| cost.macs)),
         fact("Parameters (without biases)", count(|cost| cost.params)),

@@ -15,6 +15,12 @@ pub enum TrainError {
         /// Its name.
         name: String,
     },
+    /// A tensor is none of the network's.
+    #[error("tensor `{name}` is none of the network's: the file or network is another one")]
+    NotOurs {
+        /// Its name.
+        name: String,
+    },
     /// A tensor has another shape than the network's.
     #[error("tensor `{name}` has shape {found:?}, the network needs {expected:?}")]
     Shape {

@@ -170,11 +170,15 @@ impl Parameters {
         all.map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect()
     }
 
-    /// Takes the values of all tensors from `tensors`; others there are ignored.
+    /// Takes the values of all tensors from `tensors`.
     ///
     /// # Errors
-    /// Where one is missing or has another shape; nothing is changed then.
+    /// Where one is missing or has another shape, or where there is one more; nothing is changed then.
     pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+        let known = |name: &String| self.trained.contains_key(name) || self.statistics.contains_key(name);
+        if let Some(name) = tensors.keys().find(|name| !known(name)) {
+            return Err(TrainError::NotOurs { name: name.clone() });
+        }
         let mut found = Vec::new();
         for (name, var) in self.trained.iter().chain(&self.statistics) {
             let tensor = tensors.get(name).ok_or_else(|| TrainError::NoTensor { name: name.clone() })?;

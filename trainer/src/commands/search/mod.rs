@@ -21,6 +21,7 @@ use lrpet_trainer::search::{
 use serde::Serialize;
 
 use super::Output;
+use super::checkpoint;
 use super::images::{ImageArgs, Images};
 
 /// Ratio of the model that shows what a network costs besides its layers: small, so that it fits everywhere.
@@ -109,11 +110,10 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let limited = args.latency.is_some() || args.flash.is_some() || args.ram.is_some() || args.like.is_some();
     ensure!(limited, "nothing is limited: give --latency, --flash, --ram or --like");
     let board = Board::find(&args.board).with_context(|| format!("no board {}", args.board))?;
-    let checkpoint = Checkpoint::read(&args.from)?;
-    let net = args.net.clone().or_else(|| checkpoint.metadata.get("network").cloned());
-    let net = net.context("the checkpoint names no network: name it with --net")?;
+    let (checkpoint, net) = checkpoint::open(&args.from, args.net.as_deref())?;
     let images = args.images.find(&net, &checkpoint, &args.from)?;
     let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
+    let checkpoint = checkpoint::fit(checkpoint, &args.from, &network)?;
     let scope = if args.factor_linear { Scope::All } else { Scope::Convolutions };
 
     let words = training::words(&net, &args.images.words(&images), &args.from, &args.out);

@@ -31,9 +31,12 @@ pub struct Settings {
     pub projection: Option<ProjectionSettings>,
     /// Training batches over which BN statistics are averaged afresh at the end (0: the running ones stay).
     pub reestimate_batches: usize,
-    /// Safetensors file with the weights and statistics to start from; none for fresh ones.
+    /// Checkpoint with the weights and statistics to start from; none for fresh ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
+    /// The last layer starts afresh whatever `init` has for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_head: bool,
 }
 
 /// When and how weights are projected.

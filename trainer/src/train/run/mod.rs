@@ -3,6 +3,9 @@
 mod checkpoint;
 mod config;
 mod finish;
+mod initial;
+#[cfg(test)]
+mod initial_tests;
 mod metrics;
 mod passes;
 mod progress;
@@ -27,6 +30,7 @@ use crate::network::Network;
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
 pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
 pub use finish::{FINAL, Outcome};
+pub use initial::Origin;
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
 pub use passes::{evaluate, project, reestimate, spectra};
 pub use progress::Progress;
@@ -34,7 +38,7 @@ pub use progress::Progress;
 use checkpoint::io;
 use passes::input;
 use projections::Projections;
-use records::{append_metrics, identity, init_failed, initial};
+use records::{append_metrics, identity};
 
 /// File of the epochs' records in the run directory.
 pub const METRICS: &str = "metrics.jsonl";
@@ -160,12 +164,11 @@ impl<'a> Run<'a> {
             identity: identity(config, network, &data.train)?,
         };
         together::agree(run.model.exchange(), &run.identity)?;
-        if run.leads() {
-            run.prepare(observer)?;
-        }
+        let unmeasured = run.leads() && run.prepare(observer)?;
         let state =
             together::State { model: &run.model, optimizer: &mut run.optimizer, ranks: &mut run.ranks };
         run.first = state.share(run.history.len())?;
+        run.measure(unmeasured, observer)?;
         Ok(run)
     }
 
@@ -174,19 +177,23 @@ impl<'a> Run<'a> {
         self.model.exchange().rank() == 0
     }
 
-    /// Takes the weights to start or go on from, and prepares the folder.
-    fn prepare(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    /// Takes the weights to start or go on from, and prepares the folder. Whether the weights have no statistics yet.
+    fn prepare(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
         let config = self.config;
-        if let Some(path) = &config.settings.init {
-            self.model.load(&initial(path)?).map_err(|error| init_failed(path, error))?;
+        let holds_checkpoint = checkpoint::last_path(&config.run_dir).is_some();
+        if !config.resume && (holds_checkpoint || config.run_dir.join(FINAL).exists()) {
+            return Err(TrainError::Occupied { path: config.run_dir.clone() });
         }
+        let unmeasured = match &config.settings.init {
+            Some(path) if !(config.resume && holds_checkpoint) => self.start_from(path, observer)?,
+            _ => false,
+        };
         std::fs::create_dir_all(&config.run_dir).map_err(|error| io(&config.run_dir, error))?;
         if config.resume {
             self.resume(observer)?;
-        } else if checkpoint::last_path(&config.run_dir).is_some() || config.run_dir.join(FINAL).exists() {
-            return Err(TrainError::Occupied { path: config.run_dir.clone() });
         }
-        append_metrics(&config.run_dir.join(METRICS), self.history.iter(), true)
+        append_metrics(&config.run_dir.join(METRICS), self.history.iter(), true)?;
+        Ok(unmeasured)
     }
 
     /// Writes checkpoint and record of the last epoch.

@@ -4,25 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
-
 use super::checkpoint::io;
 use super::config::TrainConfig;
 use super::metrics::{EpochRecord, Evaluation};
 use crate::data::Loader;
 use crate::network::Network;
 use crate::train::TrainError;
-
-/// The tensors of a file of weights.
-pub(super) fn initial(path: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {
-    let bytes = std::fs::read(path).map_err(|error| io(path, error))?;
-    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
-    Ok(tensors.map_err(|error| init_failed(path, error))?.into_iter().collect())
-}
-
-pub(super) fn init_failed(path: &Path, reason: impl std::fmt::Display) -> TrainError {
-    TrainError::Init { path: path.to_owned(), reason: reason.to_string() }
-}
 
 /// What a checkpoint must agree on with the run that resumes it.
 pub(super) fn identity(

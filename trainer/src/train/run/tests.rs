@@ -79,6 +79,7 @@ pub(crate) fn config(folder: &Path, epochs: usize) -> TrainConfig {
             }),
             reestimate_batches: 3,
             init: None,
+            new_head: false,
         },
         run_dir: folder.to_owned(),
         resume: false,
@@ -86,13 +87,13 @@ pub(crate) fn config(folder: &Path, epochs: usize) -> TrainConfig {
     }
 }
 
-fn start(config: &TrainConfig, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+pub(super) fn start(config: &TrainConfig, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
     run(config, &network(), &data(), &Device::Cpu, observer)
 }
 
 /// Dies in the middle of an epoch, as a killed process does.
-struct Killer {
-    epoch: usize,
+pub(super) struct Killer {
+    pub epoch: usize,
 }
 
 impl Observer for Killer {
@@ -112,10 +113,10 @@ impl Observer for Listener {
 }
 
 /// Name and bytes of each tensor.
-type Bytes = Vec<(String, Vec<u8>)>;
+pub(super) type Bytes = Vec<(String, Vec<u8>)>;
 
 /// What must be equal in two runs: the tensors' bytes and the losses of all epochs.
-fn result(folder: &Path) -> (Bytes, Vec<(f64, Option<Evaluation>)>) {
+pub(super) fn result(folder: &Path) -> (Bytes, Vec<(f64, Option<Evaluation>)>) {
     let bytes = std::fs::read(folder.join(FINAL)).unwrap();
     let view = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let mut tensors: Vec<_> =

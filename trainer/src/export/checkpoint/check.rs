@@ -1,0 +1,162 @@
+//! Holds tensors against a network.
+
+use std::collections::BTreeMap;
+
+use lrpet_runtime::model::{Op, Weights};
+
+use super::{Array, Checkpoint, abridged};
+use crate::export::ExportError;
+use crate::network::Network;
+
+/// The last parts of the names of a batch normalisation's tensors: γ, β, mean, variance.
+pub(super) const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+
+/// What the tensors of one layer with weights are called, and their shapes.
+pub(super) struct LayerTensors {
+    pub name: String,
+    /// Name of the batch normalisation behind it.
+    pub norm: Option<String>,
+    /// Shape of the weight; the first axis is that of all other tensors.
+    pub weight: Vec<usize>,
+}
+
+impl LayerTensors {
+    pub fn bias(&self) -> String {
+        format!("{}.bias", self.name)
+    }
+
+    /// Names of the normalisation's tensors, in the order of [`NORM`]; none where there is no normalisation.
+    pub fn norm_names(&self) -> impl Iterator<Item = String> {
+        self.norm.iter().flat_map(|norm| NORM.map(|part| format!("{norm}.{part}")))
+    }
+
+    /// Names of all tensors that the layer may have.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        [format!("{}.weight", self.name), self.bias()].into_iter().chain(self.norm_names())
+    }
+
+    /// Whether the normalisation has none of its tensors, while the layer has the bias that is left of one.
+    pub fn is_merged(&self, tensors: &BTreeMap<String, Array>) -> bool {
+        self.norm.is_some()
+            && tensors.contains_key(&self.bias())
+            && !self.norm_names().any(|name| tensors.contains_key(&name))
+    }
+}
+
+/// The layers with weights, in order.
+pub(super) fn layers(network: &Network) -> Vec<LayerTensors> {
+    let shapes = network.value_shapes().expect("a network built by the network module chains");
+    let tensors = network.layers.iter().enumerate().filter_map(|(index, layer)| {
+        let channels = shapes[usize::from(layer.op.inputs().first())].channels as usize;
+        let rows = shapes[index + 1].channels as usize;
+        let (name, weight) = match &layer.op {
+            Op::Conv(conv) => {
+                let columns = if conv.weights == Weights::Depthwise { 1 } else { channels };
+                let [height, width] = conv.window.kernel.map(usize::from);
+                (&conv.name, vec![rows, columns, height, width])
+            }
+            Op::Linear(linear) => (&linear.name, vec![rows, channels]),
+            _ => return None,
+        };
+        Some(LayerTensors { name: name.clone(), norm: layer.norm.clone(), weight })
+    });
+    tensors.collect()
+}
+
+/// Name of the last linear layer, which makes the logits.
+pub(super) fn head(network: &Network) -> Option<&str> {
+    network.layers.last().filter(|layer| matches!(layer.op, Op::Linear(_))).map(|layer| layer.op.name())
+}
+
+impl Checkpoint {
+    /// Checks that the tensors are those of `network`: none missing, none more, each of the right shape, all finite, no variance
+    /// negative. A convolution before a batch normalisation may have a bias; where it has one, its normalisation may be missing,
+    /// as merged into weight and bias.
+    ///
+    /// # Errors
+    /// [`ExportError::Mismatch`] with everything that is wrong at once, [`ExportError::Head`], [`ExportError::NotFinite`],
+    /// [`ExportError::Variance`].
+    pub fn check(&self, network: &Network) -> Result<(), ExportError> {
+        self.check_layers(network, &layers(network))
+    }
+
+    /// [`Checkpoint::check`] of some of the network's layers: there are no tensors of others.
+    pub(super) fn check_layers(&self, network: &Network, layers: &[LayerTensors]) -> Result<(), ExportError> {
+        let (mut known, mut missing) = (BTreeMap::new(), Vec::new());
+        for layer in layers {
+            let merged = layer.is_merged(&self.tensors);
+            for (at, name) in layer.names().enumerate() {
+                let required = match at {
+                    0 => true,
+                    1 => layer.norm.is_none(),
+                    _ => !merged,
+                };
+                if required && !self.tensors.contains_key(&name) {
+                    missing.push(name.clone());
+                }
+                known.insert(name, if at == 0 { &layer.weight[..] } else { &layer.weight[..1] });
+            }
+        }
+        missing.sort();
+        let unexpected: Vec<String> =
+            self.tensors.keys().filter(|name| !known.contains_key(*name)).cloned().collect();
+        let misshapen: Vec<(&String, &Array)> = self
+            .tensors
+            .iter()
+            .filter(|(name, array)| known.get(*name).is_some_and(|of| array.shape != *of))
+            .collect();
+        self.refuse_head(network, &known, &misshapen, missing.is_empty() && unexpected.is_empty())?;
+        let misshapen = misshapen
+            .iter()
+            .map(|(name, array)| format!("{name} is {:?}, not {:?}", array.shape, known[*name]));
+        let mut problems = Vec::new();
+        for (what, names) in
+            [("missing", &missing), ("unexpected", &unexpected), ("wrong shape", &misshapen.collect())]
+        {
+            if !names.is_empty() {
+                problems.push(format!("{what}: {}", abridged(names)));
+            }
+        }
+        if !problems.is_empty() {
+            problems.extend(self.uneven_prefix());
+            let network = network.name.clone();
+            return Err(ExportError::Mismatch { network, problems: problems.join("; ") });
+        }
+        self.tensors.iter().try_for_each(|(name, array)| check_values(name, array))
+    }
+
+    /// The error of a head for another number of classes, where nothing else is wrong.
+    fn refuse_head(
+        &self,
+        network: &Network,
+        known: &BTreeMap<String, &[usize]>,
+        misshapen: &[(&String, &Array)],
+        alone: bool,
+    ) -> Result<(), ExportError> {
+        let Some(head) = head(network).filter(|_| alone) else { return Ok(()) };
+        let weight = format!("{head}.weight");
+        let [of_bias @ .., (name, array)] = misshapen else { return Ok(()) };
+        let bias = of_bias.iter().all(|(name, _)| **name == format!("{head}.bias"));
+        if **name != weight || !bias || array.shape.len() != 2 {
+            return Ok(());
+        }
+        Err(ExportError::Head {
+            network: network.name.clone(),
+            found: array.shape.clone(),
+            expected: known[&weight].to_vec(),
+            tensor: weight,
+        })
+    }
+}
+
+/// Refuses what is not finite, and negative variances.
+fn check_values(name: &str, array: &Array) -> Result<(), ExportError> {
+    let is_variance = name.ends_with(".running_var");
+    let wrong = |value: &f32| !value.is_finite() || is_variance && *value < 0.0;
+    let Some(element) = array.values.iter().position(wrong) else { return Ok(()) };
+    let tensor = name.to_owned();
+    if is_variance {
+        return Err(ExportError::Variance { tensor, element, value: array.values[element] });
+    }
+    Err(ExportError::NotFinite { tensor, element })
+}

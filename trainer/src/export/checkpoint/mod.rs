@@ -1,0 +1,140 @@
+//! Trained weights: read from a file, given the network's names, and held against the network.
+//!
+//! A file is safetensors or what PyTorch's `torch.save` writes of a state_dict ([`Checkpoint::read`]). Names and tensors that say the
+//! same in another way are understood, and [`Checkpoint::notes`] says what was assumed ([`Checkpoint::named_for`],
+//! [`Checkpoint::fit`]); what could change the function is refused ([`Checkpoint::check`]). `docs/checkpoints.md` lists it all.
+
+mod check;
+mod fit;
+#[cfg(test)]
+mod mutation_tests;
+mod names;
+mod pickle;
+mod safe;
+#[cfg(test)]
+pub(super) mod tests;
+mod torch;
+#[cfg(test)]
+mod torch_tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use half::{bf16, f16};
+
+use super::ExportError;
+
+pub use fit::{Fitted, Purpose};
+
+/// Name of a counter that PyTorch saves beside each batch normalisation; it says nothing about the function.
+const COUNTER_SUFFIX: &str = ".num_batches_tracked";
+/// Velocities of the optimiser, which a training checkpoint holds beside the weights.
+const VELOCITY_PREFIX: &str = "momentum.";
+
+/// A tensor in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// Axes, outermost first.
+    pub shape: Vec<usize>,
+    /// Values, last axis fastest.
+    pub values: Vec<f32>,
+}
+
+/// Tensors by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Checkpoint {
+    /// The tensors of floating-point numbers.
+    pub tensors: BTreeMap<String, Array>,
+    /// What the file says of itself, such as the command that trained it.
+    pub metadata: BTreeMap<String, String>,
+    /// What cannot be weights, by name: a type such as `I64`, in words where it is none of safetensors'.
+    pub others: BTreeMap<String, String>,
+    /// Names of tensors that the file holds under another name, which is the value: PyTorch's tied tensors.
+    pub tied: BTreeMap<String, String>,
+    /// What was assumed of the file, in words, for the user.
+    pub notes: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Reads a safetensors file or a state_dict of PyTorch; values of f16, bf16, f32 and f64 become f32. A prefix in front of all
+    /// names, as wrappers put it there, is left out.
+    ///
+    /// # Errors
+    /// [`ExportError::Io`], [`ExportError::Unreadable`].
+    pub fn read(path: &Path) -> Result<Checkpoint, ExportError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| ExportError::Io { path: path.to_owned(), source })?;
+        Checkpoint::from_bytes(&bytes)
+            .map_err(|reason| ExportError::Unreadable { path: path.to_owned(), reason })
+    }
+
+    /// Parses the bytes of a file, whatever its name; the error says what is wrong with them.
+    fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+        let mut checkpoint = if torch::is_archive(bytes) { torch::read(bytes)? } else { safe::read(bytes)? };
+        let is_weight = |name: &str| !name.ends_with(COUNTER_SUFFIX) && !name.starts_with(VELOCITY_PREFIX);
+        checkpoint.tensors.retain(|name, _| is_weight(name));
+        checkpoint.others.retain(|name, _| is_weight(name));
+        checkpoint.leave_out_prefixes();
+        Ok(checkpoint)
+    }
+
+    /// Copies tensors out of candle.
+    ///
+    /// # Errors
+    /// [`ExportError::Candle`].
+    pub fn from_candle<'t>(
+        tensors: impl IntoIterator<Item = (&'t String, &'t candle_core::Tensor)>,
+    ) -> Result<Checkpoint, ExportError> {
+        let mut copied = BTreeMap::new();
+        for (name, tensor) in tensors {
+            let values = tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
+            copied.insert(name.clone(), Array { shape: tensor.dims().to_vec(), values });
+        }
+        Ok(Checkpoint { tensors: copied, ..Checkpoint::default() })
+    }
+
+    /// Values of a tensor, where there is one.
+    pub fn values(&self, name: &str) -> Option<&[f32]> {
+        self.tensors.get(name).map(|array| array.values.as_slice())
+    }
+}
+
+/// A type of number that weights are read from, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Float {
+    F16,
+    BF16,
+    F32,
+    F64,
+}
+
+impl Float {
+    /// Bytes of one number.
+    fn size(self) -> usize {
+        match self {
+            Float::F16 | Float::BF16 => 2,
+            Float::F32 => 4,
+            Float::F64 => 8,
+        }
+    }
+
+    /// The numbers of `data`; a rest that is no whole number is left out.
+    fn values(self, data: &[u8]) -> Vec<f32> {
+        fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+            data.as_chunks::<N>().0.iter().map(|&bytes| value(bytes)).collect()
+        }
+        match self {
+            Float::F16 => each(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Float::BF16 => each(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            Float::F32 => each(data, f32::from_le_bytes),
+            Float::F64 => each(data, |bytes| f64::from_le_bytes(bytes) as f32),
+        }
+    }
+}
+
+/// The first names, and how many more there are.
+fn abridged(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
+}

@@ -1,0 +1,52 @@
+//! Reads safetensors.
+
+use lrpet_runtime::model::program::PROGRAM_TENSOR;
+use safetensors::{Dtype, SafeTensors};
+
+use super::{Array, Checkpoint, Float, torch};
+
+/// First bytes of an HDF5 file.
+const HDF5: &[u8] = b"\x89HDF";
+
+/// The tensors of a safetensors file.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub(super) fn read(bytes: &[u8]) -> Result<Checkpoint, String> {
+    if torch::is_legacy(bytes) {
+        return Err(torch::LEGACY.to_owned());
+    }
+    if bytes.starts_with(HDF5) {
+        return Err("it is an HDF5 file, as Keras writes it; save its tensors as safetensors".to_owned());
+    }
+    let fails = |error: safetensors::SafeTensorError| format!("as safetensors: {error}");
+    let file = SafeTensors::deserialize(bytes).map_err(fails)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(fails)?;
+    let mut checkpoint = Checkpoint::default();
+    for (name, view) in file.iter() {
+        if name == PROGRAM_TENSOR {
+            return Err("it is a model file already; give the checkpoint that it was made from".to_owned());
+        }
+        let float = match view.dtype() {
+            Dtype::F16 => Float::F16,
+            Dtype::BF16 => Float::BF16,
+            Dtype::F32 => Float::F32,
+            Dtype::F64 => Float::F64,
+            other => {
+                checkpoint.others.insert(name.to_owned(), format!("{other:?}"));
+                continue;
+            }
+        };
+        let array = Array { shape: view.shape().to_vec(), values: float.values(view.data()) };
+        checkpoint.tensors.insert(name.to_owned(), array);
+    }
+    for (key, value) in header.metadata().iter().flatten() {
+        // PyTorch's `save_model` keeps one of several names of a tensor, and notes the others so.
+        let known = |name: &String| file.tensor(name).is_ok();
+        if known(value) && !known(key) {
+            checkpoint.tied.insert(key.clone(), value.clone());
+        }
+        checkpoint.metadata.insert(key.clone(), value.clone());
+    }
+    Ok(checkpoint)
+}
