@@ -1,8 +1,10 @@
 //! The file side, for machines with the standard library: a memory-mapped model, memory for sessions, and what one does
 //! with logits.
 
+use std::format;
 use std::fs::File;
 use std::path::Path;
+use std::string::String;
 use std::vec::Vec;
 
 use bytemuck::{Pod, Zeroable};
@@ -82,9 +84,28 @@ pub fn top_k(logits: &[f32], k: usize) -> Vec<usize> {
     classes
 }
 
+/// Names with commas between them, of which the first twelve and their number where there are more: a network may tell a
+/// thousand classes apart.
+pub fn abridged(names: &str) -> String {
+    const SHOWN: usize = 12;
+    let count = names.split(',').count();
+    if count <= SHOWN {
+        return names.into();
+    }
+    let first: Vec<&str> = names.split(',').take(SHOWN).collect();
+    format!("{},… ({count} in all; --json has them)", first.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thousand_names_are_abridged_and_a_few_are_not() {
+        let names = |count: usize| (0..count).map(|class| format!("{class}")).collect::<Vec<_>>().join(",");
+        assert_eq!(abridged(&names(12)), names(12));
+        assert_eq!(abridged(&names(1000)), format!("{},… (1000 in all; --json has them)", names(12)));
+    }
 
     #[test]
     fn probabilities_add_up_and_keep_the_order() {

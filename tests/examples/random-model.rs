@@ -16,11 +16,10 @@ fn main() -> Result<()> {
     let [name, shape, ratio, file] = arguments.as_slice() else {
         bail!("usage: random-model NETWORK CxHxW|default PRUNING-RATIO FILE");
     };
-    let known = Known::by_name(name).with_context(|| format!("no network {name}"))?;
+    let known = Known::named(name)?;
     let (input, classes) =
         if shape == "default" { (known.input, known.classes) } else { (parse(shape)?, CLASSES) };
-    let network =
-        known.build(input, classes).with_context(|| format!("{name} does not take images of {input}"))?;
+    let network = known.network(input, classes)?;
     let plan = RankPlan::uniform(&network, ratio.parse().context("the pruning ratio is a number")?)?;
     let ops = network.layers.into_iter().map(|layer| layer.op).collect();
     let ops = factor(ops, |name| plan.rank(name));

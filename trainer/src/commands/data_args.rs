@@ -16,6 +16,8 @@ use lrpet_trainer::data::{
 };
 use lrpet_trainer::train::TrainData;
 
+use super::test_images::parse_resize;
+
 /// Images held out for validation, at most, where nothing else is asked for.
 const VALIDATION: usize = 5000;
 /// Height and width of the images of a folder, where they are not all of one smaller size.
@@ -65,10 +67,10 @@ struct FolderArgs {
     #[arg(help_heading = FOLDER, long, value_name = "SHARE", conflicts_with = "test_data")]
     test_share: Option<f64>,
     /// Size of the network's images: 224, or HxW [default: the images' own where all have one of at most 224×224, else 224]
-    #[arg(help_heading = FOLDER, long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(help_heading = FOLDER, long, value_name = "SIZE", value_parser = parse_size, overrides_with = "size")]
     size: Option<[u32; 2]>,
     /// Channels: 1 (grey) or 3 (RGB) [default: 1 where every image is grey, else 3]
-    #[arg(help_heading = FOLDER, long, value_parser = clap::value_parser!(u32).range(1..=3))]
+    #[arg(help_heading = FOLDER, long, value_parser = clap::value_parser!(u32).range(1..=3), overrides_with = "channels")]
     channels: Option<u32>,
     /// Smallest share of a picture's area that the random resized crop takes [default: 0.08]
     #[arg(help_heading = FOLDER, long, value_name = "MIN")]
@@ -78,7 +80,7 @@ struct FolderArgs {
     crop_stretch: Option<f64>,
     /// For testing, resize the short side to this many times the size, then take the centre [default: 256/224, or 1
     /// with --crop-padding]
-    #[arg(help_heading = FOLDER, long, value_name = "RATIO")]
+    #[arg(help_heading = FOLDER, long, value_name = "RATIO", value_parser = parse_resize, overrides_with = "test_resize")]
     test_resize: Option<f64>,
     /// Mean and standard deviation of the channels [default: imagenet for 3 channels, measured for 1]
     #[arg(help_heading = FOLDER, long, value_enum)]
@@ -301,10 +303,8 @@ impl FolderArgs {
     fn check(&self) -> Result<()> {
         let scale = self.crop_scale.unwrap_or(1.0);
         ensure!(scale > 0.0 && scale <= 1.0, "--crop-scale {scale}: it is above 0 and at most 1");
-        for (name, value) in [("--crop-stretch", self.crop_stretch), ("--test-resize", self.test_resize)] {
-            let value = value.unwrap_or(1.0);
-            ensure!((1.0..=16.0).contains(&value), "{name} {value}: it is at least 1 and at most 16");
-        }
+        let stretch = self.crop_stretch.unwrap_or(1.0);
+        ensure!((1.0..=16.0).contains(&stretch), "--crop-stretch {stretch}: it is at least 1 and at most 16");
         ensure!(self.channels != Some(2), "--channels 2: images have 1 (grey) or 3 (RGB)");
         ensure!(self.loader_threads != Some(0), "--loader-threads 0: at least 1");
         Ok(())
@@ -386,7 +386,8 @@ pub fn bar(total: usize, what: &str) -> ProgressBar {
     }
 }
 
-fn parse_size(text: &str) -> Result<[u32; 2], String> {
+/// Height and width on the command line.
+pub fn parse_size(text: &str) -> Result<[u32; 2], String> {
     let sides: Option<Vec<u32>> = text.split('x').map(|side| side.parse().ok()).collect();
     match sides.as_deref() {
         Some(&[side]) if side > 0 => Ok([side; 2]),

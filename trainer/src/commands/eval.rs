@@ -20,7 +20,7 @@ use super::Output;
 use super::data_args::{Policy, bar};
 use super::device::DeviceArgs;
 use super::model_file::ModelFile;
-use super::test_images::{self, Trained};
+use super::test_images::{self, Trained, parse_resize};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -60,6 +60,10 @@ pub struct TestArgs {
     /// Test on a data set with other classes than those of the training all the same: classes are compared by their numbers
     #[arg(long)]
     other_classes: bool,
+    /// Resize the short side of a folder's pictures to this many times the model's size, then take the centre [default: what
+    /// the model's card says; where it says nothing, pictures must have the model's size]
+    #[arg(long, value_name = "RATIO", value_parser = parse_resize)]
+    test_resize: Option<f64>,
 }
 
 #[derive(Clone, Copy, ValueEnum, Serialize)]
@@ -83,7 +87,9 @@ struct Document {
 impl TestArgs {
     /// The test images of `data` for `model`, which is the file `file`.
     pub fn images(&self, data: &str, model: &Model<'_>, file: &Path) -> Result<Images> {
-        let trained = Trained { other_classes: self.other_classes, ..Trained::of_model(model, file) };
+        let card = Trained::of_model(model, file);
+        let test_resize = self.test_resize.or(card.test_resize);
+        let trained = Trained { other_classes: self.other_classes, test_resize, ..card };
         let test = test_images::load(data, self.data_dir.as_deref(), &trained, self.bad_images.into())?;
         let test = match self.limit {
             Some(limit) => test.limited(limit as usize),

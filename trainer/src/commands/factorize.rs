@@ -1,5 +1,6 @@
 //! `lrpet factorize`: a trained checkpoint becomes a model file.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -43,6 +44,10 @@ pub struct Args {
 struct Document {
     out: PathBuf,
     bytes: usize,
+    /// Shape of the images, C×H×W.
+    input: [u32; 3],
+    /// How pictures are prepared for it: key and value in the card.
+    preparation: BTreeMap<&'static str, String>,
     macs: u64,
     macs_dense: u64,
     accuracy: Option<f64>,
@@ -93,6 +98,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let document = Document {
         out: args.out,
         bytes: bytes.len(),
+        input: [images.shape.channels, images.shape.height, images.shape.width],
+        preparation: images.preparation.into_iter().collect(),
         macs: plan.cost().macs,
         macs_dense: network.cost().macs,
         accuracy,
@@ -124,9 +131,12 @@ fn text(done: &Document) -> String {
     let mut text = columns(&done.layers.iter().map(row).collect::<Vec<_>>(), 1);
     let _ = writeln!(
         text,
-        "{}: {} bytes, {} MACs of {} dense",
+        "{}: {} bytes, takes {}×{}×{}, {} MACs of {} dense",
         done.out.display(),
         done.bytes,
+        done.input[0],
+        done.input[1],
+        done.input[2],
         done.macs,
         done.macs_dense
     );

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::data::{self, DataError, Dataset, Normalization, registry};
+use lrpet_trainer::data::{self, DataError, Dataset, Normalization, Preparation, registry};
 use lrpet_trainer::export::{Checkpoint, SELF_CHECK_SAMPLES};
-use lrpet_trainer::network::Network;
+use lrpet_trainer::network::{Known, Layer, Network};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::data_args::{Policy, folder};
-use super::test_images::{self, TEST_RESIZE, TEST_SHARE, Trained};
+use super::data_args::{Policy, folder, parse_size};
+use super::test_images::{self, Found, TEST_RESIZE, TEST_SHARE, Trained, parse_resize};
 
 /// Images of a self-check where no data set is at hand.
 const NOISE_IMAGES: usize = 4;
-/// Height and width where nothing says otherwise: the known networks are CIFAR's.
-const USUAL_SIZE: u32 = 32;
+/// Largest side of pictures that all have one size, where that may be the network's: a training takes others resized.
+const NATURAL: u32 = 224;
 
 #[derive(clap::Args)]
 pub struct ImageArgs {
@@ -28,21 +28,33 @@ pub struct ImageArgs {
     /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Shape of the images, where no data set says it [default: what the checkpoint says, or its channels and 32×32]
-    #[arg(long, value_name = "CxHxW")]
-    input: Option<String>,
+    /// Size of the network's images, where no data set says it: 224, or HxW, or CxHxW [default: what the checkpoint says, or
+    /// the network's usual size]
+    #[arg(long, visible_alias = "input", value_name = "SIZE", value_parser = parse_input)]
+    size: Option<Size>,
     /// Mean of each channel of pixels scaled to 0..1 [default: what the checkpoint says, or 0]
     #[arg(long, value_name = "M,…", value_delimiter = ',')]
     mean: Vec<f32>,
     /// Standard deviation of each channel of pixels scaled to 0..1 [default: what the checkpoint says, or 1]
     #[arg(long, value_name = "S,…", value_delimiter = ',')]
     std: Vec<f32>,
+    /// For testing, the short side of a picture is resized to this many times the size, then the centre taken [default: what
+    /// the checkpoint says; 1 for pictures that all have the size already; 256/224]
+    #[arg(long, value_name = "RATIO", value_parser = parse_resize)]
+    test_resize: Option<f64>,
     /// What to do about test images of a folder that cannot be read
     #[arg(long, value_enum, default_value = "refuse")]
     bad_images: Policy,
     /// Take images with other classes than those of the training all the same: classes are compared by their numbers
     #[arg(long)]
     other_classes: bool,
+}
+
+/// The size of images on the command line.
+#[derive(Clone, Copy)]
+struct Size {
+    channels: Option<u32>,
+    sides: [u32; 2],
 }
 
 /// What the network takes and tells apart.
@@ -55,7 +67,7 @@ pub struct Images {
     pub classes: Vec<String>,
     /// How pixels become the input.
     pub normalization: Normalization,
-    /// How pictures of a folder are prepared for testing: keys and values for the model's card.
+    /// How pictures are prepared for testing: keys and values for the model's card.
     pub preparation: Vec<(&'static str, String)>,
     /// The test set, where its files are here.
     pub test: Option<data::Images>,
@@ -77,29 +89,53 @@ impl Images {
 impl ImageArgs {
     /// Arguments with which `lrpet train` reads the images of which `found` was made; none where no data set is known.
     pub fn words(&self, found: &Images) -> Vec<OsString> {
-        let known = Some(&found.dataset).filter(|name| registry::entry(name).is_ok());
-        let Some(data) = self.data.as_ref().or(known) else { return Vec::new() };
+        let known = registry::entry(&found.dataset).is_ok();
+        let Some(data) = self.data.as_ref().or(Some(&found.dataset).filter(|_| known)) else {
+            return Vec::new();
+        };
         let mut words = vec!["--data".into(), data.into()];
         words.extend(self.data_dir.iter().flat_map(|folder| ["--data-dir".into(), folder.into()]));
+        if let Some(data::Images::Files(files)) = &found.test {
+            // The same images from the pictures as those of the first training.
+            let Preparation { shape: Shape { channels, height, width }, test_resize, .. } =
+                *files.preparation();
+            let options = [
+                ("--size", format!("{height}x{width}")),
+                ("--channels", channels.to_string()),
+                ("--test-resize", test_resize.to_string()),
+            ];
+            words.extend(options.into_iter().flat_map(|(option, value)| [option.into(), value.into()]));
+        }
         words
     }
 
     /// What `checkpoint`'s network, called `net`, takes; `file` is the checkpoint's.
     pub fn find(&self, net: &str, checkpoint: &Checkpoint, file: &Path) -> Result<Images> {
-        let own = self.input.is_some() || !self.mean.is_empty() || !self.std.is_empty();
+        let known = Known::named(net)?;
+        let own = self.size.is_some() || !self.mean.is_empty() || !self.std.is_empty();
         let named = checkpoint.metadata.get("dataset").filter(|_| !own);
         let named = named.filter(|name| registry::entry(name).is_ok());
-        let Some(name) = self.data.as_ref().or(named) else { return self.described(net, checkpoint) };
+        let Some(name) = self.data.as_ref().or(named) else {
+            return self.described(known, checkpoint, file, None);
+        };
         if let Some(folder) = folder(name, self.data_dir.as_deref())? {
-            return self.folder(net, checkpoint, file, &folder);
+            return self.folder(known, checkpoint, file, &folder);
         }
         ensure!(
             !own,
-            "--input, --mean and --std are for images that no data set describes; {name} has its own"
+            "--size, --mean and --std are for images that no data set describes; {name} has its own"
         );
         let entry = registry::entry(name)?;
         let classes: Vec<String> = entry.classes.iter().map(|&class| class.to_owned()).collect();
         self.trained(checkpoint, file, entry.shape).check_classes(Path::new(name), &classes)?;
+        if let Some(trained) = said_input(checkpoint, file)? {
+            let file = file.display();
+            let shape = entry.shape;
+            ensure!(
+                trained == shape,
+                "{file} was trained on images of {trained}, but those of {name} are {shape}"
+            );
+        }
         let test = match data::load(name, self.data_dir.as_deref()) {
             Ok(loaded) => Some(loaded.test.into()),
             // The checkpoint's own word is enough for all but the accuracy.
@@ -114,17 +150,18 @@ impl ImageArgs {
             shape: entry.shape,
             classes,
             normalization: entry.normalization(),
-            preparation: Vec::new(),
+            // Its images are taken whole.
+            preparation: vec![(TEST_RESIZE, self.test_resize.unwrap_or(1.0).to_string())],
             test,
         })
     }
 
     /// From a folder of images per class, prepared as the checkpoint says.
-    fn folder(&self, net: &str, checkpoint: &Checkpoint, file: &Path, folder: &Path) -> Result<Images> {
-        let described = self.described(net, checkpoint)?;
-        let trained = self.trained(checkpoint, file, described.shape);
-        let test = test_images::load(&folder.to_string_lossy(), None, &trained, self.bad_images.into())?;
-        let classes = test.classes().to_vec();
+    fn folder(&self, known: &Known, checkpoint: &Checkpoint, file: &Path, folder: &Path) -> Result<Images> {
+        let mut trained = self.trained(checkpoint, file, known.input);
+        let found = test_images::find(folder, &trained, self.bad_images.into())?;
+        let described = self.described(known, checkpoint, file, Some((folder, &found)))?;
+        let classes = found.classes().to_vec();
         ensure!(
             classes.len() == described.classes.len(),
             "{}: {} classes, but the checkpoint {} has {}",
@@ -133,50 +170,55 @@ impl ImageArgs {
             trained.file,
             described.classes.len()
         );
+        let resize = described.preparation.iter().find(|(key, _)| *key == TEST_RESIZE);
+        trained.shape = described.shape;
+        trained.test_resize = resize.and_then(|(_, value)| value.parse().ok());
         let dataset = lrpet_trainer::data::folder::name(folder);
-        Ok(Images { dataset, classes, test: Some(test), ..described })
+        Ok(Images { dataset, classes, test: Some(found.prepare(&trained)?), ..described })
     }
 
     /// What the checkpoint `file` says of its training's images, of this shape.
     fn trained(&self, checkpoint: &Checkpoint, file: &Path, shape: Shape) -> Trained {
-        let number = |key: &str| checkpoint.metadata.get(key).and_then(|text| text.parse().ok());
         Trained {
             shape,
             classes: class_names(checkpoint),
-            test_resize: number(TEST_RESIZE),
-            test_share: number(TEST_SHARE),
+            test_resize: number(checkpoint, TEST_RESIZE),
+            test_share: number(checkpoint, TEST_SHARE),
             dataset: checkpoint.metadata.get("dataset").cloned(),
             file: file.display().to_string(),
             other_classes: self.other_classes,
         }
     }
 
-    /// From the command line, and from the checkpoint where that is silent.
-    fn described(&self, net: &str, checkpoint: &Checkpoint) -> Result<Images> {
-        let said = self.input.as_ref().or_else(|| checkpoint.metadata.get("input"));
-        let said = said.map(|text| parse(text)).transpose()?;
+    /// From the command line, from the checkpoint where that is silent, and from the network and the pictures in a folder
+    /// where both are. What is assumed is said.
+    fn described(
+        &self,
+        known: &Known,
+        checkpoint: &Checkpoint,
+        file: &Path,
+        pictures: Option<(&Path, &Found)>,
+    ) -> Result<Images> {
         let axis = |shape: &[usize], axis: usize| shape.get(axis).and_then(|&size| u32::try_from(size).ok());
         // The layers of a network have the same names for every input.
-        let known = super::train::network(net, said.unwrap_or(Shape::new(1, USUAL_SIZE, USUAL_SIZE)), 1)?;
-        let size = |layer: Option<&lrpet_trainer::network::Layer>, of: usize| {
+        let Network { layers, .. } = &known.network(known.input, 1)?;
+        let size = |layer: Option<&Layer>, of: usize| {
             let name = format!("{}.weight", layer.map_or("", |layer| layer.op.name()));
             let found = checkpoint.tensors.get(&name).and_then(|tensor| axis(&tensor.shape, of));
-            found
-                .filter(|size| *size > 0)
-                .with_context(|| format!("the checkpoint has no tensor {name} of {net}"))
+            let found = found.filter(|size| *size > 0);
+            found.with_context(|| format!("the checkpoint has no tensor {name} of {}", known.name))
         };
-        let Network { layers, .. } = &known;
         let channels = size(layers.first(), 1)?;
         let classes = size(layers.last(), 0)?;
-        let shape = said.unwrap_or(Shape::new(channels, USUAL_SIZE, USUAL_SIZE));
-        let each = |given: &[f32], name: &str, usual: f32| {
+        let mut assumed = Vec::new();
+        let shape = self.shape(known, said_input(checkpoint, file)?, channels, pictures, &mut assumed)?;
+        let test_resize = self.resize(known, checkpoint, shape, pictures, &mut assumed);
+        let mut each = |given: &[f32], name: &str, usual: f32| {
             let said = checkpoint.metadata.get(name);
             let said: Vec<f32> = said.iter().flat_map(|text| text.split(',')).flat_map(str::parse).collect();
             let given = if given.is_empty() { &said } else { given };
             if given.is_empty() {
-                tracing::warn!(
-                    "neither a data set nor the checkpoint nor --{name} says it: {usual} for every channel"
-                );
+                assumed.push(format!("{name} {usual} (--{name})"));
                 return Ok(vec![usual; channels as usize]);
             }
             ensure!(
@@ -186,22 +228,102 @@ impl ImageArgs {
             );
             Ok(given.to_vec())
         };
+        let normalization =
+            Normalization { mean: each(&self.mean, "mean", 0.0)?, std: each(&self.std, "std", 1.0)? };
+        if !assumed.is_empty() {
+            let file = file.display();
+            tracing::warn!(
+                "{file} does not say all about its images, so this is assumed: {}",
+                assumed.join("; ")
+            );
+        }
+        let share = checkpoint.metadata.get(TEST_SHARE).map(|share| (TEST_SHARE, share.clone()));
         Ok(Images {
             dataset: checkpoint.metadata.get("dataset").cloned().unwrap_or_default(),
             shape,
             classes: class_names(checkpoint)
                 .filter(|names| names.len() == classes as usize)
                 .unwrap_or_else(|| (0..classes).map(|class| class.to_string()).collect()),
-            normalization: Normalization {
-                mean: each(&self.mean, "mean", 0.0)?,
-                std: each(&self.std, "std", 1.0)?,
-            },
-            preparation: [TEST_RESIZE, TEST_SHARE]
-                .into_iter()
-                .filter_map(|key| Some((key, checkpoint.metadata.get(key)?.clone())))
-                .collect(),
+            normalization,
+            preparation: [(TEST_RESIZE, test_resize.to_string())].into_iter().chain(share).collect(),
             test: None,
         })
+    }
+
+    /// The shape of the network's images: as given, as the checkpoint says (`said`), or of the network's usual size.
+    fn shape(
+        &self,
+        known: &Known,
+        said: Option<Shape>,
+        channels: u32,
+        pictures: Option<(&Path, &Found)>,
+        assumed: &mut Vec<String>,
+    ) -> Result<Shape> {
+        let of = |[height, width]: [u32; 2]| Shape::new(channels, height, width);
+        if let Some(Size { channels: given, sides }) = self.size {
+            ensure!(
+                given.is_none_or(|given| given == channels),
+                "--size {}x{}x{}: the checkpoint's first layer takes {channels} channels",
+                given.unwrap_or(channels),
+                sides[0],
+                sides[1]
+            );
+            if let Some(said) = said.filter(|said| *said != of(sides)) {
+                tracing::warn!(
+                    "the network was trained on images of {said}; by --size it takes {}",
+                    of(sides)
+                );
+            }
+            return Ok(of(sides));
+        }
+        if let Some(said) = said {
+            return Ok(said);
+        }
+        let usual = [known.input.height, known.input.width];
+        let own = pictures.and_then(|(folder, found)| Some((folder, found.size()?)));
+        match own {
+            Some((_, own)) if own == usual => {}
+            Some((folder, [height, width])) if height.max(width) <= NATURAL => anyhow::bail!(
+                "the checkpoint does not say the size of its images: those in {} are all {height}×{width}, but {} is known for \
+                 {}×{} (height × width); say it with --size {height}x{width} or --size {}x{}",
+                folder.display(),
+                known.name,
+                usual[0],
+                usual[1],
+                usual[0],
+                usual[1]
+            ),
+            _ => assumed
+                .push(format!("size {}×{}, for which {} is known (--size)", usual[0], usual[1], known.name)),
+        }
+        Ok(of(usual))
+    }
+
+    /// [`Preparation::test_resize`]: as given, as the checkpoint says, or as is usual.
+    fn resize(
+        &self,
+        known: &Known,
+        checkpoint: &Checkpoint,
+        shape: Shape,
+        pictures: Option<(&Path, &Found)>,
+        assumed: &mut Vec<String>,
+    ) -> f64 {
+        if let Some(test_resize) = self.test_resize.or_else(|| number(checkpoint, TEST_RESIZE)) {
+            return test_resize;
+        }
+        let dataset = checkpoint.metadata.get("dataset");
+        if dataset.is_some_and(|name| registry::entry(name).is_ok()) {
+            return 1.0;
+        }
+        let whole = match pictures {
+            Some((_, found)) => found.size() == Some([shape.height, shape.width]),
+            None => known.input.height < NATURAL,
+        };
+        let test_resize = if whole { 1.0 } else { Preparation::TEST_RESIZE };
+        assumed.push(format!(
+            "the short side of a picture resized to {test_resize:.3} times the size (--test-resize)"
+        ));
+        test_resize
     }
 }
 
@@ -210,10 +332,29 @@ fn class_names(checkpoint: &Checkpoint) -> Option<Vec<String>> {
     serde_json::from_str(checkpoint.metadata.get("class_names")?).ok()
 }
 
-fn parse(text: &str) -> Result<Shape> {
+/// A number in the checkpoint's metadata.
+fn number(checkpoint: &Checkpoint, key: &str) -> Option<f64> {
+    checkpoint.metadata.get(key).and_then(|text| text.parse().ok())
+}
+
+/// The shape of its images that the checkpoint says.
+fn said_input(checkpoint: &Checkpoint, file: &Path) -> Result<Option<Shape>> {
+    let Some(text) = checkpoint.metadata.get("input") else { return Ok(None) };
+    match parse_input(text) {
+        Ok(Size { channels: Some(channels), sides: [height, width] }) => {
+            Ok(Some(Shape::new(channels, height, width)))
+        }
+        _ => anyhow::bail!("{}: its metadata says the input `{text}`, which is no CxHxW", file.display()),
+    }
+}
+
+fn parse_input(text: &str) -> Result<Size, String> {
     let axes: Option<Vec<u32>> = text.split('x').map(|axis| axis.parse().ok()).collect();
     match axes.as_deref() {
-        Some(&[c, h, w]) if !Shape::new(c, h, w).is_empty() => Ok(Shape::new(c, h, w)),
-        _ => anyhow::bail!("the shape of an image is CxHxW, such as 3x32x32, not {text}"),
+        Some(&[channels, height, width]) if !Shape::new(channels, height, width).is_empty() => {
+            Ok(Size { channels: Some(channels), sides: [height, width] })
+        }
+        Some(&[_, _, _]) => Err("the shape of an image is CxHxW, such as 3x32x32".into()),
+        _ => Ok(Size { channels: None, sides: parse_size(text)? }),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use lrpet_runtime::host::abridged;
 use lrpet_runtime::kernel::Isa;
 use lrpet_trainer::measure::{self, Inspection, LayerCost};
 use lrpet_trainer::report::columns;
@@ -79,7 +80,10 @@ fn text(document: &Document) -> String {
         "arena for {}: table {}, activations {}, scratch {}; it peaks at {}\n",
         model.isa, model.table_bytes, model.activation_bytes, model.scratch_bytes, model.peak_layer
     );
-    let entry = |(key, value): (&String, &String)| vec![format!("card {key}"), value.clone()];
+    let entry = |(key, value): (&String, &String)| {
+        let value = if key == "classes" { abridged(value) } else { value.clone() };
+        vec![format!("card {key}"), value]
+    };
     text.push_str(&columns(&model.card.iter().map(entry).collect::<Vec<_>>(), 2));
     text
 }

@@ -1,31 +1,46 @@
-//! `lrpet run`: one inference on a picture or a file of values, with the runtime.
+//! `lrpet run`: inferences on pictures or on files of values, with the runtime.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lrpet_runtime::host::{AlignedBytes, softmax, top_k};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
-use lrpet_trainer::measure::{self, Input};
+use lrpet_trainer::measure::{self, Input, InputError};
+use lrpet_trainer::{atomic, csv};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Output;
 use super::model_file::{ModelFile, labels};
-use super::test_images::TEST_RESIZE;
+use super::test_images::{self, parse_resize};
+
+/// Inputs that are read at once.
+const AT_ONCE: usize = 64;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Model file
     model: PathBuf,
-    /// PNG or JPEG of the model's size (of any size where the network was trained on a folder of images: it is resized
-    /// and cropped as for testing), or `.npy` of f32 N×C×H×W that is normalised already
-    #[arg(long, value_name = "FILE")]
-    input: PathBuf,
+    /// Pictures, folders of pictures, or files of values, as for --input
+    #[arg(value_name = "FILE|DIR")]
+    inputs: Vec<PathBuf>,
+    /// Picture of any size (PNG, JPEG, WebP, BMP, TIFF), which is prepared as in the tests of the training; folder of such
+    /// pictures; or `.npy` of f32 N×C×H×W that is normalised already. May be given several times
+    #[arg(long, value_name = "FILE|DIR", required_unless_present = "inputs")]
+    input: Vec<PathBuf>,
     /// Number of classes to show
     #[arg(long, default_value_t = 5)]
     top: usize,
+    /// Write a row for each image to this file: file, classes and probabilities, or what is wrong with it
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Resize a picture's short side to this many times the model's size, then take the centre [default: what the model's
+    /// card says; where it says nothing, pictures must have the model's size]
+    #[arg(long, value_name = "RATIO", value_parser = parse_resize)]
+    test_resize: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -38,78 +53,200 @@ struct Class {
 /// The result for one image.
 #[derive(Serialize)]
 struct Answer {
+    /// The file, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    /// Number in its file, where that holds several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<usize>,
     logits: Vec<f32>,
     top: Vec<Class>,
 }
 
-/// One answer stands by itself; those of an array of several images are listed.
+/// A file that could not be used.
+#[derive(Serialize)]
+struct Failed {
+    file: PathBuf,
+    reason: String,
+}
+
+/// One answer stands by itself; several are listed.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Document {
     One(Answer),
-    Several { images: Vec<Answer> },
+    Several {
+        images: Vec<Answer>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        failed: Vec<Failed>,
+    },
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let name = || args.model.display().to_string();
-    let test_resize = model.container().metadata_value(TEST_RESIZE);
-    let test_resize = test_resize.and_then(|value| value.to_string().parse().ok());
-    let input = measure::read_input(&args.input, model.program().header().input, test_resize)?;
+    let test_resize = args.test_resize.or_else(|| test_images::card_number(&model, test_images::TEST_RESIZE));
+    let mut files = Vec::new();
+    for input in args.input.iter().chain(&args.inputs) {
+        files.extend(measure::input_files(input)?);
+    }
     let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| anyhow::anyhow!("{error}"));
     let mut arena = AlignedBytes::zeroed(plan.with_context(name)?.arena_bytes);
     let session = Session::new(&model, arena.as_mut_slice()).map_err(|error| anyhow::anyhow!("{error}"));
     let mut session = session.with_context(name)?;
     let labels = labels(&model);
+    let shape = model.program().header().input;
 
+    let alone = files.len() == 1;
+    let mut results = Vec::with_capacity(files.len());
     let mut logits = vec![0.0; session.classes()];
-    let one = match input {
-        Input::Image(pixels) => {
-            session.run_image(&pixels, &mut logits, &mut ())?;
-            Document::One(answer(&logits, &labels, args.top))
-        }
-        Input::Values(images) => {
-            let mut answers = Vec::with_capacity(images.len());
-            for values in &images {
-                let done = session.run_values(values, &mut logits, &mut ());
-                done.with_context(|| args.input.display().to_string())?;
-                answers.push(answer(&logits, &labels, args.top));
+    for part in files.chunks(AT_ONCE) {
+        let read: Vec<Result<Input, InputError>> =
+            part.par_iter().map(|file| measure::read_input(file, shape, test_resize)).collect();
+        for (file, input) in part.iter().zip(read) {
+            let found = input.map_err(anyhow::Error::from).and_then(|input| {
+                let mut infer = |images: Vec<Image>| -> Result<Vec<Answer>> {
+                    let several = images.len() > 1;
+                    let mut found = Vec::with_capacity(images.len());
+                    for (number, image) in images.iter().enumerate() {
+                        match image {
+                            Image::Pixels(pixels) => session.run_image(pixels, &mut logits, &mut ())?,
+                            Image::Values(values) => session.run_values(values, &mut logits, &mut ())?,
+                        }
+                        found.push(Answer {
+                            file: (!alone).then(|| file.clone()),
+                            image: several.then_some(number),
+                            ..answer(&logits, &labels, args.top)
+                        });
+                    }
+                    Ok(found)
+                };
+                infer(images(input)).with_context(|| file.display().to_string())
+            });
+            match found {
+                Err(error) if alone => return Err(error),
+                found => results.push((file.clone(), found.map_err(|error| reason(&error, file)))),
             }
-            match answers.len() {
-                1 => Document::One(answers.remove(0)),
-                _ => Document::Several { images: answers },
+        }
+    }
+    if let Some(csv) = &args.csv {
+        let table = table(&results, args.top.min(labels.len()));
+        atomic::write(csv, table.as_bytes()).with_context(|| format!("cannot write {}", csv.display()))?;
+    }
+    let document = Document::of(results, alone);
+    output.print(&document, text)?;
+    match document {
+        Document::Several { failed, .. } if !failed.is_empty() => {
+            bail!("{} of {} files could not be used", failed.len(), files.len())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One image of a file.
+enum Image {
+    Pixels(Vec<u8>),
+    Values(Vec<f32>),
+}
+
+fn images(input: Input) -> Vec<Image> {
+    match input {
+        Input::Image(pixels) => vec![Image::Pixels(pixels)],
+        Input::Values(images) => images.into_iter().map(Image::Values).collect(),
+    }
+}
+
+/// What came of each file.
+type Results = Vec<(PathBuf, Result<Vec<Answer>, String>)>;
+
+impl Document {
+    fn of(results: Results, alone: bool) -> Document {
+        let (mut images, mut failed) = (Vec::new(), Vec::new());
+        for (file, found) in results {
+            match found {
+                Ok(found) => images.extend(found),
+                Err(reason) => failed.push(Failed { file, reason }),
             }
         }
-    };
-    output.print(&one, text)
+        match images.len() {
+            1 if alone => Document::One(images.remove(0)),
+            _ => Document::Several { images, failed },
+        }
+    }
+}
+
+/// What is wrong with `file`, without its name.
+fn reason(error: &anyhow::Error, file: &Path) -> String {
+    let whole = format!("{error:#}");
+    let name = format!("{}: ", file.display());
+    whole.strip_prefix(&name).map(str::to_owned).unwrap_or(whole)
 }
 
 fn answer(logits: &[f32], labels: &[String], top: usize) -> Answer {
     let probabilities = softmax(logits);
     let class =
         |class: usize| Class { class, label: labels[class].clone(), probability: probabilities[class] };
-    Answer { logits: logits.to_vec(), top: top_k(logits, top).into_iter().map(class).collect() }
+    let top = top_k(logits, top).into_iter().map(class).collect();
+    Answer { file: None, image: None, logits: logits.to_vec(), top }
 }
 
 fn text(document: &Document) -> String {
     let mut text = String::new();
-    let answers = match document {
-        Document::One(answer) => std::slice::from_ref(answer),
-        Document::Several { images } => images,
-    };
-    for (index, answer) in answers.iter().enumerate() {
-        if answers.len() > 1 {
-            let _ = writeln!(text, "image {index}");
+    match document {
+        Document::One(answer) => {
+            for Class { class, label, probability } in &answer.top {
+                let _ = writeln!(
+                    text,
+                    "{:>7.2} %  {label} (class {class}, logit {:.4})",
+                    100.0 * probability,
+                    answer.logits[*class]
+                );
+            }
         }
-        for Class { class, label, probability } in &answer.top {
-            let _ = writeln!(
-                text,
-                "{:>7.2} %  {label} (class {class}, logit {:.4})",
-                100.0 * probability,
-                answer.logits[*class]
-            );
+        Document::Several { images, failed } => {
+            for Answer { file, image, top, .. } in images {
+                let file = file.as_ref().map(|file| file.display().to_string());
+                let number = image.map(|number| format!("image {number}"));
+                let name: Vec<String> = file.into_iter().chain(number).collect();
+                let class = |class: &Class| format!("{} {:.2} %", class.label, 100.0 * class.probability);
+                let classes: Vec<String> = top.iter().map(class).collect();
+                let _ = writeln!(text, "{}: {}", name.join(" "), classes.join(", "));
+            }
+            for Failed { file, reason } in failed {
+                let _ = writeln!(text, "{}: {reason}", file.display());
+            }
         }
     }
     text
+}
+
+/// The rows of a CSV file (RFC 4180), in order of the files.
+fn table(results: &Results, top: usize) -> String {
+    let mut head: Vec<String> = vec!["file".into(), "image".into()];
+    for place in 1..=top {
+        let behind = if place == 1 { String::new() } else { format!("_{place}") };
+        head.extend(["class", "label", "probability"].map(|name| format!("{name}{behind}")));
+    }
+    head.push("error".into());
+    let mut rows = vec![head];
+    for (file, found) in results {
+        let row = |image: String, classes: Vec<String>, error: &str| {
+            let mut row = vec![file.display().to_string(), image];
+            row.extend(classes);
+            row.resize(2 + 3 * top, String::new());
+            row.push(error.to_owned());
+            row
+        };
+        match found {
+            Ok(answers) => rows.extend(answers.iter().map(|answer| {
+                let values =
+                    |of: &Class| [of.class.to_string(), of.label.clone(), format!("{:.6}", of.probability)];
+                let image = answer.image.map_or(String::new(), |number| number.to_string());
+                row(image, answer.top.iter().flat_map(values).collect(), "")
+            })),
+            Err(reason) => rows.push(row(String::new(), Vec::new(), reason)),
+        }
+    }
+    rows.into_iter().map(csv::line).collect()
 }

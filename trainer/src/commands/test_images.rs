@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use lrpet_runtime::model::{Model, Shape};
 use lrpet_trainer::data::check::headers;
-use lrpet_trainer::data::files::Cache;
-use lrpet_trainer::data::folder::find_test;
+use lrpet_trainer::data::files::{Cache, Listed};
+use lrpet_trainer::data::folder::{Part, find_test};
+use lrpet_trainer::data::picture::Header;
 use lrpet_trainer::data::{self, BadImages, Files, Images, Preparation, registry};
 
 use super::data_args::{bar, folder, warn_of_ignored};
@@ -41,15 +42,14 @@ impl Trained {
     /// What the card of `model`, which is the file `file`, says.
     pub fn of_model(model: &Model<'_>, file: &Path) -> Trained {
         let value = |key: &str| model.container().metadata_value(key).map(|value| value.to_string());
-        let number = |key: &str| value(key).and_then(|text| text.parse().ok());
         // Mere numbers stand for names that nobody knew.
         let names = labels(model);
         let numbered = names.iter().enumerate().all(|(class, name)| *name == class.to_string());
         Trained {
             shape: model.program().header().input,
             classes: (!numbered).then_some(names),
-            test_resize: number(TEST_RESIZE),
-            test_share: number(TEST_SHARE),
+            test_resize: card_number(model, TEST_RESIZE),
+            test_share: card_number(model, TEST_SHARE),
             dataset: value("dataset").filter(|name| !name.is_empty()),
             file: file.display().to_string(),
             other_classes: false,
@@ -87,31 +87,82 @@ impl Trained {
 /// The test images of the data set or folder `data`, prepared as in the training.
 ///
 /// # Errors
-/// Where they are not found, cannot be read, or have other classes.
+/// Where they are not found, cannot be read, have other classes, or the preparation of their sizes is not known.
 pub fn load(data: &str, data_dir: Option<&Path>, trained: &Trained, policy: BadImages) -> Result<Images> {
-    let Some(folder) = folder(data, data_dir)? else {
-        let classes: Vec<String> =
-            registry::entry(data)?.classes.iter().map(|&name| name.to_owned()).collect();
-        trained.check_classes(Path::new(data), &classes)?;
-        return Ok(data::load(data, data_dir)?.test.into());
-    };
-    let part = find_test(&folder, trained.test_share)?;
+    if let Some(folder) = folder(data, data_dir)? {
+        return find(&folder, trained, policy)?.prepare(trained);
+    }
+    let classes: Vec<String> = registry::entry(data)?.classes.iter().map(|&name| name.to_owned()).collect();
+    trained.check_classes(Path::new(data), &classes)?;
+    Ok(data::load(data, data_dir)?.test.into())
+}
+
+/// The test images of a folder, before they are prepared.
+pub struct Found {
+    part: Part,
+    good: Vec<(Listed, Header)>,
+    policy: BadImages,
+}
+
+/// Finds the test images of a folder and reads their headers. The shape of `trained` does not matter yet.
+///
+/// # Errors
+/// Where they are not found, cannot be read, or have other classes.
+pub fn find(folder: &Path, trained: &Trained, policy: BadImages) -> Result<Found> {
+    let mut part = find_test(folder, trained.test_share)?;
     trained.check_classes(&part.folder, &part.classes)?;
     warn_of_ignored(&part);
     let bar = bar(part.files.len(), "images looked at");
     let total = part.files.len();
-    let (good, bad) = headers(part.files, || bar.inc(1));
+    let (good, bad) = headers(std::mem::take(&mut part.files), || bar.inc(1));
     bar.finish_and_clear();
     policy.settle(bad, total, &part.folder)?;
-    let Shape { height, width, .. } = trained.shape;
-    let same = good.iter().all(|(_, header)| (header.height, header.width) == (height, width));
-    let usual = if same { 1.0 } else { Preparation::TEST_RESIZE };
-    let preparation = Preparation {
-        shape: trained.shape,
-        test_resize: trained.test_resize.unwrap_or(usual),
-        test_share: trained.test_share,
-    };
-    let listed = good.into_iter().map(|(listed, _)| listed).collect();
-    // Each image is read once, so none is kept.
-    Ok(Files::new(listed, Arc::clone(&part.classes), preparation, policy, Cache::new(0)).into())
+    Ok(Found { part, good, policy })
+}
+
+impl Found {
+    /// Names of the classes.
+    pub fn classes(&self) -> &[String] {
+        &self.part.classes
+    }
+
+    /// Height and width of all pictures, where all have the same.
+    pub fn size(&self) -> Option<[u32; 2]> {
+        let mut sizes = self.good.iter().map(|(_, header)| [header.height, header.width]);
+        let first = sizes.next()?;
+        sizes.all(|size| size == first).then_some(first)
+    }
+
+    /// The images, prepared as `trained` says.
+    ///
+    /// # Errors
+    /// Where it does not say how pictures of their sizes are prepared.
+    pub fn prepare(self, trained: &Trained) -> Result<Images> {
+        let shape = trained.shape;
+        ensure!(
+            matches!(shape.channels, 1 | 3),
+            "{}: pictures have 1 or 3 channels, but {} takes {shape}",
+            self.part.folder.display(),
+            trained.file
+        );
+        let mut preparation = Preparation { shape, test_resize: 1.0, test_share: trained.test_share };
+        for (Listed { path, .. }, Header { height, width, .. }) in &self.good {
+            let found = Preparation::for_model(shape, trained.test_resize, [*height, *width]);
+            let found = found.map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;
+            preparation.test_resize = found.test_resize;
+        }
+        let listed = self.good.into_iter().map(|(listed, _)| listed).collect();
+        // Each image is read once, so none is kept.
+        Ok(Files::new(listed, Arc::clone(&self.part.classes), preparation, self.policy, Cache::new(0)).into())
+    }
+}
+
+/// The number that a model's card has for `key`, where it has one.
+pub fn card_number(model: &Model<'_>, key: &str) -> Option<f64> {
+    model.container().metadata_value(key).and_then(|value| value.to_string().parse().ok())
+}
+
+/// [`Preparation::test_resize`] on the command line.
+pub fn parse_resize(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "a number such as 1.143".to_owned()).and_then(Preparation::check_resize)
 }

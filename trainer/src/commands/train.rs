@@ -9,7 +9,7 @@ use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::Loader;
 use lrpet_trainer::export::{self, Card};
 use lrpet_trainer::follow::{self, About, Follow, Images};
-use lrpet_trainer::network::{KNOWN, Network};
+use lrpet_trainer::network::{Known, Network, names};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
     self, Choose, Decay, Evaluation, Observer, Origin, Period, Progress, ProjectionSettings, Schedule,
@@ -159,8 +159,12 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     // First: a device that is not there must cost nothing.
     let device = options.device.open_for(processes.index)?;
     let exchange = processes.on(&device)?;
+    let known = Known::named(&options.net)?;
     let images = options.data.find()?;
-    let network = network(&options.net, images.shape, images.classes as u32)?;
+    let network = known.network(images.shape, images.classes as u32)?;
+    if processes.leads() {
+        warn_of_size(known, images.shape);
+    }
     let settings = settings(&args, &network, &images.name)?;
     let data = options.data.loaders(images, options.optimizer.batch, options.seed)?;
     let config = TrainConfig {
@@ -207,8 +211,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
 }
 
 fn network_help() -> String {
-    let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
-    format!("Network: {}", names.join(", "))
+    format!("Network: {}", names())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -220,10 +223,22 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// The network called `name` for images of `input`.
 pub fn network(name: &str, input: Shape, classes: u32) -> Result<Network> {
-    Network::by_name(name, input, classes).with_context(|| {
-        let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
-        format!("no network {name} for images of {input}; known networks: {}", names.join(", "))
-    })
+    Ok(Known::named(name)?.network(input, classes)?)
+}
+
+/// Says that images have another size than those that the network is known for.
+fn warn_of_size(known: &Known, images: Shape) {
+    let usual = known.input;
+    if [images.height, images.width] != [usual.height, usual.width] {
+        tracing::warn!(
+            "{} trains on images of {}×{} pixels (height × width); it is known for {}×{}",
+            known.name,
+            images.height,
+            images.width,
+            usual.height,
+            usual.width
+        );
+    }
 }
 
 fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {

@@ -116,7 +116,7 @@ mod tests {
     /// Grey picture whose pixel at row y, column x is `value(y, x)`.
     fn picture(height: u32, width: u32, value: impl Fn(u32, u32) -> u8) -> Picture {
         let pixels = (0..height * width).map(|at| value(at / width, at % width)).collect();
-        Picture { width, height, channels: 1, pixels }
+        Picture { width, height, channels: 1, pixels, transparent: false }
     }
 
     #[test]

@@ -11,10 +11,10 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::crop::{Cutter, RandomCrop, centre};
+use super::crop::{Cutter, RandomCrop};
 use super::error::name_some;
 use super::picture::{self, Header, Picture};
-use super::{DataError, Dataset};
+use super::{DataError, Dataset, Preparation};
 
 /// A file and its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,22 +68,6 @@ impl BadImages {
             }
         }
     }
-}
-
-/// How pictures become images of one size.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Preparation {
-    /// Shape of an image; 1 channel (grey) or 3 (RGB).
-    pub shape: Shape,
-    /// For testing the picture is resized to cover this many times the image's size, and its centre is taken.
-    pub test_resize: f64,
-    /// Share of each class held back for testing, where the folder has no part for it.
-    pub test_share: Option<f64>,
-}
-
-impl Preparation {
-    /// Resize before the centre crop of usual ImageNet testing: 256 for an image of 224.
-    pub const TEST_RESIZE: f64 = 256.0 / 224.0;
 }
 
 /// Memory for decoded pictures.
@@ -245,11 +229,9 @@ impl Files {
         let item = &self.items[index];
         let Shape { channels, height, width } = self.preparation.shape;
         let image = self.picture(item, channels).and_then(|picture| {
+            let Some((crop, seed)) = crop else { return self.preparation.centre(&picture, worker) };
             let (size, target) = ([picture.height, picture.width], [height, width]);
-            let window = match crop {
-                Some((crop, seed)) => crop.draw(size, target, &mut ChaCha8Rng::seed_from_u64(seed)),
-                None => centre(size, target, self.preparation.test_resize),
-            };
+            let window = crop.draw(size, target, &mut ChaCha8Rng::seed_from_u64(seed));
             worker.cut(&picture, window, target)
         });
         let path = &item.listed.path;
@@ -300,16 +282,6 @@ impl Files {
         let kept = indices.iter().zip(kept).filter(|(_, kept)| *kept).map(|(&index, _)| index).collect();
         Ok((Dataset { images, labels, shape, classes: self.classes.to_vec() }, kept))
     }
-}
-
-/// Prepares a picture as for testing: H×W×C bytes of `preparation`'s shape, whose channels are the picture's.
-///
-/// # Errors
-/// Where it cannot be resized.
-pub fn prepare(picture: &Picture, preparation: &Preparation) -> Result<Vec<u8>, String> {
-    let target = [preparation.shape.height, preparation.shape.width];
-    let window = centre([picture.height, picture.width], target, preparation.test_resize);
-    Ok(Worker::default().cut(picture, window, target)?.to_vec())
 }
 
 /// Moves the values of the images that are `kept` together, in order, and returns their labels.

@@ -2,7 +2,7 @@
 //!
 //! [`registry`] knows the data sets by name, [`source`] finds their files, one file per [`Layout`] of the files
 //! reads them ([`idx`], [`cifar_binary`], [`cifar_png`]), [`Dataset`] holds them. A user's own images lie in a
-//! [`folder`] per class and stay in their [`files`], from which [`picture`] and [`crop`] make images. [`loader`]
+//! [`folder`] per class and stay in their [`files`], from which [`picture`], [`crop`] and [`Preparation`] make images. [`loader`]
 //! makes batches of either ([`Images`]) beside the training with [`augment`].
 
 pub mod augment;
@@ -21,6 +21,7 @@ mod jpeg;
 mod layout;
 pub mod loader;
 pub mod picture;
+mod preparation;
 pub mod registry;
 pub mod source;
 
@@ -28,10 +29,11 @@ pub use augment::{Augmentation, Normalization};
 pub use crop::RandomCrop;
 pub use dataset::Dataset;
 pub use error::DataError;
-pub use files::{BadImages, Files, Preparation};
+pub use files::{BadImages, Files};
 pub use folder::Folder;
 pub use images::Images;
 pub use layout::Layout;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
+pub use preparation::Preparation;
 pub use registry::Entry;
 pub use source::{Loaded, load};

@@ -11,7 +11,7 @@ use crate::data::Normalization;
 use crate::export::file::{SelfCheck, serialize};
 use crate::export::{ExportError, Folded};
 use crate::lrpet::{RankPlan, Scope};
-use crate::network::Network;
+use crate::network::{Known, Network};
 
 /// Pruning ratios that are tried: hundredths.
 const STEPS: u32 = 100;
@@ -93,9 +93,9 @@ impl Rebuilt {
             model.metadata().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let header = model.program().header();
         let name = card.get("network").ok_or("the model's card names no network")?;
-        let network = Network::by_name(name, header.input, header.classes).ok_or_else(|| {
-            format!("`{name}`, which the model's card names, is no network that is known here")
-        })?;
+        let network = Known::named(name)
+            .and_then(|known| known.network(header.input, header.classes))
+            .map_err(|error| format!("the model's card names `{name}`: {error}"))?;
         let dense: u64 = model.program().layers().map(|layer| cost::dense(&layer.op, layer.input).macs).sum();
         if network.cost().macs != dense {
             return Err(format!("the model is another network than the `{name}` that is known here"));
@@ -197,7 +197,7 @@ mod tests {
             bytes.as_mut_slice()[at + 1..at + 8].copy_from_slice(name.as_bytes());
             bytes
         };
-        for (name, expected) in [("resnetX", "no network that is known"), ("ds_cnn8", "no network")] {
+        for (name, expected) in [("resnetX", "no network is called"), ("ds_cnn8", "did you mean `ds_cnn`")] {
             let bytes = renamed(name);
             let model = checked(bytes.as_slice(), "model").unwrap();
             let room = Room { file_bytes: 1, arena_bytes: 1 };

@@ -1,11 +1,12 @@
-//! One input for a model: a picture, or a file of values.
+//! The inputs for a model: pictures, and files of values.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use lrpet_runtime::model::Shape;
+use walkdir::WalkDir;
 
-use crate::data::{Preparation, files, picture};
+use crate::data::{Preparation, picture};
 
 /// What a model runs on.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,7 @@ pub enum InputError {
         /// What is wrong.
         reason: String,
     },
-    /// The picture or the array has another shape than the model takes.
+    /// The array has another shape than the model takes, or the model takes no pictures.
     #[error("{}: {found}, but the model takes {needed} (channels × height × width)", path.display())]
     Shape {
         /// The file.
@@ -39,36 +40,64 @@ pub enum InputError {
     },
 }
 
-/// Reads a PNG or JPEG (grey for one channel, colour for three), or an `.npy` of f32 `[N, c, h, w]` or `[c, h, w]` that
-/// is normalised already. A picture has the model's size, or is prepared as in testing where `test_resize` says how
-/// ([`Preparation::test_resize`]).
+impl InputError {
+    /// What is wrong, without the file's name.
+    pub fn reason(&self) -> String {
+        match self {
+            InputError::Read { reason, .. } => reason.clone(),
+            InputError::Shape { found, needed, .. } => {
+                format!("{found}, but the model takes {needed} (channels × height × width)")
+            }
+        }
+    }
+}
+
+/// The files that `path` names: itself, or where it is a folder all pictures in it and in the folders below, by name.
+///
+/// # Errors
+/// [`InputError::Read`] where the folder cannot be read or has no picture.
+pub fn input_files(path: &Path) -> Result<Vec<PathBuf>, InputError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
+    let walk = WalkDir::new(path).follow_links(true).sort_by_file_name().into_iter();
+    let mut files = Vec::new();
+    for entry in walk.filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name())) {
+        let entry = entry.map_err(|error| InputError::Read {
+            path: error.path().unwrap_or(path).to_owned(),
+            reason: error.to_string(),
+        })?;
+        if entry.file_type().is_file() && picture::is_picture(entry.path()) {
+            files.push(entry.into_path());
+        }
+    }
+    if files.is_empty() {
+        let reason = format!("no picture in this folder (files that end in {})", picture::ENDINGS.join(", "));
+        return Err(InputError::Read { path: path.to_owned(), reason });
+    }
+    Ok(files)
+}
+
+/// Reads a picture (grey for one channel, colour for three), or an `.npy` of f32 `[N, c, h, w]` or `[c, h, w]` that is
+/// normalised already. A picture is prepared as in testing where `test_resize` says how ([`Preparation::test_resize`]);
+/// else it must have the model's size.
 ///
 /// # Errors
 /// [`InputError`] names the file.
 pub fn read_input(path: &Path, shape: Shape, test_resize: Option<f64>) -> Result<Input, InputError> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
-        read_npy(path, shape).map(Input::Values)
-    } else {
-        read_picture(path, shape, test_resize).map(Input::Image)
+        return read_npy(path, shape).map(Input::Values);
     }
-}
-
-fn read_picture(path: &Path, shape: Shape, test_resize: Option<f64>) -> Result<Vec<u8>, InputError> {
-    let unreadable = |reason: String| InputError::Read { path: path.to_owned(), reason };
-    let wrong = |found: String| InputError::Shape { path: path.to_owned(), found, needed: shape };
     if !matches!(shape.channels, 1 | 3) {
-        return Err(wrong("a picture, which has 1 or 3 channels".into()));
+        let found = "a picture, which has 1 or 3 channels".to_owned();
+        return Err(InputError::Shape { path: path.to_owned(), found, needed: shape });
     }
-    let read = picture::read(path, shape.channels).map_err(unreadable)?;
-    if (read.height, read.width) == (shape.height, shape.width) {
-        return Ok(read.pixels);
-    }
-    match test_resize {
-        Some(test_resize) => {
-            files::prepare(&read, &Preparation { shape, test_resize, test_share: None }).map_err(unreadable)
-        }
-        None => Err(wrong(format!("a picture of {}×{} pixels (height × width)", read.height, read.width))),
-    }
+    let picture = picture::read(path, shape.channels);
+    let image = picture.and_then(|picture| {
+        Preparation::for_model(shape, test_resize, [picture.height, picture.width])?.image(&picture)
+    });
+    image.map(Input::Image).map_err(|reason| InputError::Read { path: path.to_owned(), reason })
 }
 
 fn read_npy(path: &Path, shape: Shape) -> Result<Vec<Vec<f32>>, InputError> {
@@ -85,6 +114,9 @@ fn read_npy(path: &Path, shape: Shape) -> Result<Vec<Vec<f32>>, InputError> {
     if !fits {
         let found = format!("an array of shape {:?}", array.dims());
         return Err(InputError::Shape { path: path.to_owned(), found, needed: shape });
+    }
+    if array.elem_count() == 0 {
+        return Err(unreadable("it holds no image".into()));
     }
     let values = array.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
     let values = values.map_err(|error| unreadable(error.to_string()))?;

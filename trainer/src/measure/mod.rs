@@ -8,6 +8,6 @@ mod inspect;
 mod tally;
 
 pub use bench::{BenchOptions, LayerTime, Times, bench, run, run_all, with_sha256};
-pub use input::{Input, InputError, read_input};
+pub use input::{Input, InputError, input_files, read_input};
 pub use inspect::{Inspection, LayerCost, inspect};
 pub use tally::{Tally, Wrong};

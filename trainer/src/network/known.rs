@@ -25,10 +25,88 @@ impl Known {
         KNOWN.iter().find(|known| known.name == name)
     }
 
+    /// The entry called `name` of [`KNOWN`].
+    ///
+    /// # Errors
+    /// [`NetworkError::Unknown`] with the known names.
+    pub fn named(name: &str) -> Result<&'static Known, NetworkError> {
+        Known::by_name(name)
+            .ok_or_else(|| NetworkError::Unknown { name: name.to_owned(), nearest: nearest(name) })
+    }
+
     /// The network for images of shape `input`; `None` where they are too small, or there is no class.
     pub fn build(&self, input: Shape, classes: u32) -> Option<Network> {
         (self.build)(self.name, input, classes)
     }
+
+    /// The network for images of shape `input`.
+    ///
+    /// # Errors
+    /// [`NetworkError::Image`] or [`NetworkError::Classes`].
+    pub fn network(&self, input: Shape, classes: u32) -> Result<Network, NetworkError> {
+        let (name, usual) = (self.name, self.input);
+        if classes == 0 {
+            return Err(NetworkError::Classes { name });
+        }
+        self.build(input, classes).ok_or_else(|| {
+            let takes = |size: &u32| self.build(Shape::new(input.channels, *size, *size), classes).is_some();
+            NetworkError::Image { name, input, least: (1..=usual.height.max(usual.width)).find(takes), usual }
+        })
+    }
+}
+
+/// Why there is no such network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// No network is called so.
+    #[error("no network is called `{name}`{}; known are {}", suggestion(.nearest), names())]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The known name that looks most like it, where one does.
+        nearest: Option<&'static str>,
+    },
+    /// The network does not take such images.
+    #[error("{name} does not take images of {input}{}; it is known for {usual}", takes(.least))]
+    Image {
+        /// The network.
+        name: &'static str,
+        /// The images.
+        input: Shape,
+        /// The smallest height and width that it takes, where it takes any of so many channels.
+        least: Option<u32>,
+        /// The images that it is known for.
+        usual: Shape,
+    },
+    /// There is nothing to tell apart.
+    #[error("{name} needs at least one class")]
+    Classes {
+        /// The network.
+        name: &'static str,
+    },
+}
+
+/// The names of all networks, for messages and help.
+pub fn names() -> String {
+    KNOWN.iter().map(|known| known.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The known name that is most like `name`, where one is like it.
+fn nearest(name: &str) -> Option<&'static str> {
+    let plain = |name: &str| name.to_lowercase().replace(['-', '_', ' ', '.'], "");
+    let wanted = plain(name);
+    let likeness = |known: &&'static str| strsim::jaro_winkler(&plain(known), &wanted);
+    let best = KNOWN.iter().map(|known| known.name).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&best) > 0.8).then_some(best)
+}
+
+fn suggestion(nearest: &Option<&'static str>) -> String {
+    nearest.map_or(String::new(), |name| format!(" (did you mean `{name}`?)"))
+}
+
+fn takes(least: &Option<u32>) -> String {
+    least.map_or(String::new(), |least| format!(": it takes {least}×{least} pixels and more"))
 }
 
 const CIFAR: (Shape, u32) = (Shape::new(3, 32, 32), 10);
@@ -131,3 +209,47 @@ pub const KNOWN: &[Known] = &[
         mobilenet::ds_cnn,
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_are_told_with_the_nearest_and_all() {
+        for (name, nearest) in [
+            ("resnet9", Some("resnet8")),
+            ("ResNet-18", Some("resnet18")),
+            ("mobilenetv2", Some("mobilenet_v2")),
+            ("vgg16", Some("vgg16_bn")),
+            ("dscnn", Some("ds_cnn")),
+            ("mynet", None),
+        ] {
+            let error = Known::named(name).unwrap_err();
+            assert!(
+                matches!(error, NetworkError::Unknown { nearest: found, .. } if found == nearest),
+                "{error:?}"
+            );
+            let text = error.to_string();
+            assert!(text.contains(&format!("no network is called `{name}`")), "{text}");
+            assert!(text.contains("known are resnet8, resnet20,") && text.contains("ds_cnn"), "{text}");
+            assert_eq!(text.contains("did you mean"), nearest.is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn images_that_are_too_small_are_told_with_the_sizes_that_are_not() {
+        let vgg = Known::named("vgg16_bn").unwrap();
+        let error = vgg.network(Shape::new(3, 31, 40), 10).unwrap_err().to_string();
+        assert!(
+            error.contains("vgg16_bn does not take images of 3×31×40: it takes 32×32 pixels and more"),
+            "{error}"
+        );
+        assert!(
+            vgg.network(Shape::new(3, 32, 32), 0).unwrap_err().to_string().contains("at least one class")
+        );
+        for known in KNOWN {
+            assert!(known.network(known.input, known.classes).is_ok(), "{}", known.name);
+            assert!(known.network(Shape::new(0, 32, 32), 2).is_err(), "{}", known.name);
+        }
+    }
+}

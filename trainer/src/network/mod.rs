@@ -13,7 +13,7 @@ mod published;
 mod resnet;
 mod vgg;
 
-pub use known::{KNOWN, Known};
+pub use known::{KNOWN, Known, NetworkError, names};
 
 use lrpet_runtime::model::cost::{self, Cost, Matrix};
 use lrpet_runtime::model::{Op, Shape};

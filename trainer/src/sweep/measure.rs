@@ -17,7 +17,7 @@ use super::{Job, Row, RowLayer, Runs, Sweep};
 use crate::boards::Board;
 use crate::export::{Checkpoint, checked, folded};
 use crate::measure::{self, BenchOptions};
-use crate::network::Network;
+use crate::network::{Known, Network};
 use crate::report::schema::{Accuracy, Bench, Eval, Inspect, Model, Training};
 use crate::train::{EpochRecord, FINAL};
 
@@ -157,8 +157,8 @@ fn network(checkpoint: &Checkpoint) -> Result<Network> {
     let input: Vec<u32> = said("input")?.split('x').filter_map(|axis| axis.parse().ok()).collect();
     let &[channels, height, width] = &input[..] else { anyhow::bail!("metadata: input {}", said("input")?) };
     let (name, classes) = (said("network")?, said("classes")?.parse().context("metadata: classes")?);
-    let network = Network::by_name(name, Shape::new(channels, height, width), classes);
-    network.with_context(|| format!("metadata: no network {name} for images of {input:?}"))
+    let network = Known::named(name).and_then(|of| of.network(Shape::new(channels, height, width), classes));
+    network.context("metadata")
 }
 
 /// Times all models of the sweep in `folder` on one thread of this machine, in turns ([`measure::run_all`]).

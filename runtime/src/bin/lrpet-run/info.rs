@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use lrpet_runtime::host::abridged;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::cost::{self, Cost};
 use lrpet_runtime::model::{Op, Weights};
@@ -79,7 +80,9 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
         return Ok(());
     }
     for (key, value) in &card {
-        writeln!(out, "{key}: {}", value.as_str().unwrap_or_default())?;
+        let value = value.as_str().unwrap_or_default();
+        let value = if key == "classes" { abridged(value) } else { value.to_owned() };
+        writeln!(out, "{key}: {value}")?;
     }
     writeln!(
         out,
