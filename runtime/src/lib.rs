@@ -4,12 +4,19 @@
 //! any) and run in a caller's arena ([`session::Session`]). Nothing is allocated and no input bytes make it panic.
 //!
 //! ```
+//! use lrpet_runtime::include_model;
 //! use lrpet_runtime::model::Model;
 //! use lrpet_runtime::session::{Arena, Session};
 //!
-//! /// The class of an image, with a model in flash and 64 KiB of memory.
-//! fn classify(flash: &'static [u8], image: &[u8]) -> Option<usize> {
-//!     let model = Model::new_checked(flash).ok()?;
+//! /// The file, in flash on a microcontroller. `include_bytes!` would put it at any address, which is refused.
+//! static MODEL: &[u8] = include_model!(concat!(
+//!     env!("CARGO_MANIFEST_DIR"),
+//!     "/../models/fashion-mnist-resnet8-g0.6.safetensors"
+//! ));
+//!
+//! /// The class of an image, with 64 KiB of memory.
+//! fn classify(image: &[u8]) -> Option<usize> {
+//!     let model = Model::new_checked(MODEL).ok()?;
 //!     let mut arena = Arena([0; 65536]);
 //!     // An arena that is too small is refused with the number of bytes that are missing.
 //!     let mut session = Session::new(&model, &mut arena.0).ok()?;
@@ -18,7 +25,12 @@
 //!     (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
 //! }
 //!
-//! assert_eq!(classify(b"no model", &[]), None);
+//! // An image that the file carries, and the class that the trainer found.
+//! let check = Model::new_checked(MODEL).unwrap().self_check().unwrap();
+//! let expected: Vec<f32> = check.logits(0).collect();
+//! let expected = (0..expected.len()).max_by(|a, b| expected[*a].total_cmp(&expected[*b]));
+//! assert_eq!(classify(check.image(0)), expected);
+//! assert_eq!(classify(&[]), None);
 //! ```
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 
@@ -32,6 +44,7 @@ pub mod format;
 #[cfg(feature = "std")]
 pub mod host;
 pub mod kernel;
+pub mod machine;
 pub mod model;
 pub mod plan;
 pub mod session;

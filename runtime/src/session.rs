@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use crate::kernel::{self, Arithmetic, Buffers, Isa, Layer, Output, Second, f16};
+use crate::machine::{self, MachineError};
 use crate::model::{Header, MAX_INPUTS, Model, ModelError};
 use crate::plan::{ALIGNMENT, Placer, Plan, PlanError, Step};
 
@@ -44,6 +45,8 @@ pub enum SessionError<'a> {
     },
     /// The arena does not begin at a multiple of 16 bytes ([`Arena`] does).
     ArenaMisaligned,
+    /// The processor is not one for which the program was built.
+    Machine(MachineError),
     /// The machine lacks the instruction set asked for.
     Isa(Isa),
     /// The session's instruction set lacks the arithmetic asked for.
@@ -59,6 +62,7 @@ impl core::fmt::Display for SessionError<'_> {
                 let missing = needed - given;
                 write!(f, "the arena has {given} bytes and must have {needed}: {missing} bytes are missing")
             }
+            Self::Machine(error) => error.fmt(f),
             Self::ArenaMisaligned => write!(f, "the arena must begin at a multiple of {ALIGNMENT} bytes"),
             Self::Isa(isa) => write!(f, "this machine lacks the instructions of {}", isa.name()),
             Self::Arithmetic(isa, arithmetic) => {
@@ -167,6 +171,7 @@ impl<'a> Session<'a> {
         arena: &'a mut [u8],
         isa: Isa,
     ) -> Result<Session<'a>, SessionError<'a>> {
+        machine::check().map_err(SessionError::Machine)?;
         if !isa.is_available() {
             return Err(SessionError::Isa(isa));
         }
@@ -185,9 +190,10 @@ impl<'a> Session<'a> {
             bytemuck::try_cast_slice_mut(table).map_err(|_| SessionError::ArenaMisaligned)?;
         let mut placer = Placer::new(program, isa)?;
         let input = placer.input().offset(space.len());
+        let mut offsets = model.offsets();
         for step in steps.iter_mut() {
             let Some((layer, placement)) = placer.next_step()? else { break };
-            let tensors = model.offsets(&layer.op, layer.input)?;
+            let tensors = offsets(&layer.op, layer.input)?;
             *step = Step::new(&layer, tensors, &placement, space.len());
         }
         let header = *program.header();

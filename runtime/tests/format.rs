@@ -3,7 +3,9 @@
 
 mod support;
 
-use lrpet_runtime::format::{Dtype, FormatError, SafeTensors};
+use std::time::{Duration, Instant};
+
+use lrpet_runtime::format::{Dtype, FormatError, MAX_HEADER_BYTES, MAX_METADATA, MAX_TENSORS, SafeTensors};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::every_op;
@@ -139,12 +141,51 @@ fn tensors_may_be_listed_out_of_order() {
     shuffled.remove(150);
     let bytes = file(&format!("{{{}}}", shuffled.join(",")), 600);
     assert!(matches!(SafeTensors::new_checked(&bytes), Err(FormatError::Hole { .. })));
-    let many: Vec<String> = (0..3000)
-        .rev()
-        .map(|i| format!(r#""{i}":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{}]}}"#, i + 1))
-        .collect();
-    let bytes = file(&format!("{{{}}}", many.join(",")), 3000);
-    assert_eq!(SafeTensors::new_checked(&bytes).unwrap_err(), FormatError::TooManyTensors);
+}
+
+/// A header of `tensors` tensors of a byte each, the last one of the data first, and `keys` keys of metadata.
+fn large_header(tensors: usize, keys: usize) -> String {
+    let keys: Vec<String> = (0..keys).map(|i| format!(r#""key number {i}":"a value""#)).collect();
+    let mut members = vec![format!(r#""__metadata__":{{{}}}"#, keys.join(","))];
+    let entry = |i| format!(r#""t{i}":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{}]}}"#, i + 1);
+    members.extend((0..tensors).rev().map(entry));
+    format!("{{{}}}", members.join(","))
+}
+
+/// What is accepted takes a moment, and what would take longer is refused: each of these took the version before more than
+/// ten seconds, in the profile of the tests.
+#[test]
+fn a_large_header_is_checked_or_refused_soon() {
+    let start = Instant::now();
+    let (most, keys) = (MAX_TENSORS, MAX_METADATA);
+    let bytes = file(&large_header(most, keys), most);
+    let view = SafeTensors::new_checked(&bytes).unwrap();
+    assert_eq!((view.tensors().count(), view.metadata().count()), (most, keys));
+    assert_eq!(view.tensor("t77").unwrap().data, [77]);
+    assert_eq!(view.metadata_value("key number 77").unwrap().as_plain(), Some("a value"));
+
+    let refused = |tensors, keys| {
+        let bytes = file(&large_header(tensors, keys), tensors);
+        let error = SafeTensors::new_checked(&bytes).map(|_| ()).map_err(|error| error.to_string());
+        error.unwrap_err()
+    };
+    assert!(refused(most + 1, 0).starts_with("more than 1024 tensors"));
+    assert!(refused(0, keys + 1).starts_with("more than 1024 keys of metadata"));
+    assert!(refused(8000, 8000).starts_with("more than 1024 "));
+    let long = format!("{{\"__metadata__\":{{\"a\":\"{}\"}}}}", "x".repeat(MAX_HEADER_BYTES));
+    assert!(SafeTensors::new_checked(&file(&long, 0)).unwrap_err().to_string().contains("may have 1048576"));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+
+    // A name that comes twice is found among many, wherever it stands.
+    for at in [0, 500, 1022] {
+        let header = large_header(most, keys);
+        let twice = header.replace(&format!("\"t{at}\""), "\"t1023\"");
+        let error = SafeTensors::new_checked(&file(&twice, most)).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(error, "the name t1023 occurs twice");
+        let twice = header.replace(&format!("\"key number {at}\""), r#""key number \u0031023""#);
+        let error = SafeTensors::new_checked(&file(&twice, most)).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(error, "the name key number 1023 occurs twice");
+    }
 }
 
 #[test]

@@ -2,11 +2,17 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use half::f16;
+use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::program::PROGRAM_TENSOR;
 use lrpet_runtime::model::{
-    Activation, Concat, FORMAT_VERSION, Header, Inputs, LayerInfo, Model, Op, Program, Shape, Weights, Window,
+    Activation, Concat, FORMAT_VERSION, Header, Inputs, LayerInfo, MAX_OPS, MODEL_ALIGNMENT, Model, Op,
+    Program, Shape, Weights, Window,
 };
+use lrpet_runtime::plan::Plan;
+use lrpet_runtime::session::Session;
 use safetensors::Dtype;
 use support::{Aligned, Network, conv, linear};
 
@@ -71,13 +77,37 @@ fn tensors_must_be_there_with_dtype_shape_and_finite_values() {
 }
 
 #[test]
-fn a_model_must_lie_at_an_even_address_and_a_program_inside() {
+fn a_model_must_lie_at_a_multiple_of_four_and_a_program_inside() {
     let mut net = network();
-    let file = net.file(0);
-    let mut shifted = Aligned::zeroed(file.bytes().len() + 1);
-    shifted.bytes_mut()[1..].copy_from_slice(file.bytes());
-    let text = Model::new_checked(&shifted.bytes()[1..]).unwrap_err().to_string();
-    assert!(text.contains("is not aligned to its elements"), "{text}");
+    let file = net.file(1);
+    let mut logits = Vec::new();
+    for shift in 0..=16 {
+        let mut shifted = Aligned::zeroed(file.bytes().len() + shift);
+        shifted.bytes_mut()[shift..].copy_from_slice(file.bytes());
+        let model = Model::new_checked(&shifted.bytes()[shift..]);
+        if shift % MODEL_ALIGNMENT != 0 {
+            let text = model.unwrap_err().to_string();
+            assert!(
+                text.contains("multiple of 4 bytes in memory") && text.contains("include_model!"),
+                "{text}"
+            );
+            continue;
+        }
+        // Four bytes are enough: kernels read the same, wherever that is.
+        let (model, mut arena, mut found) = (model.unwrap(), Aligned::zeroed(1 << 20), [0.0; 3]);
+        let mut session = Session::new(&model, arena.bytes_mut()).unwrap();
+        session.run_image(model.self_check().unwrap().image(0), &mut found, &mut ()).unwrap();
+        logits.push(found);
+    }
+    assert!(logits.len() == 5 && logits.iter().all(|found| *found == logits[0]), "{logits:?}");
+    // What is wrong in the file itself is another error.
+    let mut odd = file.bytes().to_vec();
+    odd.insert(8, b'{');
+    odd[9] = b' ';
+    let length = u64::from_le_bytes(*odd.first_chunk().unwrap()) + 1;
+    odd[..8].copy_from_slice(&length.to_le_bytes());
+    let text = Model::new_checked(Aligned::new(&odd).bytes()).unwrap_err().to_string();
+    assert!(text.contains("is not aligned to its elements in the file"), "{text}");
 
     let data = [0u8; 4];
     let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &data).unwrap();
@@ -259,4 +289,42 @@ fn the_example_of_the_written_specification_is_read_as_it_says() {
         (Op::Linear(linear), Shape::vector(3)),
     ];
     assert_eq!(layers, expected);
+}
+
+/// The largest program and a file of many layers: the version before took minutes for the first in the profile of the tests.
+#[test]
+fn a_long_program_is_checked_and_planned_soon() {
+    let start = Instant::now();
+    let mut net = Network::new(Shape::new(2, 1, 1), 3, 1);
+    // Every value is read by the next operation and the last one of its sixteen by the one behind them too.
+    let mut kept = 0;
+    for value in 0..MAX_OPS as u16 - 1 {
+        let other = if value % 16 == 15 { std::mem::replace(&mut kept, value) } else { value };
+        net.push(Op::Add { inputs: [value, other], activation: Activation::None });
+    }
+    net.push(linear("fc", MAX_OPS as u16 - 1, 3, Weights::Dense));
+    let program = net.program();
+    let program = Program::new_checked(&program).unwrap();
+    assert_eq!(program.layers().count(), MAX_OPS);
+    let uses: Vec<_> = program.layers().map(|layer| layer.last_use).collect();
+    // Value 15 is made by operation 14 and read last by operation 31.
+    assert_eq!(
+        (uses[13], uses[14], uses[MAX_OPS - 2], uses[MAX_OPS - 1]),
+        (Some(14), Some(31), Some(MAX_OPS - 1), None)
+    );
+    assert!(Plan::new(&program, Isa::detect()).unwrap().arena_bytes > MAX_OPS);
+
+    let mut net = Network::new(Shape::new(1, 1, 1), 1, 1);
+    for layer in 0..500 {
+        let name = format!("layer{:04}", 1000 + layer);
+        net.push(conv(&name, layer, 1, Window::square(1, 1, 0), Weights::Dense, None));
+    }
+    let file = net.file(0);
+    let model = Model::new_checked(file.bytes()).unwrap();
+    let mut arena = Aligned::zeroed(1 << 20);
+    Session::new(&model, arena.bytes_mut()).unwrap();
+    net.ops[3] = conv("layer1000", 3, 1, Window::square(1, 1, 0), Weights::Dense, None);
+    let text = Model::new_checked(net.file(0).bytes()).map(|_| ()).unwrap_err().to_string();
+    assert!(text.starts_with("operation 0 (layer1000): a later layer has the same name"), "{text}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }

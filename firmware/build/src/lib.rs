@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use lrpet_firmware::memory::memory_bytes;
 pub use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::Model;
+use lrpet_runtime::model::{MODEL_ALIGNMENT, Model};
 use lrpet_runtime::plan::Plan;
 
 /// The build script of a board with a Cortex-M core and FPU, whose kernels are those of `isa`: links the model,
@@ -85,20 +85,20 @@ const REGION_CHECK: &str = "ASSERT(LOADADDR(.data) + SIZEOF(.data) <= _model_reg
 
 /// The text of `model.rs` for a model file, beside which `model.safetensors` lies, and the bytes of variables.
 fn model_source(bytes: &[u8], isa: Isa, options: [usize; 2]) -> Result<(String, usize)> {
-    // At an address that is a multiple of 16, as in flash.
-    let mut aligned = vec![0u128; bytes.len().div_ceil(16)];
+    // At an address that the runtime takes, as in flash.
+    let mut aligned = vec![0u32; bytes.len().div_ceil(MODEL_ALIGNMENT)];
     let aligned = &mut bytemuck::cast_slice_mut(&mut aligned)[..bytes.len()];
     aligned.copy_from_slice(bytes);
     let model = Model::new_checked(aligned).map_err(owned)?;
     let plan = Plan::new(model.program(), isa).map_err(owned)?;
     let header = model.program().header();
     let (arena, classes) = (plan.arena_bytes, header.classes as usize);
-    let (layers, input, length) = (model.program().len(), header.input.len(), bytes.len());
+    let (layers, input) = (model.program().len(), header.input.len());
     let source = format!(
         "/// The model file, in flash.\n\
-         static MODEL: Aligned<{length}> = Aligned(*include_bytes!(\"model.safetensors\"));\n\
+         static MODEL: &[u8] = include_model!(\"model.safetensors\");\n\
          /// Where the model lies.\n\
-         pub fn source() -> Source<'static> {{\n    Source::Linked(&MODEL.0)\n}}\n\
+         pub fn source() -> Source<'static> {{\n    Source::Linked(MODEL)\n}}\n\
          /// Bytes of memory that the model needs.\n\
          pub const MEMORY_BYTES: usize = memory_bytes({arena}, {classes}, {layers}, {input});\n\
          {}",

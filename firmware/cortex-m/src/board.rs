@@ -58,7 +58,7 @@ macro_rules! board {
         /// The model, or its region, and the memory for it, from the build script.
         mod model {
             #[allow(unused_imports, reason = "a linked model and a region use different ones")]
-            use $crate::linked::{Aligned, Source, memory_bytes, model_region};
+            use $crate::linked::{Source, include_model, memory_bytes, model_region};
             include!(concat!(env!("OUT_DIR"), "/model.rs"));
         }
 

@@ -1,15 +1,8 @@
 //! What `model.rs` refers to, which a board's build script writes: the model and the memory that it gets.
 
-use lrpet_runtime::plan::ALIGNMENT;
-
 pub use lrpet_firmware::memory::memory_bytes;
 pub use lrpet_firmware::source::Source;
-
-/// Bytes of flash, aligned as the runtime reads them.
-#[repr(C, align(16))]
-pub struct Aligned<const N: usize>(pub [u8; N]);
-
-const _: () = assert!(align_of::<Aligned<1>>() == ALIGNMENT);
+pub use lrpet_runtime::include_model;
 
 #[allow(unsafe_code)]
 unsafe extern "C" {

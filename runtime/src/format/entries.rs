@@ -14,21 +14,25 @@ pub(super) struct Info {
 }
 
 /// Goes through the members of the header's object.
+#[derive(Clone, Copy)]
 pub(super) struct Entries<'a> {
     pub(super) scanner: Scanner<'a>,
     first: bool,
     done: bool,
+    /// Offset behind the metadata, 0 where that is not known.
+    behind_metadata: usize,
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(header: &'a str) -> Result<Self, Fault> {
+    /// The members of `header`, whose metadata end at `behind_metadata` (0: not known).
+    pub(super) fn new(header: &'a str, behind_metadata: usize) -> Result<Self, Fault> {
         let mut scanner = Scanner::new(header);
         // The format allows white space behind the object, not before it.
         if !header.starts_with('{') {
             return Err(scanner.fault("an object"));
         }
         scanner.expect(b'{', "an object")?;
-        Ok(Self { scanner, first: true, done: false })
+        Ok(Self { scanner, first: true, done: false, behind_metadata })
     }
 
     /// The next key; its value comes next and must be passed by the caller.
@@ -48,12 +52,13 @@ impl<'a> Entries<'a> {
         Ok(Some(key))
     }
 
-    /// Passes an object of strings.
-    pub(super) fn skip_strings(&mut self) -> Result<(), Fault> {
-        let mut strings = Strings::new(self.scanner);
-        while strings.next_pair()?.is_some() {}
-        self.scanner = strings.scanner;
-        Ok(())
+    /// Passes the value of `key` in a header that was checked.
+    pub(super) fn skip(&mut self, key: RawStr<'a>) {
+        if key == METADATA {
+            self.scanner.at = self.behind_metadata;
+        } else {
+            self.scanner.skip_entry();
+        }
     }
 
     pub(super) fn next_tensor(&mut self) -> Result<Option<(RawStr<'a>, Info)>, FormatError<'a>> {
@@ -61,7 +66,7 @@ impl<'a> Entries<'a> {
             if key != METADATA {
                 return self.info(key).map(|info| Some((key, info)));
             }
-            self.skip_strings()?;
+            self.skip(key);
         }
         Ok(None)
     }
@@ -150,21 +155,5 @@ impl<'a> Iterator for Strings<'a> {
     /// Ends early where the object is invalid, which a checked one never is.
     fn next(&mut self) -> Option<Self::Item> {
         self.next_pair().ok()?
-    }
-}
-
-/// A set of names that errs on the side of "seen": spares all but a few of the comparisons of each with each.
-#[derive(Default)]
-pub(super) struct Names([u64; 32]);
-
-impl Names {
-    pub(super) fn seen_before(&mut self, name: RawStr<'_>) -> bool {
-        let hash = name.hash();
-        let bit = 1u64 << (hash & 63);
-        // A multiplicative hash is best in its upper bits.
-        let Some(word) = self.0.get_mut((hash >> 27) as usize) else { return true };
-        let seen = *word & bit != 0;
-        *word |= bit;
-        seen
     }
 }

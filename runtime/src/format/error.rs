@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::RawStr;
+use super::{MAX_HEADER_BYTES, MAX_METADATA, MAX_TENSORS, RawStr};
 
 /// Why bytes are no safetensors file that this crate reads. Offsets count bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,11 @@ pub enum FormatError<'a> {
     },
     /// More than 4 GiB.
     FileTooLarge,
+    /// The header has more than [`MAX_HEADER_BYTES`].
+    HeaderTooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
     /// The header is not UTF-8.
     NotUtf8,
     /// The header is not the JSON that safetensors uses.
@@ -84,8 +89,10 @@ pub enum FormatError<'a> {
         /// Offset in the data.
         at: usize,
     },
-    /// More tensors than a file may list out of the order of their data.
+    /// More than [`MAX_TENSORS`] tensors.
     TooManyTensors,
+    /// More than [`MAX_METADATA`] keys in the metadata.
+    TooMuchMetadata,
 }
 
 impl fmt::Display for FormatError<'_> {
@@ -122,8 +129,15 @@ impl fmt::Display for FormatError<'_> {
             }
             Self::Overlap { tensor } => write!(f, "tensor {tensor}: its data overlap another tensor's"),
             Self::Hole { at } => write!(f, "the bytes from {at} on belong to no tensor"),
+            Self::HeaderTooLong { length } => write!(
+                f,
+                "the header has {length} bytes and may have {MAX_HEADER_BYTES}; leave metadata out that no device needs"
+            ),
             Self::TooManyTensors => {
-                f.write_str("too many tensors out of order; list them in the order of their data")
+                write!(f, "more than {MAX_TENSORS} tensors; keep those that the network needs")
+            }
+            Self::TooMuchMetadata => {
+                write!(f, "more than {MAX_METADATA} keys of metadata; leave those out that no device needs")
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The JSON that a safetensors header uses: objects, strings, arrays and unsigned integers, read in place.
 
+use core::cmp::Ordering;
+
 use super::FormatError;
 
 /// A JSON string as it stands in the file, between its quotes; escapes are known to be valid and undone on reading.
@@ -31,20 +33,37 @@ impl<'a> RawStr<'a> {
         }
         self.chars().eq(parts.iter().flat_map(|part| part.chars()))
     }
-
-    /// FNV-1a over the characters, the same for every way of escaping them.
-    pub(super) fn hash(&self) -> u32 {
-        self.chars().fold(0x811c_9dc5, |hash, c| (hash ^ c as u32).wrapping_mul(0x0100_0193))
-    }
 }
 
 impl PartialEq for RawStr<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0 || self.chars().eq(other.chars())
+        self.cmp(other).is_eq()
     }
 }
 
 impl Eq for RawStr<'_> {}
+
+/// The order of the characters, whatever way of escaping them.
+impl Ord for RawStr<'_> {
+    #[inline(never)]
+    fn cmp(&self, other: &Self) -> Ordering {
+        let mut others = other.chars();
+        for c in self.chars() {
+            match others.next().map(|other| c.cmp(&other)) {
+                Some(Ordering::Equal) => {}
+                Some(order) => return order,
+                None => return Ordering::Greater,
+            }
+        }
+        others.next().map_or(Ordering::Equal, |_| Ordering::Less)
+    }
+}
+
+impl PartialOrd for RawStr<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl PartialEq<str> for RawStr<'_> {
     fn eq(&self, other: &str) -> bool {
@@ -142,7 +161,7 @@ impl From<Fault> for FormatError<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
-    at: usize,
+    pub(super) at: usize,
 }
 
 impl<'a> Scanner<'a> {

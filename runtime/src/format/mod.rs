@@ -7,17 +7,25 @@
 mod entries;
 mod error;
 mod json;
+mod least;
 mod tensor;
 
 pub use error::FormatError;
 pub use json::RawStr;
 pub use tensor::{Dims, Dtype, TensorView};
 
-use entries::{Entries, Info, METADATA, Names, Strings};
+use entries::{Entries, Info, METADATA, Strings};
 use json::Scanner;
+use least::Least;
+pub(crate) use least::repeated;
 
-/// Most tensors of a file that does not list them in the order of their data (checking such takes quadratic time).
-const MAX_UNORDERED: usize = 2048;
+/// Most bytes of a header. This and the two limits below bound the time of checking, which grows with the square of their
+/// numbers: a file of a few hundred kilobytes must not keep a small core busy for minutes.
+pub const MAX_HEADER_BYTES: usize = 1 << 20;
+/// Most tensors.
+pub const MAX_TENSORS: usize = 1024;
+/// Most keys of `__metadata__`.
+pub const MAX_METADATA: usize = 1024;
 
 /// A checked safetensors file: every tensor lies in the file, has the bytes that its dtype and shape need, and shares
 /// none with another; no byte is left over; no name occurs twice.
@@ -25,6 +33,8 @@ const MAX_UNORDERED: usize = 2048;
 pub struct SafeTensors<'a> {
     header: &'a str,
     data: &'a [u8],
+    /// Offset in the header behind the metadata, 0 where there are none.
+    behind_metadata: usize,
 }
 
 impl<'a> SafeTensors<'a> {
@@ -39,8 +49,11 @@ impl<'a> SafeTensors<'a> {
         let length = u64::from_le_bytes(*length);
         let split = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
         let (header, data) = split.ok_or(FormatError::HeaderLength { length, available: rest.len() })?;
+        if header.len() > MAX_HEADER_BYTES {
+            return Err(FormatError::HeaderTooLong { length: header.len() });
+        }
         let header = core::str::from_utf8(header).map_err(|_| FormatError::NotUtf8)?;
-        let file = Self { header, data };
+        let mut file = Self { header, data, behind_metadata: 0 };
         file.check()?;
         Ok(file)
     }
@@ -51,17 +64,27 @@ impl<'a> SafeTensors<'a> {
     }
 
     /// The tensor whose name is `parts` one after another (for names made of a layer's and a suffix, without a buffer).
-    #[inline(never)]
     pub fn find(&self, parts: &[&str]) -> Option<TensorView<'a>> {
-        let mut entries = Entries::new(self.header).ok()?;
+        self.search(&mut self.entries()?, parts)
+    }
+
+    /// Looks for many tensors, one after another.
+    pub(crate) fn finder(&self) -> Finder<'a> {
+        Finder { file: *self, next: [self.entries(); Finder::KINDS] }
+    }
+
+    fn entries(&self) -> Option<Entries<'a>> {
+        Entries::new(self.header, self.behind_metadata).ok()
+    }
+
+    /// Goes from `entries` on to the tensor whose name is `parts` and passes it.
+    #[inline(never)]
+    fn search(&self, entries: &mut Entries<'a>, parts: &[&str]) -> Option<TensorView<'a>> {
         while let Ok(Some(key)) = entries.key() {
-            if key == METADATA {
-                entries.skip_strings().ok()?;
-            } else if key.is_concat(parts) {
+            if key != METADATA && key.is_concat(parts) {
                 return Some(self.view(key, entries.info(key).ok()?));
-            } else {
-                entries.scanner.skip_entry();
             }
+            entries.skip(key);
         }
         None
     }
@@ -69,7 +92,7 @@ impl<'a> SafeTensors<'a> {
     /// All tensors, in the order of the header.
     pub fn tensors(&self) -> impl Iterator<Item = TensorView<'a>> + use<'a> {
         let file = *self;
-        let mut entries = Entries::new(self.header).ok();
+        let mut entries = self.entries();
         core::iter::from_fn(move || {
             let (name, info) = entries.as_mut()?.next_tensor().ok()??;
             Some(file.view(name, info))
@@ -78,14 +101,15 @@ impl<'a> SafeTensors<'a> {
 
     /// The strings of `__metadata__`, in the order of the header.
     pub fn metadata(&self) -> impl Iterator<Item = (RawStr<'a>, RawStr<'a>)> + use<'a> {
-        let mut entries = Entries::new(self.header).ok();
+        let mut entries = self.entries();
         let strings = core::iter::from_fn(move || {
             loop {
                 let entries = entries.as_mut()?;
-                if entries.key().ok()?? == METADATA {
+                let key = entries.key().ok()??;
+                if key == METADATA {
                     return Some(Strings::new(entries.scanner));
                 }
-                entries.scanner.skip_entry();
+                entries.skip(key);
             }
         });
         strings.take(1).flatten()
@@ -107,18 +131,21 @@ impl<'a> SafeTensors<'a> {
     }
 
     #[inline(never)]
-    fn check(&self) -> Result<(), FormatError<'a>> {
-        let mut entries = Entries::new(self.header)?;
-        let mut names = Names::default();
+    fn check(&mut self) -> Result<(), FormatError<'a>> {
+        let mut entries = Entries::new(self.header, 0)?;
         let (mut count, mut end, mut ordered) = (0, 0, true);
         while let Some(key) = entries.key()? {
-            if names.seen_before(key) && self.keys().take(count).any(|earlier| earlier == key) {
-                return Err(FormatError::Duplicate { name: key });
+            if key == METADATA {
+                if self.behind_metadata > 0 {
+                    return Err(FormatError::Duplicate { name: key });
+                }
+                check_metadata(&mut entries.scanner)?;
+                self.behind_metadata = entries.scanner.at;
+                continue;
             }
             count += 1;
-            if key == METADATA {
-                self.check_metadata(&mut entries.scanner)?;
-                continue;
+            if count > MAX_TENSORS {
+                return Err(FormatError::TooManyTensors);
             }
             let info = entries.info(key)?;
             let size = info.end.checked_sub(info.begin).filter(|_| info.end <= self.data.len());
@@ -136,8 +163,11 @@ impl<'a> SafeTensors<'a> {
         if entries.scanner.peek().is_some() {
             return Err(entries.scanner.fault("the end of the header").into());
         }
+        if let Some(name) = repeated(|| self.names()) {
+            return Err(FormatError::Duplicate { name });
+        }
         if !ordered {
-            end = self.check_unordered(count)?;
+            end = self.check_unordered()?;
         }
         if end != self.data.len() {
             return Err(FormatError::Hole { at: end });
@@ -145,60 +175,83 @@ impl<'a> SafeTensors<'a> {
         Ok(())
     }
 
-    /// Goes through the tensors in the order of their data, looking for the next one each time; returns the end of
-    /// the last.
-    fn check_unordered(&self, count: usize) -> Result<usize, FormatError<'a>> {
-        if count > MAX_UNORDERED {
-            return Err(FormatError::TooManyTensors);
-        }
-        let (mut end, mut last) = (0, None);
-        loop {
-            let order = |(i, tensor): (usize, TensorView<'a>)| {
-                ((tensor.offset, tensor.offset + tensor.data.len(), i), tensor.name)
-            };
-            let after =
-                |candidate: &((usize, usize, usize), RawStr<'a>)| last.is_none_or(|last| candidate.0 > last);
-            let next =
-                self.tensors().enumerate().map(order).filter(after).min_by_key(|(position, _)| *position);
-            let Some((position, tensor)) = next else { return Ok(end) };
-            let begin = position.0 - 8 - self.header.len();
-            if begin < end {
-                return Err(FormatError::Overlap { tensor });
-            } else if begin > end {
-                return Err(FormatError::Hole { at: end });
+    /// Goes through the tensors in the order of their data; returns the end of the last.
+    fn check_unordered(&self) -> Result<usize, FormatError<'a>> {
+        let order = |(index, tensor): (usize, TensorView<'a>)| {
+            let begin = tensor.offset - 8 - self.header.len();
+            (begin, begin + tensor.data.len(), index)
+        };
+        let (mut least, mut end) = (Least::new(), 0);
+        // Each index is there once, so that no pass fails.
+        while least.pick(self.tensors().enumerate().map(order)) == Ok(true) {
+            for (begin, behind, index) in least.picked() {
+                if begin > end {
+                    return Err(FormatError::Hole { at: end });
+                }
+                if begin < end
+                    && let Some(tensor) = self.tensors().nth(index)
+                {
+                    return Err(FormatError::Overlap { tensor: tensor.name });
+                }
+                end = behind;
             }
-            end = position.1 - 8 - self.header.len();
-            last = Some(position);
         }
+        Ok(end)
     }
 
-    fn check_metadata(&self, scanner: &mut Scanner<'a>) -> Result<(), FormatError<'a>> {
-        let mut names = Names::default();
-        let start = *scanner;
-        let mut strings = Strings::new(*scanner);
-        let mut count = 0;
-        while let Some((key, _)) = strings.next_pair()? {
-            if names.seen_before(key) && Strings::new(start).take(count).any(|(earlier, _)| earlier == key) {
-                return Err(FormatError::Duplicate { name: key });
-            }
-            count += 1;
-        }
-        *scanner = strings.scanner;
-        Ok(())
-    }
-
-    /// The header's keys as far as they were checked.
-    fn keys(&self) -> impl Iterator<Item = RawStr<'a>> + use<'a> {
-        let mut entries = Entries::new(self.header).ok();
+    /// The tensors' names.
+    fn names(&self) -> impl Iterator<Item = RawStr<'a>> + use<'a> {
+        let mut entries = self.entries();
         core::iter::from_fn(move || {
             let entries = entries.as_mut()?;
-            let key = entries.key().ok()??;
-            if key == METADATA {
-                entries.skip_strings().ok()?;
-            } else {
-                entries.scanner.skip_entry();
+            loop {
+                let key = entries.key().ok()??;
+                entries.skip(key);
+                if key != METADATA {
+                    return Some(key);
+                }
             }
-            Some(key)
+        })
+    }
+}
+
+/// Passes an object of strings, the metadata, and checks it.
+fn check_metadata<'a>(scanner: &mut Scanner<'a>) -> Result<(), FormatError<'a>> {
+    let start = *scanner;
+    let mut strings = Strings::new(start);
+    let mut count = 0;
+    while strings.next_pair()?.is_some() {
+        count += 1;
+        if count > MAX_METADATA {
+            return Err(FormatError::TooMuchMetadata);
+        }
+    }
+    *scanner = strings.scanner;
+    match repeated(|| Strings::new(start).map(|(key, _)| key)) {
+        Some(name) => Err(FormatError::Duplicate { name }),
+        None => Ok(()),
+    }
+}
+
+/// Finds tensors of a file, each from where the last one of its kind was found: files list the layers' tensors of one kind
+/// more or less in the order of the layers, so that all of them together take a few passes.
+pub(crate) struct Finder<'a> {
+    file: SafeTensors<'a>,
+    next: [Option<Entries<'a>>; Finder::KINDS],
+}
+
+impl<'a> Finder<'a> {
+    /// Kinds of tensors.
+    const KINDS: usize = 3;
+
+    /// The tensor of this kind (below 3) whose name is `parts` one after another.
+    #[inline(never)]
+    pub(crate) fn find(&mut self, kind: usize, parts: &[&str]) -> Option<TensorView<'a>> {
+        let next = self.next.get_mut(kind)?;
+        let ahead = next.as_mut().and_then(|entries| self.file.search(entries, parts));
+        ahead.or_else(|| {
+            *next = self.file.entries();
+            self.file.search(next.as_mut()?, parts)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::embed::MODEL_ALIGNMENT;
 use super::program::FORMAT_VERSION;
 use super::shape::Shape;
 use super::walk::MAX_LIVE;
@@ -156,7 +157,9 @@ pub enum ModelError<'a> {
     /// A tensor has another shape.
     #[allow(missing_docs)]
     Shape { layer: &'a str, suffix: &'static str, found: Dims, needed: Dims },
-    /// A tensor does not lie at a multiple of its element's size in memory.
+    /// The file does not begin at a multiple of [`MODEL_ALIGNMENT`] bytes in memory.
+    Address,
+    /// A tensor does not lie at a multiple of its element's size in the file.
     #[allow(missing_docs)]
     Misaligned { layer: &'a str, suffix: &'static str },
     /// A tensor holds a NaN or an infinity.
@@ -185,8 +188,12 @@ impl fmt::Display for ModelError<'_> {
             }
             Self::Misaligned { layer, suffix } => write!(
                 f,
-                "layer {layer}: tensor {layer}{suffix} is not aligned to its elements; \
-                 place the model at a multiple of 8 bytes, or export it again"
+                "layer {layer}: tensor {layer}{suffix} is not aligned to its elements in the file; export the model again"
+            ),
+            Self::Address => write!(
+                f,
+                "the model must begin at a multiple of {MODEL_ALIGNMENT} bytes in memory; include_model! puts it there, \
+                 include_bytes! alone does not"
             ),
             Self::NotFinite { layer, suffix, element } => write!(
                 f,

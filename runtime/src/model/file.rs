@@ -1,10 +1,11 @@
 //! A whole model: container, program, and every tensor that the program needs.
 
+use super::embed::MODEL_ALIGNMENT;
 use super::error::ModelError;
 use super::program::{Op, PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, Weights};
 use super::shape::Shape;
 use super::view::Program;
-use crate::format::{Dims, Dtype, RawStr, SafeTensors, TensorView};
+use crate::format::{Dims, Dtype, Finder, RawStr, SafeTensors, TensorView};
 
 /// A checked model: the program holds, and every tensor that it names is there with the right dtype, shape and
 /// alignment and without NaN or infinity. Everything is read in place.
@@ -27,7 +28,8 @@ pub(crate) struct TensorOffsets {
 }
 
 impl<'a> Model<'a> {
-    /// Checks `bytes`, the whole file. They must begin at a multiple of 4 bytes in memory (8 is customary).
+    /// Checks `bytes`, the whole file. They must begin at a multiple of [`MODEL_ALIGNMENT`] bytes in memory, as those of
+    /// [`include_model!`](crate::include_model) and of a memory map do.
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, ModelError<'a>> {
         let container = SafeTensors::new_checked(bytes)?;
         let program = container.tensor(PROGRAM_TENSOR).ok_or(ModelError::NoProgram)?;
@@ -36,8 +38,12 @@ impl<'a> Model<'a> {
             return Err(ModelError::Dtype { layer: PROGRAM_TENSOR, suffix: "", found, needed });
         }
         let program = Program::new_checked(program.data)?;
+        if !bytes.as_ptr().addr().is_multiple_of(MODEL_ALIGNMENT) {
+            return Err(ModelError::Address);
+        }
+        let mut finder = container.finder();
         for layer in program.layers() {
-            tensors(&container, &layer.op, layer.input, true)?;
+            tensors(&mut finder, &layer.op, layer.input, true)?;
         }
         let self_check = SelfCheck::find(&container, &program)?;
         Ok(Self { bytes, container, program, self_check })
@@ -68,14 +74,23 @@ impl<'a> Model<'a> {
         self.self_check
     }
 
-    pub(crate) fn offsets(&self, op: &Op<&'a str>, input: Shape) -> Result<TensorOffsets, ModelError<'a>> {
-        tensors(&self.container, op, input, false)
+    /// The offsets of each layer's tensors, asked for in the order of the layers.
+    pub(crate) fn offsets(
+        &self,
+    ) -> impl FnMut(&Op<&'a str>, Shape) -> Result<TensorOffsets, ModelError<'a>> + use<'a> {
+        let mut finder = self.container.finder();
+        move |op, input| tensors(&mut finder, op, input, false)
     }
 }
 
+/// The kinds of a layer's tensors.
+const WEIGHT: usize = 0;
+const EXPAND: usize = 1;
+const BIAS: usize = 2;
+
 /// Finds the tensors of `op` and checks dtype, shape and alignment, and with `values` also that all are finite.
 fn tensors<'a>(
-    container: &SafeTensors<'a>,
+    finder: &mut Finder<'a>,
     op: &Op<&'a str>,
     input: Shape,
     values: bool,
@@ -88,8 +103,8 @@ fn tensors<'a>(
         Op::Linear(linear) => (linear.name, linear.weights, linear.out_features, None),
         _ => return Ok(TensorOffsets::default()),
     };
-    let find = |suffix: &'static str, dtype: Dtype, shape: &[u32]| {
-        let tensor = container.find(&[layer, suffix]).ok_or(ModelError::Missing { layer, suffix })?;
+    let mut find = |kind: usize, suffix: &'static str, dtype: Dtype, shape: &[u32]| {
+        let tensor = finder.find(kind, &[layer, suffix]).ok_or(ModelError::Missing { layer, suffix })?;
         check(&tensor, layer, suffix, dtype, shape)?;
         if !aligned(&tensor) {
             return Err(ModelError::Misaligned { layer, suffix });
@@ -99,23 +114,23 @@ fn tensors<'a>(
         }
         Ok(tensor.offset)
     };
-    let weight = |suffix, rows: u32, columns: u32, kernel: Option<[u32; 2]>| match kernel {
-        Some([height, width]) => find(suffix, Dtype::F16, &[rows, columns, height, width]),
-        None => find(suffix, Dtype::F16, &[rows, columns]),
+    let mut weight = |kind, suffix, rows: u32, columns: u32, kernel: Option<[u32; 2]>| match kernel {
+        Some([height, width]) => find(kind, suffix, Dtype::F16, &[rows, columns, height, width]),
+        None => find(kind, suffix, Dtype::F16, &[rows, columns]),
     };
     Ok(match weights {
         Weights::Dense | Weights::Depthwise => {
             let columns = if weights == Weights::Depthwise { 1 } else { input.channels };
             TensorOffsets {
-                weight: weight(".weight", n, columns, kernel)?,
+                weight: weight(WEIGHT, ".weight", n, columns, kernel)?,
                 expand: 0,
-                bias: find(".bias", Dtype::F32, &[n])?,
+                bias: find(BIAS, ".bias", Dtype::F32, &[n])?,
             }
         }
         Weights::Pair { rank } => TensorOffsets {
-            weight: weight(".thin.weight", rank, input.channels, kernel)?,
-            expand: weight(".expand.weight", n, rank, kernel.map(|_| [1, 1]))?,
-            bias: find(".expand.bias", Dtype::F32, &[n])?,
+            weight: weight(WEIGHT, ".thin.weight", rank, input.channels, kernel)?,
+            expand: weight(EXPAND, ".expand.weight", n, rank, kernel.map(|_| [1, 1]))?,
+            bias: find(BIAS, ".expand.bias", Dtype::F32, &[n])?,
         },
     })
 }

@@ -1,6 +1,7 @@
 //! A model: layers and their shapes as a typed, validated program.
 
 pub mod cost;
+mod embed;
 mod error;
 mod file;
 mod inputs;
@@ -9,6 +10,7 @@ pub mod shape;
 mod view;
 mod walk;
 
+pub use embed::{Aligned, MODEL_ALIGNMENT};
 pub use error::{ModelError, ProgramError};
 pub(crate) use file::TensorOffsets;
 pub use file::{Model, SelfCheck};

@@ -2,9 +2,10 @@
 
 use super::error::ProgramError;
 use super::program::{FORMAT_VERSION, Header, MAX_INPUT_CHANNELS, Op, Weights};
-use super::walk::{LayerInfo, Walk};
+use super::walk::{LayerInfo, Ops, Walk};
+use crate::format::repeated;
 
-/// Most operations of a program; checking takes time that grows with their square.
+/// Most operations of a program. Checking decodes them a few times for each 64 of them.
 pub const MAX_OPS: usize = 4096;
 
 /// A checked program: its shapes chain, every value is made before it is read and read at least once, the last
@@ -53,18 +54,22 @@ impl<'a> Program<'a> {
             if weights == (Weights::Pair { rank: 0 }) {
                 return Err(ProgramError::Rank { index, layer });
             }
-            let same = |op: Op<&str>| match op {
-                Op::Conv(conv) => conv.name == layer,
-                Op::Linear(linear) => linear.name == layer,
-                _ => false,
-            };
-            if walk.following().any(same) {
-                return Err(ProgramError::DuplicateName { index, layer });
-            }
         }
         match walk.rest().len() {
-            0 => Ok(()),
-            bytes => Err(ProgramError::TrailingBytes { bytes }),
+            0 => {}
+            bytes => return Err(ProgramError::TrailingBytes { bytes }),
+        }
+        let name = |op: Op<&'a str>| match op {
+            Op::Conv(conv) => Some(conv.name),
+            Op::Linear(linear) => Some(linear.name),
+            _ => None,
+        };
+        match repeated(|| Ops::new(self).filter_map(name)) {
+            Some(layer) => {
+                let index = Ops::new(self).position(|op| name(op) == Some(layer)).unwrap_or(0);
+                Err(ProgramError::DuplicateName { index, layer })
+            }
+            None => Ok(()),
         }
     }
 

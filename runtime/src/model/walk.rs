@@ -8,6 +8,9 @@ use super::{Program, ProgramError};
 /// Most values that may be alive at once (a value lives from the operation that makes it to the last that reads it).
 pub const MAX_LIVE: usize = 16;
 
+/// Values whose last uses are looked up together, in one pass over the operations that follow.
+const LOOK_AHEAD: usize = 64;
+
 /// One operation of a program with its shapes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerInfo<'a> {
@@ -75,18 +78,59 @@ pub(crate) struct Walk<'a> {
     ops: Ops<'a>,
     index: usize,
     live: [Option<Live>; MAX_LIVE],
+    last_uses: LastUses,
+}
+
+/// The last operations that read the values from `first` on; 0 where none does, or only the first operation.
+struct LastUses {
+    first: usize,
+    indices: [u16; LOOK_AHEAD],
+}
+
+impl LastUses {
+    /// Looks up the values from `first` on, which is the newest that was made before `ops`.
+    #[inline(never)]
+    fn new(ops: Ops<'_>, first: usize) -> Self {
+        let mut indices = [0; LOOK_AHEAD];
+        for (index, op) in (ops.index as u16..).zip(ops) {
+            for &value in op.inputs().values() {
+                let slot = usize::from(value).checked_sub(first).and_then(|at| indices.get_mut(at));
+                // A value that is read before it is made is an error, once the walk gets there.
+                if let Some(slot) = slot.filter(|_| value <= index) {
+                    *slot = index;
+                }
+            }
+        }
+        Self { first, indices }
+    }
+
+    /// Index of the last operation that reads `value`; `None` where it lies beyond those that were looked up.
+    fn of(&self, value: usize) -> Option<u16> {
+        self.indices.get(value.checked_sub(self.first)?).copied()
+    }
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(program: &Program<'a>) -> Self {
         let ops = Ops::new(program);
+        let last_uses = LastUses::new(ops, 0);
         let mut live = [None; MAX_LIVE];
-        live[0] = Some(Live {
-            value: 0,
-            shape: program.header.input,
-            last_use: find_last_use(ops, 0).unwrap_or(0),
-        });
-        Self { header: program.header, ops, index: 0, live }
+        let last_use = last_uses.of(0).unwrap_or(0).into();
+        live[0] = Some(Live { value: 0, shape: program.header.input, last_use });
+        Self { header: program.header, ops, index: 0, live, last_uses }
+    }
+
+    /// Index of the last operation that reads `value`, which the current one makes.
+    fn last_use(&mut self, value: usize) -> Option<usize> {
+        let index = match self.last_uses.of(value) {
+            Some(index) => index,
+            None => {
+                self.last_uses = LastUses::new(self.ops, value);
+                self.last_uses.of(value)?
+            }
+        };
+        // Only the image can be read by the first operation.
+        (index > 0).then_some(index.into())
     }
 
     /// Bytes that follow the records read so far.
@@ -129,7 +173,7 @@ impl<'a> Walk<'a> {
             *live = live.filter(|live| live.last_use > index);
         }
         let last = index + 1 == usize::from(self.header.ops);
-        let last_use = if last { None } else { find_last_use(self.ops, index + 1) };
+        let last_use = if last { None } else { self.last_use(index + 1) };
         if let Some(last_use) = last_use {
             let free = self.live.iter_mut().find(|live| live.is_none());
             let free = free.ok_or(ProgramError::TooManyLive { index, layer })?;
@@ -145,11 +189,6 @@ impl<'a> Walk<'a> {
         let input_channels = shapes.map(|shape| shape.channels);
         Ok(Some(LayerInfo { index, op, input, output, last_use, input_channels, last_read }))
     }
-
-    /// The operations after the current one.
-    pub(super) fn following(&self) -> Ops<'a> {
-        self.ops
-    }
 }
 
 impl<'a> Iterator for Walk<'a> {
@@ -159,13 +198,6 @@ impl<'a> Iterator for Walk<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         self.next_layer().ok()?
     }
-}
-
-/// Index of the last of `ops` that reads `value`.
-fn find_last_use(ops: Ops<'_>, value: usize) -> Option<usize> {
-    let start = ops.index;
-    let reads = |op: &Op<&str>| op.inputs().values().iter().any(|&read| usize::from(read) == value);
-    ops.enumerate().filter(|(_, op)| reads(op)).last().map(|(i, _)| start + i)
 }
 
 /// [`Op::name`] with the lifetime of the model's bytes.
