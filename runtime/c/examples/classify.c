@@ -1,14 +1,15 @@
 /* classify MODEL [IMAGE]: runs the model's own samples, then an image of raw bytes (height * width * channels).
 
    cargo build --release -p lrpet-c
-   cc -I runtime/c/include runtime/c/examples/classify.c target/release/liblrpet.a -lm -lpthread -ldl -o classify */
+   cc -O2 -Wl,--gc-sections -I runtime/c/include runtime/c/examples/classify.c target/release/liblrpet.a -lm -lpthread \
+       -ldl -o classify */
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "lrpet.h"
 
-/* The bytes of a file, at a multiple of 16; NULL where it cannot be read. */
+/* The bytes of a file, at a multiple of 4 as of more; NULL where it cannot be read. */
 static uint8_t *read_file(const char *path, size_t *bytes)
 {
     FILE *file = fopen(path, "rb");
@@ -19,7 +20,7 @@ static uint8_t *read_file(const char *path, size_t *bytes)
     }
     if (fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0 && fseek(file, 0, SEEK_SET) == 0) {
         *bytes = (size_t)size;
-        data = aligned_alloc(16, (*bytes / 16 + 1) * 16);
+        data = malloc(*bytes + 1);
         if (data != NULL && fread(data, 1, *bytes, file) != *bytes) {
             free(data);
             data = NULL;

@@ -1,10 +1,15 @@
 /* lrpet: runs low-rank f16 networks in place from flash or a memory map.
 
-   A model file (safetensors) is opened in place; its bytes must stay as they are while a session is open. All memory is
-   the caller's: lrpet_inspect says how much. Pointers must be NULL or valid for the sizes given with them; a session is
-   used by one thread at a time, different sessions by any. Functions that can fail return a status and, where
-   `message` is not NULL, write what is wrong and what to do there: UTF-8, cut to `message_bytes`, always ended by a
-   zero.
+   A model file (safetensors) is opened in place: its bytes begin at a multiple of 4 and must stay as they are while a
+   session is open. All memory is the caller's: lrpet_inspect says how much. Pointers must be NULL or valid for the sizes
+   given with them; a session is used by one thread at a time, different sessions by any. Functions that can fail return
+   a status and, where `message` is not NULL, write what is wrong and what to do there: UTF-8, cut to `message_bytes`,
+   always ended by a zero.
+
+   Build it for a microcontroller with `cargo build --release -p lrpet-c --no-default-features --target TARGET`:
+   thumbv7em-none-eabihf for a Cortex-M4F, with `--features cortex-m7` for a Cortex-M7; thumbv8m.main-none-eabihf for a
+   Cortex-M33, with `--features cortex-m55` for a Cortex-M55. A library for another core says so (LRPET_CORE). Link with
+   -Wl,--gc-sections: without it, what no program needs of Rust's own library stays in the image, a few hundred kilobytes.
 
    This file is generated: LRPET_BLESS=1 cargo test -p lrpet-c --test header. */
 
@@ -50,6 +55,10 @@ typedef enum {
      The logits of the model's own samples differ from those in the file.
      */
     LRPET_CHECK = 7,
+    /*
+     The processor is not one for which this library was built, or its floating-point unit is off.
+     */
+    LRPET_CORE = 8,
 } lrpet_status;
 
 /*
@@ -96,7 +105,8 @@ extern "C" {
 #endif // __cplusplus
 
 /*
- Checks a model file and says what it needs. `model` has `model_bytes` bytes, `info` may be NULL.
+ Checks a model file and says what it needs. `model` has `model_bytes` bytes and begins at a multiple of 4, `info` may be
+ NULL.
  */
 lrpet_status lrpet_inspect(const uint8_t *model,
                            size_t model_bytes,

@@ -9,6 +9,7 @@ use core::ffi::{c_char, c_void};
 
 use lrpet_runtime::check::Comparison;
 use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::machine;
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::{ALIGNMENT, Plan};
 use lrpet_runtime::session::{Hook, RunError, Session as Inner};
@@ -35,6 +36,8 @@ pub enum Status {
     LRPET_CORRUPT = 6,
     /// The logits of the model's own samples differ from those in the file.
     LRPET_CHECK = 7,
+    /// The processor is not one for which this library was built, or its floating-point unit is off.
+    LRPET_CORE = 8,
 }
 
 use Status::*;
@@ -92,7 +95,8 @@ fn status(outcome: Outcome) -> Status {
     outcome.err().unwrap_or(LRPET_OK)
 }
 
-/// Checks a model file and says what it needs. `model` has `model_bytes` bytes, `info` may be NULL.
+/// Checks a model file and says what it needs. `model` has `model_bytes` bytes and begins at a multiple of 4, `info` may be
+/// NULL.
 ///
 /// # Safety
 ///
@@ -313,6 +317,8 @@ unsafe fn bytes(bytes: *const u8, count: usize) -> Option<&'static [u8]> {
 
 /// Checks and plans a model.
 fn open(bytes: &'static [u8], message: &mut Message) -> Result<(Model<'static>, Plan), Status> {
+    // Before anything that the processor might not have.
+    machine::check().map_err(|error| message.say(LRPET_CORE, error))?;
     let model = Model::new_checked(bytes).map_err(|error| message.say(LRPET_MODEL, error))?;
     let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| message.say(LRPET_MODEL, error))?;
     Ok((model, plan))

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::{Model, Shape};
 use lrpet_tests::random_model::small_model;
 
 const THUMB: &str = "thumbv7em-none-eabihf";
+const THUMB_V8: &str = "thumbv8m.main-none-eabihf";
 
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,8 +28,11 @@ fn succeed(command: &mut Command) -> String {
     text
 }
 
-/// The static library for `target`, or for this machine where there is none.
-fn library(target: Option<&str>) -> PathBuf {
+/// The static library for this machine, or for a target and with these features.
+fn library(place: &Path, target: Option<(&str, &str)>) -> PathBuf {
+    // They all come to one file.
+    static BUILD: Mutex<()> = Mutex::new(());
+    let _build = BUILD.lock().unwrap_or_else(PoisonError::into_inner);
     let mut libraries = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
@@ -41,12 +46,47 @@ fn library(target: Option<&str>) -> PathBuf {
         "--target-dir",
     ]);
     cargo.arg(&libraries).current_dir(folder());
-    if let Some(target) = target {
-        cargo.args(["--no-default-features", "--target", target]);
+    if let Some((target, features)) = target {
+        cargo.args(["--no-default-features", "--target", target, "--features", features]);
         libraries.push(target);
     }
     succeed(&mut cargo);
-    libraries.join("release/liblrpet.a")
+    let library = place.join(format!("liblrpet-{}.a", target.map_or("", |(_, features)| features)));
+    std::fs::copy(libraries.join("release/liblrpet.a"), &library).unwrap();
+    library
+}
+
+/// The words of the command that begins with `program` in the comment of a C file, without the file that it writes.
+fn documented(file: &Path, program: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let start =
+        text.find(&format!("   {program} ")).unwrap_or_else(|| panic!("{}: no {program}", file.display()));
+    let mut words = Vec::new();
+    for line in text[start..].lines() {
+        let (line, more) =
+            line.trim_end_matches("*/").trim().strip_suffix('\\').map_or((line, false), |line| (line, true));
+        words.extend(line.split_whitespace().filter(|word| *word != "*/").map(str::to_owned));
+        if !more {
+            break;
+        }
+    }
+    // The caller names the file.
+    let output = words.len() - 2;
+    assert_eq!(words[output], "-o");
+    words.truncate(output);
+    words
+}
+
+/// The command of the documentation, with other words for some and in the repository's root.
+fn compile(mut words: Vec<String>, changes: &[(&str, &str)]) -> Command {
+    for (old, new) in changes {
+        let word = words.iter_mut().find(|word| word.contains(old));
+        let word = word.unwrap_or_else(|| panic!("no {old} in the documented command"));
+        *word = word.replace(old, new);
+    }
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args(["-Wall", "-Wextra", "-Werror"]).current_dir(folder().join("../.."));
+    command
 }
 
 fn write_model(folder: &Path) -> (PathBuf, Vec<u8>) {
@@ -61,10 +101,10 @@ fn a_program_on_this_machine() {
     let place = tempfile::tempdir().unwrap();
     let (model, bytes) = write_model(place.path());
     let program = place.path().join("classify");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(folder().join("include"));
-    compiler.arg(folder().join("examples/classify.c")).arg(library(None));
-    succeed(compiler.args(["-lm", "-lpthread", "-ldl", "-o"]).arg(&program));
+    let words = documented(&folder().join("examples/classify.c"), "cc");
+    let library = library(place.path(), None);
+    let mut compiler = compile(words, &[("target/release/liblrpet.a", &text(&library))]);
+    succeed(compiler.arg("-std=c11").arg("-o").arg(&program));
 
     let copy = AlignedBytes::copy_of(&bytes);
     let checked = Model::new_checked(copy.as_slice()).unwrap();
@@ -99,34 +139,119 @@ fn a_program_on_this_machine() {
     failing(&[&cut], "cut.safetensors: ");
 }
 
+/// A board of QEMU's, with the options of the compiler for its core and the addresses of code and variables.
+struct Emulated {
+    machine: &'static str,
+    options: [&'static str; 2],
+    memory: [&'static str; 2],
+}
+
+const AN386: Emulated = Emulated {
+    machine: "mps2-an386",
+    options: ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"],
+    memory: ["0x00000000", "0x20000000"],
+};
+const AN500: Emulated =
+    Emulated { machine: "mps2-an500", options: ["-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16"], ..AN386 };
+const AN505: Emulated = Emulated {
+    machine: "mps2-an505",
+    options: ["-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16"],
+    memory: ["0x10000000", "0x38000000"],
+};
+const AN547: Emulated =
+    Emulated { machine: "mps3-an547", options: ["-mcpu=cortex-m55", "-mfpu=auto"], ..AN386 };
+
+impl Emulated {
+    /// The example with `model`, a library and an arena of these bytes; what it prints, and whether its status is 0.
+    fn run(&self, place: &Path, model: &Path, library: &Path, arena: usize) -> (bool, String) {
+        let program = self.build(place, model, library, arena);
+        let mut qemu = Command::new("qemu-system-arm");
+        qemu.args(["-machine", self.machine, "-display", "none", "-monitor", "none", "-serial", "none"]);
+        let output =
+            output(qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(&program));
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&printed).into_owned())
+    }
+
+    /// The example, built by the documented command but for the core.
+    fn build(&self, place: &Path, model: &Path, library: &Path, arena: usize) -> PathBuf {
+        let board = folder().join("examples/mps2-an386");
+        let map = std::fs::read_to_string(board.join("board.ld")).unwrap();
+        let map = AN386.memory.iter().zip(self.memory).fold(map, |map, (from, to)| {
+            assert_eq!(map.matches(from).count(), 1);
+            map.replace(from, to)
+        });
+        let place = tempfile::tempdir_in(place).unwrap().keep();
+        std::fs::write(place.join("board.ld"), map).unwrap();
+        let words = documented(&board.join("main.c"), "arm-none-eabi-gcc");
+        let [cpu, fpu] = AN386.options;
+        let changes = [
+            (cpu, self.options[0]),
+            (fpu, self.options[1]),
+            ("'\"model.safetensors\"'", &format!("\"{}\"", text(model))),
+            ("runtime/c/examples/mps2-an386/board.ld", &text(&place.join("board.ld"))),
+            ("target/thumbv7em-none-eabihf/release/liblrpet.a", &text(library)),
+        ];
+        let mut compiler = compile(words, &changes);
+        let program = place.join("check.elf");
+        succeed(compiler.arg("-std=gnu11").arg(format!("-DARENA_BYTES={arena}")).arg("-o").arg(&program));
+        program
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+const AGREES: &str = "every sample agrees\n";
+
 #[test]
 fn a_program_on_an_emulated_board() {
     let place = tempfile::tempdir().unwrap();
-    let (model, mut bytes) = write_model(place.path());
-    let library = library(Some(THUMB));
-    let board = folder().join("examples/mps2-an386");
-    let run = |arena: usize| {
-        let program = place.path().join("check.elf");
-        let mut compiler = Command::new("arm-none-eabi-gcc");
-        compiler.args(["-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-O2", "-nostdlib"]);
-        compiler.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(folder().join("include"));
-        compiler.arg(format!("-DMODEL=\"{}\"", model.display())).arg(format!("-DARENA_BYTES={arena}"));
-        compiler.arg("-T").arg(board.join("board.ld")).arg(board.join("main.c")).arg(&library);
-        succeed(compiler.arg("-o").arg(&program));
-        let mut qemu = Command::new("qemu-system-arm");
-        qemu.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "none"]);
-        let output =
-            output(qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(&program));
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
-    };
-    assert_eq!(run(1 << 16), (true, "every sample agrees\n".to_owned()));
+    let place = place.path();
+    let (model, mut bytes) = write_model(place);
+    let library = library(place, Some((THUMB, "")));
+    let run = |arena: usize| AN386.run(place, &model, &library, arena);
+    assert_eq!(run(1 << 16), (true, AGREES.to_owned()));
+    // A Cortex-M7 has all that a Cortex-M4F has.
+    assert_eq!(AN500.run(place, &model, &library, 1 << 16), (true, AGREES.to_owned()));
     let (passed, text) = run(64);
     assert!(!passed && text.starts_with("the arena has 64 bytes and must have "), "{text}");
+
+    // What the documented command links: nothing of Rust's library that nobody calls.
+    let image = AN386.build(place, &model, &library, 1 << 16);
+    let sizes = succeed(Command::new("arm-none-eabi-size").arg(&image));
+    let flash: u64 =
+        sizes.lines().nth(1).and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap();
+    let code = flash - bytes.len() as u64;
+    assert!((30_000..120_000).contains(&code), "{code} bytes of code: {sizes}");
+
     // Other logits than those that the model gives: the samples' expected ones lie at the end of their tensor.
     let last = bytes.len() - 1;
     bytes.truncate(last);
     std::fs::write(&model, &bytes).unwrap();
     let (passed, text) = run(1 << 16);
     assert!(!passed && !text.trim().is_empty() && !text.contains("fault"), "{text}");
+}
+
+/// Instructions that a core lacks are a fault without a word: a library for another core must say so instead.
+#[test]
+fn a_library_for_another_core_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let (model, _) = write_model(place);
+    let m7 = library(place, Some((THUMB, "cortex-m7")));
+    let m33 = library(place, Some((THUMB_V8, "")));
+    let m55 = library(place, Some((THUMB_V8, "cortex-m55")));
+    let run = |board: &Emulated, library: &Path| board.run(place, &model, library, 1 << 16);
+    for (board, library) in [(&AN500, &m7), (&AN505, &m33), (&AN547, &m33), (&AN547, &m55)] {
+        assert_eq!(run(board, library), (true, AGREES.to_owned()), "{} {}", board.machine, library.display());
+    }
+    for (board, library, built_for, core) in
+        [(&AN386, &m7, "Cortex-M7", "Cortex-M4"), (&AN505, &m55, "Cortex-M55", "Cortex-M33")]
+    {
+        let expected =
+            format!("this was built for a {built_for}, and the core is a {core}: build it for that core\n");
+        assert_eq!(run(board, library), (false, expected));
+    }
 }
