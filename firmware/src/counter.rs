@@ -53,6 +53,11 @@ pub trait Counter {
 
     /// Ends an interval: the count when this was called.
     fn stop(&mut self) -> u64;
+
+    /// The count, cheaply, for time-outs: right to a fraction of a second, by which it may seem to go back.
+    fn roughly(&mut self) -> u64 {
+        self.stop()
+    }
 }
 
 /// Intervals of a counter without what `start` and `stop` themselves add. Both stay functions: `cargo xtask bench arm` counts

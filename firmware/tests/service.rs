@@ -1,13 +1,15 @@
 //! The serial service on the host: a clock of 1 MHz that each reading advances, a wire that is a vector.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::rc::Rc;
 
 use embedded_hal::digital::{ErrorType, OutputPin};
 use embedded_io::ErrorKind;
 use lrpet_firmware::counter::{Counter, Kind};
 use lrpet_firmware::run::{Board, Hardware};
-use lrpet_firmware::service::{LINE_BYTES, MAX_INFERENCES, serve as serve_on};
+use lrpet_firmware::service::{HALF_COMMAND_SECONDS, LINE_BYTES, MAX_INFERENCES, serve as serve_on};
 use lrpet_firmware::source::Source;
 use lrpet_runtime::host::softmax;
 use lrpet_runtime::model::{Model, Shape};
@@ -20,8 +22,9 @@ const BOARD: Board = Board { name: "host", core: "none", clock_hz: 2_000_000 };
 const INPUT: Shape = Shape { channels: 3, height: 9, width: 7 };
 const CLASSES: usize = 4;
 
-/// 1000 cycles from one reading to the next: 500 µs at 2 MHz.
-struct Clock(u64);
+/// 1000 cycles from one exact reading to the next: 500 µs at 2 MHz. The wire adds what passes while nothing comes.
+#[derive(Clone, Default)]
+struct Clock(Rc<Cell<u64>>);
 
 impl Counter for Clock {
     fn kind(&self) -> Kind {
@@ -37,8 +40,18 @@ impl Counter for Clock {
     }
 
     fn stop(&mut self) -> u64 {
-        self.0 += 1000;
-        self.0
+        self.pass(1000);
+        self.0.get()
+    }
+
+    fn roughly(&mut self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl Clock {
+    fn pass(&self, cycles: u64) {
+        self.0.set(self.0.get() + cycles);
     }
 }
 
@@ -79,6 +92,9 @@ impl Hook for Fed {
 struct Wire {
     input: VecDeque<Result<Vec<u8>, ErrorKind>>,
     sent: Vec<u8>,
+    clock: Clock,
+    /// Cycles that pass before each piece.
+    pause: u64,
 }
 
 impl embedded_io::ErrorType for Wire {
@@ -88,6 +104,7 @@ impl embedded_io::ErrorType for Wire {
 impl embedded_io::Read for Wire {
     fn read(&mut self, to: &mut [u8]) -> Result<usize, ErrorKind> {
         let Some(next) = self.input.pop_front() else { return Ok(0) };
+        self.clock.pass(self.pause);
         let bytes = next?;
         let count = bytes.len().min(to.len());
         to[..count].copy_from_slice(&bytes[..count]);
@@ -119,17 +136,26 @@ struct Outcome {
 
 /// Serves all of `input`.
 fn serve(input: impl IntoIterator<Item = Result<Vec<u8>, ErrorKind>>) -> Outcome {
+    serve_slowly(0, input)
+}
+
+/// Serves all of `input`, piece by piece with a pause of this many cycles before each.
+fn serve_slowly(pause: u64, input: impl IntoIterator<Item = Result<Vec<u8>, ErrorKind>>) -> Outcome {
     let file = small_model(INPUT, 8, CLASSES as u32).unwrap();
     let mut flash = Box::new(Arena([0; 1 << 14]));
     flash.0[..file.len()].copy_from_slice(&file);
-    serve_source(Source::Linked(&flash.0[..file.len()]), input)
+    serve_source(Source::Linked(&flash.0[..file.len()]), pause, input)
 }
 
-fn serve_source(source: Source<'_>, input: impl IntoIterator<Item = Result<Vec<u8>, ErrorKind>>) -> Outcome {
+fn serve_source(
+    source: Source<'_>,
+    pause: u64,
+    input: impl IntoIterator<Item = Result<Vec<u8>, ErrorKind>>,
+) -> Outcome {
     let mut memory = Box::new(Arena([0; 1 << 14]));
-    let (mut clock, mut pin, mut hook) = (Clock(0), Pin::default(), Fed::default());
+    let (mut clock, mut pin, mut hook) = (Clock::default(), Pin::default(), Fed::default());
+    let mut wire = Wire { input: input.into_iter().collect(), sent: Vec::new(), clock: clock.clone(), pause };
     let hardware = Hardware { counter: &mut clock, pin: &mut pin, hook: &mut hook, stack_bytes: &|| 1234 };
-    let mut wire = Wire { input: input.into_iter().collect(), sent: Vec::new() };
     serve_on(&BOARD, source, &mut memory.0, hardware, &mut wire);
     assert!(!pin.high);
     let text = String::from_utf8(wire.sent).unwrap();
@@ -222,7 +248,7 @@ fn profile_and_help_say_what_this_is() {
 fn what_cannot_be_done_is_said_and_changes_nothing() {
     let long = "a".repeat(LINE_BYTES + 1);
     let commands = format!(
-        "results%infer 1%db 00%db load 0%db load 190%db load 2%db 0%db 0g%db 11%db 2233%infer 1%db print%{long}%what%%"
+        "results%infer 1%db 00%db load 0%db load 190%db load 2%db 0%db 0g%db 11%db 22%infer 1%db print%{long}%what%%"
     );
     let replies = replies(&commands);
     let one = |i: usize| replies[i].concat();
@@ -235,19 +261,73 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     assert!(one(6).starts_with("e-[Odd number"));
     assert!(one(7).starts_with("e-[Digit 1"));
     assert_eq!(one(8), "");
-    assert_eq!(one(9), "m-load-done", "further digits are ignored");
+    assert_eq!(one(9), "m-load-done");
     assert_eq!(one(10), "e-[The model takes 189 bytes and 2 are loaded]");
     assert_eq!(one(11), "m-buffer-11-22");
     assert_eq!(one(12), format!("e-[Command longer than {LINE_BYTES} characters]"));
     assert_eq!(one(13), "e-[Unknown command: what]");
-    assert_eq!(one(14), "e-[Unknown command: ]");
+    assert_eq!(one(14), "", "an empty command does nothing");
+}
+
+#[test]
+fn a_line_that_comes_twice_or_not_at_all_never_gives_the_scores_of_another_image() {
+    let (first, second) = ([7; 189], [200; 189]);
+    let lines: Vec<String> = load(&second).split_inclusive('%').map(str::to_owned).collect();
+    let twice = |at: usize| [&lines[..=at], &lines[at..]].concat();
+    for at in 1..lines.len() {
+        let commands = format!("{}infer 1 0%{}infer 1 0%results%", load(&first), twice(at).concat());
+        let replies = replies(&commands);
+        let count = replies.len();
+        let surplus = replies.iter().position(|reply| reply.concat().contains("bytes more than announced"));
+        let surplus = &replies[surplus.expect("no error for the line that is too much")];
+        assert!(surplus.concat().ends_with("the image is dropped: db load N again]"), "{surplus:?}");
+        assert_eq!(replies[count - 2], ["e-[The model takes 189 bytes and 0 are loaded]"], "line {at}");
+        assert_eq!(replies[count - 1], ["e-[No results yet: infer N first]"], "line {at}");
+    }
+    for at in 1..lines.len() {
+        let missing = [&lines[..at], &lines[at + 1..]].concat().concat();
+        let replies = replies(&format!("{}infer 1 0%{missing}infer 1 0%results%", load(&first)));
+        let [.., infer, results] = &replies[..] else { panic!("{replies:?}") };
+        assert!(infer.concat().starts_with("e-[The model takes 189 bytes and 1"), "{infer:?}");
+        assert_eq!(*results, ["e-[No results yet: infer N first]"]);
+    }
+}
+
+#[test]
+fn results_are_those_of_the_image_that_was_loaded_last() {
+    let commands =
+        format!("{}infer 1 0%results%{}results%infer 1 0%results%", load(&[7; 189]), load(&[200; 189]));
+    let replies = replies(&commands);
+    let count = replies.len();
+    assert_eq!(replies[count - 3], ["e-[No results yet: infer N first]"]);
+    let scores = replies[count - 2].last().unwrap();
+    assert!(scores.starts_with("m-results-["), "{scores}");
+    assert_eq!(replies[count - 1], [scores.clone()]);
+}
+
+#[test]
+fn noise_before_a_command_costs_nothing() {
+    let noise = b"\x00\xff\xfe\x80name%\x00\x00 \x1bname%\r\n\xc3\xa9\r\nname%na\xffname%%name%";
+    let outcome = serve([Ok(noise.to_vec())]);
+    let names = outcome.lines.iter().filter(|line| *line == "m-name-dut-[host]").count();
+    assert_eq!((names, outcome.lines.len()), (5, 5 + 1 + 7), "{:?}", outcome.lines);
+}
+
+#[test]
+fn half_a_command_is_forgotten_when_nothing_follows_it() {
+    let pieces = || [b"db lo".to_vec(), b"name%".to_vec()].map(Ok);
+    let limit = u64::from(HALF_COMMAND_SECONDS) * u64::from(BOARD.clock_hz);
+    let late = serve_slowly(limit + 1, pieces());
+    assert_eq!(late.lines[2..], ["m-name-dut-[host]", "m-ready"]);
+    let soon = serve_slowly(limit, pieces());
+    assert_eq!(soon.lines[2..], ["e-[Digit 0 is not hexadecimal: nothing of the line was taken]", "m-ready"]);
 }
 
 #[test]
 fn a_service_without_a_model_says_why_and_goes_on() {
     let commands = "name%profile%timestamp%memory%db load 189%db 00%db print%infer 1%results%what%";
     let erased = Source::Region(&[0xff; 4096]);
-    let replies = split(serve_source(erased, [Ok(commands.as_bytes().to_vec())]), commands);
+    let replies = split(serve_source(erased, 0, [Ok(commands.as_bytes().to_vec())]), commands);
     assert_eq!(replies[0], ["m-name-dut-[host]"]);
     assert_eq!(replies[1][1], "m-model-[none]");
     assert_eq!(replies[2], ["m-lap-us-500"]);

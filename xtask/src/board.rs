@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_board::boards::{self, Board, Chip};
 use lrpet_board::build::{self, Image, Options};
+use lrpet_board::flash::{self, Probe};
 use lrpet_board::image::{self, ImageReport};
-use lrpet_board::{elf, emulate, flash, loader, process, uf2};
+use lrpet_board::memory::ModelMemory;
+use lrpet_board::{elf, emulate, loader, process, uf2};
 
 use crate::toolchain::Source;
 
@@ -49,6 +51,9 @@ struct FlashArguments {
     /// Flash a real board through its debug probe with probe-rs, and start it
     #[arg(long)]
     flash: bool,
+    /// Debug probe, where several are connected: VID:PID or VID:PID:SERIAL as `probe-rs list` shows them
+    #[arg(long, value_name = "PROBE", requires = "flash")]
+    probe: Option<String>,
     /// Write an UF2 file for a real board whose boot ROM takes them (pico2)
     #[arg(long, value_name = "FILE")]
     uf2: Option<PathBuf>,
@@ -128,7 +133,7 @@ fn serve(image: &Image<'_>, device: &str, more: &[String]) -> Result<()> {
 
 /// Builds the firmware of a real board, and flashes it where that is asked for.
 fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) -> Result<()> {
-    let FlashArguments { flash, uf2 } = &arguments.real;
+    let FlashArguments { flash, uf2, probe } = &arguments.real;
     if uf2.is_some() && chip.uf2_family.is_none() {
         bail!("{} takes no UF2 files: flash it with --flash", board.name);
     }
@@ -138,6 +143,7 @@ fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) ->
     let report = match arguments.region_memory {
         None => image::build(board, &arguments.model, options)?,
         Some(memory) => {
+            ModelMemory::of_file(board, &arguments.model)?.ensure_region_memory(memory, &arguments.model)?;
             let (report, region) = image::build_for_region(board, memory, options)?;
             region.ensure_room(build::model_file(&arguments.model)?.1)?;
             report
@@ -154,7 +160,7 @@ fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) ->
     }
     if *flash {
         eprintln!("the report comes on the serial line, 115200 8N1 (docs/boards.md)");
-        flash::run(chip, &report.file)?;
+        Probe { chip, selector: probe.as_deref() }.run(&report.file)?;
     }
     Ok(())
 }

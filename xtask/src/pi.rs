@@ -55,19 +55,34 @@ impl Cpu {
 }
 
 pub fn main(arguments: &Arguments, source: Source) -> Result<()> {
-    let program = build(source)?;
+    let remote = match &arguments.host {
+        None => None,
+        Some(host) => Some(Remote::new("ssh", host, &arguments.folder)?),
+    };
+    run(arguments, remote, || build(source))
+}
+
+/// Refuses what cannot end well before it builds, which takes minutes.
+fn run(
+    arguments: &Arguments,
+    remote: Option<Remote<'_>>,
+    build: impl FnOnce() -> Result<PathBuf>,
+) -> Result<()> {
+    if let Some(model) = &arguments.model {
+        ensure!(model.is_file(), "{}: there is no such file", model.display());
+    } else {
+        ensure!(remote.is_none(), "name a model file to run on the host");
+    }
+    if let Some(remote) = &remote {
+        remote.ensure_architecture()?;
+    }
+    let program = build()?;
     let size = std::fs::metadata(&program).map_or(0, |file| file.len());
     eprintln!("{} ({size} bytes, statically linked)", program.display());
-    let Some(model) = &arguments.model else {
-        ensure!(arguments.host.is_none(), "name a model file to run on the host");
-        return Ok(());
-    };
-    ensure!(model.is_file(), "{}: there is no such file", model.display());
-    match &arguments.host {
-        None => emulate(&program, model, arguments.cpu),
-        Some(host) => {
-            Remote::new(host, &arguments.folder)?.measure(&program, model, &arguments.bench, arguments.json)
-        }
+    match (&arguments.model, remote) {
+        (None, _) => Ok(()),
+        (Some(model), None) => emulate(&program, model, arguments.cpu),
+        (Some(model), Some(remote)) => remote.measure(&program, model, &arguments.bench, arguments.json),
     }
 }
 
@@ -110,7 +125,7 @@ struct Remote<'a> {
 
 impl<'a> Remote<'a> {
     /// Refuses what ssh or the host's shell would read as something else than a name.
-    fn new(host: &'a str, folder: &'a str) -> Result<Self> {
+    fn new(ssh: impl Into<PathBuf>, host: &'a str, folder: &'a str) -> Result<Self> {
         let plain = |text: &str| {
             !text.is_empty()
                 && !text.starts_with('-')
@@ -118,7 +133,23 @@ impl<'a> Remote<'a> {
         };
         ensure!(plain(host), "--host {host}: no name of a host");
         ensure!(plain(folder), "--folder {folder}: letters, digits, `.`, `_`, `-` and `/` only");
-        Ok(Self { ssh: "ssh".into(), host, folder })
+        Ok(Self { ssh: ssh.into(), host, folder })
+    }
+
+    /// An error where the host runs no 64-bit Arm Linux.
+    fn ensure_architecture(&self) -> Result<()> {
+        let hint = "can you log in with ssh without a password?";
+        let architecture = process::capture(&mut self.ssh("uname -m"), hint)?;
+        let host = self.host;
+        match architecture.trim() {
+            // A 64-bit kernel may carry a 32-bit system, but then runs a program without libraries all the same.
+            "aarch64" => Ok(()),
+            old @ ("armv6l" | "armv7l" | "armv8l" | "arm") => bail!(
+                "{host} runs a 32-bit system ({old}), and lrpet-run is built for 64-bit Arm Linux (aarch64): put the 64-bit \
+                 Raspberry Pi OS on it (a Pi 3, 4, 5 or Zero 2 W takes it, older ones do not)"
+            ),
+            other => bail!("{host} runs {other}, not 64-bit Arm Linux (aarch64)"),
+        }
     }
 
     fn ssh(&self, script: &str) -> Command {
@@ -136,12 +167,6 @@ impl<'a> Remote<'a> {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-.=/:".contains(&byte))),
             "options for the bench may have letters, digits, `-`, `.`, `=`, `/` and `:`"
         );
-        let architecture =
-            process::capture(&mut self.ssh("uname -m"), "can you log in with ssh without a password?")?;
-        let architecture = architecture.trim();
-        if architecture != "aarch64" {
-            bail!("{} runs {architecture}, not 64-bit Arm Linux (aarch64)", self.host);
-        }
         self.copy(program, "lrpet-run", true)?;
         self.copy(model, "model.safetensors", false)?;
         let run = |script: String, quiet: bool| {
@@ -204,31 +229,55 @@ mod tests {
         std::fs::write(at("architecture"), "aarch64\n").unwrap();
         std::fs::write(at("program"), "#!/bin/sh\necho \"$@\" >> ran\n").unwrap();
         std::fs::write(at("model"), "weights").unwrap();
-        let mut remote = Remote::new("pi@host", "some/folder").unwrap();
-        remote.ssh = at("ssh");
+        let remote = || Remote::new(at("ssh"), "pi@host", "some/folder").unwrap();
         let options = ["--threads".to_owned(), "4".to_owned()];
-        remote.measure(&at("program"), &at("model"), &options, true).unwrap();
+        let arguments = |json, bench: &[String]| Arguments {
+            model: Some(at("model")),
+            host: None,
+            folder: String::new(),
+            cpu: Cpu::default(),
+            json,
+            bench: bench.to_vec(),
+        };
+        run(&arguments(true, &options), Some(remote()), || Ok(at("program"))).unwrap();
         let ran = std::fs::read_to_string(home.join("ran")).unwrap();
         let model = "some/folder/model.safetensors";
         assert_eq!(ran, format!("check {model}\nbench {model} --threads 4 --json\n"));
         assert_eq!(std::fs::read(home.join(model)).unwrap(), b"weights");
 
         std::fs::write(at("program"), "#!/bin/sh\nexit 3\n").unwrap();
-        let failed = remote.measure(&at("program"), &at("model"), &[], false).unwrap_err().to_string();
+        let failed =
+            run(&arguments(false, &[]), Some(remote()), || Ok(at("program"))).unwrap_err().to_string();
         assert!(failed.contains("lrpet-run check"), "{failed}");
-        std::fs::write(at("architecture"), "armv7l\n").unwrap();
-        let failed = remote.measure(&at("program"), &at("model"), &[], false).unwrap_err().to_string();
-        assert!(failed.contains("pi@host runs armv7l"), "{failed}");
+
+        // What cannot run there is not built.
+        let refusal = |arguments: &Arguments| {
+            let refused = run(arguments, Some(remote()), || panic!("it is built"));
+            refused.unwrap_err().to_string()
+        };
+        for (architecture, expected) in [
+            ("armv7l", "pi@host runs a 32-bit system (armv7l)"),
+            ("x86_64", "pi@host runs x86_64, not 64-bit Arm Linux"),
+        ] {
+            std::fs::write(at("architecture"), format!("{architecture}\n")).unwrap();
+            let failed = refusal(&arguments(false, &[]));
+            assert!(failed.contains(expected), "{failed}");
+        }
+        std::fs::write(at("architecture"), "aarch64\n").unwrap();
+        let nothing = Arguments { model: Some(at("nothing")), ..arguments(false, &[]) };
+        assert!(refusal(&nothing).contains("there is no such file"));
+        let none = Arguments { model: None, ..arguments(false, &[]) };
+        assert!(refusal(&none).contains("name a model file"));
     }
 
     #[test]
     fn what_a_shell_would_read_otherwise_is_refused() {
-        assert!(Remote::new("pi@raspberrypi.local", "lrpet").is_ok());
-        assert!(Remote::new("pi@[fe80::1]", "/tmp/lrpet").is_ok());
+        assert!(Remote::new("ssh", "pi@raspberrypi.local", "lrpet").is_ok());
+        assert!(Remote::new("ssh", "pi@[fe80::1]", "/tmp/lrpet").is_ok());
         for (host, folder) in
             [("-oProxyCommand=x", "a"), ("", "a"), ("pi", ""), ("pi", "a b"), ("pi", "$(x)"), ("pi", "-r")]
         {
-            assert!(Remote::new(host, folder).is_err(), "{host} {folder}");
+            assert!(Remote::new("ssh", host, folder).is_err(), "{host} {folder}");
         }
     }
 }

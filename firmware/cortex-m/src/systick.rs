@@ -143,6 +143,13 @@ impl<const QUARTERS: u32> Counter for SysTick<QUARTERS> {
     fn stop(&mut self) -> u64 {
         Self::vernier().0
     }
+
+    /// To a step of SysTick; one whole round too little while an overflow waits for its handler.
+    fn roughly(&mut self) -> u64 {
+        let overflows = u64::from(OVERFLOWS.load(Ordering::Relaxed));
+        let steps = (overflows << 24) + u64::from(SYST::get_current().wrapping_neg() & MASK);
+        steps * u64::from(QUARTERS) / 4
+    }
 }
 
 /// Executes two instructions `loops` times; returns their number.

@@ -17,7 +17,7 @@ pub(super) struct Line {
 pub(super) enum Event<'l> {
     /// Nothing yet.
     More,
-    /// A command, without line ends and blanks around it.
+    /// A command, without line ends and blanks around it; empty where nothing came before the `%`.
     Command(&'l [u8]),
     /// The end of a command that exceeds [`LINE_BYTES`].
     TooLong,
@@ -33,12 +33,17 @@ impl Line {
         (self.length, self.broken) = (0, false);
     }
 
+    /// Takes a byte. One that is no text is noise, and nothing before it belongs to the command that follows.
     pub(super) fn push(&mut self, byte: u8) -> Event<'_> {
         if byte == b'%' {
             let (length, broken) = (self.length, self.broken);
             self.clear();
             let command = self.bytes.get(..length).unwrap_or_default();
             return if broken { Event::TooLong } else { Event::Command(command.trim_ascii()) };
+        }
+        if !byte.is_ascii_graphic() && !byte.is_ascii_whitespace() {
+            self.clear();
+            return Event::More;
         }
         // Blanks and line ends before a command are none of it, however many.
         if self.length == 0 && byte.is_ascii_whitespace() {
@@ -85,5 +90,16 @@ mod tests {
         assert_eq!(last(line, &[[b'a'; LINE_BYTES + 1].as_slice(), b"%"].concat()), Event::TooLong);
         assert_eq!(last(line, &[[b'a'; 10 * LINE_BYTES].as_slice(), b"%"].concat()), Event::TooLong);
         assert_eq!(last(line, b"help%"), Event::Command(b"help"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_noise_and_ends_what_came_before_it() {
+        let line = &mut Line::new();
+        assert_eq!(last(line, b"\x00\xff\xfename%"), Event::Command(b"name"));
+        assert_eq!(last(line, b"\xff\x00 \x1b \r\nname%"), Event::Command(b"name"));
+        assert_eq!(last(line, b"db 00\xffname%"), Event::Command(b"name"));
+        assert_eq!(last(line, b"name\x80%"), Event::Command(b""));
+        let long = [[b'a'; LINE_BYTES + 1].as_slice(), b"\x00name%"].concat();
+        assert_eq!(last(line, &long), Event::Command(b"name"));
     }
 }

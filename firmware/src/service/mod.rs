@@ -5,6 +5,11 @@
 //! that needs it says why. Beyond the protocol there is `memory`, which says how much of its memory the model needs and how deep
 //! the stack was used. Results of factorised networks belong to
 //! the benchmark's open division; nothing here makes them results of the benchmark.
+//!
+//! No reply is about another image than the last that was announced: bytes beyond those that `db load` announced are an error
+//! (the protocol would ignore them) and drop the image, since a line was then sent twice or another one lost; and `results` are
+//! those of an inference since `db load`. What somebody began to send and did not end within [`HALF_COMMAND_SECONDS`] is
+//! forgotten.
 
 mod command;
 mod line;
@@ -32,9 +37,14 @@ const PRINTED: usize = 8;
 /// Instructions that stand for a microsecond where an emulator has no time.
 const INSTRUCTIONS: u32 = 1000;
 
+/// Seconds without a byte after which the beginning of a command is none: whoever sent it is gone.
+pub const HALF_COMMAND_SECONDS: u32 = 3;
+
 /// The service of one model.
 pub struct Service<'s, 'm, C, P, H> {
     line: Line,
+    /// When the last byte came, as [`Counter::roughly`] counts.
+    last_byte: u64,
     device: Device<'s, 'm, C, P, H>,
 }
 
@@ -100,7 +110,7 @@ impl<'s, 'm, C: Counter, P: OutputPin, H: Hook> Service<'s, 'm, C, P, H> {
         hardware: Hardware<'s, C, P, H>,
     ) -> Self {
         let device = Device { board, hardware, memory: memory.len(), model: Loaded::new(source, memory) };
-        Self { line: Line::new(), device }
+        Self { line: Line::new(), last_byte: 0, device }
     }
 
     /// Serves until the line ends, which a real one never does. A failure of the wire costs the command that was being
@@ -129,8 +139,17 @@ impl<'s, 'm, C: Counter, P: OutputPin, H: Hook> Service<'s, 'm, C, P, H> {
 
     /// Takes one byte; at the end of a command, obeys and replies.
     pub fn byte<W: Write>(&mut self, byte: u8, out: &mut W) -> Sent<W> {
+        let Device { board, hardware, .. } = &mut self.device;
+        let now = hardware.counter.roughly();
+        let patience = u64::from(HALF_COMMAND_SECONDS) * per_second(board, hardware.counter.kind());
+        if now.saturating_sub(self.last_byte) > patience {
+            self.line.clear();
+        }
+        self.last_byte = now;
         let replied = match self.line.push(byte) {
             Event::More => return Ok(()),
+            // Ends whatever somebody else may have begun; the public runner sends it to begin afresh.
+            Event::Command([]) => Ok(()),
             Event::TooLong => refuse(out, format_args!("Command longer than {LINE_BYTES} characters")),
             Event::Command(command) => match Command::parse(command) {
                 Ok(command) => self.device.obey(&command, out),
@@ -201,6 +220,14 @@ fn profile<W: Write>(
     }
 }
 
+/// What a second adds to a counter; in an emulator, the instructions that stand for one.
+fn per_second(board: &Board, kind: Kind) -> u64 {
+    match kind {
+        Kind::Instructions => u64::from(INSTRUCTIONS) * 1_000_000,
+        Kind::Cycles => board.clock_hz.into(),
+    }
+}
+
 /// Microseconds since some moment; thousands of instructions in an emulator.
 fn timestamp<W: Write>(board: &Board, counter: &mut impl Counter, out: &mut W) -> Sent<W> {
     let count = counter.stop();
@@ -228,21 +255,32 @@ impl Loaded<'_> {
         if bytes == 0 || bytes > capacity {
             return refuse(out, format_args!("db load {bytes}: the buffer takes 1 to {capacity} bytes"));
         }
-        (self.expected, self.received) = (bytes, 0);
+        self.announce(bytes);
         write!(out, "m-[Expecting {bytes} bytes]\r\n")
+    }
+
+    /// Waits for an image of this many bytes: what was loaded before is none any more, nor are there results of it.
+    fn announce(&mut self, bytes: usize) {
+        (self.expected, self.received, self.inferred) = (bytes, 0, false);
     }
 
     fn data<W: Write>(&mut self, digits: &[u8], out: &mut W) -> Sent<W> {
         if self.expected == 0 {
             return refuse(out, "No bytes are expected: db load N first");
         }
-        let before = self.received;
-        let free = self.image.get_mut(before..self.expected).unwrap_or_default();
+        let free = self.image.get_mut(self.received..self.expected).unwrap_or_default();
+        let surplus = (digits.len() / 2).saturating_sub(free.len());
+        if surplus > 0 {
+            self.announce(0);
+            let what =
+                format_args!("{surplus} bytes more than announced, the image is dropped: db load N again");
+            return refuse(out, what);
+        }
         for (slot, byte) in free.iter_mut().zip(bytes(digits)) {
             *slot = byte;
             self.received += 1;
         }
-        if before < self.received && self.received == self.expected {
+        if self.received == self.expected {
             write!(out, "m-load-done\r\n")?;
         }
         Ok(())

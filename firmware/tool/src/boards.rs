@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use lrpet_runtime::kernel::Isa;
 
+use crate::memory::STACK_BYTES;
 use crate::toolchain::{THUMBV7EM, THUMBV8M};
 use crate::uf2;
 
@@ -193,6 +194,13 @@ impl Board {
             Some(board) => Ok(board),
             None => bail!("there is no board `{name}`; known: {}", names().collect::<Vec<_>>().join(", ")),
         }
+    }
+
+    /// The most RAM that variables can have, the model's among them: of one kind of RAM the stack takes its part, of several
+    /// it has one for itself (`memory.x`).
+    pub fn variables(&self) -> u64 {
+        let kinds = self.chip().map_or(1, |chip| chip.ram.len());
+        if kinds > 1 { self.ram } else { self.ram - STACK_BYTES }
     }
 
     /// The chip of a real board.

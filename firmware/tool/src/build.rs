@@ -1,6 +1,5 @@
 //! Building a board's firmware with a model in flash.
 
-use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,12 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use lrpet_report::Compiler;
-use lrpet_runtime::host::MappedModel;
-use lrpet_runtime::model::Model;
-use lrpet_runtime::plan::Plan;
 
 use crate::boards::Board;
-use crate::memory::{Need, TooLarge};
+use crate::memory::{ModelMemory, Need, TooLarge};
 use crate::process::{self, Failure};
 use crate::sources::root;
 use crate::toolchain::{Source, Toolchain};
@@ -40,7 +36,7 @@ pub fn with_image<T>(
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
     let (path, model_bytes) = model_file(model)?;
-    let arena_bytes = arena_bytes(board, model)?;
+    let arena_bytes = ModelMemory::of_file(board, model)?.arena;
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
     let path = &path;
     built(
@@ -172,15 +168,6 @@ impl Image<'_> {
         let (model, board) = (self.model.display().to_string(), self.board.name);
         (flash.is_some() || ram.is_some()).then(|| TooLarge { model, board, flash, ram }.into())
     }
-}
-
-/// Bytes of the arena that a model needs on a board.
-pub fn arena_bytes(board: &Board, file: &Path) -> Result<u64> {
-    let map = MappedModel::open(file).with_context(|| format!("cannot read the model {}", file.display()))?;
-    let named = |error: &dyn Display| anyhow!("{}: {error}", file.display());
-    let model = Model::new_checked(map.bytes()).map_err(|error| named(&error))?;
-    let plan = Plan::new(model.program(), board.isa).map_err(|error| named(&error))?;
-    Ok(plan.arena_bytes as u64)
 }
 
 /// The flags of a board's release profile, from the text of its Cargo.toml, and the features of its crate.

@@ -115,6 +115,11 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Whether the first line of a report came.
+    pub fn has_begun(&self) -> bool {
+        self.start.is_some()
+    }
+
     /// Takes a line; true where the report has come to its end, good or bad.
     ///
     /// # Errors

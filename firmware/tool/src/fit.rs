@@ -13,11 +13,8 @@ use crate::boards::Board;
 use crate::build::{self, Image, Options};
 use crate::elf;
 use crate::image;
-use crate::memory::{Need, TooLarge};
+use crate::memory::{ModelMemory, Need, STACK_BYTES, TooLarge};
 use crate::sources::git_revision;
-
-/// RAM that every `memory.x` keeps for the stack.
-pub const STACK_BYTES: u64 = 16 << 10;
 
 /// A model on a board, in bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -102,7 +99,7 @@ pub fn of(board: &'static Board, model: &Path, options: &Options) -> Result<Fit>
 /// What is known of the model alone.
 fn empty(board: &'static Board, file: &Path) -> Result<Fit> {
     let (path, _) = build::model_file(file)?;
-    let arena_bytes = build::arena_bytes(board, &path)?;
+    let arena_bytes = ModelMemory::of_file(board, &path)?.arena;
     let map = MappedModel::open(&path)?;
     let model = Model::new_checked(map.bytes()).map_err(|error| anyhow!("{}: {error}", file.display()))?;
     let model = bench::document(&model, &file.display().to_string());

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use lrpet_firmware::region;
 
-use crate::build::{Image, arena_bytes, model_file};
+use crate::build::{Image, model_file};
 use crate::elf;
+use crate::memory::ModelMemory;
 
 /// Where an image has its region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,11 @@ impl Image<'_> {
         self.region()?
             .ensure_room(model_bytes)
             .with_context(|| format!("{} does not fit {}", model.display(), self.board.name))?;
-        let arena_bytes = arena_bytes(self.board, model)?;
-        then(&Image { model, path: &path, model_bytes, arena_bytes, ..*self })
+        let memory = ModelMemory::of_file(self.board, model)?;
+        if let Some(given) = self.region_memory {
+            memory.ensure_region_memory(given, model)?;
+        }
+        then(&Image { model, path: &path, model_bytes, arena_bytes: memory.arena, ..*self })
     }
 
     /// Writes what the region is to hold to a file, and gives the options with which the emulator loads it.

@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use lrpet_firmware::memory::memory_bytes;
 use lrpet_firmware::region::{self, HEADER_BYTES};
 use lrpet_runtime::host::{AlignedBytes, MappedModel};
 use lrpet_runtime::model::Model;
-use lrpet_runtime::plan::Plan;
 use serde::Serialize;
 
 use crate::boards::{Board, Chip};
+use crate::memory::ModelMemory;
 use crate::uf2;
 
 /// A region with a model.
@@ -39,16 +38,14 @@ impl Region {
     /// The region of `board` with the model in `file`.
     ///
     /// # Errors
-    /// Where the board is emulated, the file is no model, or the region is too small, with the bytes that are missing.
+    /// Where the board is emulated, the file is no model, or region or RAM are too small, with the bytes that are missing.
     pub fn new(board: &'static Board, chip: &'static Chip, file: &Path) -> Result<Region> {
         let map =
             MappedModel::open(file).with_context(|| format!("cannot read the model {}", file.display()))?;
         let named = |error: &dyn std::fmt::Display| anyhow!("{}: {error}", file.display());
         let model = Model::new_checked(map.bytes()).map_err(|error| named(&error))?;
-        let program = model.program();
-        let arena = Plan::new(program, board.isa).map_err(|error| named(&error))?.arena_bytes;
-        let header = program.header();
-        let memory = memory_bytes(arena, header.classes as usize, program.len(), header.input.len());
+        let memory = ModelMemory::of(board, &model).with_context(|| file.display().to_string())?;
+        memory.ensure_fits(board, file)?;
         let (at, available) = chip.region(board);
         let head = region::header(map.bytes()).with_context(|| named(&"more than 4 GiB"))?;
         let bytes = [&head[..], map.bytes()].concat();
@@ -73,7 +70,7 @@ impl Region {
             model_bytes: map.bytes().len() as u64,
             needed_bytes: bytes.len() as u64,
             available_bytes: available.into(),
-            memory_bytes: memory as u64,
+            memory_bytes: memory.all,
             bytes,
         })
     }
@@ -97,6 +94,7 @@ impl Region {
 mod tests {
     use super::*;
     use crate::boards;
+    use crate::memory::tests::model_of_an_image;
     use crate::sources::root;
 
     fn model(name: &str) -> std::path::PathBuf {
@@ -128,6 +126,23 @@ mod tests {
         let error = Region::new(board, chip, &file).unwrap_err().to_string();
         assert!(error.contains(&format!("{} missing", length + 16 - (256 << 10))), "{error}");
         assert!(Region::new(board, chip, &root().join("Cargo.toml")).is_err());
+    }
+
+    #[test]
+    fn a_model_whose_memory_exceeds_the_ram_is_not_written() {
+        let file = std::env::temp_dir().join(format!("lrpet-{}-wide.safetensors", std::process::id()));
+        std::fs::write(&file, model_of_an_image(20).as_slice()).unwrap();
+        for (board, chip) in boards::real() {
+            let region = Region::new(board, chip, &file);
+            // 120 KB of activations and 60 KB of an image: too much for the smallest board.
+            if board.name == "nucleo-f446re" {
+                let error = region.unwrap_err().to_string();
+                assert!(error.contains("RAM: ") && error.contains("131072 available"), "{error}");
+            } else {
+                assert!(region.is_ok(), "{}", board.name);
+            }
+        }
+        std::fs::remove_file(&file).unwrap();
     }
 
     /// The firmware takes the region's place from `memory.x`.

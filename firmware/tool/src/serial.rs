@@ -31,8 +31,10 @@ impl Line {
         };
         let line = open().with_context(|| {
             format!(
-                "cannot open the serial line {} (is the board connected? may this user open it? on Linux the group `dialout` may)",
-                port.display()
+                "cannot open the serial line {} (is the board connected? may this user open it? on Linux the group `dialout` \
+                 may; {})",
+                port.display(),
+                ports()
             )
         })?;
         Ok(Line(line))
@@ -48,13 +50,12 @@ impl Line {
 fn read(line: &mut impl Read, limit: Duration, relay: &mut dyn FnMut(&str)) -> Result<Report> {
     let deadline = Instant::now() + limit;
     let (mut reader, mut text, mut buffer) = (Reader::default(), Vec::new(), [0; 256]);
+    let mut came = 0;
     loop {
         if Instant::now() > deadline {
-            // Says which line did not come.
-            let limit = limit.as_secs();
-            return reader.finish().with_context(|| {
-                format!("no whole report came in {limit} s: press the board's reset button, or give it more time with --timeout")
-            });
+            // The reader says which line did not come.
+            let silence = silence(came, reader.has_begun(), limit);
+            return reader.finish().with_context(|| silence);
         }
         let length = match line.read(&mut buffer) {
             Ok(0) => bail!("the serial line was closed before the report came to its end"),
@@ -69,6 +70,7 @@ fn read(line: &mut impl Read, limit: Duration, relay: &mut dyn FnMut(&str)) -> R
             }
             Err(error) => return Err(error).context("cannot read the serial line"),
         };
+        came += length;
         for byte in &buffer[..length] {
             if *byte == b'\n' {
                 let whole = String::from_utf8_lossy(&text).trim_end().to_owned();
@@ -82,6 +84,39 @@ fn read(line: &mut impl Read, limit: Duration, relay: &mut dyn FnMut(&str)) -> R
                 text.push(*byte);
             }
         }
+    }
+}
+
+/// What is likely wrong where `came` bytes came within `limit` and no whole report, of which a part may have `begun`.
+fn silence(came: usize, begun: bool, limit: Duration) -> String {
+    let limit = limit.as_secs();
+    match came {
+        _ if begun => format!(
+            "no whole report came in {limit} s, in {came} bytes: press the board's reset button, or give it more time with \
+             --timeout"
+        ),
+        0 => format!(
+            "not one byte came in {limit} s: press the board's reset button. If that changes nothing: is this the board's line \
+             ({})? Is it wired as docs/boards.md says, the board's output to the adapter's input, and ground to ground? Is the \
+             firmware flashed?",
+            ports()
+        ),
+        _ => format!(
+            "{came} bytes came in {limit} s and no line of a report among them: press the board's reset button. If that changes \
+             nothing, the line runs at another rate than {BAUD} 8N1 (is the core's clock right?), or the board has another \
+             program"
+        ),
+    }
+}
+
+/// The serial lines that this machine has, in words.
+fn ports() -> String {
+    let names = SerialPort::available_ports().unwrap_or_default();
+    let names: Vec<String> = names.iter().map(|port| port.display().to_string()).collect();
+    if names.is_empty() {
+        "this machine has none".to_owned()
+    } else {
+        format!("here are {}", names.join(", "))
     }
 }
 
@@ -122,12 +157,34 @@ mod tests {
         let error = read(&mut Pieces(part.as_bytes(), false), Duration::from_millis(50), &mut |_| ());
         let error = format!("{:#}", error.unwrap_err());
         assert!(error.contains("reset button") && error.contains("`total`"), "{error}");
+        assert!(error.contains(&format!(" in {} bytes", part.len())), "{error}");
         assert!(read(&mut &b""[..], Duration::from_secs(1), &mut |_| ()).is_err());
+    }
+
+    #[test]
+    fn a_silent_line_says_how_many_bytes_came_and_where_to_look() {
+        let error = |sent: &[u8]| {
+            let error = read(&mut Pieces(sent, false), Duration::from_millis(20), &mut |_| ());
+            format!("{:#}", error.unwrap_err())
+        };
+        let nothing = error(b"");
+        assert!(nothing.starts_with("not one byte came"), "{nothing}");
+        assert!(nothing.contains("wired") && nothing.contains("docs/boards.md"), "{nothing}");
+        // Another rate gives noise, and another program its own lines.
+        for sent in [&b"\xf0\x00\x81\xff"[..], b"hello\r\n"] {
+            let noise = error(sent);
+            assert!(noise.starts_with(&format!("{} bytes came", sent.len())), "{noise}");
+            assert!(
+                noise.contains("another rate than 115200 8N1") && noise.contains("another program"),
+                "{noise}"
+            );
+        }
     }
 
     #[test]
     fn a_port_that_is_not_there_is_named() {
         let error = Line::open(Path::new("/dev/lrpet-nothing")).err().unwrap().to_string();
         assert!(error.contains("/dev/lrpet-nothing"), "{error}");
+        assert!(error.contains("here are /dev/") || error.contains("this machine has none"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! UF2: the file that is copied to a board's boot ROM as to a USB stick (<https://github.com/microsoft/uf2>).
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// Family of programs for the RP2350's Arm cores, secure (RP2350 data sheet, 5.5.3).
 pub const RP2350_ARM_S: u32 = 0xe48b_ff59;
@@ -10,6 +10,13 @@ const MAGIC_SECOND: u32 = 0x9e5d_5157;
 const MAGIC_LAST: u32 = 0x0ab1_6f30;
 /// The block names its family.
 const FAMILY_PRESENT: u32 = 0x2000;
+/// Behind the page stand further words.
+const EXTENSION_PRESENT: u32 = 0x8000;
+
+/// Family of what is written to addresses as they are, whatever partitions the flash has.
+const RP2350_ABSOLUTE: u32 = 0xe48b_ff57;
+/// A word behind the page: the boot ROM is to leave the block out.
+const RP2350_IGNORE: u32 = 0x9957_e304;
 
 /// Bytes of a block.
 const BLOCK: usize = 512;
@@ -19,6 +26,22 @@ const PAGE: usize = 256;
 const SECTOR: usize = 4096;
 /// Where the page lies in a block.
 const DATA_AT: usize = 32;
+
+/// The first block of an RP2350's file, which writes nothing. Without it the boot ROM of the revision A2 does not take files
+/// that are dropped on it where the flash has a partition table (erratum RP2350-E10); other revisions ignore it. It names the
+/// last page of the 16 MiB of flash, as the chip maker's own tools do.
+fn absolute_block() -> Vec<u8> {
+    const ADDRESS: u32 = 0x1100_0000 - PAGE as u32;
+    let flags = FAMILY_PRESENT | EXTENSION_PRESENT;
+    // Block 0 of two, of which the other never comes.
+    let header = [MAGIC_FIRST, MAGIC_SECOND, flags, ADDRESS, PAGE as u32, 0, 2, RP2350_ABSOLUTE];
+    let mut block: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+    block.resize(DATA_AT + PAGE, 0xef);
+    block.extend(RP2350_IGNORE.to_le_bytes());
+    block.resize(BLOCK - 4, 0);
+    block.extend(MAGIC_LAST.to_le_bytes());
+    block
+}
 
 /// Blocks that write `parts`, bytes by address, to flash. What lies between them, and up to the end of the last sector, is
 /// written as zeros.
@@ -39,7 +62,8 @@ pub fn encode(parts: &[(u32, &[u8])], family: u32) -> Result<Vec<u8>> {
         flash[at..at + bytes.len()].copy_from_slice(bytes);
     }
     let count = flash.len() / PAGE;
-    let mut file = Vec::with_capacity(count * BLOCK);
+    let mut file = if family == RP2350_ARM_S { absolute_block() } else { Vec::new() };
+    file.reserve(count * BLOCK);
     for (index, page) in flash.chunks(PAGE).enumerate() {
         let address = (start + index * PAGE) as u32;
         let header = [
@@ -62,9 +86,15 @@ pub fn encode(parts: &[(u32, &[u8])], family: u32) -> Result<Vec<u8>> {
 }
 
 /// Reads a file back: the first address and the bytes from there on. An error where a block is none, out of order, or of
-/// another family.
+/// another family, or where the block is missing that an RP2350's file begins with.
 pub fn decode(file: &[u8], family: u32) -> Result<(u32, Vec<u8>)> {
     let (mut start, mut flash) = (None, Vec::new());
+    let file = match family {
+        RP2350_ARM_S => {
+            file.strip_prefix(&*absolute_block()).context("the first block is not the absolute one")?
+        }
+        _ => file,
+    };
     if file.is_empty() || !file.len().is_multiple_of(BLOCK) {
         bail!("{} bytes are no whole number of blocks", file.len());
     }
@@ -102,10 +132,10 @@ mod tests {
     fn blocks_hold_the_image_page_by_page() {
         let first: Vec<u8> = (0..300).map(|i| i as u8).collect();
         let file = encode(&[(0x1000_0000, &first), (0x1000_1001, &[7; 3])], RP2350_ARM_S).unwrap();
-        // Two sectors of 16 pages.
-        assert_eq!(file.len(), 32 * 512);
+        // Two sectors of 16 pages, behind the block that writes nothing.
+        assert_eq!(file.len(), (1 + 32) * 512);
         assert_eq!(file[..4], *b"UF2\n");
-        let block = |index: usize| &file[index * 512..][..512];
+        let block = |index: usize| &file[(1 + index) * 512..][..512];
         assert_eq!(block(1)[12..16], 0x1000_0100_u32.to_le_bytes());
         assert_eq!(block(1)[24..28], 32_u32.to_le_bytes());
         assert_eq!(block(1)[28..32], [0x59, 0xff, 0x8b, 0xe4]);
@@ -113,6 +143,24 @@ mod tests {
         assert_eq!(block(1)[76..508], [0; 432]);
         assert_eq!(block(16)[32..37], [0, 7, 7, 7, 0]);
         assert_eq!(block(31)[508..], [0x30, 0x6f, 0xb1, 0x0a]);
+        // Other families need no such block.
+        assert_eq!(encode(&[(0, &first)], 1).unwrap().len(), 16 * 512);
+    }
+
+    /// What the chip maker's tool writes where it is asked for the block (`picotool uf2 convert --abs-block`).
+    #[test]
+    fn the_first_block_of_an_rp2350_writes_nothing() {
+        let file = encode(&[(0x1000_0000, &[1])], RP2350_ARM_S).unwrap();
+        let words: Vec<u32> =
+            file[..32].chunks_exact(4).map(|word| u32::from_le_bytes(*word.first_chunk().unwrap())).collect();
+        let header = [0x0a32_4655, 0x9e5d_5157, 0xa000, 0x10ff_ff00, 256, 0, 2, 0xe48b_ff57];
+        assert_eq!(words, header);
+        assert_eq!(file[32..288], [0xef; 256]);
+        assert_eq!(file[288..292], [0x04, 0xe3, 0x57, 0x99]);
+        assert_eq!(file[292..508], [0; 216]);
+        assert_eq!(file[508..516], *b"\x30\x6f\xb1\x0aUF2\n");
+        let error = decode(&file[512..], RP2350_ARM_S).unwrap_err().to_string();
+        assert!(error.contains("absolute"), "{error}");
     }
 
     #[test]
@@ -125,7 +173,7 @@ mod tests {
         assert!(flash[5000..].iter().all(|byte| *byte == 0));
         assert!(decode(&file, 1).is_err());
         assert!(decode(&file[..700], RP2350_ARM_S).is_err());
-        file[512 + 20] ^= 1;
+        file[1024 + 20] ^= 1;
         assert!(decode(&file, RP2350_ARM_S).unwrap_err().to_string().starts_with("block 1, byte 20"));
     }
 

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use lrpet_board::boards::{self, Board, Chip};
+use lrpet_board::boards::{self, Board};
 use lrpet_board::build::Options;
+use lrpet_board::emulate;
+use lrpet_board::flash::{self, Probe};
+use lrpet_board::memory::ModelMemory;
 use lrpet_board::report::{self, Built};
 use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
-use lrpet_board::{emulate, flash};
 use lrpet_report::{Memory, Run};
 use lrpet_runtime::model::Model;
 use lrpet_trainer::measure::{self, BenchOptions};
@@ -33,6 +35,10 @@ pub struct Args {
     /// where this was written
     #[arg(long, value_name = "PORT", requires = "board")]
     serial: Option<PathBuf>,
+    /// Debug probe that starts a real board anew, where several are connected: VID:PID or VID:PID:SERIAL as `probe-rs list` shows
+    /// them
+    #[arg(long, value_name = "PROBE", requires = "serial")]
+    probe: Option<String>,
     /// Inferences measured whole, and as many again by layer [default: 200; on boards 2, at most 64, and as flashed on real ones]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     iterations: Option<u32>,
@@ -157,16 +163,19 @@ fn on_board(args: &Args, model: &Path, board: &'static Board) -> Result<Run> {
                 fixed,
                 "--iterations and --warm-up are fixed when a real board is flashed (`lrpet flash`)"
             );
-            over_serial(board, chip, model, port, limit)
+            // No such firmware can be there: better said than waited for.
+            ModelMemory::of_file(board, model)?.ensure_fits(board, model)?;
+            let probe = Probe { chip, selector: args.probe.as_deref() };
+            over_serial(board, probe, model, port, limit)
         }
     }
 }
 
 /// What a board that is flashed already says.
-fn over_serial(board: &Board, chip: &Chip, model: &Path, port: &Path, limit: Duration) -> Result<Run> {
+fn over_serial(board: &Board, probe: Probe<'_>, model: &Path, port: &Path, limit: Duration) -> Result<Run> {
     let mut line = Line::open(port)?;
     match flash::ensure_probe() {
-        Ok(()) => flash::reset(chip)?,
+        Ok(()) => probe.reset()?,
         Err(_) => eprintln!("press the board's reset button"),
     }
     let report = line.report(limit, &mut |line| tracing::debug!("{line}"))?;

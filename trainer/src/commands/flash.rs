@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_board::boards::{Board, Chip};
 use lrpet_board::build::Options;
+use lrpet_board::elf;
 use lrpet_board::fit::{self, Fit};
+use lrpet_board::flash::{self, Probe};
 use lrpet_board::region::Region;
 use lrpet_board::report::{self, Built};
 use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
-use lrpet_board::{elf, flash};
 use lrpet_report::{Memory, Run};
 use lrpet_trainer::measure::fit::{Advice, AtRatio, Room, advice};
 use lrpet_trainer::{atomic, measure};
@@ -35,6 +36,9 @@ pub struct Args {
     /// Serial line of the board: shows the report that comes back, with --json as the document of docs/report-format.md
     #[arg(long, value_name = "PORT", conflicts_with = "dry_run")]
     port: Option<PathBuf>,
+    /// Debug probe, where several are connected: VID:PID or VID:PID:SERIAL as `probe-rs list` shows them
+    #[arg(long, value_name = "PROBE", conflicts_with = "dry_run")]
+    probe: Option<String>,
     /// Write an UF2 file for a board whose boot ROM takes them (pico2), instead of flashing through a debug probe
     #[arg(long, value_name = "FILE")]
     uf2: Option<PathBuf>,
@@ -56,6 +60,12 @@ pub struct Args {
     /// Where the compiler for boards comes from
     #[arg(long, env = "LRPET_TOOLCHAIN", default_value = "auto", value_enum)]
     toolchain: Source,
+}
+
+impl Args {
+    fn probe<'a>(&'a self, chip: &'a Chip) -> Probe<'a> {
+        Probe { chip, selector: self.probe.as_deref() }
+    }
 }
 
 /// What is said before anything is flashed.
@@ -102,8 +112,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         if let (Some(file), Some(family)) = (&args.uf2, chip.uf2_family) {
             return write_uf2(file, &flash::uf2_blocks(&elf::segments(image)?, family)?);
         }
-        flash::download(chip, image)?;
-        flash::reset(chip)
+        let probe = args.probe(chip);
+        probe.download(image)?;
+        probe.reset()
     };
     write_and_listen(&args, board, &file, built(&document.fit), write, output)
 }
@@ -182,8 +193,9 @@ fn region(
         }
         let mut bytes = tempfile::NamedTempFile::new().context("cannot make a file for the region")?;
         bytes.write_all(&region.bytes).context("cannot write a file for the region")?;
-        flash::download_bytes(chip, bytes.path(), region.at)?;
-        flash::reset(chip)
+        let probe = args.probe(chip);
+        probe.download_bytes(bytes.path(), region.at)?;
+        probe.reset()
     };
     let built = Built { compiler: None, git: None, memory: Memory::default() };
     write_and_listen(args, board, file, built, write, output)
