@@ -14,10 +14,13 @@
 //!     "/../models/fashion-mnist-resnet8-g0.6.safetensors"
 //! ));
 //!
-//! /// The class of an image, with 64 KiB of memory.
+//! /// Memory for the model: 54 KiB on a Cortex-M, more where kernels are wider. `Plan::new` says how many bytes.
+//! const ARENA: usize = 1 << 20;
+//!
+//! /// The class of an image.
 //! fn classify(image: &[u8]) -> Option<usize> {
 //!     let model = Model::new_checked(MODEL).ok()?;
-//!     let mut arena = Arena([0; 65536]);
+//!     let mut arena = Arena([0; ARENA]);
 //!     // An arena that is too small is refused with the number of bytes that are missing.
 //!     let mut session = Session::new(&model, &mut arena.0).ok()?;
 //!     let mut logits = [0.0; 10];

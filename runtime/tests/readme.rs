@@ -7,7 +7,7 @@ use lrpet_runtime::include_model;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::Plan;
-use lrpet_runtime::session::{Arena, Session};
+use lrpet_runtime::session::Session;
 
 static MODEL: &[u8] = include_model!("../../models/fashion-mnist-resnet8-g0.6.safetensors");
 
@@ -22,9 +22,11 @@ fn infer<'a>(pixels: [u8; 784], arena: &'a mut [u8]) -> Result<[f32; 10], Box<dy
 #[test]
 fn the_code_of_the_readme_runs() {
     let model = Model::new_checked(MODEL).unwrap();
-    assert!(Plan::new(model.program(), Isa::detect()).unwrap().arena_bytes <= 1 << 18);
+    let bytes = Plan::new(model.program(), Isa::detect()).unwrap().arena_bytes;
+    let mut arena = vec![0u128; bytes.div_ceil(16)];
     let check = model.self_check().unwrap();
-    let logits = infer(check.image(0).try_into().unwrap(), &mut Arena([0; 1 << 18]).0).unwrap();
+    let pixels = check.image(0).try_into().unwrap();
+    let logits = infer(pixels, bytemuck::cast_slice_mut(&mut arena)).unwrap();
     for (found, expected) in logits.iter().zip(check.logits(0)) {
         assert!((found - expected).abs() < 0.1, "{found} and not {expected}");
     }

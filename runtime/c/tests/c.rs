@@ -144,12 +144,15 @@ struct Emulated {
     machine: &'static str,
     options: [&'static str; 2],
     memory: [&'static str; 2],
+    /// Bytes of each, as the linker reads them.
+    length: &'static str,
 }
 
 const AN386: Emulated = Emulated {
     machine: "mps2-an386",
     options: ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"],
     memory: ["0x00000000", "0x20000000"],
+    length: "4M",
 };
 const AN500: Emulated =
     Emulated { machine: "mps2-an500", options: ["-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16"], ..AN386 };
@@ -157,9 +160,10 @@ const AN505: Emulated = Emulated {
     machine: "mps2-an505",
     options: ["-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16"],
     memory: ["0x10000000", "0x38000000"],
+    length: "4M",
 };
 const AN547: Emulated =
-    Emulated { machine: "mps3-an547", options: ["-mcpu=cortex-m55", "-mfpu=auto"], ..AN386 };
+    Emulated { machine: "mps3-an547", options: ["-mcpu=cortex-m55", "-mfpu=auto"], length: "512K", ..AN386 };
 
 impl Emulated {
     /// The example with `model`, a library and an arena of these bytes; what it prints, and whether its status is 0.
@@ -181,6 +185,7 @@ impl Emulated {
             assert_eq!(map.matches(from).count(), 1);
             map.replace(from, to)
         });
+        let map = map.replace(AN386.length, self.length);
         let place = tempfile::tempdir_in(place).unwrap().keep();
         std::fs::write(place.join("board.ld"), map).unwrap();
         let words = documented(&board.join("main.c"), "arm-none-eabi-gcc");
