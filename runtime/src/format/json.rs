@@ -96,6 +96,8 @@ struct Unescape<'a>(&'a str);
 impl Iterator for Unescape<'_> {
     type Item = char;
 
+    // Kept a function, for size: it is used in many places, and names are short.
+    #[inline(never)]
     fn next(&mut self) -> Option<char> {
         let mut chars = self.0.chars();
         let first = chars.next()?;

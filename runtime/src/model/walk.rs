@@ -43,6 +43,8 @@ impl<'a> Ops<'a> {
         Self { rest: program.ops, left: program.header.ops, index: 0 }
     }
 
+    // Kept a function, for size.
+    #[inline(never)]
     fn next_op(&mut self) -> Result<Option<Op<&'a str>>, ProgramError<'a>> {
         if self.left == 0 {
             return Ok(None);
