@@ -13,6 +13,9 @@ pub trait Hook {
     fn before(&mut self, _layer: usize) {}
     /// After it.
     fn after(&mut self, _layer: usize) {}
+    /// Behind [`Hook::after`]: what the layer stored, as bits of f16, C×H×W. Not called for the logits, which are not stored.
+    #[inline(always)]
+    fn stored(&mut self, _layer: usize, _values: &[u16]) {}
 }
 
 impl Hook for () {}
@@ -378,6 +381,11 @@ impl<'a> Session<'a> {
             let done = execute(self.isa, step, self.model, packed, self.space, logits);
             done.ok_or(RunError::Corrupt { layer })?;
             hook.after(layer);
+            // Nothing is left of this for a hook that does not look.
+            if let Some(output) = step.output() {
+                let bytes = self.space.get(output).unwrap_or_default();
+                hook.stored(layer, bytemuck::try_cast_slice(bytes).unwrap_or_default());
+            }
         }
         Ok(())
     }

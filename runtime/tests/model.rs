@@ -5,8 +5,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use half::f16;
-use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::program::PROGRAM_TENSOR;
+use lrpet_runtime::check::Comparison;
+use lrpet_runtime::kernel::{Arithmetic, Isa};
+use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_TOLERANCE};
 use lrpet_runtime::model::{
     Activation, Concat, FORMAT_VERSION, Header, Inputs, LayerInfo, MAX_OPS, MODEL_ALIGNMENT, Model, Op,
     Program, Shape, Weights, Window,
@@ -52,6 +53,41 @@ fn a_sound_model_tells_its_layers() {
     assert_eq!((check.samples(), check.image(1).len(), check.logits(1).count()), (2, 60, 3));
     assert_eq!((check.image(2).len(), check.logits(2).count()), (0, 0));
     assert_eq!(model.container().metadata_value("format").unwrap().to_string(), FORMAT_VERSION.to_string());
+}
+
+/// Files of earlier versions state no tolerance; a hundredth of the largest logit is theirs.
+#[test]
+fn the_file_says_what_its_logits_may_be_off() {
+    let tolerances = |values: [f32; 2]| {
+        let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        (SELF_CHECK_TOLERANCE.to_owned(), (Dtype::F32, vec![2], data))
+    };
+    let logits = [0.25, -0.5, 3.5];
+    let mut net = network();
+    let file = net.file(2);
+    let check = Model::new_checked(file.bytes()).unwrap().self_check().unwrap();
+    let largest = check.logits(0).fold(1.0f32, |largest, logit| largest.max(logit.abs()));
+    assert_eq!(check.tolerance(0), 1e-2 * largest);
+    let usual = Comparison::of(&logits, &check, 0);
+    assert_eq!(usual.tolerance, 1e-2 * largest);
+
+    net.weights.extend([tolerances([100.0, 1e-9])]);
+    let file = net.file(2);
+    let check = Model::new_checked(file.bytes()).unwrap().self_check().unwrap();
+    assert_eq!([0, 1].map(|sample| check.tolerance(sample)), [100.0, 1e-9]);
+    assert!(Comparison::of(&logits, &check, 0).passes());
+    assert!(!Comparison::of(&logits, &check, 1).passes());
+    // Sums in f16 may be off by more, and never by less than before.
+    let in_f16 = |sample| Comparison::in_arithmetic(Arithmetic::F16, &logits, &check, sample).tolerance;
+    assert_eq!(in_f16(0), 1200.0);
+    assert!(in_f16(1) >= 1e-2);
+
+    net.weights.extend([tolerances([1.0, f32::NAN])]);
+    let error = Model::new_checked(net.file(2).bytes()).unwrap_err().to_string();
+    assert!(error.contains("selfcheck.tolerance"), "{error}");
+    net.weights.insert(SELF_CHECK_TOLERANCE.to_owned(), (Dtype::F32, vec![1], vec![0; 4]));
+    let error = Model::new_checked(net.file(2).bytes()).unwrap_err().to_string();
+    assert!(error.contains("selfcheck.tolerance is [1] and must be [2]"), "{error}");
 }
 
 #[test]

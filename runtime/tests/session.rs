@@ -4,11 +4,12 @@ mod support;
 
 use std::num::NonZeroUsize;
 
+use half::f16;
 use lrpet_runtime::kernel::{Arithmetic, Isa};
 use lrpet_runtime::model::{LayerInfo, Model, Op, Shape, Weights, Window, cost};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::{Arena, Hook, RunError, Session, SessionError};
-use support::{Aligned, Network, concat, conv, every_op, linear, resnet};
+use support::{Aligned, Network, concat, conv, every_op, linear, reference, resnet};
 
 const ISAS: [Isa; 5] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon, Isa::NeonF16];
 
@@ -245,4 +246,33 @@ fn an_instruction_set_that_the_machine_lacks_is_refused() {
     let mut arena = Aligned::zeroed(1 << 20);
     let error = Session::with_isa(&model, arena.bytes_mut(), Isa::CortexM).unwrap_err();
     assert_eq!(error, SessionError::Isa(Isa::CortexM));
+}
+
+/// Each layer's result goes to the hook as it is stored; the logits are not stored.
+#[test]
+fn the_hook_sees_what_each_layer_stored() {
+    #[derive(Default)]
+    struct Seen(Vec<(usize, Vec<u16>)>);
+    impl Hook for Seen {
+        fn stored(&mut self, layer: usize, values: &[u16]) {
+            self.0.push((layer, values.to_vec()));
+        }
+    }
+    let mut net = every_op(12);
+    let file = net.file(1);
+    let model = Model::new_checked(file.bytes()).unwrap();
+    let image = model.self_check().unwrap().image(0);
+    let expected = reference::values(&net, &reference::normalise(model.program().header(), image));
+    let mut arena = Box::new(Arena::<65536>::default());
+    let mut session = Session::new(&model, &mut arena.0).unwrap();
+    let (mut seen, mut logits) = (Seen::default(), vec![0.0; session.classes()]);
+    session.run_image(image, &mut logits, &mut seen).unwrap();
+    assert_eq!(seen.0.len(), net.ops.len() - 1);
+    for (index, (layer, values)) in seen.0.iter().enumerate() {
+        assert_eq!((*layer, values.len()), (index, net.shapes[index + 1].len()));
+        for (value, expected) in values.iter().zip(&expected[index + 1]) {
+            let off = (f16::from_bits(*value).to_f64() - expected).abs();
+            assert!(off <= 0.01 * expected.abs().max(1.0), "layer {layer}: {off} from {expected}");
+        }
+    }
 }

@@ -325,11 +325,13 @@ def read(path, exact):
         if "selfcheck.images" in offsets or "selfcheck.logits" in offsets:
             images = load(file, offsets, "selfcheck.images", "U8", [None, height, width, channels])
             stored = load(file, offsets, "selfcheck.logits", "F32", [len(images), program.classes])
+        bound = 1e-2 * np.maximum(1, np.abs(stored).max(1, initial=0))
+        if "selfcheck.tolerance" in offsets:
+            bound = load(file, offsets, "selfcheck.tolerance", "F32", [len(images)])
         network = (file.metadata() or {}).get("network")
     logits = np.array([run(program, weights, image, exact) for image in images]).reshape(stored.shape)
     difference = float(np.abs(logits - stored).max(initial=0))
-    bound = 1e-2 * np.maximum(1, np.abs(stored).max(1, initial=0, keepdims=True))
-    passed = (np.abs(logits - stored) <= bound).all() and (logits.argmax(1) == stored.argmax(1)).all()
+    passed = (np.abs(logits - stored) <= bound[:, None]).all()
     document = {"network": network, "samples": len(images), "max_abs_diff": difference if len(images) else None}
     return document | {"logits": logits.tolist(), "classes": program.classes}, passed
 

@@ -159,8 +159,8 @@ lrpet_status lrpet_run_values(lrpet_session *session,
                               size_t message_bytes);
 
 /*
- Runs the samples that the model file carries and compares with the logits that it states, one by one: a different class,
- or a logit that is off by more than a hundredth of the largest, is LRPET_CHECK. `logits` is room for one float a class.
+ Runs the samples that the model file carries and compares with the logits that it states, one by one: a logit that is off by
+ more than roundings explain is LRPET_CHECK. `logits` is room for one float a class.
  */
 lrpet_status lrpet_check(lrpet_session *session,
                          float *logits,

@@ -254,8 +254,8 @@ pub unsafe extern "C" fn lrpet_run_values(
     }
 }
 
-/// Runs the samples that the model file carries and compares with the logits that it states, one by one: a different class,
-/// or a logit that is off by more than a hundredth of the largest, is LRPET_CHECK. `logits` is room for one float a class.
+/// Runs the samples that the model file carries and compares with the logits that it states, one by one: a logit that is off by
+/// more than roundings explain is LRPET_CHECK. `logits` is room for one float a class.
 ///
 /// # Safety
 ///
@@ -280,11 +280,12 @@ pub unsafe extern "C" fn lrpet_check(
         if let Err(error) = session.inner.run_image(check.image(sample), logits, &mut session.watch) {
             return message.say(failure(&error), error);
         }
-        let comparison = Comparison::of(logits, check.logits(sample));
+        let comparison = Comparison::of(logits, &check, sample);
         if !comparison.passes() {
-            let Comparison { class, expected_class, max_abs_diff, .. } = comparison;
+            let Comparison { class, expected_class, max_abs_diff, tolerance } = comparison;
             let what = format_args!(
-                "sample {sample}: class {class}, and {expected_class} in the file; logits differ by {max_abs_diff}"
+                "sample {sample}: class {class}, and {expected_class} in the file; logits differ by {max_abs_diff}, \
+                 more than {tolerance}"
             );
             return message.say(LRPET_CHECK, what);
         }

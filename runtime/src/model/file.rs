@@ -2,7 +2,9 @@
 
 use super::embed::MODEL_ALIGNMENT;
 use super::error::ModelError;
-use super::program::{Op, PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, Weights};
+use super::program::{
+    Op, PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE, Weights,
+};
 use super::shape::Shape;
 use super::view::Program;
 use crate::format::{Dims, Dtype, Finder, RawStr, SafeTensors, TensorView};
@@ -177,6 +179,8 @@ fn f32_le(bytes: &[u8]) -> f32 {
 pub struct SelfCheck<'a> {
     images: &'a [u8],
     logits: &'a [u8],
+    /// Of each sample; empty in files that state none.
+    tolerances: &'a [u8],
     input: Shape,
     classes: usize,
 }
@@ -200,7 +204,16 @@ impl<'a> SelfCheck<'a> {
         if let Some(element) = first_not_finite(&logits) {
             return Err(ModelError::NotFinite { layer: SELF_CHECK_LOGITS, suffix: "", element });
         }
-        Ok(Some(Self { images: images.data, logits: logits.data, input, classes: classes as usize }))
+        let tolerances = container.tensor(SELF_CHECK_TOLERANCE);
+        if let Some(tolerances) = &tolerances {
+            check(tolerances, SELF_CHECK_TOLERANCE, "", Dtype::F32, &[samples])?;
+            if let Some(element) = first_not_finite(tolerances) {
+                return Err(ModelError::NotFinite { layer: SELF_CHECK_TOLERANCE, suffix: "", element });
+            }
+        }
+        let tolerances = tolerances.map_or(&[][..], |tensor| tensor.data);
+        let (images, logits, classes) = (images.data, logits.data, classes as usize);
+        Ok(Some(Self { images, logits, tolerances, input, classes }))
     }
 
     /// Number of samples.
@@ -217,5 +230,23 @@ impl<'a> SelfCheck<'a> {
     pub fn logits(&self, i: usize) -> impl Iterator<Item = f32> + use<'a> {
         let logits = self.logits.chunks_exact((self.classes * 4).max(4)).nth(i).unwrap_or_default();
         logits.chunks_exact(4).map(f32_le)
+    }
+
+    /// Difference of a logit of sample `i` that roundings explain: what the file states, or else [`USUAL_TOLERANCE`] of the
+    /// sample's largest logit (at least 1), for which see [`SelfCheck::usual_tolerance`].
+    ///
+    /// [`USUAL_TOLERANCE`]: crate::check::USUAL_TOLERANCE
+    pub fn tolerance(&self, i: usize) -> f32 {
+        self.tolerances.chunks_exact(4).nth(i).map_or_else(|| self.usual_tolerance(i), f32_le)
+    }
+
+    /// The tolerance of sample `i` where a file states none.
+    pub fn usual_tolerance(&self, i: usize) -> f32 {
+        crate::check::USUAL_TOLERANCE * self.largest(i)
+    }
+
+    /// Magnitude of the largest logit of sample `i`, at least 1.
+    pub fn largest(&self, i: usize) -> f32 {
+        self.logits(i).fold(1.0, |largest, logit| largest.max(logit.abs()))
     }
 }

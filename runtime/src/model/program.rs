@@ -27,6 +27,9 @@ pub const SELF_CHECK_IMAGES: &str = "selfcheck.images";
 /// Name of the tensor (F32, `[samples, classes]`) with the logits that the images of the self-check must give.
 pub const SELF_CHECK_LOGITS: &str = "selfcheck.logits";
 
+/// Name of the tensor with the difference of a logit that roundings explain, for each image of the self-check.
+pub const SELF_CHECK_TOLERANCE: &str = "selfcheck.tolerance";
+
 /// Most channels of an input image whose normalisation a program can hold.
 pub const MAX_INPUT_CHANNELS: usize = 4;
 

@@ -223,6 +223,11 @@ fn matrix(net: &Network, name: &str, weights: Weights) -> (Matrix, Vec<f64>) {
 
 /// Logits of a whole network, each activation rounded as it is stored.
 pub fn run(net: &Network, input: &[f64]) -> Vec<f64> {
+    values(net, input).pop().expect("a network has values")
+}
+
+/// All values of a network, the input first: each but the logits rounded as it is stored.
+pub fn values(net: &Network, input: &[f64]) -> Vec<Vec<f64>> {
     const F32: Arithmetic = Arithmetic::F32;
     let mut values = vec![input.to_vec()];
     for (i, op) in net.ops.iter().enumerate() {
@@ -259,5 +264,5 @@ pub fn run(net: &Network, input: &[f64]) -> Vec<f64> {
         let last = i + 1 == net.ops.len();
         values.push(result.iter().map(|r| if last { r.value } else { stored(r.value) }).collect());
     }
-    values.pop().expect("a network has values")
+    values
 }

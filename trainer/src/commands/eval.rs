@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use lrpet_runtime::model::Model;
 use lrpet_trainer::data::Images;
 use lrpet_trainer::device::DeviceName;
-use lrpet_trainer::export::{Engine, Folded, evaluate, runtime_logits};
+use lrpet_trainer::export::{Engine, Folded, LayerRange, Ranges, evaluate, range, ranged_logits};
 use lrpet_trainer::measure::Tally;
 use lrpet_trainer::report::accuracy::{self, Tested};
 use lrpet_trainer::report::schema::Accuracy;
@@ -82,6 +82,8 @@ struct Document {
     #[serde(flatten)]
     accuracy: Accuracy,
     seconds: f64,
+    /// How far the values of each layer go in the runtime; empty for candle, whose f32 has no such end.
+    ranges: Vec<LayerRange>,
 }
 
 impl TestArgs {
@@ -100,14 +102,24 @@ impl TestArgs {
     }
 }
 
-/// What `model`, which is the file `file`, says of the images `test`; `engine` computes, or else the runtime.
-pub fn tally(model: &Model<'_>, file: &Path, test: &Images, engine: Option<&Engine<'_>>) -> Result<Tally> {
+/// What `model`, which is the file `file`, says of the images `test`; `engine` computes, or else the runtime, whose values are watched.
+pub fn tally(
+    model: &Model<'_>,
+    file: &Path,
+    test: &Images,
+    engine: Option<&Engine<'_>>,
+) -> Result<(Tally, Ranges)> {
     let bar = bar(test.len(), "images");
     let mut tally = Tally::new(model.program().header().classes as usize);
+    let mut ranges = Ranges::default();
     test.try_for_each_part(|part, indices| -> Result<()> {
         evaluate::check_data(model, part).with_context(|| file.display().to_string())?;
         let logits = match engine {
-            None => runtime_logits(model, part, |images| bar.inc(images as u64))?,
+            None => {
+                let (logits, seen) = ranged_logits(model, part, |images| bar.inc(images as u64))?;
+                ranges.join(&seen);
+                logits
+            }
             Some(engine) => engine.logits(part)?,
         };
         tally.add(&logits, &part.labels, indices);
@@ -115,7 +127,7 @@ pub fn tally(model: &Model<'_>, file: &Path, test: &Images, engine: Option<&Engi
     })?;
     bar.finish_and_clear();
     ensure!(tally.images() > 0, "none of the {} test images can be read", test.len());
-    Ok(tally)
+    Ok((tally, ranges))
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
@@ -134,7 +146,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         EngineName::Candle => Some(Folded::from_model(&model)?),
     };
     let engine = folded.as_ref().map(|folded| Engine::new(folded, &device)).transpose()?;
-    let tally = tally(&model, &args.model, &test, engine.as_ref())?;
+    let (tally, ranges) = tally(&model, &args.model, &test, engine.as_ref())?;
     let document = Document {
         engine: args.engine,
         model: args.model,
@@ -142,6 +154,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         correct: tally.correct(),
         accuracy: tally.accuracy(test.classes()),
         seconds: start.elapsed().as_secs_f64(),
+        ranges: ranges.of(&model),
     };
     if let Some(path) = &args.page {
         write(path, document.page().as_bytes())?;
@@ -191,11 +204,12 @@ fn text(done: &Document) -> String {
     let percent = 100.0 * done.accuracy.accuracy;
     let top5 = done.accuracy.top5.map(|share| format!(", {} among the first five", units::percent(share)));
     format!(
-        "{percent:.2} % of {} images ({} right{}), {:.1} s\n\n{}",
+        "{percent:.2} % of {} images ({} right{}), {:.1} s\n{}\n{}",
         done.accuracy.images,
         done.correct,
         top5.unwrap_or_default(),
         done.seconds,
+        range::warnings(&done.ranges),
         accuracy::text(&done.accuracy)
     )
 }

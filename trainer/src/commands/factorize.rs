@@ -6,14 +6,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::host::AlignedBytes;
+use lrpet_runtime::model::Model;
 use lrpet_trainer::atomic;
 use lrpet_trainer::data::Images;
-use lrpet_trainer::export::{self, Card, Request};
+use lrpet_trainer::export::{self, Card, LayerRange, Ranges, Request, range};
 use lrpet_trainer::report::columns;
 use serde::Serialize;
 
 use super::Output;
 use super::checkpoint;
+use super::epsilon::EpsilonArgs;
 use super::images::ImageArgs;
 use super::ranks::Ranks;
 
@@ -29,6 +31,8 @@ pub struct Args {
     images: ImageArgs,
     #[command(flatten)]
     ranks: Ranks,
+    #[command(flatten)]
+    epsilon: EpsilonArgs,
     /// Raise each pair to the energy of its dense layer (for weights that were trained without projection)
     #[arg(long)]
     energy_transfer: bool,
@@ -54,14 +58,19 @@ struct Document {
     /// What was assumed of the checkpoint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+    /// What roundings may move a logit of each self-check sample.
+    tolerances: Vec<f32>,
     /// The factored layers.
     layers: Vec<export::folded::FactoredLayer>,
+    /// How far the values of each layer go, on the self-check's images and on the test set where it was read.
+    ranges: Vec<LayerRange>,
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let (checkpoint, net) = checkpoint::open(&args.checkpoint, args.net.as_deref())?;
     let images = args.images.find(&net, &checkpoint, &args.checkpoint)?;
     let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
+    let network = network.with_epsilon(args.epsilon.of(&checkpoint.metadata, &args.checkpoint)?);
     let checkpoint = checkpoint::fit(checkpoint, &args.checkpoint, &network)?;
     let mut card = Card {
         dataset: images.dataset.clone(),
@@ -87,12 +96,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let named = || args.checkpoint.display().to_string();
     let mut exported = export::export(&request).with_context(named)?;
     exported.card.extend(images.preparation.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-    let mut accuracy = None;
-    if let Some(test) = images.test.as_ref().filter(|_| !args.no_accuracy) {
-        let measured = measure(&exported.to_bytes()?, test)?;
-        exported.card.insert("accuracy".into(), format!("{measured:.4}"));
-        accuracy = Some(measured);
-    }
+    let mut ranges = exported.ranges.clone();
+    let unlabelled = AlignedBytes::copy_of(&exported.to_bytes()?);
+    let model = export::checked(unlabelled.as_slice(), "the exported model")?;
+    let test = images.test.as_ref().filter(|_| !args.no_accuracy);
+    let accuracy = test.map(|test| measure(&model, test, &mut ranges)).transpose()?;
+    exported.card.extend(accuracy.map(|accuracy| ("accuracy".into(), format!("{accuracy:.4}"))));
     let bytes = exported.to_bytes()?;
     atomic::write(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
     let document = Document {
@@ -104,18 +113,20 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         macs_dense: network.cost().macs,
         accuracy,
         notes: checkpoint.notes,
+        tolerances: exported.self_check.and_then(|check| check.tolerances).unwrap_or_default(),
         layers: exported.layers,
+        ranges: ranges.of(&model),
     };
     output.print(&document, text)
 }
 
-/// Accuracy of the file's bytes on the test set, by the runtime.
-fn measure(bytes: &[u8], test: &Images) -> Result<f64> {
-    let bytes = AlignedBytes::copy_of(bytes);
-    let model = export::checked(bytes.as_slice(), "the exported model")?;
+/// Accuracy of the model on the test set, by the runtime; adds how far values go there.
+fn measure(model: &Model<'_>, test: &Images, ranges: &mut Ranges) -> Result<f64> {
     let (mut correct, mut images) = (0, 0);
     test.try_for_each_part(|part, _| -> Result<()> {
-        correct += export::runtime_logits(&model, part, |_| ())?.correct(&part.labels);
+        let (logits, seen) = export::ranged_logits(model, part, |_| ())?;
+        ranges.join(&seen);
+        correct += logits.correct(&part.labels);
         images += part.len();
         Ok(())
     })?;
@@ -143,5 +154,7 @@ fn text(done: &Document) -> String {
     if let Some(accuracy) = done.accuracy {
         let _ = writeln!(text, "{:.2} % on the test set (runtime, f16)", 100.0 * accuracy);
     }
-    text
+    let tolerance = done.tolerances.iter().copied().fold(0.0, f32::max);
+    let _ = writeln!(text, "self-check: roundings may move a logit by {tolerance:.4}");
+    text + &range::warnings(&done.ranges)
 }

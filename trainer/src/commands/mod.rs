@@ -7,6 +7,7 @@ mod data_args;
 mod device;
 #[cfg(test)]
 mod documented;
+mod epsilon;
 mod eval;
 mod export;
 mod factorize;

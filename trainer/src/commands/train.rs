@@ -12,14 +12,15 @@ use lrpet_trainer::follow::{self, About, Follow, Images};
 use lrpet_trainer::network::{Known, Network, names};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
-    self, Choose, Decay, Evaluation, Observer, Origin, Period, Progress, ProjectionSettings, Schedule,
-    Settings, Silent, TrainConfig,
+    self, Choose, Decay, Evaluation, Exchange, Observer, Origin, Period, Progress, ProjectionSettings,
+    Schedule, Settings, Silent, TrainConfig,
 };
 use serde::Serialize;
 
 use super::Output;
 use super::data_args::DataArgs;
 use super::device::DeviceArgs;
+use super::epsilon::EpsilonArgs;
 use super::processes::{Launcher, Processes};
 use super::ranks::Ranks;
 
@@ -54,6 +55,8 @@ pub struct Options {
     /// Start the last layer afresh whatever --init has for it: for other classes than the checkpoint's
     #[arg(long, requires = "init")]
     pub new_head: bool,
+    #[command(flatten)]
+    epsilon: EpsilonArgs,
     #[command(flatten)]
     projection: ProjectionArgs,
     #[command(flatten)]
@@ -162,6 +165,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     let known = Known::named(&options.net)?;
     let images = options.data.find()?;
     let network = known.network(images.shape, images.classes as u32)?;
+    let network = network.with_epsilon(epsilon(options, &*exchange)?);
     if processes.leads() {
         warn_of_size(known, images.shape);
     }
@@ -208,6 +212,16 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
         },
     };
     output.print(&document, text)
+}
+
+/// ε of the batch normalisations. The first process alone reads files, and tells the others.
+fn epsilon(options: &Options, exchange: &dyn Exchange) -> Result<f64> {
+    let Some(init) = &options.init else { return Ok(options.epsilon.alone()) };
+    let epsilon = match exchange.rank() {
+        0 => options.epsilon.of(&export::Checkpoint::read(init)?.metadata, init)?,
+        _ => 0.0,
+    };
+    exchange.gather(&[epsilon]).first().copied().context("the first process is silent")
 }
 
 fn network_help() -> String {

@@ -282,9 +282,9 @@ struct Weighted<'a> {
     follows: Follows,
 }
 
-/// What follows the product: γ, β, running mean and variance, or a bias.
+/// What follows the product: γ, β, running mean and variance, with ε, or a bias.
 enum Follows {
-    Norm([Tensor; 4]),
+    Norm([Tensor; 4], f64),
     Bias(Tensor),
 }
 
@@ -294,7 +294,9 @@ impl<'a> Weighted<'a> {
         let get = |name: &String| Ok::<_, TrainError>(parameters.get(name)?.as_detached_tensor());
         let follows = match (&names.norm, &names.bias) {
             (Some(norm), _) => {
-                Follows::Norm([get(&norm.gamma)?, get(&norm.beta)?, get(&norm.mean)?, get(&norm.variance)?])
+                let tensors = [&norm.gamma, &norm.beta, &norm.mean, &norm.variance].map(get);
+                let [gamma, beta, mean, variance] = tensors;
+                Follows::Norm([gamma?, beta?, mean?, variance?], norm.epsilon)
             }
             (None, Some(bias)) => Follows::Bias(get(bias)?),
             (None, None) => unreachable!("a layer without normalisation has a bias"),
@@ -316,8 +318,8 @@ impl<'a> Weighted<'a> {
         share: Share,
     ) -> Result<(Tensor, Product), TrainError> {
         match &self.follows {
-            Follows::Norm(tensors) => {
-                let norm = norm_of(tensors);
+            Follows::Norm(tensors, epsilon) => {
+                let norm = norm_of(tensors, *epsilon);
                 let statistics = match mode {
                     Mode::Train { momentum } => Statistics::of_batch(&y, &norm, momentum, share)?,
                     Mode::Infer => Statistics::running(&norm)?,
@@ -345,8 +347,8 @@ impl<'a> Weighted<'a> {
         let past = Past { y: product.y.as_ref(), z, activation: self.activation };
         let (mut found, beta) = match (&self.follows, &product.statistics, &self.names.norm, &self.names.bias)
         {
-            (Follows::Norm(tensors), Some(statistics), Some(names), _) => {
-                let norm = norm_of(tensors);
+            (Follows::Norm(tensors, epsilon), Some(statistics), Some(names), _) => {
+                let norm = norm_of(tensors, *epsilon);
                 let found = norm::back(&past, &Shift::Norm(statistics, &norm), slope, residual, share)?;
                 (found, (&names.beta, Some(&names.gamma)))
             }
@@ -363,6 +365,6 @@ impl<'a> Weighted<'a> {
     }
 }
 
-fn norm_of([gamma, beta, mean, variance]: &[Tensor; 4]) -> Norm<'_> {
-    Norm { gamma, beta, mean, variance }
+fn norm_of([gamma, beta, mean, variance]: &[Tensor; 4], epsilon: f64) -> Norm<'_> {
+    Norm { gamma, beta, mean, variance, epsilon }
 }

@@ -4,7 +4,6 @@ use candle_core::{Device, Result, Tensor};
 use lrpet_runtime::model::Activation;
 
 use super::launch::{self, address, code, fresh, launch, over};
-use crate::ops::EPSILON;
 use crate::train::Exchange;
 
 /// Values of a channel that one block sums.
@@ -12,12 +11,13 @@ const PART: u32 = 4096;
 /// Most parts of a channel; one thread adds them up.
 const MOST_PARTS: u32 = 64;
 
-/// The tensors of a batch normalisation, `[n]` each.
+/// The tensors of a batch normalisation, `[n]` each, and its ε.
 pub(super) struct Norm<'a> {
     pub gamma: &'a Tensor,
     pub beta: &'a Tensor,
     pub mean: &'a Tensor,
     pub variance: &'a Tensor,
+    pub epsilon: f64,
 }
 
 /// How much of a batch this process has, and who has the rest.
@@ -87,7 +87,7 @@ impl Statistics {
             splits,
             count: share.count(length)?,
             momentum: momentum as f32,
-            epsilon: EPSILON as f32,
+            epsilon: norm.epsilon as f32,
         };
         launch(device, "moments", [splits, channels.min(65_535)], parameters)?;
         if share.is_whole() {
@@ -122,7 +122,7 @@ impl Statistics {
             splits: 0,
             count: 0,
             momentum: 0.0,
-            epsilon: EPSILON as f32,
+            epsilon: norm.epsilon as f32,
         };
         launch(device, "running_inverse", over(channels, 1), parameters)?;
         Ok(Statistics { mean: norm.mean.clone(), inverse })

@@ -127,7 +127,12 @@ fn whole_networks_match_the_cpu() {
 
 fn conv(name: &str, input: u16, out_channels: u32, window: Window, activation: Activation) -> Layer {
     let weights = if name.starts_with("depthwise") { Weights::Depthwise } else { Weights::Dense };
-    let (name, norm) = (name.to_owned(), (!name.ends_with("biased")).then(|| format!("{name}_norm")));
+    let norm = (!name.ends_with("biased")).then(|| crate::network::Norm {
+        name: format!("{name}_norm"),
+        // One is Keras'.
+        epsilon: if name == "first" { 1e-5 } else { 1e-3 },
+    });
+    let name = name.to_owned();
     let conv = Conv { name, input, out_channels, window, weights, residual: None, activation };
     Layer { op: Op::Conv(conv), norm }
 }
@@ -241,7 +246,7 @@ fn statistics_do_not_cancel() {
         let y = Tensor::from_slice(&values, (channels, 1, 1, length), &device).unwrap();
         let vector = |value: f32| Tensor::full(value, channels, &device).unwrap().contiguous().unwrap();
         let (gamma, beta, mean, variance) = (vector(1.0), vector(0.0), vector(0.0), vector(0.0));
-        let norm = Norm { gamma: &gamma, beta: &beta, mean: &mean, variance: &variance };
+        let norm = Norm { gamma: &gamma, beta: &beta, mean: &mean, variance: &variance, epsilon: 1e-5 };
         let found =
             Statistics::of_batch(&y, &norm, 1.0, Share { exchange: &Alone, images: 1, whole: 1 }).unwrap();
         let z = finish(&y, &Shift::Norm(&found, &norm), None, Activation::None).unwrap();

@@ -6,23 +6,19 @@ use half::f16;
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::program::PROGRAM_TENSOR;
 use lrpet_runtime::model::{Header, Model, Op, Weights};
+use lrpet_runtime::session::Hook;
 
-use super::evaluate::runtime_logits;
+use super::agreement::{Reference, Trace};
+use super::evaluate::check_data;
 use super::file::{SelfCheck, serialize};
 use super::folded::FactoredLayer;
-use super::reference::{self, Storage};
-use super::{Card, Checkpoint, ExportError, Folded, LayerWeights};
+use super::{Card, Checkpoint, ExportError, Folded, LayerWeights, Ranges, noise};
 use crate::data::{Dataset, Normalization};
 use crate::lrpet::RankPlan;
 use crate::network::Network;
 
 /// Samples of the self-check.
 pub const SELF_CHECK_SAMPLES: usize = 4;
-
-/// How far a logit of the runtime may be from the reference that rounds activations as the runtime does, as a
-/// share of the largest logit (at least 1): sums in another order flip a rounding here and there, each 2⁻¹¹ of
-/// an activation. A wrong kernel is off by far more.
-const AGREEMENT: f64 = 5e-3;
 
 /// What a model is made from.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +50,8 @@ pub struct Exported {
     pub card: BTreeMap<String, String>,
     /// Images and logits of the self-check.
     pub self_check: Option<SelfCheck>,
+    /// How far the values of each layer go on these images; empty without self-check.
+    pub ranges: Ranges,
 }
 
 impl Exported {
@@ -66,8 +64,8 @@ impl Exported {
     }
 }
 
-/// Folds, factors, rounds, and lets the runtime compute the self-check's logits, which must be those of the f64
-/// reference.
+/// Folds, factors, rounds, and lets the runtime compute the self-check's logits: every value of every layer must be the reference's
+/// up to the roundings of its own sums ([`Reference::check`]).
 ///
 /// # Errors
 /// Those of [`Folded::new`] and [`serialize`]; [`ExportError::Data`] where the samples are no images of this
@@ -77,16 +75,34 @@ pub fn export(request: &Request<'_>) -> Result<Exported, ExportError> {
     let Request { network, checkpoint, plan, normalization, energy_transfer, card, samples } = *request;
     let (folded, layers) = Folded::new(network, checkpoint, plan, normalization.clone(), energy_transfer)?;
     let card = card.metadata(network, plan, &folded);
-    let mut exported = Exported { folded, layers, card, self_check: None };
+    let mut exported = Exported { folded, layers, card, self_check: None, ranges: Ranges::default() };
     let bytes = AlignedBytes::copy_of(&exported.to_bytes()?);
     let model = checked(bytes.as_slice(), "the exported model")?;
     if let Some(data) = samples {
+        check_data(&model, data)?;
         let samples = data.subset(&data.spread(SELF_CHECK_SAMPLES));
-        let logits = runtime_logits(&model, &samples, |_| ())?;
-        verify(&exported.folded.rounded(), &samples, logits.rows())?;
-        exported.self_check = Some(SelfCheck { images: samples.images, logits: logits.values });
+        let (check, ranges) = self_check(&exported.folded.rounded(), &model, samples)?;
+        (exported.self_check, exported.ranges) = (Some(check), ranges);
     }
     Ok(exported)
+}
+
+/// The runtime's logits of `samples`, held against the reference, with what roundings may move them, and how far values go.
+fn self_check(
+    network: &Folded,
+    model: &Model<'_>,
+    samples: Dataset,
+) -> Result<(SelfCheck, Ranges), ExportError> {
+    let reference = Reference::new(network);
+    let (mut logits, mut last, mut ranges) = (Vec::new(), Vec::new(), Ranges::default());
+    for sample in 0..samples.len() {
+        let trace = Trace::of(model, samples.image(sample))?;
+        last.push(reference.check(sample, samples.image(sample), &trace)?);
+        trace.stored.iter().enumerate().for_each(|(layer, values)| ranges.stored(layer, values));
+        logits.extend(trace.logits);
+    }
+    let tolerances = noise::tolerances(network, &samples, &last)?;
+    Ok((SelfCheck { images: samples.images, logits, tolerances: Some(tolerances) }, ranges))
 }
 
 /// Checks a model file's bytes; the error names `what`.
@@ -96,32 +112,6 @@ pub fn export(request: &Request<'_>) -> Result<Exported, ExportError> {
 pub fn checked<'a>(bytes: &'a [u8], what: &str) -> Result<Model<'a>, ExportError> {
     Model::new_checked(bytes)
         .map_err(|error| ExportError::Model { what: what.to_owned(), reason: error.to_string() })
-}
-
-/// Holds logits of samples against the reference with f16 activations.
-fn verify<'a>(
-    network: &Folded,
-    samples: &Dataset,
-    logits: impl Iterator<Item = &'a [f32]>,
-) -> Result<(), ExportError> {
-    for (sample, found) in logits.enumerate() {
-        let values = reference::values(network, &network.input_values(samples.image(sample)), Storage::F16);
-        let finite = |values: &Vec<f64>| values.iter().all(|value| value.is_finite());
-        if let Some(value) = values.iter().position(|values| !finite(values)) {
-            let layer = value.checked_sub(1).map_or("input", |op| network.ops[op].name()).to_owned();
-            return Err(ExportError::Activation { layer, sample });
-        }
-        let expected = values.last().map(Vec::as_slice).unwrap_or_default();
-        let scale = expected.iter().fold(1.0_f64, |most, value| most.max(value.abs()));
-        let difference =
-            found.iter().zip(expected).map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
-        let bound = AGREEMENT * scale;
-        // The largest of differences passes over a NaN.
-        if difference > bound || found.iter().any(|value| value.is_nan()) {
-            return Err(ExportError::Disagreement { sample, difference, bound });
-        }
-    }
-    Ok(())
 }
 
 impl Folded {

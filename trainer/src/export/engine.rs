@@ -63,6 +63,18 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// candle's.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        self.forward_storing(images, |value| Ok(value.clone()))
+    }
+
+    /// [`Engine::forward`] with every operation's result but the logits as `store` makes it.
+    ///
+    /// # Errors
+    /// candle's, and those of `store`.
+    pub fn forward_storing(
+        &self,
+        images: &Tensor,
+        mut store: impl FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let mut values = vec![images.clone()];
         for (op, weights) in self.network.ops.iter().zip(&self.weights) {
             let inputs = op.inputs();
@@ -91,11 +103,13 @@ impl<'a> Engine<'a> {
             if let Some(summand) = summand {
                 y = (y + &values[usize::from(summand)])?;
             }
-            values.push(match activation {
+            let y = match activation {
                 Activation::None => y,
                 Activation::Relu => y.relu()?,
                 Activation::Relu6 => y.clamp(0.0, 6.0)?,
-            });
+            };
+            let last = values.len() == self.network.ops.len();
+            values.push(if last { y } else { store(&y)? });
         }
         values.pop().expect("a network has layers").flatten_from(1)
     }
@@ -141,16 +155,33 @@ fn apply(
     y.broadcast_add(&weights.bias)
 }
 
-/// The trainer's convolution; a depthwise one is candle's, which takes one stride and one padding for both axes.
+/// The trainer's convolution, or one filter a channel.
 fn convolve(x: &Tensor, weight: &Tensor, window: &Window, groups: usize) -> Result<Tensor> {
-    if groups == 1 {
-        return conv2d(x, weight, window);
-    }
+    if groups == 1 { conv2d(x, weight, window) } else { depthwise(x, weight, window) }
+}
+
+/// One filter a channel: the sum over the taps of what lies under each, times its weight. candle's grouped convolution takes one step
+/// for each of hundreds of channels.
+fn depthwise(x: &Tensor, weight: &Tensor, window: &Window) -> Result<Tensor> {
+    let [rows, columns] = window.kernel.map(usize::from);
     let [down, across] = window.stride.map(usize::from);
-    if down == across {
-        return pad(x, window)?.conv2d(weight, 0, down, 1, groups);
+    let (padded, channels) = (pad(x, window)?, x.dim(1)?);
+    // Rows and columns under a tap, up to the last that is taken.
+    let span = |axis: usize, kernel: usize, stride: usize| -> Result<usize> {
+        Ok((padded.dim(axis)? - kernel) / stride * stride + 1)
+    };
+    let (height, width) = (span(2, rows, down)?, span(3, columns, across)?);
+    let mut sum: Option<Tensor> = None;
+    for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+        let tap = padded.narrow(2, row, height)?.narrow(3, column, width)?.contiguous()?;
+        let value = weight.narrow(2, row, 1)?.narrow(3, column, 1)?.reshape((1, channels, 1, 1))?;
+        let product = every(&every(&tap, 2, down)?, 3, across)?.broadcast_mul(&value)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + product)?,
+            None => product,
+        });
     }
-    every(&every(&pad(x, window)?.conv2d(weight, 0, 1, 1, groups)?, 2, down)?, 3, across)
+    sum.map_or_else(|| candle_core::bail!("a kernel without taps"), Ok)
 }
 
 /// Zeros around each plane.

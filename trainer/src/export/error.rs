@@ -115,18 +115,36 @@ pub enum ExportError {
         /// The data's classes.
         data_classes: usize,
     },
-    /// The runtime's logits are not those of the reference.
+    /// A layer of the runtime computes something else than it should.
     #[error(
-        "self-check sample {sample}: the runtime's logits are {difference} from the reference's, more than {bound}; \
-         this is a defect of the runtime, the model was not written"
+        "layer {layer}: of self-check sample {sample} the runtime makes {found} at element {element}, which should be {} to {}, whatever the order of \
+         its sums; this is a defect of the runtime, the model was not written",
+        expected[0],
+        expected[1]
     )]
     Disagreement {
+        /// The layer.
+        layer: String,
         /// The sample.
         sample: usize,
-        /// Largest difference of a logit.
-        difference: f64,
-        /// What f16 activations explain.
-        bound: f64,
+        /// Index of the value, in C×H×W.
+        element: usize,
+        /// The runtime's value.
+        found: f64,
+        /// Lower and upper bound.
+        expected: [f64; 2],
+    },
+    /// A layer of the runtime makes another number of values than it should.
+    #[error(
+        "layer {layer}: the runtime makes {found} values, not {expected}; this is a defect of the runtime, the model was not written"
+    )]
+    Values {
+        /// The layer.
+        layer: String,
+        /// Values that it has.
+        expected: usize,
+        /// Values that the runtime made.
+        found: usize,
     },
     /// A stored activation is too large for f16.
     #[error(

@@ -4,10 +4,10 @@ use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::Plan;
-use lrpet_runtime::session::Session;
+use lrpet_runtime::session::{Hook, Session};
 use rayon::prelude::*;
 
-use super::ExportError;
+use super::{ExportError, Ranges};
 use crate::data::Dataset;
 
 /// Logits of a list of images.
@@ -85,6 +85,30 @@ pub fn runtime_logits(
     data: &Dataset,
     progress: impl Fn(usize) + Sync,
 ) -> Result<Logits, ExportError> {
+    Ok(watched::<()>(model, data, progress)?.0)
+}
+
+/// [`runtime_logits`], and how far the values of each layer went.
+///
+/// # Errors
+/// As [`runtime_logits`].
+pub fn ranged_logits(
+    model: &Model<'_>,
+    data: &Dataset,
+    progress: impl Fn(usize) + Sync,
+) -> Result<(Logits, Ranges), ExportError> {
+    let (logits, seen) = watched::<Ranges>(model, data, progress)?;
+    let mut ranges = Ranges::default();
+    seen.iter().for_each(|seen| ranges.join(seen));
+    Ok((logits, ranges))
+}
+
+/// Logits by the runtime, with the hook of each chunk.
+fn watched<H: Hook + Default + Send>(
+    model: &Model<'_>,
+    data: &Dataset,
+    progress: impl Fn(usize) + Sync,
+) -> Result<(Logits, Vec<H>), ExportError> {
     check_data(model, data)?;
     let refused = |reason: String| ExportError::Model { what: "model".into(), reason };
     let classes = model.program().header().classes as usize;
@@ -94,17 +118,19 @@ pub fn runtime_logits(
     let chunk = data.len().div_ceil(8 * rayon::current_num_threads()).max(1);
     let size = data.shape.len();
     let work = values.par_chunks_mut(chunk * classes).zip(data.images.par_chunks(chunk * size));
-    work.try_for_each(|(logits, images)| -> Result<(), ExportError> {
+    let run = |(logits, images): (&mut [f32], &[u8])| -> Result<H, ExportError> {
         let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
         let mut session =
             Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
+        let mut hook = H::default();
         for (logits, image) in logits.chunks_exact_mut(classes).zip(images.chunks_exact(size)) {
-            session.run_image(image, logits, &mut ()).map_err(|error| refused(error.to_string()))?;
+            session.run_image(image, logits, &mut hook).map_err(|error| refused(error.to_string()))?;
         }
         progress(images.len() / size);
-        Ok(())
-    })?;
-    Ok(Logits { values, classes })
+        Ok(hook)
+    };
+    let hooks = work.map(run).collect::<Result<_, _>>()?;
+    Ok((Logits { values, classes }, hooks))
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use half::f16;
-use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
+use lrpet_runtime::model::program::{
+    PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE,
+};
 use lrpet_runtime::model::{FORMAT_VERSION, Header, Op};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -21,6 +23,9 @@ pub struct SelfCheck {
     pub images: Vec<u8>,
     /// Logits, samples × classes.
     pub logits: Vec<f32>,
+    /// What roundings may move a logit, of each sample; without them a device takes the usual
+    /// ([`USUAL_TOLERANCE`](lrpet_runtime::check::USUAL_TOLERANCE)).
+    pub tolerances: Option<Vec<f32>>,
 }
 
 /// A tensor as bytes.
@@ -60,6 +65,10 @@ pub fn serialize(
         );
         let shape = vec![samples, classes];
         tensors.insert(SELF_CHECK_LOGITS.to_owned(), singles(SELF_CHECK_LOGITS, shape, &check.logits)?);
+        if let Some(tolerances) = &check.tolerances {
+            let tolerances = singles(SELF_CHECK_TOLERANCE, vec![samples], tolerances)?;
+            tensors.insert(SELF_CHECK_TOLERANCE.to_owned(), tolerances);
+        }
     }
     let format = |error: safetensors::SafeTensorError| ExportError::Format(error.to_string());
     let mut views = Vec::with_capacity(tensors.len());
@@ -87,6 +96,7 @@ pub fn overhead(network: &Network, card: &Card) -> Result<u64, ExportError> {
     let check = SelfCheck {
         images: vec![0; SELF_CHECK_SAMPLES * network.input.len()],
         logits: vec![0.0; SELF_CHECK_SAMPLES * network.classes as usize],
+        tolerances: Some(vec![0.0; SELF_CHECK_SAMPLES]),
     };
     let bytes = serialize(&folded, &card.metadata(network, &plan, &folded), Some(&check))?;
     Ok((bytes.len() as u64).saturating_sub(plan.cost().weight_bytes))

@@ -11,7 +11,6 @@ use crate::data::Normalization;
 use crate::lrpet::rank::PlannedLayer;
 use crate::lrpet::{Factors, RankPlan, Spectrum, bn_scale};
 use crate::network::Network;
-use crate::ops::EPSILON;
 
 /// Weights of one layer of a folded network, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,12 +180,13 @@ impl<'a> Merged<'a> {
         let weight = values(&format!("{name}.weight"));
         let own_bias = checkpoint.values(&format!("{name}.bias"));
         // A normalisation without tensors is in weight and bias already.
-        let norm = layer.norm.as_ref().filter(|norm| checkpoint.values(&format!("{norm}.weight")).is_some());
+        let norm =
+            layer.norm.as_ref().filter(|norm| checkpoint.values(&format!("{}.weight", norm.name)).is_some());
         let Some(norm) = norm else {
             return Merged { weight, alpha: None, bias: own_bias.unwrap_or_default().to_vec() };
         };
-        let part = |part: &str| values(&format!("{norm}.{part}"));
-        let alpha = bn_scale(part("weight"), part("running_var"), EPSILON);
+        let part = |part: &str| values(&format!("{}.{part}", norm.name));
+        let alpha = bn_scale(part("weight"), part("running_var"), norm.epsilon);
         let (beta, mean) = (part("bias"), part("running_mean"));
         let bias = (0..alpha.len()).map(|row| {
             let own = own_bias.map_or(0.0, |bias| f64::from(bias[row]));

@@ -32,43 +32,55 @@ pub fn values(network: &Folded, image: &[f32], storage: Storage) -> Vec<Vec<f64>
     let shapes = network.value_shapes();
     let store = |value: f64| if storage == Storage::F16 { f16::from_f64(value).to_f64() } else { value };
     let mut values: Vec<Vec<f64>> = vec![image.iter().map(|&value| store(f64::from(value))).collect()];
-    for (op, &output) in network.ops.iter().zip(&shapes[1..]) {
-        let inputs = op.inputs();
-        let first = usize::from(inputs.first());
-        let input = Map { values: &values[first], shape: shapes[first] };
-        // What is added to the result.
-        let mut summand = inputs.second();
-        let weights = || &network.weights[op.name()];
-        let (mut result, activation) = match op {
-            Op::Conv(layer) => (conv(input, layer, weights(), output), layer.activation),
-            Op::Linear(layer) => (linear(input, weights()), layer.activation),
-            Op::Pool(layer) => (pool(input, layer, output), Activation::None),
-            Op::GlobalAveragePool { .. } => {
-                let pixels = input.shape.pixels();
-                let means =
-                    input.values.chunks_exact(pixels).map(|plane| plane.iter().sum::<f64>() / pixels as f64);
-                (means.collect(), Activation::None)
-            }
-            Op::PadShortcut(layer) => (pad_shortcut(input, layer, output), Activation::None),
-            Op::Add { activation, .. } => (input.values.to_vec(), *activation),
-            Op::Concat(_) => {
-                summand = None;
-                let joined = inputs.values().iter().flat_map(|&value| &values[usize::from(value)]);
-                (joined.copied().collect(), Activation::None)
-            }
-        };
-        if let Some(summand) = summand {
-            let summand = &values[usize::from(summand)];
-            result.iter_mut().zip(summand).for_each(|(value, summand)| *value += summand);
-        }
-        let last = values.len() == network.ops.len();
+    for (index, op) in network.ops.iter().enumerate() {
+        let mut result = sums(network, &shapes, index, &values);
+        let last = index + 1 == network.ops.len();
         for value in &mut result {
-            let activated = activate(*value, activation);
+            let activated = activate(*value, activation(op));
             *value = if last { activated } else { store(activated) };
         }
         values.push(result);
     }
     values
+}
+
+/// What operation `index` computes of `values`, before its activation; `shapes` are the network's.
+pub fn sums(network: &Folded, shapes: &[Shape], index: usize, values: &[Vec<f64>]) -> Vec<f64> {
+    let (op, output) = (&network.ops[index], shapes[index + 1]);
+    let inputs = op.inputs();
+    let first = usize::from(inputs.first());
+    let input = Map { values: &values[first], shape: shapes[first] };
+    let weights = || &network.weights[op.name()];
+    let mut result = match op {
+        Op::Conv(layer) => conv(input, layer, weights(), output),
+        Op::Linear(_) => linear(input, weights()),
+        Op::Pool(layer) => pool(input, layer, output),
+        Op::GlobalAveragePool { .. } => {
+            let pixels = input.shape.pixels();
+            input.values.chunks_exact(pixels).map(|plane| plane.iter().sum::<f64>() / pixels as f64).collect()
+        }
+        Op::PadShortcut(layer) => pad_shortcut(input, layer, output),
+        Op::Add { .. } => input.values.to_vec(),
+        Op::Concat(_) => {
+            let joined = inputs.values().iter().flat_map(|&value| &values[usize::from(value)]);
+            return joined.copied().collect();
+        }
+    };
+    if let Some(summand) = inputs.second() {
+        let summand = &values[usize::from(summand)];
+        result.iter_mut().zip(summand).for_each(|(value, summand)| *value += summand);
+    }
+    result
+}
+
+/// What follows an operation's sums.
+pub fn activation(op: &Op<String>) -> Activation {
+    match op {
+        Op::Conv(layer) => layer.activation,
+        Op::Linear(layer) => layer.activation,
+        Op::Add { activation, .. } => *activation,
+        _ => Activation::None,
+    }
 }
 
 /// A feature map.
@@ -197,7 +209,8 @@ fn pad_shortcut(input: Map<'_>, layer: &PadShortcut, output: Shape) -> Vec<f64> 
     })
 }
 
-fn activate(value: f64, activation: Activation) -> f64 {
+/// The activation of a sum; it never moves two values apart.
+pub fn activate(value: f64, activation: Activation) -> f64 {
     match activation {
         Activation::None => value,
         Activation::Relu => value.max(0.0),

@@ -21,7 +21,6 @@ use crate::data::dataset::tests::noise;
 use crate::data::{Dataset, Normalization};
 use crate::lrpet::{LayerWeight, Options, RankPlan, Scope, bn_scale, project};
 use crate::network::Network;
-use crate::ops::EPSILON;
 
 pub(super) fn normalization(channels: usize) -> Normalization {
     Normalization {
@@ -47,11 +46,19 @@ fn folded(network: &Network, checkpoint: &Checkpoint, plan: &RankPlan) -> Folded
 }
 
 pub(super) fn exported(network: &Network, plan: &RankPlan, data: &Dataset) -> Exported {
-    let checkpoint = random(network, 3);
+    exported_from(network, &random(network, 3), plan, data)
+}
+
+pub(super) fn exported_from(
+    network: &Network,
+    checkpoint: &Checkpoint,
+    plan: &RankPlan,
+    data: &Dataset,
+) -> Exported {
     let normalization = normalization(network.input.channels as usize);
     let request = Request {
         network,
-        checkpoint: &checkpoint,
+        checkpoint,
         plan,
         energy_transfer: false,
         normalization: &normalization,
@@ -68,7 +75,7 @@ pub(super) fn difference(a: impl IntoIterator<Item = f64>, b: &[f64]) -> f64 {
 }
 
 /// A network with every operation and every liberty of a window, weights drawn by `seed`.
-fn every_operation(seed: u64) -> Folded {
+pub(super) fn every_operation(seed: u64) -> Folded {
     let window = |kernel, stride, padding| Window { kernel, stride, padding };
     let conv = |name: &str, input, out_channels, window, weights, residual, activation| {
         Op::Conv(Conv { name: name.into(), input, out_channels, window, weights, residual, activation })
@@ -138,8 +145,19 @@ fn every_operation(seed: u64) -> Folded {
 /// Batch normalisation written out after the raw convolution is what the folded layer computes.
 #[test]
 fn folding_is_convolution_and_then_normalisation() {
-    let net = network();
+    let mut means = Vec::new();
+    for epsilon in [1e-5, 1e-3] {
+        means.push(check_folding(epsilon));
+    }
+    assert!((means[0] / means[1] - 1.0).abs() > 0.1, "ε matters: {means:?}");
+}
+
+/// Returns the mean magnitude of the normalised values.
+fn check_folding(epsilon: f64) -> f64 {
+    let net = network().with_epsilon(epsilon);
     let mut checkpoint = random(&net, 5);
+    let variance = checkpoint.tensors.get_mut("bn1.running_var").unwrap();
+    variance.values.iter_mut().for_each(|value| *value *= 1e-3);
     checkpoint.tensors.insert("conv1.bias".into(), Array { shape: vec![16], values: vec![0.7; 16] });
     let mut merged = folded(&net, &checkpoint, &RankPlan::dense(&net));
     let mut raw = merged.clone();
@@ -163,11 +181,12 @@ fn folding_is_convolution_and_then_normalisation() {
         .enumerate()
         .map(|(at, x)| {
             let c = at / pixels;
-            (x - part("running_mean", c)) / (part("running_var", c) + 1e-5).sqrt() * part("weight", c)
+            (x - part("running_mean", c)) / (part("running_var", c) + epsilon).sqrt() * part("weight", c)
                 + part("bias", c)
         })
         .collect();
     assert!(difference(merged[1].iter().copied(), &expected) < 1e-6);
+    expected.iter().map(|value| value.abs()).sum::<f64>() / expected.len() as f64
 }
 
 /// A pair of full rank is the dense layer; after a projection so is the pair of the projected rank.
@@ -195,8 +214,8 @@ fn pairs_compute_what_their_dense_layers_do() {
         let plan = RankPlan::uniform(&net, 0.6).unwrap();
         for (layer, rank) in plan.pairs() {
             let alpha = net.layers[layer.index].norm.as_ref().map(|norm| {
-                let values = |part: &str| checkpoint.values(&format!("{norm}.{part}")).unwrap();
-                bn_scale(values("weight"), values("running_var"), EPSILON)
+                let values = |part: &str| checkpoint.values(&format!("{}.{part}", norm.name)).unwrap();
+                bn_scale(values("weight"), values("running_var"), norm.epsilon)
             });
             let weight = &mut checkpoint.tensors.get_mut(&format!("{}.weight", layer.name)).unwrap().values;
             let rows = layer.matrix.rows as usize;
@@ -366,4 +385,45 @@ fn activations_beyond_f16_and_foreign_samples_are_refused() {
             .to_string()
             .contains("cut.safetensors")
     );
+}
+
+/// The furthest value of a layer is told with its headroom; values that are cut off are counted.
+#[test]
+fn values_near_the_end_of_f16_are_told() {
+    let net = network();
+    let mut checkpoint = random(&net, 1);
+    let shift = |checkpoint: &mut Checkpoint, bias: f32| {
+        checkpoint.tensors.get_mut("layer2.0.bn1.bias").unwrap().values[2] = bias;
+    };
+    // What reads that channel weighs it little.
+    let reader = checkpoint.tensors.get_mut("layer2.0.conv2.weight").unwrap();
+    reader.values.chunks_exact_mut(9).skip(2).step_by(32).flatten().for_each(|weight| *weight *= 1e-5);
+    let data = noise(6, net.input, 5, 1);
+    shift(&mut checkpoint, 63_000.0);
+    let near = exported_from(&net, &checkpoint, &RankPlan::dense(&net), &data);
+    let bytes = AlignedBytes::copy_of(&near.to_bytes().unwrap());
+    let model = checked(bytes.as_slice(), "near").unwrap();
+    let layers = near.ranges.of(&model);
+    assert_eq!(layers.len(), net.layers.len() - 1);
+    let layer = layers.iter().find(|range| range.layer == "layer2.0.conv1").unwrap();
+    assert!((layer.peak - 63_000.0).abs() < 100.0 && layer.saturated == 0, "{layer:?}");
+    assert!((layer.headroom.unwrap() - 65_504.0 / layer.peak).abs() < 1e-9);
+    let warnings = range::warnings(&layers);
+    let line = warnings.lines().find(|line| line.contains("layer2.0.conv1")).unwrap();
+    assert!(line.contains("headroom 1.04"), "{line}");
+    assert!(!warnings.contains("layer conv1:"), "{warnings}");
+    assert_eq!(range::saturated(&layers).count(), 0);
+
+    // Beyond the end a channel of 6×5 values is cut off in each image.
+    shift(&mut checkpoint, 1e5);
+    let folded = folded(&net, &checkpoint, &RankPlan::dense(&net));
+    let bytes = AlignedBytes::copy_of(&serialize(&folded, &BTreeMap::new(), None).unwrap());
+    let model = checked(bytes.as_slice(), "beyond").unwrap();
+    let (logits, ranges) = ranged_logits(&model, &data, |_| ()).unwrap();
+    assert_eq!(logits, runtime_logits(&model, &data, |_| ()).unwrap());
+    let layers = ranges.of(&model);
+    let cut: Vec<_> =
+        range::saturated(&layers).map(|range| (range.layer.as_str(), range.saturated)).collect();
+    assert_eq!(cut[0], ("layer2.0.conv1", 6 * 30));
+    assert!(range::warnings(&layers).contains("layer layer2.0.conv1: 180 values are cut off at 65504"));
 }

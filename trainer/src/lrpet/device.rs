@@ -18,8 +18,8 @@ pub struct DeviceLayer<'a> {
     pub name: &'a str,
     /// The weight, `[n, …]`.
     pub weight: Tensor,
-    /// γ and running variance σ² of the batch normalisation that follows, `[n]` each; none where none follows.
-    pub norm: Option<(Tensor, Tensor)>,
+    /// γ and running variance σ² of the batch normalisation that follows, `[n]` each, and its ε; none where none follows.
+    pub norm: Option<(Tensor, Tensor, f64)>,
     /// Rank to project to; at most min(n, c·kh·kw).
     pub rank: usize,
 }
@@ -49,19 +49,16 @@ struct Prepared {
 
 /// Projects every layer: the new weights, of the old shapes, or none where a layer is left alone.
 ///
-/// `epsilon` is that of the batch normalisations.
-///
 /// # Errors
 /// Those of [`super::project`], of the first layer that fails; candle's, where the device fails.
 pub fn project_on_device(
     layers: &[DeviceLayer<'_>],
     options: &Options,
-    epsilon: f64,
 ) -> Result<Vec<(Option<Tensor>, Projection)>, DeviceProjectionError> {
     let Some(first) = layers.first() else { return Ok(Vec::new()) };
     let device = first.weight.device().clone();
     let prepared: Vec<Prepared> =
-        layers.iter().map(|layer| prepare(layer, options, epsilon)).collect::<candle_core::Result<_>>()?;
+        layers.iter().map(|layer| prepare(layer, options)).collect::<candle_core::Result<_>>()?;
     let mut parts = Vec::with_capacity(2 * prepared.len());
     for layer in &prepared {
         parts.push(layer.gram.flatten_all()?);
@@ -110,12 +107,12 @@ pub fn project_on_device(
     Ok(results)
 }
 
-fn prepare(layer: &DeviceLayer, options: &Options, epsilon: f64) -> candle_core::Result<Prepared> {
+fn prepare(layer: &DeviceLayer, options: &Options) -> candle_core::Result<Prepared> {
     let rows = layer.weight.dim(0)?;
     let weight = layer.weight.to_dtype(DType::F64)?.reshape((rows, ()))?;
     let alpha = match layer.norm.as_ref().filter(|_| options.rectification) {
-        Some((gamma, variance)) => {
-            let deviation = (variance.to_dtype(DType::F64)? + epsilon)?.sqrt()?;
+        Some((gamma, variance, epsilon)) => {
+            let deviation = (variance.to_dtype(DType::F64)? + *epsilon)?.sqrt()?;
             Some(gamma.to_dtype(DType::F64)?.div(&deviation)?.reshape((rows, 1))?)
         }
         None => None,
@@ -215,9 +212,10 @@ mod tests {
                     }
                     let gamma: Vec<f32> = gamma.iter().map(|&gamma| gamma as f32).collect();
                     let variance: Vec<f32> = (0..rows).map(|row| 0.2 + row as f32 / 9.0).collect();
-                    let norm = (index != 1)
-                        .then(|| (tensor(&gamma, &[rows], &device), tensor(&variance, &[rows], &device)));
-                    let alpha = norm.as_ref().map(|_| bn_scale(&gamma, &variance, 1e-5));
+                    let epsilon = [1e-5, 1e-3][index % 2];
+                    let on = |values: &[f32]| tensor(values, &[rows], &device);
+                    let norm = (index != 1).then(|| (on(&gamma), on(&variance), epsilon));
+                    let alpha = norm.as_ref().map(|_| bn_scale(&gamma, &variance, epsilon));
                     let on_device = tensor(&weight, shape, &device);
                     layers.push(DeviceLayer { name: "layer", weight: on_device, norm, rank: *rank });
                     let mut layer =
@@ -225,7 +223,7 @@ mod tests {
                     let found = project(&mut layer, &options).unwrap();
                     expected.push((weight, found));
                 }
-                let found = project_on_device(&layers, &options, 1e-5).unwrap();
+                let found = project_on_device(&layers, &options).unwrap();
                 for (index, ((found, report), (expected, theirs))) in found.iter().zip(&expected).enumerate()
                 {
                     assert_eq!(report.skipped, theirs.skipped);
@@ -251,16 +249,16 @@ mod tests {
         let layer = |weight: [f32; 4], gamma: f32| DeviceLayer {
             name: "layer2.0.conv1",
             weight: tensor(&weight, &[2, 2], &device),
-            norm: Some((tensor(&[gamma; 2], &[2], &device), tensor(&[1.0; 2], &[2], &device))),
+            norm: Some((tensor(&[gamma; 2], &[2], &device), tensor(&[1.0; 2], &[2], &device), 1e-5)),
             rank: 1,
         };
         for (layer, what) in [
             (layer([1.0, f32::NAN, 1.0, 1.0], 1.0), "weight"),
             (layer([1.0; 4], f32::INFINITY), "normalisation"),
         ] {
-            let error = project_on_device(&[layer], &Options::default(), 1e-5).unwrap_err().to_string();
+            let error = project_on_device(&[layer], &Options::default()).unwrap_err().to_string();
             assert!(error.contains("layer2.0.conv1") && error.contains(what), "{error}");
         }
-        assert!(project_on_device(&[], &Options::default(), 1e-5).unwrap().is_empty());
+        assert!(project_on_device(&[], &Options::default()).unwrap().is_empty());
     }
 }

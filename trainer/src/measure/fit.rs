@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::program::SELF_CHECK_TOLERANCE;
 use lrpet_runtime::model::{Model, Program, cost};
 use lrpet_runtime::plan::Plan;
 use serde::Serialize;
@@ -84,6 +85,8 @@ struct Rebuilt {
     scope: Scope,
     /// Samples of the self-check.
     samples: usize,
+    /// Whether it states tolerances.
+    tolerances: bool,
 }
 
 impl Rebuilt {
@@ -106,7 +109,8 @@ impl Rebuilt {
         let linear = card.get("prune").is_some_and(|rule| rule.contains("linear layers too"));
         let scope = if linear { Scope::All } else { Scope::Convolutions };
         let samples = model.self_check().map_or(0, |check| check.samples());
-        Ok(Rebuilt { network, card, normalization, scope, samples })
+        let tolerances = model.container().tensor(SELF_CHECK_TOLERANCE).is_some();
+        Ok(Rebuilt { network, card, normalization, scope, samples, tolerances })
     }
 
     fn plan(&self, prune: f64) -> Result<RankPlan, ExportError> {
@@ -129,6 +133,7 @@ impl Rebuilt {
         let check = (self.samples > 0).then(|| SelfCheck {
             images: vec![0; self.samples * folded.input.len()],
             logits: vec![0.0; self.samples * folded.classes as usize],
+            tolerances: self.tolerances.then(|| vec![0.0; self.samples]),
         });
         let file_bytes = serialize(&folded, &card, check.as_ref())?.len() as u64;
         let broken = |reason: String| ExportError::Model { what: self.network.name.clone(), reason };

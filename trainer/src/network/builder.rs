@@ -4,7 +4,8 @@ use lrpet_runtime::model::{
     Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Value, Weights, Window,
 };
 
-use super::{Layer, Network};
+use super::{Layer, Network, Norm};
+use crate::ops::EPSILON;
 
 /// Collects layers; each method returns the value that its layer makes.
 pub(crate) struct Builder {
@@ -26,7 +27,8 @@ impl Builder {
         let inputs: Vec<Shape> = op.inputs().values().iter().map(|&value| self.shape(value)).collect();
         let output = op.output_shape(inputs[0]).filter(|output| op.joins(*output, &inputs));
         self.shapes.push(output.unwrap_or(NOTHING));
-        self.layers.push(Layer { op, norm: norm.map(str::to_owned) });
+        let norm = norm.map(|name| Norm { name: name.to_owned(), epsilon: EPSILON });
+        self.layers.push(Layer { op, norm });
         Value::try_from(self.layers.len()).expect("a network has fewer than 65 536 layers")
     }
 

@@ -23,8 +23,17 @@ use lrpet_runtime::model::{Op, Shape};
 pub struct Layer {
     /// The operation as the device will run it.
     pub op: Op<String>,
-    /// Name of the batch normalisation between the convolution and its residual, where there is one.
-    pub norm: Option<String>,
+    /// The batch normalisation between the convolution and its residual, where there is one.
+    pub norm: Option<Norm>,
+}
+
+/// A batch normalisation: γ·(x − μ)/√(σ² + ε) + β.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Norm {
+    /// Its name.
+    pub name: String,
+    /// ε: [`EPSILON`](crate::ops::EPSILON) in PyTorch's networks and in those that start here, 1e-3 in most of Keras'.
+    pub epsilon: f64,
 }
 
 /// A network: layer `i` makes value `i + 1` of the program, value 0 is the image.
@@ -45,6 +54,18 @@ impl Network {
     /// too small for it.
     pub fn by_name(name: &str, input: Shape, classes: u32) -> Option<Network> {
         Known::by_name(name)?.build(input, classes)
+    }
+
+    /// The same network with `epsilon` in all its batch normalisations.
+    #[must_use]
+    pub fn with_epsilon(mut self, epsilon: f64) -> Network {
+        self.layers.iter_mut().flat_map(|layer| &mut layer.norm).for_each(|norm| norm.epsilon = epsilon);
+        self
+    }
+
+    /// ε of its batch normalisations, which all have the same; `None` without any.
+    pub fn epsilon(&self) -> Option<f64> {
+        self.layers.iter().find_map(|layer| Some(layer.norm.as_ref()?.epsilon))
     }
 
     /// Shapes of all values, the input image first; `None` where the layers do not chain.

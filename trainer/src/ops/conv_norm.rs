@@ -15,7 +15,7 @@ use super::gradients::{InputGradient, block, gradients};
 use super::isa::Isa;
 use super::norm::{self, Affine, Backward, Moments};
 
-/// Added to the variance under the root (the default of PyTorch's BatchNorm2d).
+/// Added to the variance under the root, where nothing else is said (the default of PyTorch's BatchNorm2d).
 pub const EPSILON: f64 = 1e-5;
 
 /// The operation; all feature maps are channels-last, batch first.
@@ -23,6 +23,7 @@ pub const EPSILON: f64 = 1e-5;
 pub struct ConvNorm {
     conv: Box<dyn Convolution>,
     activation: Activation,
+    epsilon: f64,
     isa: Isa,
 }
 
@@ -62,9 +63,15 @@ pub struct ParameterGradients {
 }
 
 impl ConvNorm {
-    /// The operation around `conv`, for the instruction set `isa`.
+    /// The operation around `conv`, for the instruction set `isa`, with [`EPSILON`].
     pub fn new(conv: impl Convolution + 'static, activation: Activation, isa: Isa) -> Self {
-        ConvNorm { conv: Box::new(conv), activation, isa }
+        ConvNorm { conv: Box::new(conv), activation, epsilon: EPSILON, isa }
+    }
+
+    /// The same operation with `epsilon` added to the variance.
+    #[must_use]
+    pub fn with_epsilon(self, epsilon: f64) -> Self {
+        ConvNorm { epsilon, ..self }
     }
 
     /// The convolution.
@@ -122,7 +129,7 @@ impl ConvNorm {
         residual: Option<&[f32]>,
         z: &mut [f32],
     ) {
-        let affine = Affine::normalise(moments, gamma, beta, EPSILON);
+        let affine = Affine::normalise(moments, gamma, beta, self.epsilon);
         let length = self.conv.output_len();
         (z.par_chunks_exact_mut(length), y.par_chunks_exact(length)).into_par_iter().enumerate().for_each(
             |(image, (z, y))| {
@@ -205,7 +212,7 @@ impl ConvNorm {
 
     /// What the backward pass starts from, and the activation whose derivative it takes from y.
     fn back(&self, past: &Past, gamma: &[f32], beta: &[f32]) -> (Backward, Activation) {
-        let affine = Affine::normalise(past.moments, gamma, beta, EPSILON);
+        let affine = Affine::normalise(past.moments, gamma, beta, self.epsilon);
         let act = if past.residual { Activation::None } else { self.activation };
         (Backward::new(affine, past.moments), act)
     }
@@ -225,8 +232,8 @@ impl ConvNorm {
     ) -> ParameterGradients {
         let length = self.conv.output_len();
         let (mut back, act) = self.back(past, gamma, beta);
-        back.finish(sums.whole, past.moments, gamma, EPSILON);
-        let (gamma, beta) = norm::parameter_gradients(sums.own, past.moments, EPSILON);
+        back.finish(sums.whole, past.moments, gamma, self.epsilon);
+        let (gamma, beta) = norm::parameter_gradients(sums.own, past.moments, self.epsilon);
         let slope = |image: usize, to: &mut [f32]| {
             let range = image * length..(image + 1) * length;
             back.apply(self.isa, &dz[range.clone()], &past.y[range], act, to);

@@ -4,6 +4,9 @@
 //! [`Sgd`] and [`Schedule`] move the parameters; an [`Observer`] follows. Processes that train together are an [`Exchange`].
 
 mod engine;
+pub mod epsilon;
+#[cfg(test)]
+mod epsilon_tests;
 mod error;
 mod exchange;
 mod loss;

@@ -29,6 +29,8 @@ pub(crate) struct NormNames {
     pub beta: String,
     pub mean: String,
     pub variance: String,
+    /// Added to the variance under the root.
+    pub epsilon: f64,
 }
 
 impl LayerNames {
@@ -39,10 +41,11 @@ impl LayerNames {
         }
         let name = layer.op.name();
         let norm = layer.norm.as_ref().map(|norm| NormNames {
-            gamma: format!("{norm}.weight"),
-            beta: format!("{norm}.bias"),
-            mean: format!("{norm}.running_mean"),
-            variance: format!("{norm}.running_var"),
+            gamma: format!("{}.weight", norm.name),
+            beta: format!("{}.bias", norm.name),
+            mean: format!("{}.running_mean", norm.name),
+            variance: format!("{}.running_var", norm.name),
+            epsilon: norm.epsilon,
         });
         let bias = norm.is_none().then(|| format!("{name}.bias"));
         Some(LayerNames { weight: format!("{name}.weight"), bias, norm })

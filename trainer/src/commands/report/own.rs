@@ -76,7 +76,7 @@ pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
     }
     for ((model, path), (file, test)) in models.iter_mut().zip(wanted.files).zip(opened.iter().zip(&tests)) {
         let Some(test) = test else { continue };
-        let tally = steps.run(format!("evaluate {}", model.name), || tally(file, path, test, None))?;
+        let tally = steps.run(format!("evaluate {}", model.name), || Ok(tally(file, path, test, None)?.0))?;
         model.eval = Some(Eval { runtime: Some(tally.accuracy(test.classes())), candle: None });
     }
     let trained = |file: &File<'_>| file.container().metadata_value("training").map(|text| text.to_string());

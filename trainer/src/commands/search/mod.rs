@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::checkpoint;
+use super::epsilon::EpsilonArgs;
 use super::images::{ImageArgs, Images};
 
 /// Ratio of the model that shows what a network costs besides its layers: small, so that it fits everywhere.
@@ -60,6 +61,8 @@ pub struct Args {
     /// Network, one of `lrpet train --help` [default: the one that the checkpoint names]
     #[arg(long)]
     net: Option<String>,
+    #[command(flatten)]
+    epsilon: EpsilonArgs,
     #[command(flatten)]
     images: ImageArgs,
     /// File of ranks to write, for `lrpet train --ranks FILE --init CHECKPOINT`
@@ -113,10 +116,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let (checkpoint, net) = checkpoint::open(&args.from, args.net.as_deref())?;
     let images = args.images.find(&net, &checkpoint, &args.from)?;
     let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
+    let network = network.with_epsilon(args.epsilon.of(&checkpoint.metadata, &args.from)?);
     let checkpoint = checkpoint::fit(checkpoint, &args.from, &network)?;
     let scope = if args.factor_linear { Scope::All } else { Scope::Convolutions };
 
-    let words = training::words(&net, &args.images.words(&images), &args.from, &args.out);
+    let told = [args.images.words(&images), args.epsilon.words()].concat();
+    let words = training::words(&net, &told, &args.from, &args.out);
     let training = args.training.behind(&words)?;
 
     let mut bench = board.bench()?;

@@ -58,7 +58,11 @@ pub(super) fn layers(network: &Network) -> Vec<LayerTensors> {
             Op::Linear(linear) => (&linear.name, vec![rows, channels]),
             _ => return None,
         };
-        Some(LayerTensors { name: name.clone(), norm: layer.norm.clone(), weight })
+        Some(LayerTensors {
+            name: name.clone(),
+            norm: layer.norm.as_ref().map(|norm| norm.name.clone()),
+            weight,
+        })
     });
     tensors.collect()
 }

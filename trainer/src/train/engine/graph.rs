@@ -5,7 +5,7 @@ use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, We
 
 use super::{Engine, Mode, no_forward_pass};
 use crate::network::{Layer, Network};
-use crate::ops::{EPSILON, conv2d};
+use crate::ops::conv2d;
 use crate::train::parameters::{LayerNames, NormNames};
 use crate::train::{Gradients, Parameters, TrainError};
 
@@ -163,7 +163,7 @@ fn normalise(
         }
         Mode::Infer => (channels(parameters.get(&names.mean)?)?, channels(parameters.get(&names.variance)?)?),
     };
-    let scale = (variance + EPSILON)?.sqrt()?.recip()?.mul(&gamma)?;
+    let scale = (variance + names.epsilon)?.sqrt()?.recip()?.mul(&gamma)?;
     Ok(y.broadcast_sub(&mean)?.broadcast_mul(&scale)?.broadcast_add(&beta)?)
 }
 

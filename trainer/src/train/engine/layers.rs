@@ -5,7 +5,7 @@ use lrpet_runtime::model::Activation;
 
 use super::Mode;
 use crate::ops::layout::with_values;
-use crate::ops::{self, ConvNorm, EPSILON, InputGradient, Moments, Past, SlopeSums};
+use crate::ops::{self, ConvNorm, InputGradient, Moments, Past, SlopeSums};
 use crate::train::exchange::{Exchange, total, whole_moments};
 use crate::train::parameters::{LayerNames, NormNames};
 use crate::train::{Gradients, Parameters, TrainError};
@@ -88,7 +88,7 @@ impl ConvLayer<'_> {
         };
         let [gamma, beta, mean, variance] = self.norm_values(norm)?;
         let of = |channel: usize| {
-            let scale = f64::from(gamma[channel]) / (f64::from(variance[channel]) + EPSILON).sqrt();
+            let scale = f64::from(gamma[channel]) / (f64::from(variance[channel]) + norm.epsilon).sqrt();
             (scale as f32, (f64::from(beta[channel]) - f64::from(mean[channel]) * scale) as f32)
         };
         Ok((0..channels).map(of).unzip())

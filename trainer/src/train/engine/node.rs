@@ -84,6 +84,10 @@ impl Node {
                     }
                     Weights::Pair { .. } => return None,
                 };
+                let op = match &layer.norm {
+                    Some(norm) => op.with_epsilon(norm.epsilon),
+                    None => op,
+                };
                 let masked =
                     conv.activation != Activation::None && (conv.residual.is_some() || layer.norm.is_none());
                 (Kernel::Conv(Box::new(op), LayerNames::of(layer)?), [true, masked])

@@ -10,7 +10,6 @@ use super::metrics::Evaluation;
 use crate::data::{Batch, DataError, Loader};
 use crate::lrpet::{self, LayerWeight, Spectrum, bn_scale};
 use crate::network::Layer;
-use crate::ops::EPSILON;
 use crate::train::exchange::{share_tensors, total, whole_batch};
 use crate::train::parameters::{LayerNames, NormNames};
 use crate::train::{Mode, Parameters, TrainError, Trainable, cross_entropy};
@@ -86,7 +85,7 @@ pub fn spectra(model: &Trainable) -> Result<BTreeMap<String, Spectrum>, TrainErr
 fn scale(parameters: &Parameters, names: &LayerNames) -> Result<Option<Vec<f64>>, TrainError> {
     let scale = |norm: &NormNames| {
         let (gamma, variance) = (parameters.values(&norm.gamma)?, parameters.values(&norm.variance)?);
-        Ok(bn_scale(&gamma, &variance, EPSILON))
+        Ok(bn_scale(&gamma, &variance, norm.epsilon))
     };
     names.norm.as_ref().map(scale).transpose()
 }
@@ -167,14 +166,14 @@ fn project_where_it_lies(
         };
         let Some(found) = LayerNames::of(layer) else { continue };
         let norm = match &found.norm {
-            Some(norm) => Some((get(&norm.gamma)?, get(&norm.variance)?)),
+            Some(norm) => Some((get(&norm.gamma)?, get(&norm.variance)?, norm.epsilon)),
             None => None,
         };
         let weight = get(&found.weight)?;
         layers.push(lrpet::DeviceLayer { name: layer.op.name(), weight, norm, rank: rank as usize });
         names.push(found.weight);
     }
-    let found = lrpet::project_on_device(&layers, options, EPSILON)?;
+    let found = lrpet::project_on_device(&layers, options)?;
     for (name, (weight, _)) in names.iter().zip(&found) {
         if let Some(weight) = weight {
             parameters.get(name)?.set(weight)?;

@@ -9,7 +9,9 @@ use super::config::TrainConfig;
 use super::metrics::{EpochRecord, Evaluation};
 use crate::data::Loader;
 use crate::network::Network;
+use crate::ops::EPSILON;
 use crate::train::TrainError;
+use crate::train::epsilon::BN_EPSILON;
 
 /// What a checkpoint must agree on with the run that resumes it.
 pub(super) fn identity(
@@ -23,6 +25,9 @@ pub(super) fn identity(
         fields.insert("network".to_owned(), network.name.clone().into());
         fields.insert("input".to_owned(), network.input.to_string().into());
         fields.insert("classes".to_owned(), network.classes.into());
+        // Only where it is another than the usual one, which older checkpoints do not name.
+        let epsilon = network.epsilon().filter(|epsilon| *epsilon != EPSILON);
+        fields.extend(epsilon.map(|epsilon| (BN_EPSILON.to_owned(), epsilon.into())));
         fields.insert("training images".to_owned(), train.data().len().into());
         let augmentation = train.options().augmentation;
         fields.insert("crop padding".to_owned(), augmentation.crop_padding.into());
@@ -61,6 +66,7 @@ impl Finished<'_> {
             ("command".to_owned(), self.config.command.clone()),
             ("settings".to_owned(), self.identity.to_string()),
         ]);
+        metadata.extend(network.epsilon().map(|epsilon| (BN_EPSILON.to_owned(), epsilon.to_string())));
         metadata.extend(self.train.metadata());
         for (name, evaluation) in [("validation", self.validation), ("test", self.test)] {
             if let Some(evaluation) = evaluation {
