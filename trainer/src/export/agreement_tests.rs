@@ -64,7 +64,7 @@ fn fresh(net: &Network, seed: u64) -> Checkpoint {
 /// Exports a network with the weights of [`fresh`], at ratio `g`.
 fn found(name: &str, size: u32, seed: u64, g: f64) -> Found {
     let net = Network::by_name(name, Shape::new(3, size, size), 5).unwrap();
-    let data = noise(4, net.input, 5, seed);
+    let data = noise(2, net.input, 5, seed);
     let plan = RankPlan::uniform(&net, g).unwrap();
     let exported = exported_from(&net, &fresh(&net, seed), &plan, &data);
     let bytes = AlignedBytes::copy_of(&exported.to_bytes().unwrap());
@@ -87,9 +87,7 @@ fn found(name: &str, size: u32, seed: u64, g: f64) -> Found {
 #[test]
 fn sound_networks_agree_however_deep_they_are() {
     let mut beyond_the_usual = 0;
-    for (name, size, seeds) in
-        [("mobilenet_v2", 32, 3), ("mobilenet_v2", 64, 1), ("resnet18", 32, 1), ("mobilenet_v1_025", 32, 3)]
-    {
+    for (name, size, seeds) in [("mobilenet_v2", 32, 2), ("mobilenet_v2", 64, 1), ("resnet18", 32, 1)] {
         for seed in 0..seeds {
             let g = if seed == 1 { 0.6 } else { 0.0 };
             let Found { on_portable, on_reference, reference_share } = found(name, size, seed, g);
@@ -233,7 +231,7 @@ fn a_defect_of_any_layer_is_found_there() {
         defects_are_found("every operation", &every_operation(seed).rounded(), 1);
     }
     for (name, size, g, every) in
-        [("resnet8", 12, 0.6, 1), ("mobilenet_v2_cifar", 16, 0.0, 1), ("resnet18", 32, 0.0, 6)]
+        [("resnet8", 12, 0.6, 1), ("mobilenet_v2_cifar", 16, 0.0, 3), ("resnet18", 32, 0.0, 6)]
     {
         let net = Network::by_name(name, Shape::new(3, size, size), 5).unwrap();
         let plan = RankPlan::uniform(&net, g).unwrap();
