@@ -61,7 +61,7 @@ fn shapes(network: &Network) -> Vec<(String, Vec<usize>)> {
             _ => continue,
         }
         for part in layer.norm.iter().flat_map(|_| ["weight", "bias", "running_mean", "running_var"]) {
-            found.push((format!("{}.{part}", layer.norm.as_deref().unwrap()), vec![rows]));
+            found.push((format!("{}.{part}", layer.norm.as_ref().unwrap().name), vec![rows]));
         }
     }
     found
