@@ -10,6 +10,8 @@ use std::vec::Vec;
 use bytemuck::{Pod, Zeroable};
 use memmap2::Mmap;
 
+use crate::model::Model;
+
 /// A model file in a memory map: weights are read in place and paged in as they are needed.
 #[derive(Debug)]
 pub struct MappedModel(Mmap);
@@ -68,6 +70,35 @@ impl AlignedBytes {
     }
 }
 
+/// The names of a model's classes, where its card has one for each; else their numbers.
+pub fn labels(model: &Model<'_>) -> Vec<String> {
+    let classes = model.program().header().classes as usize;
+    let card = model.container().metadata_value("classes").map(|value| value.to_string()).unwrap_or_default();
+    let labels = split_labels(&card);
+    if labels.len() == classes { labels } else { (0..classes).map(|class| class.to_string()).collect() }
+}
+
+/// Names of classes as a card holds them: between commas; a comma in a name, and a backslash, has a backslash before it.
+pub fn join_labels(labels: &[String]) -> String {
+    let escaped = labels.iter().map(|label| label.replace('\\', "\\\\").replace(',', "\\,"));
+    escaped.collect::<Vec<_>>().join(",")
+}
+
+/// The names in a card's `classes`: the inverse of [`join_labels`].
+fn split_labels(text: &str) -> Vec<String> {
+    let mut labels = vec![String::new()];
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, labels.last_mut()) {
+            (',', _) => labels.push(String::new()),
+            ('\\', Some(label)) => label.extend(letters.next()),
+            (letter, Some(label)) => label.push(letter),
+            (_, None) => {}
+        }
+    }
+    labels
+}
+
 /// Probabilities of logits: exp(x) / Σ exp.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -114,6 +145,15 @@ mod tests {
         assert!((probabilities[0] / probabilities[1] - 1f32.exp()).abs() < 1e-5);
         assert_eq!(top_k(&[1.0, 3.0, 2.0, 3.0], 3), [1, 3, 2]);
         assert_eq!(top_k(&[1.0], 5), [0]);
+    }
+
+    #[test]
+    fn labels_keep_their_commas() {
+        let labels = ["a,b", "a;b", "a\\", ",", " spaced ", ""].map(String::from);
+        let text = join_labels(&labels);
+        assert_eq!(text, "a\\,b,a;b,a\\\\,\\,, spaced ,");
+        assert_eq!(split_labels(&text), labels);
+        assert_eq!(split_labels("T-shirt/top,Ankle boot"), ["T-shirt/top", "Ankle boot"]);
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Subcommand;
 use lrpet_trainer::data::Folder;
-use lrpet_trainer::data::check::{self, Report};
+use lrpet_trainer::data::check::{self, PartReport, Report};
+use lrpet_trainer::data::folder::names;
 use lrpet_trainer::data::get::{self, Counts, Summary};
 use lrpet_trainer::report::columns;
 
 use super::Output;
 use super::data_args::bar;
+use super::folder_args::PlaceArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,9 +37,8 @@ enum Action {
     Check {
         /// Folder with train/CLASS and test/CLASS (or val), or with class folders alone.
         dir: PathBuf,
-        /// Folder with the test images, a folder per class.
-        #[arg(long, value_name = "DIR")]
-        test_data: Option<PathBuf>,
+        #[command(flatten)]
+        places: PlaceArgs,
         /// Share of each class that is held back for testing where there is no folder for it [default: 0.2].
         #[arg(long, value_name = "SHARE", conflicts_with = "test_data")]
         test_share: Option<f64>,
@@ -53,8 +54,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let dir = args.data_dir.as_deref();
     match args.action {
         Action::List => output.print(&get::list(dir), |sets| list_text(sets)),
-        Action::Check { dir: folder, test_data, test_share } => {
-            check(&Folder::find(&folder, test_data.as_deref(), test_share)?, &folder, output)
+        Action::Check { dir: folder, places, test_share } => {
+            check(&Folder::find(&places.ask(&folder, test_share))?, &folder, output)
         }
         Action::Get { name } => output.print(&get::get(&name, dir)?, info_text),
         Action::Info { name } => output.print(&get::info(&name, dir)?, info_text),
@@ -63,6 +64,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 
 /// Reports on `found`, the images below `folder`; files that cannot be read are an error, after the report.
 fn check(found: &Folder, folder: &Path, output: &Output) -> Result<()> {
+    for (what, part) in found.parts() {
+        eprintln!("{}", part.line(what));
+    }
     let bar = bar(found.parts().map(|(_, part)| part.files.len()).sum(), "images decoded");
     let report = check::check(found, || bar.inc(1));
     bar.finish_and_clear();
@@ -78,25 +82,54 @@ fn check_text(report: &Report) -> String {
     if let Some(share) = report.test_share {
         let _ = writeln!(text, "no test folder: {share} of each class is held back for testing");
     }
-    for part in &report.parts {
-        let ([h, w], [height, width]) = (part.smallest, part.largest);
-        let _ = writeln!(
-            text,
-            "{:<11}{} images in {} sizes from {h}×{w} to {height}×{width} (height × width), {} of them grey",
-            part.part, part.images, part.sizes, part.grey
-        );
-        for bad in &part.bad {
-            let _ = writeln!(text, "  bad      {}: {}", bad.file.display(), bad.reason);
-        }
-        for ignored in &part.ignored {
-            let _ = writeln!(text, "  ignored  {}", ignored.display());
-        }
-    }
+    report.parts.iter().for_each(|part| part_text(part, report, &mut text));
     let class = |(class, name): (usize, &String)| {
         let counts = report.parts.iter().map(|part| format!("{} {}", part.by_class[class], part.part));
-        [format!("class {class}"), name.clone()].into_iter().chain(counts).collect()
+        [format!("class {class}"), names::shown(name)].into_iter().chain(counts).collect()
     };
-    text + &columns(&report.classes.iter().enumerate().map(class).collect::<Vec<_>>(), 2)
+    text += &columns(&report.classes.iter().enumerate().map(class).collect::<Vec<_>>(), 2);
+    if report.unequal > 1.0 {
+        let _ = writeln!(
+            text,
+            "the largest class has {:.1} times the training images of the smallest",
+            report.unequal
+        );
+    }
+    for [a, b] in &report.alike {
+        let _ = writeln!(text, "names alike: {a} and {b}");
+    }
+    for warning in report.copies.warnings() {
+        let _ = writeln!(text, "copies: {warning}");
+    }
+    if report.copies.training.count > 0 {
+        let _ =
+            writeln!(text, "copies: {} training images are copies of others", report.copies.training.count);
+    }
+    text
+}
+
+fn part_text(part: &PartReport, report: &Report, text: &mut String) {
+    let ([h, w], [height, width]) = (part.smallest, part.largest);
+    let _ = writeln!(
+        text,
+        "{:<11}{} images in {} sizes from {h}×{w} to {height}×{width} (height × width), {} of them grey, of {}",
+        part.part, part.images, part.sizes, part.grey, part.source
+    );
+    for bad in &part.bad {
+        let _ = writeln!(text, "  bad      {}: {}", bad.file.display(), bad.reason);
+    }
+    for ignored in &part.ignored {
+        let _ = writeln!(text, "  ignored  {}", ignored.file.display());
+    }
+    for (class, count) in part.ignored_by_class.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let _ = writeln!(text, "  ignored  {count} files of class {}", names::shown(&report.classes[class]));
+    }
+    for (ending, count) in &part.not_read {
+        let _ = writeln!(text, "  not read {count} pictures that end in .{ending}: convert them first");
+    }
+    for folder in &part.left_out {
+        let _ = writeln!(text, "  left out {folder}");
+    }
 }
 
 fn list_text(sets: &[Summary]) -> String {

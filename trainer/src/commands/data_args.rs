@@ -8,14 +8,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::check::headers;
 use lrpet_trainer::data::files::Cache;
-use lrpet_trainer::data::folder::Part;
+use lrpet_trainer::data::folder::{Part, names};
 use lrpet_trainer::data::picture::Header;
 use lrpet_trainer::data::{
     self, Augmentation, BadImages, Files, Folder, Images, Loader, LoaderOptions, Normalization, Preparation,
-    RandomCrop, registry,
+    RandomCrop, balance, copies,
 };
 use lrpet_trainer::train::TrainData;
 
+use super::folder_args::{PlaceArgs, Policy, folder, say};
 use super::test_images::parse_resize;
 
 /// Images held out for validation, at most, where nothing else is asked for.
@@ -34,12 +35,16 @@ pub struct DataArgs {
     ///
     /// A folder holds DIR/train/CLASS/*.png (or jpg, jpeg) and DIR/test/CLASS/* (or val; where both are there, val
     /// is for validation). Where it holds DIR/CLASS/* alone, a share of each class is held back for testing: the
-    /// same files every time (see --test-share). Classes are numbered in the order of their names.
+    /// same files every time (see --test-share). Classes are numbered in the order of their names. docs/data.md has
+    /// all rules.
     #[arg(long, value_name = "NAME|DIR")]
     data: String,
     /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Take a data set known by name that has fewer images than it should
+    #[arg(long)]
+    allow_partial: bool,
     /// Training images held out for validation [default: a folder's own validation part, or a tenth, at most 5000]
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
@@ -60,9 +65,8 @@ pub struct DataArgs {
 /// What only a folder of images needs.
 #[derive(clap::Args)]
 struct FolderArgs {
-    /// Folder with the test images, a folder per class
-    #[arg(help_heading = FOLDER, long, value_name = "DIR")]
-    test_data: Option<PathBuf>,
+    #[command(flatten, next_help_heading = FOLDER)]
+    places: PlaceArgs,
     /// Share of each class that is held back for testing where there is no folder for it [default: 0.2]
     #[arg(help_heading = FOLDER, long, value_name = "SHARE", conflicts_with = "test_data")]
     test_share: Option<f64>,
@@ -104,24 +108,6 @@ enum Normalize {
     Measured,
 }
 
-/// What is done about images that cannot be read.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Policy {
-    /// Name them and stop.
-    Refuse,
-    /// Name them in a warning and go on without them.
-    Skip,
-}
-
-impl From<Policy> for BadImages {
-    fn from(policy: Policy) -> BadImages {
-        match policy {
-            Policy::Refuse => BadImages::Refuse,
-            Policy::Skip => BadImages::Skip,
-        }
-    }
-}
-
 /// The images of a training.
 pub struct TrainImages {
     /// Name of the data set.
@@ -139,14 +125,15 @@ pub struct TrainImages {
 }
 
 impl DataArgs {
-    /// What is named: a data set or a folder.
-    pub fn named(&self) -> &str {
-        &self.data
-    }
-
-    /// Folder that holds data sets, where one is named.
-    pub fn data_dir(&self) -> Option<&Path> {
-        self.data_dir.as_deref()
+    /// Options of `lrpet factorize` that name the same images.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec!["--data".to_owned(), self.data.clone()];
+        words.extend(
+            self.data_dir.iter().flat_map(|dir| ["--data-dir".to_owned(), dir.display().to_string()]),
+        );
+        words.extend(self.allow_partial.then(|| "--allow-partial".to_owned()));
+        words.extend(self.folder.places.words(self.folder.bad_images));
+        words
     }
 
     /// Finds and checks the images.
@@ -159,7 +146,7 @@ impl DataArgs {
 
     fn find_known(&self) -> Result<TrainImages> {
         self.folder.refuse_any(&self.data)?;
-        let loaded = data::load(&self.data, self.data_dir.as_deref())?;
+        let loaded = data::load(&self.data, self.data_dir.as_deref(), self.allow_partial)?;
         let entry = loaded.entry;
         Ok(TrainImages {
             name: self.data.clone(),
@@ -182,20 +169,21 @@ impl DataArgs {
         let args = &self.folder;
         args.check()?;
         let policy = BadImages::from(args.bad_images);
-        let found = Folder::find(folder, args.test_data.as_deref(), args.test_share)?;
+        let found = Folder::find(&args.places.ask(folder, args.test_share))?;
+        say(found.parts());
         let parts: Vec<(&str, &Part)> = found.parts().collect();
-        let total = parts.iter().map(|(_, part)| part.files.len()).sum();
+        let total = parts.iter().map(|(_, part)| part.files.len() + part.bad.len()).sum();
         let bar = bar(total, "images looked at");
         let mut good = Vec::new();
         let mut bad = Vec::new();
         for (_, part) in &parts {
-            warn_of_ignored(part);
             let (headers, unreadable) = headers(part.files.clone(), || bar.inc(1));
             good.push(headers);
-            bad.extend(unreadable);
+            bad.extend(part.bad.iter().cloned().chain(unreadable));
         }
         bar.finish_and_clear();
         policy.settle(bad, total, folder)?;
+        warn_of_content(&found);
         let shape = args.shape(good.iter().flatten().map(|(_, header)| header));
         let resize = if self.crop_padding.is_some() { 1.0 } else { Preparation::TEST_RESIZE };
         let preparation = Preparation {
@@ -209,17 +197,24 @@ impl DataArgs {
         let mut files: Vec<Files> = good
             .into_iter()
             .map(|part| part.into_iter().map(|(listed, _)| listed).collect())
-            .map(|listed| Files::new(listed, classes.clone(), preparation, policy, cache.clone()))
+            .map(|listed| {
+                Files::new(listed, classes.clone(), preparation, policy, cache.clone()).read_by(found.rule)
+            })
             .collect();
-        if fits {
-            decode_all(&mut files, policy, folder)?;
-        }
+        decode(&mut files, fits, policy, folder)?;
         for ((name, part), files) in parts.iter().zip(&files) {
-            let labels: std::collections::BTreeSet<u32> =
-                (0..files.len()).map(|at| files.label(at)).collect();
-            if let Some(missing) = (0..classes.len()).find(|&class| !labels.contains(&(class as u32))) {
-                let place = part.folder.display();
-                anyhow::bail!("{place}: no readable {name} image is left of class {}", classes[missing]);
+            let missing: Vec<String> =
+                files.missing_classes().into_iter().map(|class| classes[class].clone()).collect();
+            let (place, missing) =
+                (part.folder.display(), Some(names::some(&missing)).filter(|_| !missing.is_empty()));
+            match missing {
+                Some(missing) if *name == "train" => {
+                    anyhow::bail!("{place}: no readable {name} image is left of class {missing}")
+                }
+                Some(missing) => tracing::warn!(
+                    "{place}: no {name} image of class {missing}: the accuracy says nothing of it"
+                ),
+                None => {}
             }
         }
         let test: Images = files.pop().context("no test part")?.into();
@@ -285,7 +280,7 @@ impl FolderArgs {
     /// Refuses what makes no sense for the data set called `name`, which has images of one size and a test part.
     fn refuse_any(&self, name: &str) -> Result<()> {
         let given = [
-            ("--test-data", self.test_data.is_some()),
+            (self.places.given().unwrap_or_default(), self.places.given().is_some()),
             ("--test-share", self.test_share.is_some()),
             ("--size", self.size.is_some()),
             ("--channels", self.channels.is_some()),
@@ -343,38 +338,29 @@ impl FolderArgs {
     }
 }
 
-/// The folder that `data` names where it is not a data set known by name: below `data_dir`, or here.
-pub fn folder(data: &str, data_dir: Option<&Path>) -> Result<Option<PathBuf>> {
-    let known = registry::entry(data);
-    if known.is_ok() {
-        return Ok(None);
+/// Warns of copies among the images, and of very unequal classes.
+fn warn_of_content(found: &Folder) {
+    for warning in copies::find(found).warnings() {
+        tracing::warn!("{}: {warning}", found.name);
     }
-    let below = data_dir.map(|dir| dir.join(data));
-    match below.into_iter().chain([PathBuf::from(data)]).find(|folder| folder.is_dir()) {
-        Some(folder) => Ok(Some(folder)),
-        None => Err(known.err().map_or_else(|| anyhow::anyhow!("no data set {data}"), Into::into)),
+    for [a, b] in names::alike(&found.train.classes) {
+        tracing::warn!("{}: the names of two classes look alike: {a} and {b}", found.name);
+    }
+    if let Some(warning) = balance::warning(&found.train.classes, &found.train.by_class()) {
+        tracing::warn!("{}: {warning}", found.name);
     }
 }
 
-/// Decodes all images and drops those that cannot be read, where that is the policy.
-fn decode_all(files: &mut [Files], policy: BadImages, folder: &Path) -> Result<()> {
-    let total = files.iter().map(Files::len).sum();
+/// Decodes the images and drops those that cannot be read, where that is the policy: all where they are kept in memory,
+/// else those for testing and validation, which would end a training when it is over; of the training images then one of
+/// each class.
+fn decode(files: &mut [Files], keep: bool, policy: BadImages, folder: &Path) -> Result<()> {
+    let seen = if keep { files } else { &mut files[1..] };
+    let total = seen.iter().map(Files::len).sum();
     let bar = bar(total, "images decoded");
-    let bad = files.iter_mut().flat_map(|files| files.decode_all(|| bar.inc(1))).collect();
+    let bad = seen.iter_mut().flat_map(|files| files.decode_all(keep, || bar.inc(1))).collect();
     bar.finish_and_clear();
     Ok(policy.settle(bad, total, folder)?)
-}
-
-/// Says which files are no images.
-pub fn warn_of_ignored(part: &Part) {
-    if let Some(first) = part.ignored.first() {
-        tracing::warn!(
-            "{}: {} files are no images (png, jpg, jpeg in a class folder) and are ignored, such as {}",
-            part.folder.display(),
-            part.ignored.len(),
-            first.display()
-        );
-    }
 }
 
 /// A bar on a terminal.

@@ -17,10 +17,10 @@ use lrpet_trainer::{atomic, csv};
 use serde::Serialize;
 
 use super::Output;
-use super::data_args::{Policy, bar};
+use super::data_args::bar;
 use super::device::DeviceArgs;
 use super::model_file::ModelFile;
-use super::test_images::{self, Trained, parse_resize};
+use super::test_images::{self, SourceArgs, Trained, parse_resize};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -48,18 +48,11 @@ pub struct Args {
 /// What images a model is tested on, besides the name of their data set.
 #[derive(clap::Args)]
 pub struct TestArgs {
-    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Only the first images of the test set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// What to do about images of a folder that cannot be read
-    #[arg(long, value_enum, default_value = "refuse")]
-    bad_images: Policy,
-    /// Test on a data set with other classes than those of the training all the same: classes are compared by their numbers
-    #[arg(long)]
-    other_classes: bool,
     /// Resize the short side of a folder's pictures to this many times the model's size, then take the centre [default: what
     /// the model's card says; where it says nothing, pictures must have the model's size]
     #[arg(long, value_name = "RATIO", value_parser = parse_resize)]
@@ -91,8 +84,8 @@ impl TestArgs {
     pub fn images(&self, data: &str, model: &Model<'_>, file: &Path) -> Result<Images> {
         let card = Trained::of_model(model, file);
         let test_resize = self.test_resize.or(card.test_resize);
-        let trained = Trained { other_classes: self.other_classes, test_resize, ..card };
-        let test = test_images::load(data, self.data_dir.as_deref(), &trained, self.bad_images.into())?;
+        let trained = Trained { other_classes: self.source.other_classes, test_resize, ..card };
+        let test = test_images::load(data, &self.source, &trained)?;
         let test = match self.limit {
             Some(limit) => test.limited(limit as usize),
             None => test,

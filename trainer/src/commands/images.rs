@@ -1,7 +1,7 @@
 //! What a checkpoint's network was trained on: from a data set, from the checkpoint itself, or from the command line.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::model::Shape;
@@ -11,8 +11,11 @@ use lrpet_trainer::network::{Known, Layer, Network};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::data_args::{Policy, folder, parse_size};
-use super::test_images::{self, Found, TEST_RESIZE, TEST_SHARE, Trained, parse_resize};
+use super::data_args::parse_size;
+use super::folder_args::folder;
+use super::test_images::{
+    self, FOLDER_RULE, Found, SourceArgs, TEST_RESIZE, TEST_SHARE, Trained, parse_resize,
+};
 
 /// Images of a self-check where no data set is at hand.
 const NOISE_IMAGES: usize = 4;
@@ -25,9 +28,8 @@ pub struct ImageArgs {
     /// checkpoint names, if any]
     #[arg(long, value_name = "NAME|DIR")]
     data: Option<String>,
-    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    test: SourceArgs,
     /// Size of the network's images, where no data set says it: 224, or HxW, or CxHxW [default: what the checkpoint says, or
     /// the network's usual size]
     #[arg(long, visible_alias = "input", value_name = "SIZE", value_parser = parse_input)]
@@ -42,12 +44,6 @@ pub struct ImageArgs {
     /// the checkpoint says; 1 for pictures that all have the size already; 256/224]
     #[arg(long, value_name = "RATIO", value_parser = parse_resize)]
     test_resize: Option<f64>,
-    /// What to do about test images of a folder that cannot be read
-    #[arg(long, value_enum, default_value = "refuse")]
-    bad_images: Policy,
-    /// Take images with other classes than those of the training all the same: classes are compared by their numbers
-    #[arg(long)]
-    other_classes: bool,
 }
 
 /// The size of images on the command line.
@@ -94,7 +90,7 @@ impl ImageArgs {
             return Vec::new();
         };
         let mut words = vec!["--data".into(), data.into()];
-        words.extend(self.data_dir.iter().flat_map(|folder| ["--data-dir".into(), folder.into()]));
+        words.extend(self.test.words());
         if let Some(data::Images::Files(files)) = &found.test {
             // The same images from the pictures as those of the first training.
             let Preparation { shape: Shape { channels, height, width }, test_resize, .. } =
@@ -113,12 +109,12 @@ impl ImageArgs {
     pub fn find(&self, net: &str, checkpoint: &Checkpoint, file: &Path) -> Result<Images> {
         let known = Known::named(net)?;
         let own = self.size.is_some() || !self.mean.is_empty() || !self.std.is_empty();
-        let named = checkpoint.metadata.get("dataset").filter(|_| !own);
+        let named = checkpoint.metadata.get("dataset").filter(|_| !own && !of_folder(checkpoint));
         let named = named.filter(|name| registry::entry(name).is_ok());
         let Some(name) = self.data.as_ref().or(named) else {
             return self.described(known, checkpoint, file, None);
         };
-        if let Some(folder) = folder(name, self.data_dir.as_deref())? {
+        if let Some(folder) = folder(name, self.test.data_dir.as_deref())? {
             return self.folder(known, checkpoint, file, &folder);
         }
         ensure!(
@@ -127,7 +123,7 @@ impl ImageArgs {
         );
         let entry = registry::entry(name)?;
         let classes: Vec<String> = entry.classes.iter().map(|&class| class.to_owned()).collect();
-        self.trained(checkpoint, file, entry.shape).check_classes(Path::new(name), &classes)?;
+        self.trained(checkpoint, file, entry.shape).check_classes(name, &classes)?;
         if let Some(trained) = said_input(checkpoint, file)? {
             let file = file.display();
             let shape = entry.shape;
@@ -136,7 +132,7 @@ impl ImageArgs {
                 "{file} was trained on images of {trained}, but those of {name} are {shape}"
             );
         }
-        let test = match data::load(name, self.data_dir.as_deref()) {
+        let test = match data::load(name, self.test.data_dir.as_deref(), self.test.allow_partial) {
             Ok(loaded) => Some(loaded.test.into()),
             // The checkpoint's own word is enough for all but the accuracy.
             Err(error @ DataError::Missing { .. }) if self.data.is_none() => {
@@ -159,7 +155,7 @@ impl ImageArgs {
     /// From a folder of images per class, prepared as the checkpoint says.
     fn folder(&self, known: &Known, checkpoint: &Checkpoint, file: &Path, folder: &Path) -> Result<Images> {
         let mut trained = self.trained(checkpoint, file, known.input);
-        let found = test_images::find(folder, &trained, self.bad_images.into())?;
+        let found = test_images::find(folder, &self.test, &trained)?;
         let described = self.described(known, checkpoint, file, Some((folder, &found)))?;
         let classes = found.classes().to_vec();
         ensure!(
@@ -184,9 +180,10 @@ impl ImageArgs {
             classes: class_names(checkpoint),
             test_resize: number(checkpoint, TEST_RESIZE),
             test_share: number(checkpoint, TEST_SHARE),
-            dataset: checkpoint.metadata.get("dataset").cloned(),
+            rule: checkpoint.metadata.get(FOLDER_RULE).and_then(|text| text.parse().ok()),
+            dataset: Some(dataset(checkpoint)).filter(|name| !name.is_empty()),
             file: file.display().to_string(),
-            other_classes: self.other_classes,
+            other_classes: self.test.other_classes,
         }
     }
 
@@ -237,15 +234,16 @@ impl ImageArgs {
                 assumed.join("; ")
             );
         }
-        let share = checkpoint.metadata.get(TEST_SHARE).map(|share| (TEST_SHARE, share.clone()));
+        let said = [TEST_SHARE, FOLDER_RULE].into_iter();
+        let said = said.filter_map(|key| Some((key, checkpoint.metadata.get(key)?.clone())));
         Ok(Images {
-            dataset: checkpoint.metadata.get("dataset").cloned().unwrap_or_default(),
+            dataset: dataset(checkpoint),
             shape,
             classes: class_names(checkpoint)
                 .filter(|names| names.len() == classes as usize)
                 .unwrap_or_else(|| (0..classes).map(|class| class.to_string()).collect()),
             normalization,
-            preparation: [(TEST_RESIZE, test_resize.to_string())].into_iter().chain(share).collect(),
+            preparation: [(TEST_RESIZE, test_resize.to_string())].into_iter().chain(said).collect(),
             test: None,
         })
     }
@@ -311,8 +309,7 @@ impl ImageArgs {
         if let Some(test_resize) = self.test_resize.or_else(|| number(checkpoint, TEST_RESIZE)) {
             return test_resize;
         }
-        let dataset = checkpoint.metadata.get("dataset");
-        if dataset.is_some_and(|name| registry::entry(name).is_ok()) {
+        if registry::entry(&dataset(checkpoint)).is_ok() {
             return 1.0;
         }
         let whole = match pictures {
@@ -325,6 +322,17 @@ impl ImageArgs {
         ));
         test_resize
     }
+}
+
+/// Whether the checkpoint's network was trained on a folder of images.
+fn of_folder(checkpoint: &Checkpoint) -> bool {
+    [TEST_RESIZE, FOLDER_RULE].iter().any(|key| checkpoint.metadata.contains_key(*key))
+}
+
+/// Name of the data set that the checkpoint says; a folder's is never that of a data set known by name.
+fn dataset(checkpoint: &Checkpoint) -> String {
+    let name = checkpoint.metadata.get("dataset").cloned().unwrap_or_default();
+    if of_folder(checkpoint) { lrpet_trainer::data::folder::called(name) } else { name }
 }
 
 /// Names of the classes, where the checkpoint says them.

@@ -12,6 +12,7 @@ mod eval;
 mod export;
 mod factorize;
 mod flash;
+mod folder_args;
 mod images;
 mod inspect;
 mod model_file;

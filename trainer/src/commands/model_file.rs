@@ -31,11 +31,3 @@ impl ModelFile {
         Ok(checked(self.bytes(), &self.path.display().to_string())?)
     }
 }
-
-/// Names of the classes: those of the model's card, or their numbers.
-pub fn labels(model: &Model<'_>) -> Vec<String> {
-    let count = model.program().header().classes as usize;
-    let listed = model.container().metadata_value("classes").map(|names| names.to_string());
-    let names: Vec<String> = listed.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
-    if names.len() == count { names } else { (0..count).map(|class| class.to_string()).collect() }
-}

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use lrpet_runtime::host::{AlignedBytes, softmax, top_k};
+use lrpet_runtime::host::{AlignedBytes, labels, softmax, top_k};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Output;
-use super::model_file::{ModelFile, labels};
+use super::model_file::ModelFile;
 use super::test_images::{self, parse_resize};
 
 /// Inputs that are read at once.

@@ -124,17 +124,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             arguments.extend(["--threads".to_owned(), share.to_string()]);
         }
     }
-    let mut images = vec!["--data".to_owned(), args.options.data.named().to_owned()];
-    if let Some(folder) = args.options.data.data_dir() {
-        images.extend(["--data-dir".to_owned(), folder.display().to_string()]);
-    }
     let runs = Runs {
         program: std::env::current_exe().context("cannot find this program")?,
         out: args.out.clone(),
         train,
         train_warm,
         init: args.options.init.clone(),
-        images,
+        images: args.options.data.words(),
         boards: args.boards.iter().filter(|board| *board != HOST).cloned().collect(),
         at_once: args.jobs.into(),
         slurm: (!local).then(|| slurm(&args, given)),

@@ -1,23 +1,57 @@
 //! The images on which a trained network is tested.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
+use lrpet_runtime::host::labels;
 use lrpet_runtime::model::{Model, Shape};
 use lrpet_trainer::data::check::headers;
 use lrpet_trainer::data::files::{Cache, Listed};
-use lrpet_trainer::data::folder::{Part, find_test};
+use lrpet_trainer::data::folder::{Part, Rule, find_test, names};
 use lrpet_trainer::data::picture::Header;
 use lrpet_trainer::data::{self, BadImages, Files, Images, Preparation, registry};
 
-use super::data_args::{bar, folder, warn_of_ignored};
-use super::model_file::labels;
+use super::data_args::bar;
+use super::folder_args::{PlaceArgs, Policy, folder, say};
 
 /// Key of [`Preparation::test_resize`] in a checkpoint's metadata and in a model's card.
 pub const TEST_RESIZE: &str = "test_resize";
 /// Key of [`Preparation::test_share`].
 pub const TEST_SHARE: &str = "test_share";
+/// Key of the [`Rule`] by which the training read its folder.
+pub const FOLDER_RULE: &str = "folder_rule";
+
+/// Where images are looked for.
+#[derive(clap::Args)]
+pub struct SourceArgs {
+    /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Take a data set known by name that has fewer images than it should
+    #[arg(long)]
+    pub allow_partial: bool,
+    #[command(flatten)]
+    pub places: PlaceArgs,
+    /// What to do about test images of a folder that cannot be read
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub bad_images: Policy,
+    /// Take images with other classes than those of the training all the same: classes are compared by their numbers
+    #[arg(long)]
+    pub other_classes: bool,
+}
+
+impl SourceArgs {
+    /// The options as they were given, for another command.
+    pub fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> =
+            self.data_dir.iter().flat_map(|folder| ["--data-dir".into(), folder.into()]).collect();
+        words.extend(self.allow_partial.then(|| "--allow-partial".into()));
+        words.extend(self.places.words(self.bad_images).into_iter().map(OsString::from));
+        words
+    }
+}
 
 /// What is known of the images that a network was trained on.
 #[derive(Debug)]
@@ -30,6 +64,8 @@ pub struct Trained {
     pub test_resize: Option<f64>,
     /// Share of each class that was held back for testing.
     pub test_share: Option<f64>,
+    /// How the training read its folder, where it is known.
+    pub rule: Option<Rule>,
     /// Name of the data set, where it is known.
     pub dataset: Option<String>,
     /// The file that says so.
@@ -42,26 +78,25 @@ impl Trained {
     /// What the card of `model`, which is the file `file`, says.
     pub fn of_model(model: &Model<'_>, file: &Path) -> Trained {
         let value = |key: &str| model.container().metadata_value(key).map(|value| value.to_string());
-        // Mere numbers stand for names that nobody knew.
+        // Mere numbers stand for names that nobody knew, but in the model of a folder.
         let names = labels(model);
-        let numbered = names.iter().enumerate().all(|(class, name)| *name == class.to_string());
+        let numbered = value(FOLDER_RULE).is_none()
+            && names.iter().enumerate().all(|(class, name)| *name == class.to_string());
         Trained {
             shape: model.program().header().input,
             classes: (!numbered).then_some(names),
             test_resize: card_number(model, TEST_RESIZE),
             test_share: card_number(model, TEST_SHARE),
+            rule: value(FOLDER_RULE).and_then(|text| text.parse().ok()),
             dataset: value("dataset").filter(|name| !name.is_empty()),
             file: file.display().to_string(),
             other_classes: false,
         }
     }
 
-    /// Refuses images of `place` with these classes where the training had others: by the names that the file says, or else by
-    /// those of the data set that it names. Nothing is refused where neither is known, or other classes are wanted.
-    ///
-    /// # Errors
-    /// Names the classes that differ and says what to do.
-    pub fn check_classes(&self, place: &Path, classes: &[String]) -> Result<()> {
+    /// The classes of the training, for images with `classes`: by the names that the file says, or else by those of the data set
+    /// that it names. None where neither is known, or other classes are wanted.
+    fn known(&self, classes: &[String]) -> Option<Arc<Vec<String>>> {
         let of_dataset = || registry::entry(self.dataset.as_deref()?).ok().map(|entry| entry.classes);
         let known = match &self.classes {
             Some(names) => Some(names.clone()),
@@ -69,32 +104,48 @@ impl Trained {
         };
         // Names that are numbers are those of a data set whose classes are called so.
         let numbered = || classes.iter().enumerate().all(|(class, name)| *name == class.to_string());
-        let Some(known) = known.filter(|_| !self.other_classes && (self.classes.is_some() || !numbered()))
-        else {
-            return Ok(());
-        };
-        // A model's card parts names by commas, and has semicolons in them instead.
-        let [known, found] = [&known[..], classes]
-            .map(|names| names.iter().map(|name| name.replace(',', ";")).collect::<Vec<_>>());
-        let trained = self.dataset.iter().map(|dataset| format!(" (trained on {dataset})")).next();
-        let owner = format!("{}{}", self.file, trained.unwrap_or_default());
-        data::folder::check_classes(&known, &owner, place, &found).map_err(|error| {
-            anyhow!("{error}; name images of the classes that it was trained on, or compare classes by their numbers with --other-classes")
-        })
+        known.filter(|_| !self.other_classes && (self.classes.is_some() || !numbered())).map(Arc::new)
     }
+
+    /// The file, and the data set that it names.
+    fn owner(&self) -> String {
+        let trained = self.dataset.iter().map(|dataset| format!(" (trained on {dataset})")).next();
+        format!("{}{}", self.file, trained.unwrap_or_default())
+    }
+
+    /// Refuses images of the data set `name` with these classes where the training had others.
+    ///
+    /// # Errors
+    /// Names the classes that differ and says what to do.
+    pub fn check_classes(&self, name: &str, classes: &[String]) -> Result<()> {
+        let Some(known) = self.known(classes).filter(|known| known[..] != *classes) else { return Ok(()) };
+        let difference = names::places(&known, classes).err();
+        let difference = difference.unwrap_or_else(|| "; only some of them, or in another order".to_owned());
+        Err(other_classes(format!("{name}: other classes than {}{difference}", self.owner())))
+    }
+}
+
+/// What to do about images with other classes.
+fn other_classes(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!(
+        "{error}; name images of the classes that it was trained on, or compare classes by their numbers with --other-classes"
+    )
 }
 
 /// The test images of the data set or folder `data`, prepared as in the training.
 ///
 /// # Errors
 /// Where they are not found, cannot be read, have other classes, or the preparation of their sizes is not known.
-pub fn load(data: &str, data_dir: Option<&Path>, trained: &Trained, policy: BadImages) -> Result<Images> {
-    if let Some(folder) = folder(data, data_dir)? {
-        return find(&folder, trained, policy)?.prepare(trained);
+pub fn load(data: &str, args: &SourceArgs, trained: &Trained) -> Result<Images> {
+    if let Some(folder) = folder(data, args.data_dir.as_deref())? {
+        return find(&folder, args, trained)?.prepare(trained);
+    }
+    if let Some(option) = args.places.given() {
+        anyhow::bail!("{option} is for a folder of images; {data} has its own way");
     }
     let classes: Vec<String> = registry::entry(data)?.classes.iter().map(|&name| name.to_owned()).collect();
-    trained.check_classes(Path::new(data), &classes)?;
-    Ok(data::load(data, data_dir)?.test.into())
+    trained.check_classes(data, &classes)?;
+    Ok(data::load(data, args.data_dir.as_deref(), args.allow_partial)?.test.into())
 }
 
 /// The test images of a folder, before they are prepared.
@@ -104,18 +155,33 @@ pub struct Found {
     policy: BadImages,
 }
 
-/// Finds the test images of a folder and reads their headers. The shape of `trained` does not matter yet.
+/// Finds the test images of a folder, labelled by the names of the training's classes, and reads their headers. The shape of
+/// `trained` does not matter yet.
 ///
 /// # Errors
 /// Where they are not found, cannot be read, or have other classes.
-pub fn find(folder: &Path, trained: &Trained, policy: BadImages) -> Result<Found> {
-    let mut part = find_test(folder, trained.test_share)?;
-    trained.check_classes(&part.folder, &part.classes)?;
-    warn_of_ignored(&part);
+pub fn find(folder: &Path, args: &SourceArgs, trained: &Trained) -> Result<Found> {
+    let mut part = find_test(&args.places.ask(folder, trained.test_share), trained.rule)?;
+    match trained.known(&part.classes) {
+        Some(known) => part = part.with_classes(&known, &trained.owner()).map_err(other_classes)?,
+        None => eprintln!(
+            "classes are compared by their numbers, not by names: the folder's, in order, are {}",
+            names::some(&part.classes)
+        ),
+    }
+    say([("test", &part)].into_iter());
+    let counts = part.by_class();
+    let missing = part.classes.iter().zip(counts).filter(|(_, count)| *count == 0);
+    let missing: Vec<String> = missing.map(|(class, _)| class.clone()).collect();
+    if !missing.is_empty() {
+        eprintln!("no test image of class {}: the accuracy says nothing of it", names::some(&missing));
+    }
+    let policy = BadImages::from(args.bad_images);
     let bar = bar(part.files.len(), "images looked at");
-    let total = part.files.len();
-    let (good, bad) = headers(std::mem::take(&mut part.files), || bar.inc(1));
+    let total = part.files.len() + part.bad.len();
+    let (good, unreadable) = headers(std::mem::take(&mut part.files), || bar.inc(1));
     bar.finish_and_clear();
+    let bad = std::mem::take(&mut part.bad).into_iter().chain(unreadable).collect();
     policy.settle(bad, total, &part.folder)?;
     Ok(Found { part, good, policy })
 }

@@ -1,4 +1,4 @@
-//! Whether the images of a folder can be read, before a training depends on it.
+//! Whether the images of a folder can be read, before a training depends on it, and what else is to be known of them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::files::{Bad, Listed};
-use super::folder::{Folder, Part};
+use super::balance;
+use super::copies::{self, Copies};
+use super::files::{Bad, Listed, lossy};
+use super::folder::{Folder, Ignored, Part, by_ending, names};
 use super::picture::{self, Header};
 
 /// What a folder of images holds.
@@ -21,6 +23,12 @@ pub struct Report {
     pub test_share: Option<f64>,
     /// Its parts.
     pub parts: Vec<PartReport>,
+    /// Pairs of classes whose names look alike, with what one does not see written out.
+    pub alike: Vec<[String; 2]>,
+    /// How many times as many training images the largest class has as the smallest.
+    pub unequal: f64,
+    /// Files with the same bytes.
+    pub copies: Copies,
 }
 
 /// What one part of it holds.
@@ -29,7 +37,10 @@ pub struct PartReport {
     /// `train`, `validation` or `test`.
     pub part: &'static str,
     /// Its folder.
+    #[serde(serialize_with = "lossy")]
     pub folder: PathBuf,
+    /// From where its images are, in words.
+    pub source: String,
     /// Images that can be read.
     pub images: usize,
     /// Images of each class that can be read.
@@ -45,7 +56,13 @@ pub struct PartReport {
     /// Files that cannot be read.
     pub bad: Vec<Bad>,
     /// Files that are no images by their names, or lie outside class folders.
-    pub ignored: Vec<PathBuf>,
+    pub ignored: Vec<Ignored>,
+    /// How many of them each class has.
+    pub ignored_by_class: Vec<usize>,
+    /// How many of them are pictures in formats that are not read, by the ends of their names.
+    pub not_read: BTreeMap<String, usize>,
+    /// Folders that are left out: hidden ones, and those of systems and programs.
+    pub left_out: Vec<String>,
 }
 
 impl Report {
@@ -55,13 +72,18 @@ impl Report {
     }
 }
 
-/// Decodes every image of `folder`. `progress` is called after each.
+/// Decodes every image of `folder`, and looks for copies. `progress` is called after each image.
 pub fn check(folder: &Folder, progress: impl Fn() + Sync) -> Report {
+    let parts: Vec<PartReport> =
+        folder.parts().map(|(name, part)| check_part(name, part, &progress)).collect();
     Report {
         name: folder.name.clone(),
         classes: folder.train.classes.to_vec(),
         test_share: folder.test_share,
-        parts: folder.parts().map(|(name, part)| check_part(name, part, &progress)).collect(),
+        alike: names::alike(&folder.train.classes),
+        unequal: balance::ratio(&parts[0].by_class),
+        copies: copies::find(folder),
+        parts,
     }
 }
 
@@ -72,7 +94,12 @@ fn check_part(name: &'static str, part: &Part, progress: &(impl Fn() + Sync)) ->
         // The size as it is seen, turned by EXIF.
         Ok(Header { width: picture.width, height: picture.height, grey })
     };
-    let (good, bad) = sort(part.files.clone(), look, progress);
+    let (good, unreadable) = sort(part.files.clone(), look, progress);
+    let bad = part.bad.iter().cloned().chain(unreadable).collect();
+    let mut ignored_by_class = vec![0; part.classes.len()];
+    for class in part.ignored.iter().filter_map(|file| file.class) {
+        ignored_by_class[class as usize] += 1;
+    }
     let mut by_class = vec![0; part.classes.len()];
     let mut sizes = BTreeMap::new();
     for (listed, header) in &good {
@@ -86,6 +113,7 @@ fn check_part(name: &'static str, part: &Part, progress: &(impl Fn() + Sync)) ->
     PartReport {
         part: name,
         folder: part.folder.clone(),
+        source: part.source.clone(),
         images: good.len(),
         by_class,
         grey: good.iter().filter(|(_, header)| header.grey).count(),
@@ -94,6 +122,9 @@ fn check_part(name: &'static str, part: &Part, progress: &(impl Fn() + Sync)) ->
         sizes: sizes.len(),
         bad,
         ignored: part.ignored.clone(),
+        ignored_by_class,
+        not_read: by_ending(part.ignored.iter()).0,
+        left_out: part.left_out.iter().map(|folder| folder.display().to_string()).collect(),
     }
 }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::crop::{Cutter, RandomCrop};
 use super::error::name_some;
+use super::folder::Rule;
 use super::picture::{self, Header, Picture};
 use super::{DataError, Dataset, Preparation};
 
@@ -29,9 +30,15 @@ pub struct Listed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Bad {
     /// The file.
+    #[serde(serialize_with = "lossy")]
     pub file: PathBuf,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// A path as text; a name that is no UTF-8 is no error.
+pub(super) fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// What is done about pictures that cannot be read.
@@ -113,6 +120,7 @@ pub struct Files {
     preparation: Preparation,
     bad: BadImages,
     cache: Arc<Cache>,
+    rule: Rule,
 }
 
 /// What one thread needs to prepare images.
@@ -129,7 +137,17 @@ impl Files {
     ) -> Files {
         let item = |listed| Item { listed, picture: OnceLock::new(), named: AtomicBool::new(false) };
         let items = listed.into_iter().map(|listed| Arc::new(item(listed))).collect();
-        Files { items, classes, preparation, bad, cache }
+        Files { items, classes, preparation, bad, cache, rule: Rule::default() }
+    }
+
+    /// The same, of a folder that was read by `rule`.
+    pub fn read_by(self, rule: Rule) -> Files {
+        Files { rule, ..self }
+    }
+
+    /// How their folder was read.
+    pub fn rule(&self) -> Rule {
+        self.rule
     }
 
     /// Number of pictures.
@@ -187,13 +205,26 @@ impl Files {
         Files { items: indices.iter().map(|&index| self.items[index].clone()).collect(), ..self.clone() }
     }
 
-    /// Decodes all pictures, keeps them as far as memory is granted, and drops those that cannot be read, which
-    /// are returned. `progress` is called after each.
-    pub fn decode_all(&mut self, progress: impl Fn() + Sync) -> Vec<Bad> {
+    /// The classes of which no picture can be decoded.
+    pub fn missing_classes(&self) -> Vec<usize> {
+        let mut by_class: Vec<Vec<&Item>> = vec![Vec::new(); self.classes.len()];
+        self.items.iter().for_each(|item| by_class[item.listed.label as usize].push(item));
+        let readable = |item: &&Item| self.picture(item, self.preparation.shape.channels).is_ok();
+        let missing =
+            by_class.par_iter().enumerate().filter(|(_, items)| !items.iter().any(|item| readable(&item)));
+        missing.map(|(class, _)| class).collect()
+    }
+
+    /// Decodes all pictures, has them kept where memory is granted and `keep` says so, and drops those that cannot be
+    /// read, which are returned. `progress` is called after each.
+    pub fn decode_all(&mut self, keep: bool, progress: impl Fn() + Sync) -> Vec<Bad> {
         let channels = self.preparation.shape.channels;
         let found: Vec<Option<Bad>> = (self.items.par_iter())
             .map(|item| {
-                let bad = self.picture(item, channels).err();
+                let bad = match keep {
+                    true => self.picture(item, channels).err(),
+                    false => picture::read(&item.listed.path, channels).err(),
+                };
                 progress();
                 bad.map(|reason| Bad { file: item.listed.path.clone(), reason })
             })
@@ -353,7 +384,7 @@ mod tests {
         let kept = some.items.iter().filter(|item| item.picture.get().is_some()).count();
         assert!((1..30).contains(&kept), "{kept}");
         let mut all = files(dir.path(), 30, BadImages::Refuse, 1 << 20);
-        assert_eq!(all.decode_all(|| ()), []);
+        assert_eq!(all.decode_all(true, || ()), []);
         drop(dir);
         assert_eq!(epoch(&all, 2, 2, 0), once);
     }
@@ -374,7 +405,7 @@ mod tests {
         assert_eq!(epoch(&files(dir.path(), 10, BadImages::Skip, 0), 1, 0, 0).len(), 2);
         let mut decoded = skipping.clone();
         std::fs::write(dir.path().join("3.png"), "no picture").unwrap();
-        let bad = decoded.decode_all(|| ());
+        let bad = decoded.decode_all(true, || ());
         assert_eq!((bad.len(), decoded.len()), (1, 9));
         let error = BadImages::Refuse.settle(bad, 10, dir.path()).unwrap_err().to_string();
         assert!(error.contains("1 of 10 images") && error.contains("3.png (not a picture"), "{error}");

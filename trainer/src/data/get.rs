@@ -65,7 +65,7 @@ pub fn list(data_dir: Option<&Path>) -> Vec<Summary> {
 /// # Errors
 /// Those of [`source::load`].
 pub fn info(name: &str, data_dir: Option<&Path>) -> Result<Counts, DataError> {
-    Ok(count(&source::load(name, data_dir)?))
+    Ok(count(&source::load(name, data_dir, true)?))
 }
 
 /// Makes sure that a data set is there, complete and the one its name says; fetches it into `data_dir` (or the
@@ -80,7 +80,7 @@ pub fn get(name: &str, data_dir: Option<&Path>) -> Result<Counts, DataError> {
         let store = data_dir.map_or_else(source::store, Path::to_owned);
         fetch(entry, &store)?;
     }
-    let loaded = source::load(name, data_dir)?;
+    let loaded = source::load(name, data_dir, true)?;
     verify(&loaded)?;
     Ok(count(&loaded))
 }
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn statistics_of_the_sets_on_this_machine() {
         for entry in registry::ENTRIES {
-            match source::load(entry.name, None) {
+            match source::load(entry.name, None, true) {
                 Ok(loaded) => verify(&loaded).unwrap(),
                 Err(DataError::Missing { .. }) => {
                     eprintln!("{} is not on this machine: not checked", entry.name)

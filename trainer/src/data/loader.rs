@@ -127,7 +127,7 @@ impl Loader {
     }
 
     /// What a checkpoint says of the images, so that others can be prepared alike: `class_names` (a JSON array),
-    /// `mean` and `std` of pixels scaled to 0..1, and for files `test_resize` and `test_share`.
+    /// `mean` and `std` of pixels scaled to 0..1, and for files `test_resize`, `test_share` and `folder_rule`.
     pub fn metadata(&self) -> Vec<(String, String)> {
         let join = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
         let Normalization { mean, std } = &self.options.normalization;
@@ -139,6 +139,7 @@ impl Loader {
         if let Images::Files(files) = &self.images {
             found.push(("test_resize", files.preparation().test_resize.to_string()));
             found.extend(files.preparation().test_share.map(|share| ("test_share", share.to_string())));
+            found.push(("folder_rule", files.rule().to_string()));
         }
         found.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

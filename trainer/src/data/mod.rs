@@ -6,9 +6,11 @@
 //! makes batches of either ([`Images`]) beside the training with [`augment`].
 
 pub mod augment;
+pub mod balance;
 pub mod check;
 pub mod cifar_binary;
 pub mod cifar_png;
+pub mod copies;
 pub mod crop;
 pub mod dataset;
 mod error;

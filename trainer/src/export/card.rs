@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lrpet_runtime::host::join_labels;
 use lrpet_runtime::model::FORMAT_VERSION;
 use lrpet_runtime::model::cost::Cost;
 
@@ -40,11 +41,7 @@ impl Card {
         set("format", FORMAT_VERSION.to_string());
         set("network", network.name.clone());
         set("dataset", self.dataset.clone());
-        // A comma parts the labels.
-        set(
-            "classes",
-            self.classes.iter().map(|class| class.replace(',', ";")).collect::<Vec<_>>().join(","),
-        );
+        set("classes", join_labels(&self.classes));
         set("input", format!("{}x{}x{}", network.input.channels, network.input.height, network.input.width));
         set("mean", join(&folded.normalization.mean));
         set("std", join(&folded.normalization.std));

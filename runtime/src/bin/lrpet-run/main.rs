@@ -129,14 +129,6 @@ fn named(path: &Path, error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("{}: {error}", path.display())
 }
 
-/// The labels of the classes, where the card has one for each.
-fn labels(model: &Model<'_>) -> Vec<String> {
-    let classes = model.program().header().classes as usize;
-    let card = model.container().metadata_value("classes").map(|value| value.to_string()).unwrap_or_default();
-    let labels: Vec<String> = card.split(',').map(|label| label.trim().to_string()).collect();
-    if labels.len() == classes { labels } else { (0..classes).map(|class| class.to_string()).collect() }
-}
-
 fn main() -> ExitCode {
     let out = &mut std::io::stdout().lock();
     let result = match Arguments::parse().command {

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use lrpet_runtime::host::{AlignedBytes, softmax, top_k};
+use lrpet_runtime::host::{AlignedBytes, labels, softmax, top_k};
 use serde_json::json;
 
 use super::input::Images;
-use super::{Common, labels, open};
+use super::{Common, open};
 
 #[derive(clap::Args)]
 pub struct Arguments {

@@ -1,0 +1,155 @@
+//! Which folder serves as what.
+//!
+//! Below DIR, folders called train, test or val (and a few like them, in any case) are parts of the data set, which hold a
+//! folder a class; without any of them the folders of DIR are the classes. Where both could be meant, nothing is guessed.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::listing::is_left_out;
+use super::{Ask, Part, names};
+use crate::data::DataError;
+use crate::data::picture::is_picture;
+
+/// What a part is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Train,
+    Validation,
+    Test,
+}
+
+/// Names of the folders with the parts, in lower case.
+const KINDS: [(Kind, &str, &[&str]); 3] = [
+    (Kind::Train, "training", &["train", "training"]),
+    (Kind::Validation, "validation", &["val", "valid", "validation"]),
+    (Kind::Test, "test", &["test", "testing"]),
+];
+
+/// The folders of a data set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// The folders in DIR are the classes.
+    pub flat: bool,
+    /// Folder with the training images; DIR itself where it is flat.
+    pub train: Option<PathBuf>,
+    /// Folder with the validation images.
+    pub validation: Option<PathBuf>,
+    /// Folder with the test images.
+    pub test: Option<PathBuf>,
+    /// The test images are those for validation, for there are no others.
+    pub validation_tests: bool,
+    /// Folders beside the parts that hold no images.
+    pub aside: Vec<PathBuf>,
+}
+
+impl Places {
+    /// The test images, where they have a folder.
+    ///
+    /// # Errors
+    /// Those of [`listing::list`](super::listing::list); where there are no class folders, what can be done about it.
+    pub fn test_part(&self) -> Result<Option<Part>, DataError> {
+        let Some(folder) = &self.test else { return Ok(None) };
+        let mut part = Part::list(folder, None)?;
+        if self.validation_tests {
+            part.source += " (there is no folder test)";
+        }
+        Ok(Some(part))
+    }
+}
+
+/// Finds the folders that `ask` asks for.
+///
+/// # Errors
+/// [`DataError::Format`] where two folders could be meant, or a folder could be a part and a class; [`DataError::Io`].
+pub(super) fn find(ask: &Ask<'_>) -> Result<Places, DataError> {
+    let folder = ask.folder;
+    let refuse = |reason: String| Err(DataError::Format { path: folder.to_owned(), reason });
+    let classes = || Places { flat: true, train: Some(folder.to_owned()), ..Places::default() };
+    if ask.flat {
+        return Ok(classes());
+    }
+    let folders = subfolders(folder, ask.test_folder)?;
+    let kind = |folder: &PathBuf| {
+        let name = folder.file_name().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
+        KINDS.iter().find(|(.., names)| names.contains(&&*name)).map(|(kind, ..)| *kind)
+    };
+    let (parts, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        folders.into_iter().partition(|folder| kind(folder).is_some());
+    if parts.is_empty() {
+        return Ok(classes());
+    }
+    let of = |wanted: Kind| parts.iter().filter(move |part| kind(part) == Some(wanted));
+    for (wanted, what, _) in KINDS {
+        let several: Vec<String> = of(wanted).map(|part| name(part)).collect();
+        if several.len() > 1 {
+            return refuse(format!(
+                "both {} could hold the {what} images: rename one or move it away (where all folders here are classes, say --flat)",
+                several.join(" and ")
+            ));
+        }
+    }
+    let one = |wanted: Kind| of(wanted).next().cloned();
+    let classes: Vec<String> =
+        others.iter().filter(|other| holds_images(other)).map(|other| name(other)).collect();
+    if !classes.is_empty() {
+        let parts: Vec<String> = parts.iter().map(|part| name(part)).collect();
+        let way = match one(Kind::Train) {
+            Some(_) => format!("move {} away", names::some(&classes)),
+            None => format!(
+                "move {} into a folder train beside it, or move {} away and name test images with --test-data",
+                names::some(&classes),
+                parts.join(", ")
+            ),
+        };
+        return refuse(format!(
+            "{} beside {}: part of the data set or class? Where all folders here are classes, say --flat; else {way}",
+            parts.join(", "),
+            names::some(&classes)
+        ));
+    }
+    let (train, mut validation, mut test) = (one(Kind::Train), one(Kind::Validation), one(Kind::Test));
+    let validation_tests = test.is_none() && validation.is_some() && ask.test_folder.is_none();
+    if validation_tests {
+        test = validation.take();
+    }
+    Ok(Places { flat: false, train, validation, test, validation_tests, aside: others })
+}
+
+fn name(folder: &Path) -> String {
+    names::shown(&folder.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// The folders in `folder`, by name, but for those that are left out and `apart`.
+fn subfolders(folder: &Path, apart: Option<&Path>) -> Result<Vec<PathBuf>, DataError> {
+    let io = |source| DataError::Io { path: folder.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.is_dir() && !is_left_out(&path) && !is_same(&path, apart) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether `folder` is `other`, by whatever way.
+pub(super) fn is_same(folder: &Path, other: Option<&Path>) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    other.is_some_and(|other| whole(folder).is_some_and(|folder| whole(other) == Some(folder)))
+}
+
+/// Whether a file below `folder` is called as an image is.
+fn holds_images(folder: &Path) -> bool {
+    let walk = WalkDir::new(folder).follow_links(true).into_iter();
+    let mut files = walk.filter_entry(|entry| !is_left_out(entry.path())).filter_map(Result::ok);
+    files.any(|entry| entry.file_type().is_file() && is_picture(entry.path()))
+}
+
+/// Whether `folder` holds folders with images, so that it could be a data set.
+pub fn holds_class_folders(folder: &Path) -> bool {
+    subfolders(folder, None).is_ok_and(|folders| folders.iter().any(|folder| holds_images(folder)))
+}
