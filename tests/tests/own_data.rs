@@ -95,11 +95,11 @@ fn pictures_of_a_phone() {
     let [train, test] = [&report["parts"][0], &report["parts"][1]];
     assert_eq!(
         (&train["by_class"], &test["by_class"]),
-        (&serde_json::json!([12; 3]), &serde_json::json!([3; 3]))
+        (&serde_json::json!([12, 12, 12]), &serde_json::json!([3, 3, 3]))
     );
     assert_eq!(
         (&train["not_read"]["heic"], &train["ignored_by_class"]),
-        (&3.into(), &serde_json::json!([2; 3]))
+        (&3.into(), &serde_json::json!([2, 2, 2]))
     );
     assert_eq!(train["left_out"].as_array().unwrap().len(), 4);
     let shown = run("lrpet", &["data", "check", data]).unwrap().output;

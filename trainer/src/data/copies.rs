@@ -128,10 +128,10 @@ fn groups<'f>(files: &[(usize, &'f Listed)]) -> Vec<Vec<(usize, &'f Listed)>> {
 }
 
 /// Parts each group by the `key` of its files, those without one left out, and drops groups of one.
-fn parted<'f, K: Ord + Send>(
-    groups: Vec<Vec<(usize, &'f Listed)>>,
+fn parted<K: Ord + Send>(
+    groups: Vec<Vec<(usize, &Listed)>>,
     key: impl Fn(&Path) -> Option<K> + Sync,
-) -> Vec<Vec<(usize, &'f Listed)>> {
+) -> Vec<Vec<(usize, &Listed)>> {
     let files: Vec<(usize, (usize, &Listed))> = (groups.into_iter().enumerate())
         .flat_map(|(group, files)| files.into_iter().map(move |file| (group, file)))
         .collect();

@@ -210,8 +210,7 @@ impl Files {
         let mut by_class: Vec<Vec<&Item>> = vec![Vec::new(); self.classes.len()];
         self.items.iter().for_each(|item| by_class[item.listed.label as usize].push(item));
         let readable = |item: &&Item| self.picture(item, self.preparation.shape.channels).is_ok();
-        let missing =
-            by_class.par_iter().enumerate().filter(|(_, items)| !items.iter().any(|item| readable(&item)));
+        let missing = by_class.par_iter().enumerate().filter(|(_, items)| !items.iter().any(readable));
         missing.map(|(class, _)| class).collect()
     }
 
