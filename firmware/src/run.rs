@@ -122,7 +122,7 @@ fn steps<'a>(
     for index in 0..samples.samples() {
         session.run_image(samples.image(index), logits, hook).map_err(Failure::Run)?;
         outputs.update(logits);
-        let comparison = Comparison::of(logits, &samples, index);
+        let comparison = Comparison::by(&session, logits, &samples, index);
         let pass = comparison.passes();
         passed += usize::from(pass);
         let Comparison { class, expected_class, max_abs_diff, tolerance } = comparison;

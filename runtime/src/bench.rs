@@ -254,7 +254,7 @@ fn check(
     for index in 0..samples.samples() {
         session.run_image(samples.image(index), logits, &mut ()).map_err(BenchError::Run)?;
         logits.iter().for_each(|logit| digest.update(&logit.to_le_bytes()));
-        let comparison = Comparison::in_arithmetic(session.arithmetic(), logits, &samples, index);
+        let comparison = Comparison::by(session, logits, &samples, index);
         passed += u64::from(comparison.passes());
         largest = largest.max(comparison.max_abs_diff);
     }

@@ -1,7 +1,8 @@
 //! The self-check: does this machine compute the logits that the model's own samples must give?
 
-use crate::kernel::Arithmetic;
+use crate::kernel::{Arithmetic, Isa};
 use crate::model::SelfCheck;
+use crate::session::Session;
 
 /// Largest difference of a logit, relative to the sample's largest logit where that exceeds 1, for files that state none of
 /// their own: storage is f16 and orders of summation differ between instruction sets.
@@ -30,7 +31,16 @@ impl Comparison {
         Self::within(check.tolerance(index), logits, check.logits(index))
     }
 
-    /// As [`Comparison::of`], of a session with sums in `arithmetic`.
+    /// As [`Comparison::of`], of logits that `session` computed, in whatever it sums.
+    pub fn by(session: &Session<'_>, logits: &[f32], check: &SelfCheck<'_>, index: usize) -> Self {
+        let arithmetic = match session.isa() {
+            Isa::CortexM55Half => Arithmetic::F16,
+            _ => session.arithmetic(),
+        };
+        Self::in_arithmetic(arithmetic, logits, check, index)
+    }
+
+    /// As [`Comparison::of`], of logits from sums in `arithmetic`.
     pub fn in_arithmetic(
         arithmetic: Arithmetic,
         logits: &[f32],

@@ -280,7 +280,7 @@ pub unsafe extern "C" fn lrpet_check(
         if let Err(error) = session.inner.run_image(check.image(sample), logits, &mut session.watch) {
             return message.say(failure(&error), error);
         }
-        let comparison = Comparison::of(logits, &check, sample);
+        let comparison = Comparison::by(&session.inner, logits, &check, sample);
         if !comparison.passes() {
             let Comparison { class, expected_class, max_abs_diff, tolerance } = comparison;
             let what = format_args!(

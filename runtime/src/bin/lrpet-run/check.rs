@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
             .map_err(|error| named(&common.model, error))?;
         comparisons.push(match arguments.tolerance {
             Some(share) => Comparison::within(share * check.largest(i), &logits, check.logits(i)),
-            None => Comparison::in_arithmetic(session.arithmetic(), &logits, &check, i),
+            None => Comparison::by(&session, &logits, &check, i),
         });
     }
     let samples = comparisons.len();
