@@ -34,7 +34,6 @@ fn the_code_of_the_readme_runs() {
 
 /// Each line of the README's block is one of this file, but for the name of the model and comments.
 #[test]
-#[ignore = "until the README shows include_model!"]
 fn the_readme_shows_code_of_this_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
