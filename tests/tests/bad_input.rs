@@ -141,8 +141,6 @@ fn wrong_ranks_and_networks_are_refused_by_name() {
     assert!(error.contains("layer9.conv"), "{error}");
     let error = with(&["--net", "resnet8", "--ranks", "layer1.0.conv1=99"]);
     assert!(error.contains("layer1.0.conv1") && error.contains("16"), "{error}");
-    let error = with(&["--net", "resnet8", "--prune", "1.5"]);
-    assert!(error.contains("1.5"), "{error}");
     let error = with(&["--net", "resnet8", "--energy", "0.9", "--epochs", "2", "--choose-after", "2"]);
     assert!(error.contains("energy 0.9") && error.contains("2 epochs"), "{error}");
     let other = write(folder.path(), "other.safetensors", &model());
@@ -163,6 +161,75 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
     let nowhere = folder.path().join("nowhere/report.html");
     let error = refused("lrpet", &["report", &good, "--out", nowhere.to_str().unwrap()]).unwrap();
     assert!(error.contains("nowhere"), "{error}");
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused_before_any_image_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    // No data set has this name: an error about it would mean that it was looked for.
+    let train = ["train", "--net", "resnet8", "--data", "no-such-data", "--out", out.to_str().unwrap()];
+    let numbers = [
+        "--epochs=0",
+        "--batch=0",
+        "--limit=0",
+        "--threads=0",
+        "--lr=nan",
+        "--lr=-0.1",
+        "--lr=inf",
+        "--lr=0",
+        "--momentum=1",
+        "--momentum=nan",
+        "--weight-decay=-1",
+        "--weight-decay=inf",
+        "--warm-up=-1",
+        "--project-epochs=0",
+        "--project-iterations=0",
+        "--residual-factor=1",
+        "--steps=0",
+        "--prune=1.5",
+        "--prune=nan",
+        "--energy=0",
+        "--energy=1.1",
+    ];
+    for wrong in numbers {
+        let done = run("lrpet", &[&train[..], &[wrong]].concat()).unwrap();
+        let (option, value) = wrong.split_once('=').unwrap();
+        let words = format!("error: invalid value '{value}' for '{option} ");
+        assert!(done.status == 2 && done.errors.starts_with(&words), "{wrong}: {}", done.errors);
+    }
+    let together: [(&[&str], &str); 12] = [
+        (&["--epochs", "5", "--warm-up", "6"], "warm-up of 6 epochs: the run has 5"),
+        (&["--steps", "10"], "--steps is for --schedule step"),
+        (&["--schedule", "step", "--steps", "20,10"], "they must rise"),
+        (&["--schedule", "step", "--steps", "10,30"], "a step after 30 epochs: the run has 30"),
+        (&["--project-iterations", "10"], "--project-iterations is for low-rank training"),
+        (&["--project-epochs", "1"], "--project-epochs is for low-rank training"),
+        (&["--residual-factor", "0.5"], "--residual-factor is for low-rank training"),
+        (&["--prune", "0.5", "--choose-after", "3"], "--choose-after is for --energy and --budget"),
+        (&["--prune", "0.5", "--reestimate", "0"], "--reestimate 0 is for dense training"),
+        (&["--budget", "macs=0.5x", "--epochs", "1"], "give --epochs 2 or more"),
+        (&["--energy", "0.9", "--epochs", "1"], "give --epochs 2 or more"),
+        (&["--energy", "0.9", "--choose-after", "30"], "the run has 30 epochs"),
+    ];
+    for (more, words) in together {
+        let error = refused("lrpet", &[&train[..], more].concat()).unwrap();
+        assert!(error.contains(words), "{more:?}: {error}");
+    }
+    let sweep = ["sweep", "--net", "resnet8", "--data", "no-such-data", "--out", out.to_str().unwrap()];
+    let together: [(&[&str], &str); 3] = [
+        (&["--prune", "0,0.5", "--warm-up", "31"], "warm-up of 31 epochs"),
+        (&["--prune", "0,0.5", "--reestimate", "0"], "--reestimate 0 is for dense training"),
+        (
+            &["--prune", "0.5", "--warm-start", "dense", "--warm-epochs", "2", "--warm-up", "3"],
+            "warm-up of 3 epochs: the run has 2",
+        ),
+    ];
+    for (more, words) in together {
+        let error = refused("lrpet", &[&sweep[..], more].concat()).unwrap();
+        assert!(error.contains(words), "{more:?}: {error}");
+    }
+    assert!(!out.exists());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a training leaves for those who follow it.
 
 use lrpet_tests::events;
-use lrpet_tests::programs::{json, number, refused};
+use lrpet_tests::programs::{number, refused, run};
 
 const TRAIN: [&str; 9] =
     ["train", "--net", "resnet8", "--data", "fashion-mnist", "--batch", "64", "--validation", "200"];
@@ -11,7 +11,29 @@ fn a_run_leaves_events_curves_and_a_summary() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
     let more = ["--prune", "0.5", "--limit", "640", "--epochs", "2", "--seed", "7", "--out", out];
-    let document = json("lrpet", &[&TRAIN[..], &more].concat()).unwrap();
+    let done = run("lrpet", &[&TRAIN[..], &more, &["--json"]].concat()).unwrap();
+    assert_eq!(done.status, 0, "{}", done.errors);
+    let document: serde_json::Value = serde_json::from_str(&done.output).unwrap();
+
+    // What the run is about to do stands before its first epoch, on standard error and in the document.
+    let before = &done.errors[..done.errors.find("epoch 1/2: loss").unwrap()];
+    for line in [
+        "network        resnet8, input 1×28×28, 10 classes",
+        "images         fashion-mnist: 640 training, 200 validation, 10\u{a0}000 test; ",
+        "steps          2 epochs of 10 batches of 64 images",
+        "ranks          pruning ratio 0.5, in 9 layers; projected every epoch",
+        "multiply-adds  9.35 M dense → ",
+        "weights        fresh, seed 7",
+        "device         cpu, ",
+        &format!("output         {out}"),
+    ] {
+        assert!(before.lines().any(|found| found.starts_with(line)), "{line}\n{before}");
+    }
+    assert!(!before.contains("hint: "), "{before}");
+    assert!(done.errors.contains("epoch 2/2: loss"), "{}", done.errors);
+    let setup = |key: &str| number(&document, &format!("setup.{key}")).unwrap();
+    assert_eq!(["batches", "epochs", "images.train", "classes"].map(setup), [10.0, 2.0, 640.0, 10.0]);
+    assert!(setup("macs") < 0.7 * setup("macs_dense"), "{document}");
 
     let curves = events::curves(folder.path()).unwrap();
     let metrics = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
@@ -41,6 +63,7 @@ fn a_run_leaves_events_curves_and_a_summary() {
         format!("lrpet {} {} --json\n", TRAIN.join(" "), more.join(" ")),
         "| Multiply-adds | 9.35 M (9\u{a0}345\u{a0}920) → ".to_owned(),
         "| Images | 640 training, 200 validation, 10\u{a0}000 test |".to_owned(),
+        "| Steps of an epoch | 10 of at most 64 images |".to_owned(),
         "| seed | 7 |".to_owned(),
     ] {
         assert!(summary.contains(&text), "{text}\n{summary}");

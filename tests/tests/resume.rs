@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lrpet_tests::events::{self, Curves};
-use lrpet_tests::programs::{json, program, root};
+use lrpet_tests::programs::{json, program, refused, root};
 
 const EPOCHS: &str = "4";
 
@@ -66,6 +66,53 @@ fn a_killed_training_resumes_to_the_same_bits() {
     train(&killed);
     assert!(weights(&whole) == weights(&killed), "the resumed run has other weights");
     assert_eq!(curves(&killed), curves(&whole));
+}
+
+#[test]
+fn a_run_that_shall_be_longer_is_told_how_and_its_folder_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let base = "train --net resnet8 --data fashion-mnist --limit 256 --validation 100 --batch 32";
+    let words = |more: &str| -> Vec<String> {
+        let text = format!("{base} {more} --out {}", out.display());
+        text.split(' ').map(str::to_owned).collect()
+    };
+    let refused =
+        |words: &[String]| refused("lrpet", &words.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let done =
+        |words: &[String]| json("lrpet", &words.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    done(&words("--epochs 1"));
+    let before = weights(&out);
+    let error = refused(&words("--epochs 1"));
+    assert!(error.contains("--resume") && error.contains("--out"), "{error}");
+    // Found before images are read: there are none of this name.
+    let nothing = words("--epochs 1").join(" ").replace("fashion-mnist", "no-such-data");
+    assert_eq!(refused(&nothing.split(' ').map(str::to_owned).collect::<Vec<_>>()), error);
+
+    let error = refused(&words("--epochs 2 --resume"));
+    let (_, command) = error.split_once(": lrpet ").unwrap_or_else(|| panic!("{error}"));
+    let command: Vec<String> = command.split(' ').map(str::to_owned).collect();
+    assert!(command.join(" ").contains("--extend 2"), "{error}");
+    assert_eq!(done(&command)["epochs"].as_array().unwrap().len(), 2);
+    assert!(weights(&out) != before);
+    let kept = std::fs::read(out.join("final-1-epochs.safetensors")).unwrap();
+    let kept = safetensors::SafeTensors::deserialize(&kept).unwrap();
+    assert!(kept.iter().all(|(name, tensor)| before[name] == tensor.data()));
+
+    // Another batch: its weights are trained on in another folder.
+    let error = refused(
+        &words("--epochs 1 --resume --batch 64")
+            .join(" ")
+            .replacen("--batch 32 ", "", 1)
+            .split(' ')
+            .map(str::to_owned)
+            .collect::<Vec<_>>(),
+    );
+    let (_, command) = error.split_once(": lrpet ").unwrap_or_else(|| panic!("{error}"));
+    let command: Vec<String> = command.split(' ').map(str::to_owned).collect();
+    let document = done(&command);
+    let from = document.pointer("/setup/weights").and_then(serde_json::Value::as_str).unwrap();
+    assert!(from.contains("run/final.safetensors"), "{document}");
 }
 
 /// The curves that do not depend on time.

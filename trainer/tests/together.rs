@@ -71,9 +71,11 @@ fn config(folder: &Path, batch: usize) -> TrainConfig {
             reestimate_batches: 2,
             init: None,
             new_head: false,
+            extended: Vec::new(),
         },
         run_dir: folder.to_owned(),
         resume: false,
+        extend: None,
         command: "lrpet train".to_owned(),
     }
 }
@@ -98,7 +100,7 @@ fn shares_of_a_batch_train_as_the_whole() {
     let one = train(&folder.path().join("one"), 24, Rc::new(Alone)).unwrap();
     let expected = weights(&one);
     for size in [2, 3] {
-        // The last batch of an epoch has four images: shares differ in size.
+        // An epoch has five batches of twenty images: shares of three differ in size.
         let all = together(&folder.path().join(size.to_string()), 24, size);
         let all: Vec<Outcome> = all.into_iter().map(Result::unwrap).collect();
         for outcome in &all {
@@ -123,7 +125,7 @@ fn shares_of_a_batch_train_as_the_whole() {
 #[test]
 fn batches_that_leave_one_without_a_share_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for (batch, size, words) in [(24, 5, "--batch 24 for 5 processes"), (9, 3, "has 1 for 3 processes")] {
+    for (batch, size, words) in [(24, 5, "--batch 24 for 5 processes"), (3, 3, "has 2 for 3 processes")] {
         for outcome in together(folder.path(), batch, size) {
             let error = outcome.unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

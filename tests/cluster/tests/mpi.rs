@@ -160,8 +160,12 @@ fn what_cannot_be_shared_is_refused() {
     let odd = together("2", &words(&path("data"), &out, "--limit 63 --batch 63 --epochs 1"));
     assert!(!odd.status.success());
     assert!(errors(&odd).contains("--batch 63 for 2 processes"), "{}", errors(&odd));
-    let short = together("2", &words(&path("data"), &out, "--batch 6 --epochs 1 --limit 61"));
-    assert!(errors(&short).contains("the last batch of 61 training images has 1"), "{}", errors(&short));
+    let short = together("3", &words(&path("data"), &out, "--batch 3 --epochs 1 --limit 61"));
+    assert!(
+        errors(&short).contains("a batch of 61 training images by --batch 3 has 2 for 3 processes"),
+        "{}",
+        errors(&short)
+    );
 
     let mut command = mpirun();
     for (seed, next) in [("1", Some(":")), ("2", None)] {

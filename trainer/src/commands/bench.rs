@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::model_file::ModelFile;
+use super::numbers::count;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -40,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "PROBE", requires = "serial")]
     probe: Option<String>,
     /// Inferences measured whole, and as many again by layer [default: 200; on boards 2, at most 64, and as flashed on real ones]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count::<u32>)]
     iterations: Option<u32>,
     /// Inferences before measuring [default: 20; on boards 1]
     #[arg(long)]
@@ -49,7 +50,7 @@ pub struct Args {
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
     /// Seconds after which a board is given up
-    #[arg(long, default_value_t = 1200)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200, value_parser = count::<u64>)]
     timeout: u64,
     /// Where the compiler for boards comes from
     #[arg(long, env = "LRPET_TOOLCHAIN", default_value = "auto", value_enum)]

@@ -14,6 +14,7 @@ use lrpet_trainer::report::columns;
 use super::Output;
 use super::data_args::bar;
 use super::folder_args::PlaceArgs;
+use super::numbers::part;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -40,7 +41,7 @@ enum Action {
         #[command(flatten)]
         places: PlaceArgs,
         /// Share of each class that is held back for testing where there is no folder for it [default: 0.2].
-        #[arg(long, value_name = "SHARE", conflicts_with = "test_data")]
+        #[arg(long, value_name = "SHARE", conflicts_with = "test_data", value_parser = part)]
         test_share: Option<f64>,
     },
     /// Shape, classes, counts and statistics of a data set.

@@ -17,6 +17,7 @@ use lrpet_trainer::data::{
 use lrpet_trainer::train::TrainData;
 
 use super::folder_args::{PlaceArgs, Policy, folder, say};
+use super::numbers::{count, part, share, times};
 use super::test_images::parse_resize;
 
 /// Images held out for validation, at most, where nothing else is asked for.
@@ -49,11 +50,12 @@ pub struct DataArgs {
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
     /// Only this many training images (after validation is held out)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     limit: Option<usize>,
     /// Pixels of padding of the random crop; 0 is no crop [default: as usual for the data set; a folder's images have
     /// a random resized crop instead, unless this is given]
-    #[arg(long, value_name = "PIXELS", conflicts_with_all = ["crop_scale", "crop_stretch"])]
+    #[arg(long, value_name = "PIXELS", conflicts_with_all = ["crop_scale", "crop_stretch"],
+        value_parser = clap::value_parser!(u32).range(..=256))]
     crop_padding: Option<u32>,
     /// No random horizontal flip
     #[arg(long)]
@@ -68,7 +70,7 @@ struct FolderArgs {
     #[command(flatten, next_help_heading = FOLDER)]
     places: PlaceArgs,
     /// Share of each class that is held back for testing where there is no folder for it [default: 0.2]
-    #[arg(help_heading = FOLDER, long, value_name = "SHARE", conflicts_with = "test_data")]
+    #[arg(help_heading = FOLDER, long, value_name = "SHARE", conflicts_with = "test_data", value_parser = part)]
     test_share: Option<f64>,
     /// Size of the network's images: 224, or HxW [default: the images' own where all have one of at most 224×224, else 224]
     #[arg(help_heading = FOLDER, long, value_name = "SIZE", value_parser = parse_size, overrides_with = "size")]
@@ -77,10 +79,10 @@ struct FolderArgs {
     #[arg(help_heading = FOLDER, long, value_parser = clap::value_parser!(u32).range(1..=3), overrides_with = "channels")]
     channels: Option<u32>,
     /// Smallest share of a picture's area that the random resized crop takes [default: 0.08]
-    #[arg(help_heading = FOLDER, long, value_name = "MIN")]
+    #[arg(help_heading = FOLDER, long, value_name = "MIN", value_parser = share)]
     crop_scale: Option<f64>,
     /// Largest stretch of one side against the other in the random resized crop [default: 4/3]
-    #[arg(help_heading = FOLDER, long, value_name = "RATIO")]
+    #[arg(help_heading = FOLDER, long, value_name = "RATIO", value_parser = times)]
     crop_stretch: Option<f64>,
     /// For testing, resize the short side to this many times the size, then take the centre [default: 256/224, or 1
     /// with --crop-padding]
@@ -93,10 +95,11 @@ struct FolderArgs {
     #[arg(help_heading = FOLDER, long, value_enum, default_value = "refuse")]
     bad_images: Policy,
     /// Memory for decoded images; a folder that fits is decoded once, before the training
-    #[arg(help_heading = FOLDER, long, value_name = "MB", default_value_t = 1024)]
+    #[arg(help_heading = FOLDER, long, value_name = "MB", default_value_t = 1024,
+        value_parser = clap::value_parser!(u64).range(..=u64::MAX >> 20))]
     image_cache: u64,
     /// Threads that decode images beside the training [default: all cores]
-    #[arg(help_heading = FOLDER, long, value_name = "N")]
+    #[arg(help_heading = FOLDER, long, value_name = "N", value_parser = count::<usize>)]
     loader_threads: Option<usize>,
 }
 
@@ -296,12 +299,7 @@ impl FolderArgs {
     }
 
     fn check(&self) -> Result<()> {
-        let scale = self.crop_scale.unwrap_or(1.0);
-        ensure!(scale > 0.0 && scale <= 1.0, "--crop-scale {scale}: it is above 0 and at most 1");
-        let stretch = self.crop_stretch.unwrap_or(1.0);
-        ensure!((1.0..=16.0).contains(&stretch), "--crop-stretch {stretch}: it is at least 1 and at most 16");
         ensure!(self.channels != Some(2), "--channels 2: images have 1 (grey) or 3 (RGB)");
-        ensure!(self.loader_threads != Some(0), "--loader-threads 0: at least 1");
         Ok(())
     }
 

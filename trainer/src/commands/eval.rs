@@ -20,6 +20,7 @@ use super::Output;
 use super::data_args::bar;
 use super::device::DeviceArgs;
 use super::model_file::ModelFile;
+use super::numbers::count;
 use super::test_images::{self, SourceArgs, Trained, parse_resize};
 
 #[derive(clap::Args)]
@@ -51,7 +52,7 @@ pub struct TestArgs {
     #[command(flatten)]
     source: SourceArgs,
     /// Only the first images of the test set
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count::<u32>)]
     limit: Option<u32>,
     /// Resize the short side of a folder's pictures to this many times the model's size, then take the centre [default: what
     /// the model's card says; where it says nothing, pictures must have the model's size]

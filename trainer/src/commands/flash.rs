@@ -22,6 +22,7 @@ use serde::Serialize;
 use super::Output;
 use super::bench::{board_names, checked};
 use super::model_file::ModelFile;
+use super::numbers::count;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -55,7 +56,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     warm_up: u32,
     /// Seconds to wait for the board's report
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = count::<u64>)]
     timeout: u64,
     /// Where the compiler for boards comes from
     #[arg(long, env = "LRPET_TOOLCHAIN", default_value = "auto", value_enum)]

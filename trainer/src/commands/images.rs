@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::data_args::parse_size;
 use super::folder_args::folder;
+use super::numbers::{above_zero, from_zero};
 use super::test_images::{
     self, FOLDER_RULE, Found, SourceArgs, TEST_RESIZE, TEST_SHARE, Trained, parse_resize,
 };
@@ -35,10 +36,10 @@ pub struct ImageArgs {
     #[arg(long, visible_alias = "input", value_name = "SIZE", value_parser = parse_input)]
     size: Option<Size>,
     /// Mean of each channel of pixels scaled to 0..1 [default: what the checkpoint says, or 0]
-    #[arg(long, value_name = "M,…", value_delimiter = ',')]
+    #[arg(long, value_name = "M,…", value_delimiter = ',', value_parser = from_zero::<f32>)]
     mean: Vec<f32>,
     /// Standard deviation of each channel of pixels scaled to 0..1 [default: what the checkpoint says, or 1]
-    #[arg(long, value_name = "S,…", value_delimiter = ',')]
+    #[arg(long, value_name = "S,…", value_delimiter = ',', value_parser = above_zero::<f32>)]
     std: Vec<f32>,
     /// For testing, the short side of a picture is resized to this many times the size, then the centre taken [default: what
     /// the checkpoint says; 1 for pictures that all have the size already; 256/224]

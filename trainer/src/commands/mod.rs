@@ -16,6 +16,7 @@ mod folder_args;
 mod images;
 mod inspect;
 mod model_file;
+mod numbers;
 mod processes;
 mod ranks;
 mod report;

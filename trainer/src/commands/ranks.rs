@@ -8,18 +8,20 @@ use lrpet_trainer::lrpet::budget::Resource;
 use lrpet_trainer::lrpet::{Budget, RankList, RankPlan, RankRule, Rule, Scope};
 use lrpet_trainer::network::Network;
 
+use super::numbers::{below_one, share};
+
 /// One of four ways to say which layers become pairs, and of what rank. A layer whose pair would not have fewer
 /// multiply-adds stays dense in all of them.
 #[derive(clap::Args)]
 pub struct Ranks {
     /// Pruning ratio g of every convolution: rank floor(m − m·g) of m singular values; 0 is dense
-    #[arg(long, value_name = "G", group = "rule")]
+    #[arg(long, value_name = "G", group = "rule", value_parser = below_one)]
     prune: Option<f64>,
     /// Rank of each layer: `layer1.0.conv1=6,…` (others stay dense) or a JSON or TOML file
     #[arg(long, value_name = "LIST", group = "rule")]
     ranks: Option<String>,
     /// Share of each layer's energy to keep, 0 to 1: the smallest rank that does
-    #[arg(long, value_name = "SHARE", group = "rule")]
+    #[arg(long, value_name = "SHARE", group = "rule", value_parser = share)]
     energy: Option<f64>,
     /// Ranks that keep most energy within a budget: macs=0.45x (of the dense network) or macs=18M, params=0.4x or
     /// params=100K, flash=64KB (the whole model file)

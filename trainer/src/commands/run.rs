@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::model_file::ModelFile;
+use super::numbers::count;
 use super::test_images::{self, parse_resize};
 
 /// Inputs that are read at once.
@@ -32,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE|DIR", required_unless_present = "inputs")]
     input: Vec<PathBuf>,
     /// Number of classes to show
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = count::<usize>)]
     top: usize,
     /// Write a row for each image to this file: file, classes and probabilities, or what is wrong with it
     #[arg(long, value_name = "FILE")]

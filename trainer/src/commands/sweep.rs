@@ -10,9 +10,11 @@ use clap::{ArgMatches, CommandFactory, ValueEnum};
 use lrpet_trainer::boards::{Board, HOST, count_text};
 use lrpet_trainer::follow::Host;
 use lrpet_trainer::launch::Slurm;
+use lrpet_trainer::lrpet::{RankRule, Rule, Scope};
 use lrpet_trainer::report::{columns, schema, units};
 use lrpet_trainer::sweep::{self, Runs, Sweep, WarmStart, jobs};
 
+use super::numbers::{above_zero, below_one, count};
 use super::train::Options;
 use super::{Cli, Output};
 
@@ -22,7 +24,7 @@ const NOT_SETTINGS: [&str; 3] = ["threads", "device", "data_dir"];
 #[derive(clap::Args)]
 pub struct Args {
     /// Pruning ratios, one run each; 0 is dense
-    #[arg(long, value_name = "G,…", value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "G,…", value_delimiter = ',', required = true, value_parser = below_one)]
     prune: Vec<f64>,
     /// Where models are measured: host for the time on one thread of this machine, emulated boards for instructions
     #[arg(long, value_name = "BOARD,…", value_delimiter = ',', default_value = HOST,
@@ -35,10 +37,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "none")]
     warm_start: WarmStart,
     /// Epochs of the runs that start from another run's weights [default: those of all]
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", value_parser = count::<usize>)]
     warm_epochs: Option<usize>,
     /// Learning rate of the runs that start from another run's weights [default: that of all]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = above_zero::<f64>)]
     warm_lr: Option<f64>,
     /// Runs at a time, each on its share of the cores unless --threads says otherwise
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -50,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
     sbatch: Option<String>,
     /// A run is given up after it ended so often in Slurm without another epoch
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count::<u32>)]
     attempts: u32,
     #[command(flatten)]
     options: Options,
@@ -77,7 +79,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         warm.is_empty() || args.warm_start != WarmStart::None,
         "--warm-epochs and --warm-lr are for runs that start from another one: give --warm-start"
     );
-    // Wrong names must cost nothing.
+    // Wrong names and numbers must cost nothing.
+    args.options.check(None)?;
+    args.options.check(args.warm_epochs)?;
+    for job in &jobs {
+        let rule = RankRule { rule: Rule::Prune(job.prune), scope: Scope::Convolutions };
+        args.options.check_projection(Some(&rule))?;
+    }
     let images = args.options.data.find()?;
     let network = super::train::network(&args.options.net, images.shape, images.classes as u32)?;
     let dataset = schema::Dataset {

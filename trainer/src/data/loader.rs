@@ -3,6 +3,7 @@
 //! What a batch holds depends on the seed, the epoch and its place in the epoch alone, never on the number or the
 //! timing of threads, so an epoch can be entered at any batch.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -21,7 +22,8 @@ use super::{DataError, Images};
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoaderOptions {
-    /// Images a batch; the last batch of an epoch may have fewer.
+    /// Most images of a batch. An epoch's images are divided evenly, over as few batches as this allows, so that no
+    /// batch at the end is small: the statistics of batch normalisation would be poor there.
     pub batch: usize,
     /// Draw a new order each epoch. Without it, the order of the data set.
     pub shuffle: bool,
@@ -59,6 +61,20 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// Class numbers, N.
     pub labels: Vec<u32>,
+}
+
+/// Batches into which `images` are divided, of at most `most` each. Only where two are the most and their number is odd has
+/// one batch three, for no image shall be by itself that need not be.
+fn batches(images: usize, most: usize) -> usize {
+    let least = images.div_ceil(most);
+    if most > 1 && images > 1 && images / least < 2 { images / most } else { least }
+}
+
+/// Places of the images of batch `number` of `batches` in the order of `images`: the larger batches are the first ones.
+fn range(images: usize, batches: usize, number: usize) -> Range<usize> {
+    let (size, larger) = (images / batches, images % batches);
+    let start = number * size + number.min(larger);
+    start..start + size + usize::from(number < larger)
 }
 
 /// Makes the batches of a data set, epoch after epoch.
@@ -108,7 +124,12 @@ impl Loader {
 
     /// Batches an epoch.
     pub fn batches(&self) -> usize {
-        self.images.len().div_ceil(self.options.batch)
+        batches(self.images.len(), self.options.batch)
+    }
+
+    /// Images of an epoch's smallest batch; others have at most one more.
+    pub fn smallest_batch(&self) -> usize {
+        self.images.len() / self.batches().max(1)
     }
 
     /// What the images depend on besides [`Augmentation`]'s crop and flip, where they come from files: a training
@@ -172,7 +193,8 @@ impl Loader {
             order.shuffle(&mut self.rng(epoch, 0));
         }
         let table = self.options.normalization.table();
-        for (number, indices) in order.chunks(self.options.batch).enumerate().skip(first) {
+        for number in first..self.batches() {
+            let indices = &order[range(order.len(), self.batches(), number)];
             let mut rng = self.rng(epoch, 1 + number as u64);
             let draws: Vec<Draw> = indices.iter().map(|_| self.options.augmentation.draw(&mut rng)).collect();
             let (rank, size) = self.share;
@@ -288,12 +310,33 @@ mod tests {
     #[test]
     fn batches_depend_on_seed_epoch_and_place_alone() {
         let epoch = collect(loader(1, 1, 1).epoch(3, 0));
-        assert_eq!(epoch.iter().map(|batch| batch.labels.len()).collect::<Vec<_>>(), [16, 16, 16, 2]);
+        assert_eq!(epoch.iter().map(|batch| batch.labels.len()).collect::<Vec<_>>(), [13, 13, 12, 12]);
         assert_eq!(collect(loader(1, 7, 3).epoch(3, 0)), epoch);
         assert_eq!(collect(loader(1, 2, 2).epoch(3, 2)), epoch[2..]);
         assert_ne!(collect(loader(1, 1, 1).epoch(4, 0))[0], epoch[0]);
         assert_ne!(collect(loader(2, 1, 1).epoch(3, 0))[0], epoch[0]);
         assert_eq!(loader(1, 1, 1).batches(), 4);
+    }
+
+    #[test]
+    fn images_are_divided_evenly() {
+        for images in 1..200 {
+            for most in 1..70 {
+                let count = batches(images, most);
+                let sizes: Vec<usize> = (0..count).map(|number| range(images, count, number).len()).collect();
+                let (first, last) = (sizes[0], sizes[count - 1]);
+                assert_eq!(sizes.iter().sum::<usize>(), images);
+                assert!(
+                    sizes.is_sorted_by(|a, b| a >= b) && first - last <= 1,
+                    "{images}, {most}: {sizes:?}"
+                );
+                assert!(first <= most || (most == 2 && first == 3), "{images}, {most}: {sizes:?}");
+                assert!(last > 1 || most == 1 || images == 1, "{images}, {most}: {sizes:?}");
+                // No more batches than are needed.
+                assert!(count <= images.div_ceil(most));
+            }
+        }
+        assert_eq!(batches(0, 8), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod event;
 mod events;
 mod host;
 mod record;
+mod setup;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,9 @@ use std::path::{Path, PathBuf};
 pub use curves::svg;
 pub use events::{Events, PREFIX};
 pub use host::Host;
+pub use setup::Setup;
+
+use serde::Serialize;
 
 use crate::atomic;
 use crate::network::Network;
@@ -41,10 +45,12 @@ pub struct About<'a> {
     pub command: String,
     /// What it trains.
     pub network: &'a Network,
-    /// How.
-    pub settings: &'a Settings,
+    /// How. A run that goes on and was made longer says so when it starts.
+    pub settings: Settings,
     /// On how many images.
     pub images: Images,
+    /// Names of the classes of which no training image is there.
+    pub without_images: Vec<String>,
     /// What happens to training images, in words.
     pub augmentation: String,
     /// What computes, in words.
@@ -52,7 +58,7 @@ pub struct About<'a> {
 }
 
 /// Numbers of images.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Images {
     /// For training.
     pub train: usize,
@@ -66,6 +72,8 @@ pub struct Images {
 pub struct Follow<'a> {
     inner: &'a mut dyn Observer,
     about: About<'a>,
+    /// None before the run begins.
+    setup: Option<Setup>,
     run_dir: PathBuf,
     batches: usize,
     history: Vec<EpochRecord>,
@@ -82,6 +90,7 @@ impl<'a> Follow<'a> {
         Follow {
             inner,
             about,
+            setup: None,
             run_dir: PathBuf::new(),
             batches: 0,
             history: Vec::new(),
@@ -89,6 +98,11 @@ impl<'a> Follow<'a> {
             losses: (0.0, 0),
             began: events::now(),
         }
+    }
+
+    /// What the run was about to do, as soon as it has begun; with the ranks as soon as it is done.
+    pub fn setup(&self) -> Option<&Setup> {
+        self.setup.as_ref()
     }
 
     fn log(&mut self, write: impl FnOnce(&mut Events) -> std::io::Result<()>) {
@@ -129,6 +143,9 @@ impl Observer for Follow<'_> {
             }
             Err(error) => self.warn(&start.run_dir.join(format!("{PREFIX}*")), &error),
         }
+        self.about.settings = start.settings.clone();
+        let setup = self.setup.insert(Setup::new(&self.about, start));
+        self.inner.stage(&setup.text());
         self.inner.start(start);
     }
 
@@ -159,7 +176,10 @@ impl Observer for Follow<'_> {
         let events =
             self.events.as_ref().and_then(|events| events.path().file_name()?.to_str().map(str::to_owned));
         let times = [self.began, events::now()];
-        let page = summary::document(&self.about, outcome, &Host::here(), times, events);
+        if let Some(setup) = &mut self.setup {
+            setup.know(self.about.network, outcome.ranks.as_ref());
+        }
+        let page = summary::document(&self.about, self.setup.as_ref(), outcome, &Host::here(), times, events);
         self.write(SUMMARY, &page.markdown());
         self.write(SUMMARY_PAGE, &page.html());
         self.inner.done(outcome);

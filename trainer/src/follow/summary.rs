@@ -7,6 +7,7 @@ use lrpet_runtime::model::cost::Cost;
 use serde_json::Value;
 
 use super::document::{Block, Document};
+use super::setup::{Setup, cost_at};
 use super::{About, CURVES, Host};
 use crate::report::units;
 use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Origin, Outcome};
@@ -15,6 +16,7 @@ use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Origin, Outcom
 /// file for TensorBoard, where there is one.
 pub(super) fn document(
     about: &About,
+    setup: Option<&Setup>,
     outcome: &Outcome,
     host: &Host,
     [began, ended]: [f64; 2],
@@ -24,7 +26,7 @@ pub(super) fn document(
         Block::Facts(results(outcome)),
         Block::Command(about.command.clone()),
         Block::Heading("Network and data"),
-        Block::Facts(network(about, outcome)),
+        Block::Facts(network(about, setup, outcome)),
         Block::Picture { file: CURVES, text: "Curves by epoch" },
         Block::Heading("Time"),
         Block::Facts(time(outcome, began, ended)),
@@ -85,12 +87,10 @@ fn results(outcome: &Outcome) -> Vec<(String, String)> {
     facts
 }
 
-fn network(about: &About, outcome: &Outcome) -> Vec<(String, String)> {
+fn network(about: &About, setup: Option<&Setup>, outcome: &Outcome) -> Vec<(String, String)> {
     let ranks = outcome.ranks.as_ref();
-    let rank = |name: &str| ranks.and_then(|ranks| ranks.get(name)).copied().unwrap_or(0);
-    let matrices = about.network.matrices();
-    let low = matrices.iter().fold(Cost::default(), |sum, (_, name, matrix)| sum + matrix.cost(rank(name)));
     let dense = about.network.cost();
+    let low = ranks.map_or(dense, |ranks| cost_at(about.network, ranks));
     let count = |of: fn(&Cost) -> u64| {
         let [whole, less] = [of(&dense) as f64, of(&low) as f64];
         let exact = |value: f64| format!("{} ({})", units::count(value), units::grouped(value));
@@ -100,9 +100,9 @@ fn network(about: &About, outcome: &Outcome) -> Vec<(String, String)> {
         }
     };
     let images = |count: usize| units::grouped(count as f64);
-    let start = Origin::of(about.settings, about.network);
+    let start = Origin::of(&about.settings, about.network);
     let start = start.map_or("fresh weights".to_owned(), |origin| origin.to_string());
-    vec![
+    let mut facts = vec![
         fact("Network", about.network.name.clone()),
         fact("Start", start),
         fact("Input", format!("{}, {} classes", about.network.input, about.network.classes)),
@@ -119,7 +119,14 @@ fn network(about: &About, outcome: &Outcome) -> Vec<(String, String)> {
             ),
         ),
         fact("Augmentation", about.augmentation.clone()),
-    ]
+    ];
+    if let Some(setup) = setup {
+        let steps = format!("{} of at most {} images", units::grouped(setup.batches as f64), setup.batch);
+        facts.push(fact("Steps of an epoch", steps));
+        facts.push(fact("Ranks", setup.ranks.clone()));
+        facts.extend(setup.hints.iter().map(|hint| fact("Hint", hint.clone())));
+    }
+    facts
 }
 
 fn time(outcome: &Outcome, began: f64, ended: f64) -> Vec<(String, String)> {
@@ -156,7 +163,7 @@ fn time(outcome: &Outcome, began: f64, ended: f64) -> Vec<(String, String)> {
 /// Every setting by name; ranks have a table of their own.
 fn settings(about: &About) -> Vec<(String, String)> {
     let mut facts = Vec::new();
-    let value = serde_json::to_value(about.settings).unwrap_or_default();
+    let value = serde_json::to_value(&about.settings).unwrap_or_default();
     flatten("", &value, &mut facts);
     facts
 }

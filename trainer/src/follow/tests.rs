@@ -9,7 +9,7 @@ use prost::Message;
 use super::event::{Event, What};
 use super::*;
 use crate::train::run_tests::{choosing, config, data, network};
-use crate::train::{LAST, TrainConfig, TrainError};
+use crate::train::{LAST, Period, TrainConfig, TrainError};
 
 /// Dies after the second batch of an epoch, as a killed process does.
 struct Killer(usize);
@@ -25,8 +25,9 @@ fn run(config: &TrainConfig, inner: &mut dyn Observer) -> Result<Outcome, TrainE
     let about = About {
         command: config.command.clone(),
         network: &network,
-        settings: &config.settings,
+        settings: config.settings.clone(),
         images: Images { train: 100, validation: 40, test: 40 },
+        without_images: Vec::new(),
         augmentation: "random | crop".to_owned(),
         device: "CPU".to_owned(),
     };
@@ -221,4 +222,53 @@ fn what_cannot_be_written_is_a_warning() {
     assert!(listener.0.iter().any(|warning| warning.contains(CURVES)), "{:?}", listener.0);
     assert!(listener.0.iter().any(|warning| warning.contains(PREFIX)), "{:?}", listener.0);
     assert!(folder.path().join(SUMMARY).is_file());
+}
+
+/// The block of the first line of a run, and its hints.
+#[derive(Default)]
+struct Block(Vec<String>);
+
+impl Observer for Block {
+    fn stage(&mut self, what: &str) {
+        self.0.push(what.to_owned());
+    }
+}
+
+fn block(change: impl Fn(&mut TrainConfig)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), 1);
+    change(&mut config);
+    let mut block = Block::default();
+    run(&config, &mut block).unwrap();
+    block.0.swap_remove(0)
+}
+
+#[test]
+fn the_block_before_the_training_says_what_it_will_do() {
+    let dense = block(|config| config.settings.projection = None);
+    for line in [
+        "network        resnet8, input 2×8×8, 4 classes",
+        "images         quadrants: 100 training, 40 validation, 40 test; random | crop",
+        "steps          1 epoch of 5 batches of 20 images",
+        "ranks          dense",
+        "weights        fresh, seed 11",
+        // Of 100 images ten steps would need a batch of 10; powers of two are usual.
+        "hint: an epoch of 100 images has 5 steps only: --batch 8 gives 13",
+    ] {
+        assert!(dense.lines().any(|found| found == line), "{line}\n{dense}");
+    }
+    let low = block(|_| ());
+    assert!(low.contains("ranks          listed, in 3 layers; projected every 3 batches"), "{low}");
+    assert!(low.contains(" dense → ") && !low.contains("projected at the end alone"), "{low}");
+    let late = block(|config| config.settings.projection.as_mut().unwrap().period = Period::Epochs(1));
+    assert!(late.contains("projected at the end alone") && late.contains("--project-iterations"), "{late}");
+    let late = block(|config| config.settings.projection.as_mut().unwrap().period = Period::Iterations(5));
+    assert!(late.contains("give a smaller --project-iterations"), "{late}");
+    let folder = tempfile::tempdir().unwrap();
+    let mut chosen = Block::default();
+    run(&choosing(folder.path(), 2, 1), &mut chosen).unwrap();
+    let words =
+        "ranks          by macs=0.5x, chosen from the weights after epoch 1; projected every 3 batches";
+    assert!(chosen.0[0].contains(words), "{}", chosen.0[0]);
+    assert!(!chosen.0[0].contains(" dense → "), "{}", chosen.0[0]);
 }

@@ -89,8 +89,7 @@ pub enum TrainError {
     },
     /// The checkpoint belongs to another run.
     #[error(
-        "{}: the checkpoint was made with {setting} {theirs}, this run has {ours}; \
-         give the same settings or another run directory",
+        "{}: the run was made with {setting} {theirs}, this command says {ours}",
         path.display()
     )]
     OtherRun {
@@ -104,7 +103,7 @@ pub enum TrainError {
         ours: String,
     },
     /// The run directory holds another run.
-    #[error("{} holds a run already; resume it or give another run directory", path.display())]
+    #[error("{} holds a run already: go on with it by --resume, or give another --out", path.display())]
     Occupied {
         /// The directory.
         path: PathBuf,

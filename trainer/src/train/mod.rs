@@ -30,9 +30,10 @@ pub use loss::{Loss, Meter, cross_entropy, top1};
 pub use optimizer::Sgd;
 pub use parameters::{Gradients, Parameters};
 pub use run::{
-    BEFORE, Choose, EpochRecord, Evaluation, FINAL, LAST, METRICS, Observer, Origin, Outcome, Period,
-    Progress, ProjectionRecord, ProjectionSettings, Settings, Silent, Start, StepRecord, TrainConfig,
-    TrainData, evaluate, project, reestimate, run, run_together, spectra, write_safetensors,
+    BEFORE, Choose, EpochRecord, Evaluation, Extension, FINAL, LAST, Length, METRICS, Observer, Origin,
+    Outcome, Period, Progress, ProjectionRecord, ProjectionSettings, Settings, Silent, Start, StepRecord,
+    TrainConfig, TrainData, check_folder, evaluate, project, reestimate, run, run_together, spectra,
+    write_safetensors,
 };
 pub use schedule::{Decay, Schedule};
 pub use trainable::Trainable;

@@ -48,9 +48,11 @@ impl Schedule {
         if done < self.warm_up { decayed * done / self.warm_up } else { decayed }
     }
 
+    /// Checks the schedule of a run of `epochs` epochs.
+    ///
     /// # Errors
-    /// Where a number makes no sense.
-    pub(super) fn check(&self) -> Result<(), TrainError> {
+    /// [`TrainError::Setting`] where a number makes no sense.
+    pub fn check(&self, epochs: usize) -> Result<(), TrainError> {
         let fails = |reason: String| Err(TrainError::Setting(reason));
         if !(self.rate > 0.0 && self.rate.is_finite()) {
             return fails(format!("learning rate {}: it must be above 0", self.rate));
@@ -58,11 +60,19 @@ impl Schedule {
         if !(self.warm_up >= 0.0 && self.warm_up.is_finite()) {
             return fails(format!("warm-up of {} epochs: it must be at least 0", self.warm_up));
         }
-        match &self.decay {
-            Decay::Step { factor, .. } if !(*factor > 0.0 && *factor <= 1.0) => {
-                fails(format!("step factor {factor}: it must be above 0 and at most 1"))
-            }
-            _ => Ok(()),
+        if self.warm_up > epochs as f64 {
+            return fails(format!("warm-up of {} epochs: the run has {epochs}", self.warm_up));
+        }
+        let Decay::Step { at, factor } = &self.decay else { return Ok(()) };
+        if !(*factor > 0.0 && *factor <= 1.0) {
+            return fails(format!("step factor {factor}: it must be above 0 and at most 1"));
+        }
+        if let Some(pair) = at.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return fails(format!("steps after {} and {} epochs: they must rise", pair[0], pair[1]));
+        }
+        match at.iter().find(|step| !(1..epochs).contains(*step)) {
+            Some(step) => fails(format!("a step after {step} epochs: the run has {epochs}")),
+            None => Ok(()),
         }
     }
 }
@@ -78,6 +88,30 @@ mod tests {
         for (done, rate) in [(0.0, 0.1), (199.99, 0.1), (200.0, 0.01), (299.5, 0.01), (300.0, 0.001)] {
             assert!((schedule.rate(done, 400) - rate).abs() < 1e-12);
         }
+    }
+
+    #[test]
+    fn a_schedule_that_does_not_fit_its_run_is_refused() {
+        let steps = |at: &[usize]| Decay::Step { at: at.to_vec(), factor: 0.1 };
+        let check = |rate, warm_up, decay| {
+            let found = Schedule { rate, warm_up, decay }.check(30);
+            found.map_err(|error| error.to_string())
+        };
+        for (rate, warm_up, decay, words) in [
+            (f64::NAN, 0.0, Decay::Cosine, "learning rate NaN"),
+            (-0.1, 0.0, Decay::Cosine, "learning rate -0.1"),
+            (f64::INFINITY, 0.0, Decay::Cosine, "learning rate inf"),
+            (0.1, 31.0, Decay::Cosine, "warm-up of 31 epochs: the run has 30"),
+            (0.1, 0.0, steps(&[15, 10]), "15 and 10 epochs: they must rise"),
+            (0.1, 0.0, steps(&[15, 15]), "they must rise"),
+            (0.1, 0.0, steps(&[0, 15]), "a step after 0 epochs"),
+            (0.1, 0.0, steps(&[15, 30]), "a step after 30 epochs: the run has 30"),
+        ] {
+            let error = check(rate, warm_up, decay).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(check(0.1, 30.0, steps(&[])), Ok(()));
+        assert_eq!(check(0.1, 5.0, steps(&[15, 29])), Ok(()));
     }
 
     #[test]

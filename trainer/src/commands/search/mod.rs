@@ -24,6 +24,7 @@ use super::Output;
 use super::checkpoint;
 use super::epsilon::EpsilonArgs;
 use super::images::{ImageArgs, Images};
+use super::numbers::below_one;
 
 /// Ratio of the model that shows what a network costs besides its layers: small, so that it fits everywhere.
 const REFERENCE: f64 = 0.75;
@@ -50,7 +51,7 @@ pub struct Args {
     #[arg(long, value_name = "MS|INSTRUCTIONS", value_parser = budget::latency)]
     latency: Option<u64>,
     /// Allow what uniform ranks of this pruning ratio take on the board, and compare with them
-    #[arg(long, value_name = "G", conflicts_with = "latency")]
+    #[arg(long, value_name = "G", conflicts_with = "latency", value_parser = below_one)]
     like: Option<f64>,
     /// Factor linear layers too
     #[arg(long)]

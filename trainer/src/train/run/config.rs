@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::extension::{Extension, Length};
 use crate::lrpet::{self, RankRule};
 use crate::network::Network;
 use crate::train::{Schedule, TrainError};
@@ -37,6 +38,9 @@ pub struct Settings {
     /// The last layer starts afresh whatever `init` has for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_head: bool,
+    /// How the run was made longer, in order. A run takes this from its checkpoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<Extension>,
 }
 
 /// When and how weights are projected.
@@ -97,6 +101,8 @@ pub struct TrainConfig {
     pub run_dir: PathBuf,
     /// Go on from the last checkpoint in the folder.
     pub resume: bool,
+    /// Make the run that goes on so long; only with `resume`.
+    pub extend: Option<Length>,
     /// The command that started the run, for the metadata.
     pub command: String,
 }
@@ -115,8 +121,14 @@ impl Settings {
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return fails(format!("weight decay {}: it must be at least 0", self.weight_decay));
         }
-        self.schedule.check()?;
+        self.schedule.check(self.epochs)?;
         let Some(projection) = &self.projection else { return Ok(()) };
+        if self.reestimate_batches == 0 {
+            return fails(
+                "BN statistics of the training do not fit projected weights: take them afresh over at least 1 batch"
+                    .to_owned(),
+            );
+        }
         if matches!(projection.period, Period::Epochs(0) | Period::Iterations(0)) {
             return fails("period of the projection: it must be at least 1".to_owned());
         }

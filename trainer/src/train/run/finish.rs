@@ -38,14 +38,14 @@ impl Run<'_> {
     /// which are then put back.
     pub(super) fn validate(&mut self, projected: bool) -> Result<Option<Evaluation>, TrainError> {
         let Some(loader) = &self.data.validation else { return Ok(None) };
-        let batches = self.config.settings.reestimate_batches.min(VALIDATION_BATCHES);
+        let batches = self.settings.reestimate_batches.min(VALIDATION_BATCHES);
         if !projected || batches == 0 {
             return evaluate(&mut self.model, loader).map(Some);
         }
         let held: Vec<(String, Vec<f32>)> = (self.model.parameters().statistics().keys())
             .map(|name| Ok((name.clone(), self.model.parameters().values(name)?)))
             .collect::<Result<_, TrainError>>()?;
-        let epoch = self.data.train.epoch(self.config.settings.epochs as u64, 0);
+        let epoch = self.data.train.epoch(self.settings.epochs_in_all() as u64, 0);
         reestimate(&mut self.model, epoch.take(batches))?;
         let found = evaluate(&mut self.model, loader)?;
         for (name, values) in held {
@@ -56,19 +56,21 @@ impl Run<'_> {
 
     /// Averages the statistics afresh, evaluates the weights and writes them.
     pub(super) fn finish(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-        let settings = &self.config.settings;
+        let settings = &self.settings;
         if settings.reestimate_batches > 0 {
             observer.stage("averaging the statistics of the batch normalisations over training batches");
             // An epoch that no training epoch used: its own order and augmentation.
-            let loader = self.data.train.epoch(settings.epochs as u64, 0);
+            let loader = self.data.train.epoch(settings.epochs_in_all() as u64, 0);
             reestimate(&mut self.model, loader.take(settings.reestimate_batches))?;
         }
+        observer.stage("evaluating the final weights");
         let mut evaluated = |loader: &Option<Loader>| {
             loader.as_ref().map(|loader| evaluate(&mut self.model, loader)).transpose()
         };
         let (validation, test) = (evaluated(&self.data.validation)?, evaluated(&self.data.test)?);
         let finished = Finished {
-            config: self.config,
+            settings: &self.settings,
+            command: &self.config.command,
             identity: &self.identity,
             train: &self.data.train,
             ranks: self.ranks.as_ref(),

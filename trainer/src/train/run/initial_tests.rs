@@ -109,6 +109,7 @@ fn missing_statistics_are_measured_first() {
     }
     assert!(stages.0.iter().any(|stage| stage.contains("measuring the statistics")), "{:?}", stages.0);
     drop(run);
+    config.settings.projection = None;
     config.settings.reestimate_batches = 0;
     config.run_dir = second.path().join("none");
     let error = start(&config, &mut Silent).unwrap_err().to_string();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::config::Settings;
 use super::finish::Outcome;
 
 /// One epoch; one line of `metrics.jsonl`.
@@ -47,7 +48,19 @@ impl EpochRecord {
 
     /// Share of the epoch for which the training waited for its images, where that is over 2 %.
     pub fn starved(&self) -> Option<f64> {
-        Some(self.waiting_share()).filter(|share| *share > 0.02)
+        starved(self.waiting_share())
+    }
+}
+
+/// A share of the time for which the training waited for its images, where it is worth a word.
+fn starved(share: f64) -> Option<f64> {
+    Some(share).filter(|share| *share > 0.02)
+}
+
+impl StepRecord {
+    /// Share of the epoch so far for which the training waited for its images, where that is over 2 %.
+    pub fn starved(&self) -> Option<f64> {
+        starved(self.waiting)
     }
 }
 
@@ -112,6 +125,8 @@ pub struct StepRecord {
     pub accuracy: f64,
     /// Training images per second in this epoch so far.
     pub images_per_second: f64,
+    /// Share of the epoch so far for which the training waited for its images, 0 to 1.
+    pub waiting: f64,
 }
 
 /// A run as it begins or goes on, before its first batch.
@@ -121,8 +136,10 @@ pub struct Start<'a> {
     pub run_dir: &'a Path,
     /// Records of the epochs that were done before: none unless the run goes on.
     pub history: &'a [EpochRecord],
-    /// Epochs of the run.
-    pub epochs: usize,
+    /// The run's settings, and how it was made longer.
+    pub settings: &'a Settings,
+    /// Rank of each projected layer, where it is known.
+    pub ranks: Option<&'a BTreeMap<String, u64>>,
     /// Batches of an epoch.
     pub batches: usize,
 }

@@ -2,15 +2,22 @@
 
 mod checkpoint;
 mod config;
+mod extension;
+#[cfg(test)]
+mod extension_tests;
 mod finish;
+mod folder;
 mod initial;
 #[cfg(test)]
 mod initial_tests;
 mod metrics;
+mod norms;
 mod passes;
 mod progress;
 mod projections;
 mod records;
+#[cfg(test)]
+mod small_batch_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 mod together;
@@ -29,13 +36,17 @@ use crate::network::Network;
 
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
 pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
+pub use extension::{Extension, Length};
 pub use finish::{FINAL, Outcome};
+pub use folder::check_folder;
 pub use initial::Origin;
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
 pub use passes::{evaluate, project, reestimate, spectra};
 pub use progress::Progress;
 
 use checkpoint::io;
+use folder::check_space;
+use norms::{check_values, enough_values, norms};
 use passes::input;
 use projections::Projections;
 use records::{append_metrics, identity};
@@ -93,10 +104,11 @@ pub fn run_together(
     observer.start(&Start {
         run_dir: &config.run_dir,
         history: &run.history,
-        epochs: config.settings.epochs,
+        settings: &run.settings,
+        ranks: run.ranks.as_ref(),
         batches: data.train.batches(),
     });
-    for epoch in run.first..config.settings.epochs {
+    for epoch in run.first..run.settings.epochs_in_all() {
         let record = run.epoch(epoch, observer)?;
         run.history.push(record);
         if run.leads() {
@@ -111,6 +123,8 @@ pub fn run_together(
 
 pub(super) struct Run<'a> {
     pub(super) config: &'a TrainConfig,
+    /// The settings, and how the run was made longer.
+    pub(super) settings: Settings,
     /// The share of this process.
     pub(super) data: TrainData,
     pub(super) model: Trainable,
@@ -137,7 +151,6 @@ impl<'a> Run<'a> {
         let settings = &config.settings;
         settings.check(network)?;
         let images = data.train.data();
-        together::check_batches(images.len(), settings.batch, exchange.size())?;
         if images.is_empty()
             || images.shape() != network.input
             || images.classes().len() > network.classes as usize
@@ -152,22 +165,30 @@ impl<'a> Run<'a> {
                 network.classes
             )));
         }
+        together::check_batches(&data.train, exchange.size())?;
+        check_values(network, data.train.smallest_batch())?;
         let model = Trainable::shared(network, settings.seed, device, exchange)?;
         let mut run = Run {
             config,
+            settings: settings.clone(),
             data: together::share_of(data, model.exchange()),
             model,
             optimizer: Sgd::new(settings.momentum, settings.weight_decay),
             first: 0,
             history: Vec::new(),
             ranks: settings.projection.as_ref().filter(|of| of.choose.is_none()).map(|of| of.ranks.clone()),
-            identity: identity(config, network, &data.train)?,
+            identity: identity(settings, network, &data.train)?,
         };
-        together::agree(run.model.exchange(), &run.identity)?;
+        let longer = serde_json::json!(config.extend);
+        together::agree(run.model.exchange(), &serde_json::json!([run.identity, longer]))?;
         let unmeasured = run.leads() && run.prepare(observer)?;
         let state =
             together::State { model: &run.model, optimizer: &mut run.optimizer, ranks: &mut run.ranks };
         run.first = state.share(run.history.len())?;
+        if let (false, Some(to)) = (run.leads(), &config.extend) {
+            // Of the lengths before only process 0 needs to know.
+            run.settings.extended = vec![Extension { after: run.first, to: to.clone() }];
+        }
         run.measure(unmeasured, observer)?;
         Ok(run)
     }
@@ -180,10 +201,8 @@ impl<'a> Run<'a> {
     /// Takes the weights to start or go on from, and prepares the folder. Whether the weights have no statistics yet.
     fn prepare(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
         let config = self.config;
+        check_folder(&config.run_dir, config.resume)?;
         let holds_checkpoint = checkpoint::last_path(&config.run_dir).is_some();
-        if !config.resume && (holds_checkpoint || config.run_dir.join(FINAL).exists()) {
-            return Err(TrainError::Occupied { path: config.run_dir.clone() });
-        }
         let unmeasured = match &config.settings.init {
             Some(path) if !(config.resume && holds_checkpoint) => self.start_from(path, observer)?,
             _ => false,
@@ -192,6 +211,7 @@ impl<'a> Run<'a> {
         if config.resume {
             self.resume(observer)?;
         }
+        check_space(&config.run_dir, self.model.parameters())?;
         append_metrics(&config.run_dir.join(METRICS), self.history.iter(), true)?;
         Ok(unmeasured)
     }
@@ -205,32 +225,57 @@ impl<'a> Run<'a> {
     }
 
     fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let longer = self.config.extend.as_ref();
         let found = checkpoint::newest(&self.config.run_dir, |warning| observer.warning(&warning))?;
         let Some(found) = found else {
+            if let Some(longer) = longer {
+                return Err(TrainError::Setting(format!(
+                    "--extend {}: {} holds no checkpoint to go on from",
+                    longer.epochs,
+                    self.config.run_dir.display()
+                )));
+            }
             observer.warning(&format!("no checkpoint in {}: starting afresh", self.config.run_dir.display()));
             return Ok(());
         };
-        if let Some((setting, theirs, ours)) = checkpoint::difference(&found.settings, &self.identity) {
-            return Err(TrainError::OtherRun { path: found.path, setting, theirs, ours });
+        let (extended, news) = extension::agree(&found, &self.identity, self.settings.epochs, longer)?;
+        if let Some(fields) = self.identity.as_object_mut().filter(|_| !extended.is_empty()) {
+            fields.insert(extension::EXTENDED.to_owned(), serde_json::json!(extended));
         }
+        self.settings.extended = extended;
         self.model.load(&found.tensors)?;
         self.optimizer.set_velocity(self.model.parameters(), found.velocity)?;
         self.history = found.history;
         self.ranks = found.ranks.or(self.ranks.take());
-        observer.stage(&format!("going on after epoch {} of {}", found.epoch, self.config.settings.epochs));
+        let epochs = self.settings.epochs_in_all();
+        observer.stage(&format!("going on after epoch {} of {epochs}", found.epoch));
+        if news {
+            self.keep_final(found.epoch, observer)?;
+        }
+        Ok(())
+    }
+
+    /// Puts final weights after `epochs` epochs aside: the run is made longer.
+    fn keep_final(&self, epochs: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let from = self.config.run_dir.join(FINAL);
+        if !from.exists() {
+            return Ok(());
+        }
+        let to = self.config.run_dir.join(format!("final-{epochs}-epochs.safetensors"));
+        std::fs::rename(&from, &to).map_err(|error| io(&to, error))?;
+        observer.stage(&format!("the final weights after {epochs} epochs are {} now", to.display()));
         Ok(())
     }
 
     /// Ranks that were chosen in the course of the run.
     fn chosen(&self) -> Option<&BTreeMap<String, u64>> {
-        let chooses = self.config.settings.projection.as_ref().is_some_and(|of| of.choose.is_some());
+        let chooses = self.settings.projection.as_ref().is_some_and(|of| of.choose.is_some());
         self.ranks.as_ref().filter(|_| chooses)
     }
 
     /// Chooses the ranks where `epoch` (from 0) is the first with projections.
     fn choose(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let choose =
-            self.config.settings.projection.as_ref().and_then(|projection| projection.choose.as_ref());
+        let choose = self.settings.projection.as_ref().and_then(|projection| projection.choose.as_ref());
         let Some(choose) = choose.filter(|choose| self.ranks.is_none() && epoch >= choose.after) else {
             return Ok(());
         };
@@ -250,21 +295,31 @@ impl<'a> Run<'a> {
 
     /// The projection of a run whose ranks are known.
     fn projection(&self) -> Option<(&ProjectionSettings, &BTreeMap<String, u64>)> {
-        Some((self.config.settings.projection.as_ref()?, self.ranks.as_ref()?))
+        Some((self.settings.projection.as_ref()?, self.ranks.as_ref()?))
     }
 
     fn epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<EpochRecord, TrainError> {
         self.choose(epoch, observer)?;
-        let settings = &self.config.settings;
-        let batches = self.data.train.batches();
+        let epochs = self.settings.epochs_in_all();
+        let (batches, norms) = (self.data.train.batches(), norms(self.model.network()));
         let start = Instant::now();
         let (mut meter, mut images, mut rate, mut recent) = (Meter::default(), 0, 0.0, f64::NAN);
         let mut projections = Projections::default();
         let mut loaded = self.data.train.epoch(epoch as u64, 0);
-        for (number, batch) in loaded.by_ref().enumerate() {
-            rate = settings.schedule.rate(epoch as f64 + number as f64 / batches as f64, settings.epochs);
+        let mut numbers = 0..;
+        while let (Some(number), Some(batch)) = (numbers.next(), loaded.next()) {
+            rate = self.settings.rate(epoch as f64 + number as f64 / batches as f64);
             let batch = batch?;
             let whole = whole_batch(self.model.exchange(), batch.labels.len())?;
+            if !enough_values(&norms, whole) {
+                // Unreadable images were left out of it.
+                observer.warning(&format!(
+                    "batch {} of epoch {} is left out: {whole} of its images can be read, too few for batch normalisation",
+                    number + 1,
+                    epoch + 1
+                ));
+                continue;
+            }
             let (labels, input) = input(&self.model, batch)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
             let known = (meter.sum, meter.images);
@@ -291,7 +346,7 @@ impl<'a> Run<'a> {
             }
             observer.step(&StepRecord {
                 epoch: epoch + 1,
-                epochs: settings.epochs,
+                epochs,
                 batch: number + 1,
                 batches,
                 images,
@@ -300,6 +355,7 @@ impl<'a> Run<'a> {
                 loss: meter.sum / meter.images as f64,
                 accuracy: meter.correct as f64 / meter.images as f64,
                 images_per_second: images as f64 / start.elapsed().as_secs_f64(),
+                waiting: loaded.waited().as_secs_f64() / start.elapsed().as_secs_f64(),
             });
         }
         meter.read()?;
@@ -315,7 +371,7 @@ impl<'a> Run<'a> {
                 Period::Epochs(every) => (epoch + 1).is_multiple_of(every),
                 Period::Iterations(_) => false,
             };
-            projected = due || epoch + 1 == settings.epochs;
+            projected = due || epoch + 1 == epochs;
             if projected {
                 projections.add(&self.model, projection, ranks)?;
             }
@@ -323,7 +379,7 @@ impl<'a> Run<'a> {
         let validation = self.validate(projected)?;
         Ok(EpochRecord {
             epoch: epoch + 1,
-            epochs: settings.epochs,
+            epochs,
             rate,
             train_loss: meter.sum / images as f64,
             train_accuracy: meter.correct as f64 / images as f64,
@@ -345,6 +401,10 @@ impl<'a> Run<'a> {
     fn check(&self, meter: &Meter, epoch: usize, number: usize) -> Result<(), TrainError> {
         if meter.sum.is_finite() {
             return Ok(());
+        }
+        if let (Some(path), 0, 0) = (&self.settings.init, epoch, number) {
+            let reason = format!("the loss of the first batch, before any step, is {}", meter.sum);
+            return Err(TrainError::Init { path: path.clone(), reason });
         }
         Err(TrainError::Diverged {
             loss: meter.sum,

@@ -7,9 +7,11 @@ use lrpet_runtime::model::Op;
 use rayon::prelude::*;
 
 use super::metrics::Evaluation;
+use super::norms::{enough_values, norms};
 use crate::data::{Batch, DataError, Loader};
 use crate::lrpet::{self, LayerWeight, Spectrum, bn_scale};
 use crate::network::Layer;
+use crate::ops::Moments;
 use crate::train::exchange::{share_tensors, total, whole_batch};
 use crate::train::parameters::{LayerNames, NormNames};
 use crate::train::{Mode, Parameters, TrainError, Trainable, cross_entropy};
@@ -45,7 +47,9 @@ pub fn evaluate(model: &mut Trainable, loader: &Loader) -> Result<Evaluation, Tr
     Ok(Evaluation { loss: sums[0] / count, accuracy: sums[1] / count, images: sums[2] as usize })
 }
 
-/// Replaces the running statistics by the mean of the batches' statistics, with the weights as they are.
+/// Replaces the running statistics by those of the batches' values all together, whatever the sizes of the batches: mean, and
+/// variance about it (unbiased), with the weights as they are. Each batch is normalised by its own statistics on the way
+/// through the network (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3).
 ///
 /// # Errors
 /// Where the images cannot be read or do not fit the network.
@@ -53,12 +57,25 @@ pub fn reestimate(
     model: &mut Trainable,
     batches: impl Iterator<Item = Result<Batch, DataError>>,
 ) -> Result<(), TrainError> {
-    for (done, batch) in batches.enumerate() {
+    let norms = norms(model.network());
+    let mut pooled: Vec<Option<Moments>> = vec![None; norms.len()];
+    for batch in batches {
         let batch = batch?;
-        whole_batch(model.exchange(), batch.labels.len())?;
+        let images = whole_batch(model.exchange(), batch.labels.len())?;
+        if !enough_values(&norms, images) {
+            continue;
+        }
         let (_, input) = input(model, batch)?;
-        // Momentum 1/k at batch k makes the running value the mean of all k; the first replaces what was there.
-        model.forward(&input, Mode::Train { momentum: 1.0 / (done + 1) as f64 })?;
+        // With momentum 1 the running statistics are the batch's.
+        model.forward(&input, Mode::Train { momentum: 1.0 })?;
+        for (norm, pooled) in norms.iter().zip(&mut pooled) {
+            let batch = norm.moments(model.parameters(), images * norm.pixels)?;
+            let channels = batch.mean.len();
+            *pooled = Some(Moments::joined(channels, pooled.take().into_iter().chain([batch])));
+        }
+    }
+    for (norm, pooled) in norms.iter().zip(pooled) {
+        pooled.map_or(Ok(()), |pooled| norm.set(model.parameters(), &pooled))?;
     }
     Ok(())
 }

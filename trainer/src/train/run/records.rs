@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::checkpoint::io;
-use super::config::TrainConfig;
+use super::config::Settings;
 use super::metrics::{EpochRecord, Evaluation};
 use crate::data::Loader;
 use crate::network::Network;
@@ -15,12 +15,12 @@ use crate::train::epsilon::BN_EPSILON;
 
 /// What a checkpoint must agree on with the run that resumes it.
 pub(super) fn identity(
-    config: &TrainConfig,
+    settings: &Settings,
     network: &Network,
     train: &Loader,
 ) -> Result<serde_json::Value, TrainError> {
     let failed = |error: serde_json::Error| TrainError::Setting(format!("settings: {error}"));
-    let mut value = serde_json::to_value(&config.settings).map_err(failed)?;
+    let mut value = serde_json::to_value(settings).map_err(failed)?;
     if let Some(fields) = value.as_object_mut() {
         fields.insert("network".to_owned(), network.name.clone().into());
         fields.insert("input".to_owned(), network.input.to_string().into());
@@ -40,7 +40,9 @@ pub(super) fn identity(
 
 /// A run that is over, for the label of its weights.
 pub(super) struct Finished<'a> {
-    pub config: &'a TrainConfig,
+    pub settings: &'a Settings,
+    /// The command that started the run.
+    pub command: &'a str,
     pub identity: &'a serde_json::Value,
     pub train: &'a Loader,
     pub ranks: Option<&'a BTreeMap<String, u64>>,
@@ -51,7 +53,7 @@ pub(super) struct Finished<'a> {
 impl Finished<'_> {
     /// Metadata of the final weights' file.
     pub(super) fn metadata(&self, network: &Network) -> Result<HashMap<String, String>, TrainError> {
-        let settings = &self.config.settings;
+        let settings = self.settings;
         let mut metadata = HashMap::from([
             ("format".to_owned(), "pt".to_owned()),
             ("network".to_owned(), network.name.clone()),
@@ -62,8 +64,8 @@ impl Finished<'_> {
             ),
             ("classes".to_owned(), network.classes.to_string()),
             ("seed".to_owned(), settings.seed.to_string()),
-            ("epochs".to_owned(), settings.epochs.to_string()),
-            ("command".to_owned(), self.config.command.clone()),
+            ("epochs".to_owned(), settings.epochs_in_all().to_string()),
+            ("command".to_owned(), self.command.to_owned()),
             ("settings".to_owned(), self.identity.to_string()),
         ]);
         metadata.extend(network.epsilon().map(|epsilon| (BN_EPSILON.to_owned(), epsilon.to_string())));

@@ -80,9 +80,11 @@ pub(crate) fn config(folder: &Path, epochs: usize) -> TrainConfig {
             reestimate_batches: 3,
             init: None,
             new_head: false,
+            extended: Vec::new(),
         },
         run_dir: folder.to_owned(),
         resume: false,
+        extend: None,
         command: "lrpet train".to_owned(),
     }
 }
@@ -377,25 +379,15 @@ fn wrong_settings_are_refused_before_anything_is_written() {
 }
 
 #[test]
-fn reestimation_is_the_mean_over_batches() {
-    let loader = data().train;
-    let batches = || loader.epoch(0, 0).take(3);
-    let model = || Trainable::new(&network(), 4, &Device::Cpu).unwrap();
-    let statistics = |model: &Trainable| {
-        let [mean, variance] =
-            ["bn1.running_mean", "bn1.running_var"].map(|name| model.parameters().values(name).unwrap());
-        [mean, variance].concat()
-    };
-    // The stem sees the images alone, so its statistics of each batch are independent of all others.
-    let mut sum = [0.0; 32];
-    for batch in batches() {
-        let mut single = model();
-        reestimate(&mut single, std::iter::once(batch)).unwrap();
-        sum.iter_mut().zip(statistics(&single)).for_each(|(sum, value)| *sum += f64::from(value));
-    }
-    let mut all = model();
-    reestimate(&mut all, batches()).unwrap();
-    for (found, sum) in statistics(&all).into_iter().zip(sum) {
-        assert!((f64::from(found) - sum / 3.0).abs() <= 1e-6 * (1.0 + sum.abs()));
-    }
+fn weights_that_give_no_loss_at_all_are_to_blame_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Trainable::new(&network(), 0, &Device::Cpu).unwrap();
+    // Sound numbers, but of no sound network.
+    model.parameters().set("fc.weight", vec![3e38; 4 * 64]).unwrap();
+    let path = folder.path().join("init.safetensors");
+    write_safetensors(&path, &model.tensors(), Default::default()).unwrap();
+    let mut config = config(&folder.path().join("run"), 1);
+    config.settings.init = Some(path);
+    let error = start(&config, &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("init.safetensors") && error.contains("before any step"), "{error}");
 }

@@ -5,23 +5,26 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::TrainData;
+use crate::data::Loader;
 use crate::train::exchange::{Exchange, share_tensors};
 use crate::train::{Sgd, TrainError, Trainable};
 
-/// Refuses batches of which a process would have no share: `images` in batches of `batch` for `size` processes.
-pub(super) fn check_batches(images: usize, batch: usize, size: usize) -> Result<(), TrainError> {
+/// Refuses batches of `train` of which one of `size` processes would have no share.
+pub(super) fn check_batches(train: &Loader, size: usize) -> Result<(), TrainError> {
+    let (batch, images, smallest) = (train.options().batch, train.data().len(), train.smallest_batch());
     let fails = |reason: String| Err(TrainError::Setting(reason));
     if !batch.is_multiple_of(size) {
         return fails(format!(
             "--batch {batch} for {size} processes: it is the batch of all together, a multiple of their number"
         ));
     }
-    match images % batch {
-        last if last > 0 && last < size => fails(format!(
-            "the last batch of {images} training images has {last} for {size} processes: give another --batch or --limit"
-        )),
-        _ => Ok(()),
+    if smallest < size {
+        return fails(format!(
+            "a batch of {images} training images by --batch {batch} has {smallest} for {size} processes: give a larger \
+             --batch or fewer processes"
+        ));
     }
+    Ok(())
 }
 
 /// This process's share of all images.

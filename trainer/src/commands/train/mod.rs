@@ -1,19 +1,20 @@
 //! `lrpet train`: trains a network, dense or with low-rank projection.
 
-use std::collections::BTreeMap;
+mod other_run;
+mod settings;
+
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::data::Loader;
-use lrpet_trainer::export::{self, Card};
-use lrpet_trainer::follow::{self, About, Follow, Images};
+use lrpet_trainer::data::{self, Loader};
+use lrpet_trainer::export;
+use lrpet_trainer::follow::{self, About, Follow, Images, Setup};
 use lrpet_trainer::network::{Known, Network, names};
 use lrpet_trainer::report::schema::Training;
 use lrpet_trainer::train::{
-    self, Choose, Decay, Evaluation, Exchange, Observer, Origin, Period, Progress, ProjectionSettings,
-    Schedule, Settings, Silent, TrainConfig,
+    self, Evaluation, Exchange, Length, Observer, Origin, Progress, Silent, TrainConfig,
 };
 use serde::Serialize;
 
@@ -21,6 +22,7 @@ use super::Output;
 use super::data_args::DataArgs;
 use super::device::DeviceArgs;
 use super::epsilon::EpsilonArgs;
+use super::numbers::{above_zero, below_one, count, from_zero};
 use super::processes::{Launcher, Processes};
 use super::ranks::Ranks;
 
@@ -34,6 +36,14 @@ pub struct Args {
     /// Go on from the last checkpoint in the folder, where there is one
     #[arg(long)]
     resume: bool,
+    /// Make the run longer: go on until EPOCHS epochs are done in all, and name all other options as before
+    ///
+    /// From its last checkpoint on, the learning rates are those that a run of EPOCHS epochs has there: with the cosine
+    /// schedule the rate rises again to what such a run has at this epoch, and falls to zero at the new end. Ranks stay. The
+    /// final weights so far are kept as final-N-epochs.safetensors. Given again, the same command goes on to the same
+    /// end.
+    #[arg(long, value_name = "EPOCHS", requires = "resume", value_parser = count::<usize>)]
+    extend: Option<usize>,
     #[command(flatten)]
     ranks: Ranks,
     /// What started several processes that train together, each on its share of every batch
@@ -65,7 +75,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Threads [default: all cores; processes that train together share a machine's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub threads: Option<usize>,
     #[command(flatten)]
     device: DeviceArgs,
@@ -78,14 +88,14 @@ struct ProjectionArgs {
     /// [default: a tenth of the epochs; 0 with --init]
     #[arg(long, value_name = "EPOCHS")]
     choose_after: Option<usize>,
-    /// Project every N epochs
-    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "project_iterations")]
-    project_epochs: usize,
+    /// Project every N epochs [default: 1]
+    #[arg(long, value_name = "N", conflicts_with = "project_iterations", value_parser = count::<usize>)]
+    project_epochs: Option<usize>,
     /// Project every N batches instead
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>)]
     project_iterations: Option<u64>,
     /// Residual factor ρ of the dropped singular values, in [0, 1)
-    #[arg(long, default_value_t = 0.0, value_name = "RHO")]
+    #[arg(long, default_value_t = 0.0, value_name = "RHO", value_parser = below_one)]
     residual_factor: f64,
     /// Leave the kept singular values as they are
     #[arg(long)]
@@ -99,30 +109,30 @@ struct ProjectionArgs {
 #[derive(clap::Args)]
 struct OptimizerArgs {
     /// Epochs
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = count::<usize>)]
     epochs: usize,
     /// Images a batch, in all processes together
-    #[arg(long, default_value_t = 128, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 128, value_parser = count::<usize>)]
     batch: usize,
     /// Learning rate
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, value_parser = above_zero::<f64>)]
     lr: f64,
     /// Fall of the learning rate
     #[arg(long, value_enum, default_value = "cosine")]
     schedule: ScheduleName,
-    /// Epochs at which a step schedule multiplies the rate by 0.1 [default: at half and three quarters]
-    #[arg(long, value_delimiter = ',', value_name = "EPOCHS")]
+    /// Epochs after which a step schedule multiplies the rate by 0.1 [default: half and three quarters of them]
+    #[arg(long, value_delimiter = ',', value_name = "EPOCHS", value_parser = count::<usize>)]
     steps: Vec<usize>,
     /// Epochs over which the rate rises from zero
-    #[arg(long, default_value_t = 0.0, value_name = "EPOCHS")]
+    #[arg(long, default_value_t = 0.0, value_name = "EPOCHS", value_parser = from_zero::<f64>)]
     warm_up: f64,
     /// Momentum
-    #[arg(long, default_value_t = 0.9)]
+    #[arg(long, default_value_t = 0.9, value_parser = below_one)]
     momentum: f64,
     /// Weight decay of all parameters
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, value_parser = from_zero::<f64>)]
     weight_decay: f64,
-    /// Training batches over which BN statistics are averaged afresh at the end
+    /// Training batches over which BN statistics are taken afresh at the end; 0 keeps those of the training (dense only)
     #[arg(long, default_value_t = 100, value_name = "BATCHES")]
     reestimate: usize,
 }
@@ -135,6 +145,8 @@ enum ScheduleName {
 
 #[derive(Serialize)]
 struct Document {
+    /// What the run was about to do when it began, and its ranks.
+    setup: Option<Setup>,
     weights: PathBuf,
     summary: PathBuf,
     validation: Option<Evaluation>,
@@ -154,13 +166,26 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 }
 
 fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
+    // Before anything is read: what makes no sense, and a device that is not there, must cost nothing.
     let options = &args.options;
+    options.check(None)?;
+    if let Some(epochs) = args.extend {
+        let before = options.optimizer.epochs;
+        ensure!(
+            epochs > before,
+            "--extend {epochs}: the run has {before} epochs, it can only be made longer"
+        );
+        options.check(args.extend)?;
+    }
+    options.check_projection(args.ranks.rule(|| Ok(0))?.as_ref())?;
     if let Some(threads) = options.threads.or_else(|| processes.threads()) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.with_context(|| format!("cannot use {threads} threads"))?;
     }
-    // First: a device that is not there must cost nothing.
     let device = options.device.open_for(processes.index)?;
+    if processes.leads() {
+        train::check_folder(&args.out, args.resume)?;
+    }
     let exchange = processes.on(&device)?;
     let known = Known::named(&options.net)?;
     let images = options.data.find()?;
@@ -169,35 +194,39 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     if processes.leads() {
         warn_of_size(known, images.shape);
     }
-    let settings = settings(&args, &network, &images.name)?;
+    let settings = settings::settings(&args, &network, &images.name)?;
     let data = options.data.loaders(images, options.optimizer.batch, options.seed)?;
     let config = TrainConfig {
         settings,
         run_dir: args.out.clone(),
         resume: args.resume,
+        extend: args.extend.map(|epochs| Length { epochs, schedule: options.optimizer.schedule(epochs) }),
         command: super::command_line(),
     };
     let images = |loader: &Option<Loader>| loader.as_ref().map_or(0, |loader| loader.data().len());
     let about = About {
         command: config.command.clone(),
         network: &network,
-        settings: &config.settings,
+        settings: config.settings.clone(),
         images: Images {
             train: data.train.data().len(),
             validation: images(&data.validation),
             test: images(&data.test),
         },
+        without_images: without_images(data.train.data()),
         augmentation: data.train.options().augmentation.to_string(),
         device: options.device.device.to_string(),
     };
     let mut progress = Progress::new();
     let mut follow = Follow::new(&mut progress, about);
     let observer: &mut dyn Observer = if processes.leads() { &mut follow } else { &mut Silent };
-    let outcome = train::run_together(&config, &network, &data, &device, exchange, observer)?;
+    let outcome = train::run_together(&config, &network, &data, &device, exchange, observer)
+        .map_err(|error| other_run::with_advice(error, &args.out))?;
     if !processes.leads() {
         return Ok(());
     }
     let document = Document {
+        setup: follow.setup().cloned(),
         summary: args.out.join(follow::SUMMARY),
         weights: outcome.weights,
         validation: outcome.validation,
@@ -224,15 +253,19 @@ fn epsilon(options: &Options, exchange: &dyn Exchange) -> Result<f64> {
     exchange.gather(&[epsilon]).first().copied().context("the first process is silent")
 }
 
-fn network_help() -> String {
-    format!("Network: {}", names())
+/// Names of the classes of which `images` have none.
+fn without_images(images: &data::Images) -> Vec<String> {
+    let mut seen = vec![false; images.classes().len()];
+    for index in 0..images.len() {
+        if let Some(seen) = seen.get_mut(images.label(index) as usize) {
+            *seen = true;
+        }
+    }
+    images.classes().iter().zip(seen).filter(|(_, seen)| !seen).map(|(class, _)| class.clone()).collect()
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("a number from 1".into()),
-        Ok(number) => Ok(number),
-    }
+fn network_help() -> String {
+    format!("Network: {}", names())
 }
 
 /// The network called `name` for images of `input`.
@@ -252,63 +285,6 @@ fn warn_of_size(known: &Known, images: Shape) {
             usual.height,
             usual.width
         );
-    }
-}
-
-fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
-    let Options { projection: projecting, optimizer, init, new_head, seed, .. } = &args.options;
-    let rule = args.ranks.rule(|| Ok(export::overhead(network, &card(dataset, network))?))?;
-    let OptimizerArgs { epochs, batch, lr, warm_up, momentum, weight_decay, reestimate, .. } = *optimizer;
-    let words = rule.as_ref().map_or(String::new(), ToString::to_string);
-    let (mut ranks, mut choose) = (BTreeMap::new(), None);
-    match rule {
-        Some(rule) if rule.needs_spectra() => {
-            let usual = if init.is_some() { 0 } else { epochs.div_ceil(10) };
-            choose = Some(Choose { rule, after: projecting.choose_after.unwrap_or(usual) });
-        }
-        Some(rule) => ranks = rule.plan(network, None)?.ranks(),
-        None => {}
-    }
-    let ProjectionArgs { project_epochs, project_iterations, residual_factor, .. } = *projecting;
-    let projection = (!ranks.is_empty() || choose.is_some()).then(|| ProjectionSettings {
-        ranks,
-        rule: words,
-        choose,
-        period: project_iterations.map_or(Period::Epochs(project_epochs), Period::Iterations),
-        energy_transfer: !projecting.no_energy_transfer,
-        rectification: !projecting.no_rectification,
-        residual: residual_factor,
-    });
-    let decay = match optimizer.schedule {
-        ScheduleName::Cosine => Decay::Cosine,
-        ScheduleName::Step if optimizer.steps.is_empty() => {
-            Decay::Step { at: vec![epochs / 2, epochs * 3 / 4], factor: 0.1 }
-        }
-        ScheduleName::Step => Decay::Step { at: optimizer.steps.clone(), factor: 0.1 },
-    };
-    Ok(Settings {
-        dataset: dataset.to_owned(),
-        epochs,
-        batch,
-        schedule: Schedule { rate: lr, warm_up, decay },
-        momentum,
-        weight_decay,
-        seed: *seed,
-        projection,
-        reestimate_batches: reestimate,
-        init: init.clone(),
-        new_head: *new_head,
-    })
-}
-
-/// The card that a model of this run will have, for the size of its file.
-fn card(dataset: &str, network: &Network) -> Card {
-    Card {
-        dataset: dataset.to_owned(),
-        classes: (0..network.classes).map(|class| format!("class of the name {class}")).collect(),
-        training: Some(super::command_line()),
-        command: super::command_line(),
-        ..Card::default()
     }
 }
 
