@@ -2,7 +2,7 @@
 //!
 //! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
 //! slices. All scratch comes from the caller, [`scratch()`] says how much; a `team` of threads has its own. There is a folder
-//! for each instruction set, one with the algorithms in plain Rust, generic over a few [`Primitives`], which serve wherever a
+//! for each instruction set, one with the algorithms in plain Rust, generic over a few `Primitives`, which serve wherever a
 //! set has nothing of its own, and one (`tiling`) with what several cut convolutions up by. What runs where:
 //!
 //! | operation | `x86_64` | `aarch64` | `cortex_m` | `cortex_m55` |

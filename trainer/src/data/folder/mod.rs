@@ -3,7 +3,7 @@
 //! `DIR/train/CLASS/*` and `DIR/test/CLASS/*` (or `val`; where both are there, `val` is the validation set), or
 //! `DIR/CLASS/*` alone, of which a share of each class is held back for testing: [`places`] has the rules, which every
 //! command keeps to. Classes are numbered in the order of their folders' [`names`]. Below a class folder, files that end as
-//! pictures do are images, in deeper folders too ([`listing`]); whether they are is told by their content.
+//! pictures do are images, in deeper folders too (`listing`); whether they are is told by their content.
 
 mod listing;
 pub mod names;
