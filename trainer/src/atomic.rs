@@ -29,7 +29,11 @@ impl Staged {
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let file = builder.tempfile_in(folder)?;
+        // The name of the temporary file says nothing to anyone.
+        let file = builder.tempfile_in(folder).map_err(|error| match error.kind() {
+            kind @ io::ErrorKind::NotFound => io::Error::new(kind, "its folder does not exist"),
+            kind => io::Error::new(kind, format!("its folder: {kind}")),
+        })?;
         let mut writer = BufWriter::new(file.as_file());
         write(&mut writer)?;
         writer.flush()?;
@@ -98,7 +102,11 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "halfway");
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(entries(dir.path()), ["model.safetensors"]);
-        assert!(write(&dir.path().join("no/such/folder"), b"x").is_err());
+        let error = write(&dir.path().join("no/such/folder"), b"x").unwrap_err();
+        assert_eq!(
+            (error.kind(), &*error.to_string()),
+            (io::ErrorKind::NotFound, "its folder does not exist")
+        );
     }
 
     /// Not a test by itself: writes a megabyte where the tests below tell it to, under a limit on the size of

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::data_args::parse_size;
 use super::folder_args::folder;
-use super::numbers::{above_zero, from_zero};
+use super::numbers::{pixel_deviation, pixel_mean};
 use super::test_images::{
     self, FOLDER_RULE, Found, SourceArgs, TEST_RESIZE, TEST_SHARE, Trained, parse_resize,
 };
@@ -36,10 +36,10 @@ pub struct ImageArgs {
     #[arg(long, visible_alias = "input", value_name = "SIZE", value_parser = parse_input)]
     size: Option<Size>,
     /// Mean of each channel of pixels scaled to 0..1 [default: what the checkpoint says, or 0]
-    #[arg(long, value_name = "M,…", value_delimiter = ',', value_parser = from_zero::<f32>)]
+    #[arg(long, value_name = "M,…", value_delimiter = ',', value_parser = pixel_mean, allow_hyphen_values = true)]
     mean: Vec<f32>,
     /// Standard deviation of each channel of pixels scaled to 0..1 [default: what the checkpoint says, or 1]
-    #[arg(long, value_name = "S,…", value_delimiter = ',', value_parser = above_zero::<f32>)]
+    #[arg(long, value_name = "S,…", value_delimiter = ',', value_parser = pixel_deviation, allow_hyphen_values = true)]
     std: Vec<f32>,
     /// For testing, the short side of a picture is resized to this many times the size, then the centre taken [default: what
     /// the checkpoint says; 1 for pictures that all have the size already; 256/224]
@@ -204,7 +204,11 @@ impl ImageArgs {
             let name = format!("{}.weight", layer.map_or("", |layer| layer.op.name()));
             let found = checkpoint.tensors.get(&name).and_then(|tensor| axis(&tensor.shape, of));
             let found = found.filter(|size| *size > 0);
-            found.with_context(|| format!("the checkpoint has no tensor {name} of {}", known.name))
+            found.with_context(|| {
+                let held = checkpoint.described();
+                let (file, net) = (file.display(), known.name);
+                format!("{file}: it has no tensor {name}, which {net} needs; {held}")
+            })
         };
         let channels = size(layers.first(), 1)?;
         let classes = size(layers.last(), 0)?;
@@ -365,5 +369,42 @@ fn parse_input(text: &str) -> Result<Size, String> {
         }
         Some(&[_, _, _]) => Err("the shape of an image is CxHxW, such as 3x32x32".into()),
         _ => Ok(Size { channels: None, sides: parse_size(text)? }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        images: ImageArgs,
+    }
+
+    fn parsed(words: &[&str]) -> Result<ImageArgs, String> {
+        let words = [&["test"], words].concat();
+        Command::try_parse_from(words).map(|command| command.images).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn means_and_deviations_are_of_pixels_up_to_one() {
+        let images = parsed(&["--mean", "0,0.5,1", "--std", "0.229,0.00392157,1"]).unwrap();
+        assert_eq!((images.mean, images.std), (vec![0.0, 0.5, 1.0], vec![0.229, 0.003_921_57, 1.0]));
+        for (words, said) in [
+            (["--mean", "123,117,104"], "of 0..255 by 255"),
+            (["--mean", "-0.5,0,0"], "from 0 to 1"),
+            (["--mean", "nan"], "it must be a number"),
+            (["--mean", "--std"], "it must be a number"),
+            (["--std", "58,57,57"], "of 0..255 by 255"),
+            (["--std", "0,1,1"], "above 0"),
+            (["--std", "-1,1,1"], "above 0"),
+            (["--std", "inf"], "it must be a number"),
+        ] {
+            let error = parsed(&words).err().unwrap();
+            assert!(error.contains(said) && error.contains(words[0]), "{error}");
+        }
     }
 }

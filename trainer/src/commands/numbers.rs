@@ -44,6 +44,22 @@ pub fn times(text: &str) -> Parsed<f64> {
     number(text, |value: f64| (1.0..=16.0).contains(&value), "at least 1 and at most 16")
 }
 
+/// A mean of pixels that are scaled to 0..1.
+pub fn pixel_mean(text: &str) -> Parsed<f32> {
+    number(
+        text,
+        |value| (0.0..=1.0).contains(&value),
+        "a number from 0 to 1, as pixels are scaled to 0..1: divide means of 0..255 by 255",
+    )
+}
+
+/// A standard deviation of pixels that are scaled to 0..1.
+pub fn pixel_deviation(text: &str) -> Parsed<f32> {
+    let what =
+        "a number above 0 and at most 1, as pixels are scaled to 0..1: divide deviations of 0..255 by 255";
+    number(text, |value| value > 0.0 && value <= 1.0, what)
+}
+
 /// The number that `text` states, where `fits` is true of it.
 fn number<T: FromStr + Into<f64> + Copy>(text: &str, fits: impl Fn(f64) -> bool, what: &str) -> Parsed<T> {
     let fitting = |number: &T| fits((*number).into());

@@ -50,9 +50,21 @@ impl Known {
         }
         self.build(input, classes).ok_or_else(|| {
             let takes = |size: &u32| self.build(Shape::new(input.channels, *size, *size), classes).is_some();
-            NetworkError::Image { name, input, least: (1..=usual.height.max(usual.width)).find(takes), usual }
+            let least = (1..=usual.height.max(usual.width)).find(takes);
+            let large = least.filter(|&least| input.height >= least && input.width >= least);
+            let most = large.map(|least| last(least, input.height.max(input.width), takes));
+            NetworkError::Image { name, input, least, most, usual }
         })
     }
+}
+
+/// The last size that is `taken` from `low`, which is, to `high`, of sizes that are taken up to some one.
+fn last(mut low: u32, mut high: u32, taken: impl Fn(&u32) -> bool) -> u32 {
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if taken(&middle) { low = middle } else { high = middle - 1 }
+    }
+    low
 }
 
 /// Why there is no such network.
@@ -68,7 +80,7 @@ pub enum NetworkError {
         nearest: Option<&'static str>,
     },
     /// The network does not take such images.
-    #[error("{name} does not take images of {input}{}; it is known for {usual}", takes(.least))]
+    #[error("{name} does not take images of {input}{}; it is known for {usual}", takes(.least, .most))]
     Image {
         /// The network.
         name: &'static str,
@@ -76,6 +88,8 @@ pub enum NetworkError {
         input: Shape,
         /// The smallest height and width that it takes, where it takes any of so many channels.
         least: Option<u32>,
+        /// The largest height and width of square images that it takes, where the images are not too small for it.
+        most: Option<u32>,
         /// The images that it is known for.
         usual: Shape,
     },
@@ -105,7 +119,10 @@ fn suggestion(nearest: &Option<&'static str>) -> String {
     nearest.map_or(String::new(), |name| format!(" (did you mean `{name}`?)"))
 }
 
-fn takes(least: &Option<u32>) -> String {
+fn takes(least: &Option<u32>, most: &Option<u32>) -> String {
+    if let Some(most) = most {
+        return format!(", which are too large: it takes up to {most}×{most} pixels");
+    }
     least.map_or(String::new(), |least| format!(": it takes {least}×{least} pixels and more"))
 }
 
@@ -247,6 +264,13 @@ mod tests {
         assert!(
             vgg.network(Shape::new(3, 32, 32), 0).unwrap_err().to_string().contains("at least one class")
         );
+        let error = vgg.network(Shape::new(3, 100_000, 100_000), 10).unwrap_err();
+        let NetworkError::Image { most: Some(most), .. } = error else { panic!("{error:?}") };
+        let text = error.to_string();
+        assert!(text.contains(&format!("too large: it takes up to {most}×{most} pixels")), "{text}");
+        assert!(!text.contains("and more"), "{text}");
+        assert!(vgg.network(Shape::new(3, most, most), 10).is_ok());
+        assert!(vgg.network(Shape::new(3, most + 1, most + 1), 10).is_err());
         for known in KNOWN {
             assert!(known.network(known.input, known.classes).is_ok(), "{}", known.name);
             assert!(known.network(Shape::new(0, 32, 32), 2).is_err(), "{}", known.name);

@@ -18,12 +18,14 @@ pub(super) struct Bits<'a> {
     buffer: u64,
     /// How many there are.
     count: u32,
+    /// All bits that were taken since [`Bits::mark`], one over the other.
+    taken: u64,
 }
 
 impl<'a> Bits<'a> {
     /// Those of `bytes` from `at` on.
     pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
-        Bits { bytes, at, buffer: 0, count: 0 }
+        Bits { bytes, at, buffer: 0, count: 0, taken: 0 }
     }
 
     /// Fills the buffer to more than 48 bits, where there are so many before the next marker.
@@ -57,8 +59,19 @@ impl<'a> Bits<'a> {
     }
 
     fn drop(&mut self, count: u32) {
+        self.taken |= self.buffer & !(u64::MAX >> count);
         self.buffer <<= count;
         self.count -= count;
+    }
+
+    /// Begins to note whether a bit is set.
+    pub(super) fn mark(&mut self) {
+        self.taken = 0;
+    }
+
+    /// Whether all bits since [`Bits::mark`] were zero.
+    pub(super) fn all_zero(&self) -> bool {
+        self.taken == 0
     }
 
     /// Passes over `count` bits, at most 16.

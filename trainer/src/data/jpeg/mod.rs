@@ -109,7 +109,8 @@ pub(super) fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let mut scans = Scans::new(&frame);
     loop {
         match next(data, &mut at) {
-            Some(END) if scans.begun() => return Ok(Cow::Borrowed(bytes)),
+            Some(END) if scans.complete() => return Ok(Cow::Borrowed(bytes)),
+            Some(END) if scans.begun() => return Err(blurred()),
             Some(END) => return Err("damaged JPEG (it has no data of some of its components)".into()),
             Some(code) if stands_alone(code) => {}
             Some(code) => match segment(data, &mut at) {
@@ -120,12 +121,15 @@ pub(super) fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
                 None => at = data.len(),
             },
             None if scans.complete() => return Ok(Cow::Owned([data, &[0xff, END]].concat())),
-            None if scans.begun() => {
-                return Err("truncated JPEG (scans that make the picture sharp are missing)".into());
-            }
+            None if scans.begun() => return Err(blurred()),
             None => return Err(cut()),
         }
     }
+}
+
+/// The error of a progressive picture without some of its scans, which may have got an end marker later.
+fn blurred() -> String {
+    "truncated JPEG (scans that make the picture sharp are missing)".into()
 }
 
 /// Takes over what a segment says of the scans that follow.

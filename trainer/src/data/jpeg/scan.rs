@@ -11,6 +11,11 @@ const LEFT: usize = 32;
 const MISSING: usize = 64;
 /// Of so many units no more than one may be missing in any case.
 const MOST: usize = 4;
+/// So many blocks of a scan, one behind the other, whose bits are all zero and yet tell coefficients are a hole: all told
+/// coefficients of such a block are alike, up to the last one, which no picture is.
+const HOLLOW: usize = 2;
+/// Fewest coefficients of a band in which that tells anything.
+const BAND: usize = 32;
 /// A coefficient that no scan has told.
 const UNTOLD: u8 = u8::MAX;
 
@@ -28,6 +33,8 @@ struct State {
 pub(super) struct Scans<'f> {
     frame: &'f Frame,
     states: Vec<State>,
+    /// Blocks of zeros that tell coefficients, without another such block between.
+    hollow: usize,
 }
 
 /// A scan's header.
@@ -64,7 +71,7 @@ impl<'f> Scans<'f> {
             let blocks = if frame.progressive { rows * columns } else { 0 };
             State { lacking: [UNTOLD; 64], nonzero: vec![0; blocks], stride: columns }
         };
-        Scans { frame, states: frame.components.iter().map(state).collect() }
+        Scans { frame, states: frame.components.iter().map(state).collect(), hollow: 0 }
     }
 
     /// Whether every coefficient is told to its last bit.
@@ -97,6 +104,7 @@ impl<'f> Scans<'f> {
         let mut bits = Bits::new(bytes, at);
         let mut runs = 0;
         let mut restarts = 0;
+        self.hollow = 0;
         for number in 0..total {
             if tables.restart > 0 && number > 0 && number % tables.restart == 0 {
                 let (at, _) = bits.finish();
@@ -158,8 +166,10 @@ impl<'f> Scans<'f> {
         runs: &mut u32,
     ) -> Result<(), Stop> {
         if !self.frame.progressive {
+            bits.mark();
             dc(bits, block.dc)?;
-            return sequential(bits, block.ac);
+            let told = sequential(bits, block.ac)?;
+            return self.refuse_hole(bits, told);
         }
         let refines = header.approximation[0] > 0;
         if header.band[0] == 0 {
@@ -177,8 +187,20 @@ impl<'f> Scans<'f> {
         if refines {
             refine(bits, table, header.band, nonzero, runs)
         } else {
-            first(bits, table, header.band, nonzero, runs)
+            bits.mark();
+            let before = *nonzero;
+            first(bits, table, header.band, nonzero, runs)?;
+            let told = *nonzero != before && header.band[1] - header.band[0] >= BAND - 1;
+            self.refuse_hole(bits, told)
         }
+    }
+
+    /// Refuses zeros that fill a hole: data whose bits are all zero are those of a smooth part, or of none.
+    fn refuse_hole(&mut self, bits: &Bits<'_>, told: bool) -> Result<(), Stop> {
+        if told {
+            self.hollow = if bits.all_zero() { self.hollow + 1 } else { 0 };
+        }
+        if self.hollow < HOLLOW { Ok(()) } else { Err(Stop::Wrong) }
     }
 }
 
@@ -191,9 +213,10 @@ fn dc(bits: &mut Bits<'_>, table: Option<&Table>) -> Result<(), Stop> {
     bits.skip(size.into())
 }
 
-/// The other coefficients of a block (T.81, section F.2.2.2).
-fn sequential(bits: &mut Bits<'_>, table: Option<&Table>) -> Result<(), Stop> {
+/// The other coefficients of a block (T.81, section F.2.2.2); whether one is not zero.
+fn sequential(bits: &mut Bits<'_>, table: Option<&Table>) -> Result<bool, Stop> {
     let table = table.ok_or(Stop::Wrong)?;
+    let mut told = false;
     let mut at = 1;
     while at < 64 {
         let symbol = bits.symbol(table)?;
@@ -203,11 +226,14 @@ fn sequential(bits: &mut Bits<'_>, table: Option<&Table>) -> Result<(), Stop> {
             0 if run < 15 => break,
             0 => {}
             _ if at > 63 => return Err(Stop::Wrong),
-            _ => bits.skip(size.into())?,
+            _ => {
+                bits.skip(size.into())?;
+                told = true;
+            }
         }
         at += 1;
     }
-    Ok(())
+    Ok(told)
 }
 
 /// Coefficients of a band, told for the first time (T.81, section G.1.2.2).

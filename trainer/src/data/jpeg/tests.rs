@@ -184,3 +184,82 @@ fn every_byte_may_be_wrong() {
         }
     }
 }
+
+/// The first scans of a progressive picture, which an end marker makes neither whole nor sharp.
+#[test]
+fn a_progressive_picture_cut_between_two_scans_is_refused_also_with_an_end_marker() {
+    for sample in &SAMPLES[..3] {
+        let scans: Vec<usize> =
+            (0..sample.len()).filter(|&at| sample[at..].starts_with(&[0xff, SCAN])).collect();
+        assert!(scans.len() > 3);
+        for pair in scans.windows(2) {
+            let behind = sample[pair[0]..pair[1]].windows(2).rposition(|pair| pair == [0xff, CODES]);
+            let end = behind.map_or(pair[1], |behind| pair[0] + behind);
+            for tail in [&[0xff, END][..], &[]] {
+                let error = whole(&[&sample[..end], tail].concat()).unwrap_err();
+                assert!(error.contains("scans") || error.contains("components"), "{error}");
+            }
+        }
+    }
+}
+
+/// Zeros in the place of data are no picture, also where what is behind them fits again.
+#[test]
+fn a_hole_of_zeros_is_found_however_the_data_end() {
+    let whole = encoded(200, 150);
+    let start = data(&whole);
+    // So many zeros that two blocks lie in them.
+    for (at, length) in [(0, 128), (10, 128), (30, 400), (70, 128), (90, 400)] {
+        let mut bytes = whole.clone();
+        let from = start + (whole.len() - start) * at / 100;
+        bytes[from..from + length].fill(0);
+        let error = super::whole(&bytes).unwrap_err();
+        let percent = error.split(' ').find_map(|word| word.parse::<usize>().ok());
+        // Not at the end, where too much or too little is left, but where the hole is.
+        assert!(percent.is_some_and(|percent| percent <= at + 5), "{at} %: {error}");
+    }
+}
+
+/// A grey JPEG of `data`, whose only codes are a single zero bit each: a mean that differs by so many bits, and no more.
+fn of_zeros(width: u16, height: u16, bits: u8, data: usize) -> Vec<u8> {
+    let [w1, w0] = width.to_be_bytes();
+    let [h1, h0] = height.to_be_bytes();
+    let codes = |place: u8, symbol: u8| [&[0xff, CODES, 0, 20, place, 1][..], &[0; 15], &[symbol]].concat();
+    [
+        &[0xff, 0xd8, 0xff, 0xdb, 0, 67, 0][..],
+        &[1; 64],
+        &[0xff, 0xc0, 0, 11, 8, h1, h0, w1, w0, 1, 1, 0x11, 0],
+        &codes(0, bits),
+        &codes(0x10, 0),
+        &[0xff, SCAN, 0, 8, 1, 1, 0, 0, 63, 0],
+        &vec![0; data],
+        &[0xff, END],
+    ]
+    .concat()
+}
+
+/// In codes of a file's own a smooth part may be zeros alone.
+#[test]
+fn smooth_pictures_are_read_at_every_quality_and_in_codes_of_their_own() {
+    // 4096 blocks of two bits that are all the same; 128 that grow darker, of three bits.
+    let flat = decode(&of_zeros(512, 512, 0, 1024), 1).unwrap();
+    assert!(flat.pixels.iter().all(|&value| value == 128));
+    let ramp = decode(&of_zeros(1024, 8, 1, 48), 1).unwrap();
+    assert!(ramp.pixels[0] == 128 && ramp.pixels[1023] < 120);
+    let drawn: [fn(u32, u32) -> [u8; 3]; 6] = [
+        |_, _| [0; 3],
+        |_, _| [255; 3],
+        |_, _| [200, 30, 90],
+        |x, y| [(x / 2) as u8, (y / 2) as u8, 255],
+        |x, _| if x / 8 % 2 == 0 { [0; 3] } else { [255, 255, 0] },
+        |x, y| if (x + y) % 2 == 0 { [0; 3] } else { [255; 3] },
+    ];
+    for (number, draw) in drawn.into_iter().enumerate() {
+        let picture = image::RgbImage::from_fn(240, 200, |x, y| image::Rgb(draw(x, y)));
+        for quality in [1, 10, 50, 75, 95, 100] {
+            let mut bytes = Vec::new();
+            JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(&picture).unwrap();
+            assert!(whole(&bytes).is_ok(), "picture {number}, quality {quality}");
+        }
+    }
+}

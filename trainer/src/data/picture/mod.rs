@@ -76,6 +76,7 @@ impl Header {
 /// # Errors
 /// What is wrong with the file, without its name.
 pub fn header(path: &Path) -> Result<Header, String> {
+    regular(path)?;
     let mut start = Vec::with_capacity(START);
     let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
     file.by_ref().take(START as u64).read_to_end(&mut start).map_err(unreadable)?;
@@ -99,6 +100,7 @@ pub fn header(path: &Path) -> Result<Header, String> {
 /// What is wrong with the file, without its name; a picture of which a part is missing or damaged is an error too.
 pub fn read(path: &Path, channels: u32) -> Result<Picture, String> {
     static SAID: AtomicBool = AtomicBool::new(false);
+    regular(path)?;
     let picture = decode(&std::fs::read(path).map_err(unreadable)?, channels)?;
     if picture.transparent && !SAID.swap(true, Ordering::Relaxed) {
         tracing::warn!(
@@ -130,7 +132,7 @@ pub(super) fn decode(bytes: &[u8], channels: u32) -> Result<Picture, String> {
     }
     // A lock that a panic left behind guards nothing that could be wrong.
     let _alone = (count > LARGE).then(|| ONE_AT_A_TIME.lock());
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| failed(format, error))?;
     picture.apply_orientation(orientation);
     let (width, height) = (picture.width(), picture.height());
     let (pixels, transparent) = pixels::bytes(picture, channels)?;
@@ -146,10 +148,16 @@ fn open<'r>(
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let mut decoder = reader.into_decoder().map_err(|error| failed(format, error))?;
     // Broken EXIF is no reason to refuse a picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     Ok((decoder, orientation))
+}
+
+/// Refuses pipes and devices, which might never end.
+fn regular(path: &Path) -> Result<(), String> {
+    let is_file = std::fs::metadata(path).map_err(unreadable)?.is_file();
+    if is_file { Ok(()) } else { Err("not a file (a folder, a pipe or a device)".into()) }
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), String> {
@@ -160,12 +168,21 @@ fn check_size(width: u32, height: u32) -> Result<(), String> {
     }
 }
 
-fn failed(error: ImageError) -> String {
+fn failed(format: ImageFormat, error: ImageError) -> String {
+    let format = format!("{format:?}").to_uppercase();
     match error {
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "truncated: the file ends before its picture does".into()
         }
-        error => format!("cannot be decoded ({error})"),
+        ImageError::Unsupported(error) => {
+            format!("a kind of {format} that is not read ({error}): save it as PNG")
+        }
+        ImageError::Limits(_) => {
+            format!("this {format} takes more than 1 GiB while it is decoded: save it as a smaller PNG")
+        }
+        error => format!(
+            "{format} that cannot be decoded ({error}): where another program opens it, save it as PNG"
+        ),
     }
 }
 

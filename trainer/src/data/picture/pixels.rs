@@ -27,7 +27,7 @@ pub(super) fn bytes(picture: DynamicImage, channels: u32) -> Result<(Vec<u8>, bo
         DynamicImage::ImageLumaA16(pixels) => convert::<u16, 2>(&pixels, channels, high),
         DynamicImage::ImageRgb16(pixels) => convert::<u16, 3>(&pixels, channels, high),
         DynamicImage::ImageRgba16(pixels) => convert::<u16, 4>(&pixels, channels, high),
-        _ => return Err("its pixels are floating-point numbers: convert it to 8 bits".into()),
+        _ => return Err("its pixels are floating-point numbers: save it as PNG of 8 bits".into()),
     })
 }
 

@@ -79,7 +79,13 @@ fn every_kind_of_grey_is_read() {
     let [(name, bytes)] = samples!["white-is-zero.tiff"];
     assert_eq!(off(name, bytes, |x, y| [255 - grey(x, y); 3]), [0, 0], "{name}");
     let [(_, bytes)] = samples!["palette.tiff"];
-    assert!(decode(bytes, 3).unwrap_err().contains("RGBPalette"));
+    let error = decode(bytes, 3).unwrap_err();
+    assert!(
+        error.contains("RGBPalette")
+            && error.contains("TIFF that is not read")
+            && error.contains("save it as PNG"),
+        "{error}"
+    );
     let [(name, bytes)] = samples!["progressive-grey.jpg"];
     assert!(off(name, bytes, |x, y| [grey(x, y); 3]).iter().all(|&off| off <= 3), "{name}");
 }
@@ -212,4 +218,33 @@ fn the_transparent_are_told_and_keep_their_colours() {
     assert_eq!((&found.pixels[..], found.transparent), (&[9, 8, 7][..], true));
     let opaque = DynamicImage::ImageLumaA8(image::ImageBuffer::from_pixel(1, 1, image::LumaA([77, 255])));
     assert!(!decode(&png(&opaque), 1).unwrap().transparent);
+}
+
+#[test]
+fn what_cannot_be_decoded_says_what_to_do() {
+    let [(_, webp)] = samples!["lossy.webp"];
+    let error = decode(&webp[..webp.len() / 2], 3).unwrap_err();
+    assert!(
+        error.contains("WEBP") && error.contains("save it as PNG") || error.contains("truncated"),
+        "{error}"
+    );
+    let mut wide = png(&DynamicImage::new_luma8(8, 8));
+    wide[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1]);
+    let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&wide[12..29]);
+    wide[29..33].copy_from_slice(&sum.to_be_bytes());
+    let error = decode(&wide, 3).unwrap_err();
+    assert!(error.contains("too large") || error.contains("1 GiB"), "{error}");
+}
+
+/// What never ends is not read.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_pictures() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe.png");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [&pipe, Path::new("/dev/zero"), dir.path()] {
+        assert!(read(path, 3).unwrap_err().contains("not a file"), "{}", path.display());
+        assert!(header(path).unwrap_err().contains("not a file"), "{}", path.display());
+    }
 }

@@ -1,12 +1,12 @@
 //! Holds tensors against a network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lrpet_runtime::model::{Op, Weights};
 
 use super::{Array, Checkpoint, abridged};
 use crate::export::ExportError;
-use crate::network::Network;
+use crate::network::{KNOWN, Known, Network};
 
 /// The last parts of the names of a batch normalisation's tensors: γ, β, mean, variance.
 pub(super) const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
@@ -123,10 +123,46 @@ impl Checkpoint {
         }
         if !problems.is_empty() {
             problems.extend(self.uneven_prefix());
+            problems.extend(self.looks_like(&network.name));
             let network = network.name.clone();
             return Err(ExportError::Mismatch { network, problems: problems.join("; ") });
         }
         self.tensors.iter().try_for_each(|(name, array)| check_values(name, array))
+    }
+
+    /// Another known network than `network` that has all tensors with these shapes and no others, in words.
+    fn looks_like(&self, network: &str) -> Option<String> {
+        let fits = |known: &&Known| {
+            let Some(other) = known.build(known.input, 1) else { return false };
+            let (layers, head) = (layers(&other), head(&other));
+            let has = |layer: &LayerTensors| {
+                let array = self.tensors.get(&format!("{}.weight", layer.name));
+                let same = |shape: &[usize]| match head == Some(&layer.name) {
+                    // Any number of classes.
+                    true => shape.get(1..) == layer.weight.get(1..),
+                    false => shape == layer.weight,
+                };
+                array.is_some_and(|array| same(&array.shape))
+            };
+            let names: BTreeSet<String> = layers.iter().flat_map(LayerTensors::names).collect();
+            layers.iter().all(has) && self.tensors.keys().all(|name| names.contains(name))
+        };
+        let found: Vec<&str> =
+            KNOWN.iter().filter(|known| known.name != network).filter(fits).map(|known| known.name).collect();
+        (!found.is_empty()).then(|| format!("it looks like {} (--net)", found.join(" or ")))
+    }
+
+    /// What the tensors are called and which known network has such ones, in words: for a checkpoint that is none of the network's.
+    pub fn described(&self) -> String {
+        let names: Vec<String> = self.tensors.keys().chain(self.others.keys()).cloned().collect();
+        if names.is_empty() {
+            return "it holds no tensors".to_owned();
+        }
+        let known = self.looks_like("");
+        let advice = known.unwrap_or_else(|| {
+            "name its network with --net, or rename its tensors as docs/checkpoints.md lists them".to_owned()
+        });
+        format!("it holds {}: {advice}", abridged(&names))
     }
 
     /// The error of a head for another number of classes, where nothing else is wrong.

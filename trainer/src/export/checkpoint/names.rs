@@ -1,6 +1,6 @@
 //! Names of a file's tensors become the network's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{head, layers};
 use super::{Checkpoint, ExportError};
@@ -29,19 +29,35 @@ impl Checkpoint {
 
     /// Leaves out what all parameters' names begin with, as far as it is one of [`PREFIXES`], again and again.
     pub(super) fn leave_out_prefixes(&mut self) {
-        let mut prefixes = String::new();
+        let (mut prefixes, mut but_head) = (String::new(), "");
         while let Some(prefix) = self.common_prefix() {
+            if !self.parameters().all(|name| name.starts_with(prefix)) {
+                but_head = " but the last layer's";
+            }
             self.rename(|name| name.strip_prefix(prefix).map(str::to_owned));
             prefixes += prefix;
         }
         if !prefixes.is_empty() {
-            self.notes.push(format!("`{prefixes}` in front of all names is left out"));
+            self.notes.push(format!("`{prefixes}` in front of all names{but_head} is left out"));
         }
     }
 
+    /// What all parameters' names begin with, but for those of one last layer, which a class adds to a network in a field: without
+    /// the prefix no two names may be the same, and no second last layer may come up.
     fn common_prefix(&self) -> Option<&'static str> {
         self.parameters().next()?;
-        PREFIXES.into_iter().find(|prefix| self.parameters().all(|name| name.starts_with(prefix)))
+        let layer = |name: &str| name.rsplit_once('.').map(|(layer, _)| layer.to_owned());
+        let is_head = |name: &str| layer(name).is_some_and(|layer| HEADS.contains(&&*layer));
+        PREFIXES.into_iter().find(|prefix| {
+            let (inner, outer): (Vec<_>, Vec<_>) =
+                self.parameters().partition(|name| name.starts_with(prefix));
+            let heads: BTreeSet<_> = outer.iter().map(|name| layer(name)).collect();
+            let alone = |name: &String| !is_head(&name[prefix.len()..]);
+            let one_head = heads.len() == 1
+                && outer.iter().all(|name| is_head(name))
+                && inner.iter().all(|name| alone(name));
+            !inner.is_empty() && (outer.is_empty() || one_head)
+        })
     }
 
     /// A prefix that most parameters have and some have not, in words.

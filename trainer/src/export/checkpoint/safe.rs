@@ -19,6 +19,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<Checkpoint, String> {
     if bytes.starts_with(HDF5) {
         return Err("it is an HDF5 file, as Keras writes it; save its tensors as safetensors".to_owned());
     }
+    if bytes.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    // A safetensors file begins with the length of its header, which is JSON.
+    if bytes.get(8) != Some(&b'{') {
+        return Err(
+            "it is neither safetensors nor a PyTorch file; save the network's state_dict as one of these"
+                .to_owned(),
+        );
+    }
     let fails = |error: safetensors::SafeTensorError| format!("as safetensors: {error}");
     let file = SafeTensors::deserialize(bytes).map_err(fails)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(fails)?;

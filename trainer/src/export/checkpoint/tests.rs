@@ -153,6 +153,13 @@ fn layers_of_a_larger_network_are_refused() {
         let error = random(&larger, 1).fit(&net, purpose).unwrap_err().to_string();
         assert!(error.contains("resnet20") && error.contains("unexpected: layer1.3.bn1.bias"), "{error}");
     }
+    let error = random(&larger, 1).fit(&net, Purpose::Model).unwrap_err().to_string();
+    assert!(error.contains("it looks like resnet56 (--net)"), "{error}");
+    let mut own = random(&larger, 1);
+    assert!(own.described().contains("it holds bn1.bias") && own.described().contains("like resnet56"));
+    own.tensors.insert("more.weight".into(), Array { shape: vec![1], values: vec![0.0] });
+    assert!(!own.described().contains("looks like") && own.described().contains("docs/checkpoints.md"));
+    assert_eq!(Checkpoint::default().described(), "it holds no tensors");
 }
 
 #[test]
@@ -219,18 +226,31 @@ fn prefixes_in_front_of_all_names_are_left_out() {
         assert!(fitted.notes[0].contains(&format!("`{prefix}`")), "{:?}", fitted.notes);
     }
     // Not in front of all: which weights are meant is not known.
-    let some =
-        raws(
-            &checkpoint,
-            |name| if name.starts_with("fc") { name.to_owned() } else { format!("backbone.{name}") },
-        );
+    let some = raws(&checkpoint, |name| {
+        if name.starts_with("conv1") { name.to_owned() } else { format!("backbone.{name}") }
+    });
     let error = fitted(&some, &net, Purpose::Model).unwrap_err();
     assert!(
         error.contains("missing: bn1.bias")
             && error.contains("`backbone.`")
-            && error.contains("fc.bias, fc.weight have none"),
+            && error.contains("conv1.weight have none"),
         "{error}"
     );
+    // A class with the network in a field and a last layer of its own.
+    for head in ["fc", "head"] {
+        let own = |name: &str| match name.strip_prefix("fc.") {
+            Some(part) => format!("{head}.{part}"),
+            None => format!("backbone.{name}"),
+        };
+        let fitted = fitted(&raws(&checkpoint, own), &net, Purpose::Model).unwrap().checkpoint;
+        assert_eq!(fitted.tensors, checkpoint.tensors);
+        assert!(fitted.notes[0].contains("`backbone.` in front of all names but the last layer's"));
+    }
+    // Two last layers: which one is meant is not known.
+    let mut two = raws(&checkpoint, |name| format!("backbone.{name}"));
+    two.extend(raws(&checkpoint, str::to_owned).into_iter().filter(|(name, ..)| name.starts_with("fc.")));
+    let error = fitted(&two, &net, Purpose::Model).unwrap_err();
+    assert!(error.contains("`backbone.`") && error.contains("have none"), "{error}");
     // No network has such names itself.
     for known in KNOWN {
         let net = known.build(known.input, known.classes).unwrap();
@@ -449,6 +469,10 @@ fn damaged_files_are_refused_by_name() {
         refused(&whole[..cut], "");
     }
     refused(b"\x89HDF\r\n\x1a\n and so on", "HDF5");
+    refused(b"", "it is empty");
+    for other in [&b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01"[..], b"\x08\x08\x12\x07pytorch\x1a\x05", b"short"] {
+        refused(other, "neither safetensors nor a PyTorch file");
+    }
     refused(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "torch.save(torch.load(OLD");
     refused(&[&[0; 257][..], b"ustar"].concat(), "torch.save(torch.load(OLD");
     refused(&file(&[("lrpet.program".to_owned(), Dtype::U8, vec![1], vec![1])], &[]), "a model file already");

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Read};
 
 use zip::ZipArchive;
+use zip::result::ZipError;
 
 use super::pickle::{Id, Pickle, Value};
 use super::{Array, Checkpoint, Float, abridged};
@@ -101,7 +102,13 @@ impl<'a> Archive<'a> {
     /// The bytes of an entry.
     fn entry(&mut self, name: &str, most: u64) -> Result<Vec<u8>, String> {
         let fails = |error: &dyn std::fmt::Display| format!("{name} in it cannot be read: {error}");
-        let file = self.zip.by_name(name).map_err(|error| fails(&error))?;
+        let file = self.zip.by_name(name).map_err(|error| match error {
+            ZipError::UnsupportedArchive(_) => format!(
+                "{name} in it is compressed, as PyTorch does not: load it in PyTorch and save it again, \
+                 or pack it anew without compression (zip -0)"
+            ),
+            error => fails(&error),
+        })?;
         let size = file.size();
         if size > most.min(self.left) {
             return Err(fails(&format!("{size} bytes are too many")));
@@ -155,6 +162,19 @@ fn state_dict<'a>(pickle: &Pickle<'a>, notes: &mut Vec<String>) -> Result<BTreeM
         }
         (None, _) => {
             let keys: Vec<String> = root.keys().map(|key| (*key).to_owned()).collect();
+            let deeper = root.iter().find_map(|(&key, &id)| {
+                let inner = entries(pickle, id)?;
+                let found = inner
+                    .into_iter()
+                    .find(|&(_, id)| entries(pickle, id).is_some_and(|innermost| has_tensors(&innermost)));
+                Some((key, found?.0))
+            });
+            if let Some((outer, inner)) = deeper {
+                return Err(format!(
+                    "its tensors are under `{outer}`, `{inner}`; save these alone: \
+                     torch.save(torch.load(FILE, map_location=\"cpu\")[\"{outer}\"][\"{inner}\"], NEW)"
+                ));
+            }
             Err(format!("it holds no tensors, nor does one of its dictionaries ({})", abridged(&keys)))
         }
         _ => Err(format!(

@@ -315,6 +315,17 @@ fn what_holds_no_state_dict_says_how_to_make_one() {
     );
     refused(&pickled(b"\x80\x02K\x01."), &["no dictionary"]);
     refused(&pickled(b"\x80\x02}."), &["holds no tensors"]);
+    let mut deep = Emitter::new();
+    deep.op(b"}(");
+    deep.text("run");
+    deep.op(b"}(");
+    deep.text("weights");
+    emit(&mut deep, &tensors);
+    deep.op(b"uu");
+    refused(
+        &pack(&deep.done(), &tensors),
+        &["under `run`, `weights`", "map_location=\"cpu\")[\"run\"][\"weights\"], NEW)"],
+    );
     refused(&archive(&[("word/document.xml", b"<w/>")]), &["none of PyTorch's"]);
     refused(&archive(&[("a/data.pkl", b"}."), ("a/constants.pkl", b").")]), &["TorchScript", "state_dict"]);
     refused(&archive(&[("a/data.pkl", b"}."), ("a/byteorder", b"big")]), &["big-endian"]);
