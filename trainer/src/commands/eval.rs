@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use lrpet_runtime::model::Model;
+use lrpet_trainer::csv;
 use lrpet_trainer::data::Images;
 use lrpet_trainer::device::DeviceName;
 use lrpet_trainer::export::{Engine, Folded, LayerRange, Ranges, evaluate, range, ranged_logits};
@@ -13,7 +14,6 @@ use lrpet_trainer::measure::Tally;
 use lrpet_trainer::report::accuracy::{self, Tested};
 use lrpet_trainer::report::schema::Accuracy;
 use lrpet_trainer::report::units;
-use lrpet_trainer::{atomic, csv};
 use serde::Serialize;
 
 use super::Output;
@@ -21,6 +21,7 @@ use super::data_args::bar;
 use super::device::DeviceArgs;
 use super::model_file::ModelFile;
 use super::numbers::count;
+use super::outputs;
 use super::test_images::{self, SourceArgs, Trained, parse_resize};
 
 #[derive(clap::Args)]
@@ -130,6 +131,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         "the runtime runs on the CPU alone: give --engine candle with --device {}",
         args.device.device
     );
+    let written: Vec<&Path> = args.page.iter().chain(&args.wrong).map(PathBuf::as_path).collect();
+    outputs::check(&written, &[&args.model, Path::new(&args.data)])?;
     let device = args.device.open()?;
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
@@ -150,17 +153,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         seconds: start.elapsed().as_secs_f64(),
         ranges: ranges.of(&model),
     };
-    if let Some(path) = &args.page {
-        write(path, document.page().as_bytes())?;
-    }
-    if let Some(path) = &args.wrong {
-        write(path, wrong(&tally, &test).as_bytes())?;
-    }
-    output.print(&document, text)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    atomic::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    // The figures took long: they are printed even where a file cannot be written after all.
+    let page = args.page.as_deref().map_or(Ok(()), |path| outputs::write(path, document.page()));
+    let wrong = args.wrong.as_deref().map_or(Ok(()), |path| outputs::write(path, wrong(&tally, &test)));
+    output.print(&document, text)?;
+    page.and(wrong)
 }
 
 /// The images that were classified wrong, a line each.

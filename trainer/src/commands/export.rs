@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use lrpet_trainer::atomic;
 use lrpet_trainer::onnx::{self, BATCH, Batch, Input, LOGITS, OPERATOR_SET, Options};
 use serde::Serialize;
 
 use super::Output;
 use super::model_file::ModelFile;
+use super::outputs;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -77,6 +77,7 @@ fn shape(batch: Batch, axes: &[u32]) -> Vec<Axis> {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
+    outputs::check(&[&args.onnx], &[&args.model])?;
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let input = match args.input {
@@ -85,8 +86,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     };
     let options = Options { input, batch: args.batch, f16_weights: args.f16_weights };
     let converted = onnx::convert(&model, options).with_context(|| args.model.display().to_string())?;
-    atomic::write(&args.onnx, &converted.bytes)
-        .with_context(|| format!("cannot write {}", args.onnx.display()))?;
+    outputs::write(&args.onnx, &converted.bytes)?;
     let header = model.program().header();
     let document = Document {
         out: args.onnx,

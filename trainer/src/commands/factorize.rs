@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::Model;
-use lrpet_trainer::atomic;
 use lrpet_trainer::data::Images;
 use lrpet_trainer::export::{self, Card, LayerRange, Ranges, Request, range};
 use lrpet_trainer::report::columns;
@@ -17,6 +16,7 @@ use super::Output;
 use super::checkpoint;
 use super::epsilon::EpsilonArgs;
 use super::images::ImageArgs;
+use super::outputs;
 use super::ranks::Ranks;
 
 #[derive(clap::Args)]
@@ -67,6 +67,7 @@ struct Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
+    outputs::check(&[&args.out], &[&args.checkpoint])?;
     let (checkpoint, net) = checkpoint::open(&args.checkpoint, args.net.as_deref())?;
     let images = args.images.find(&net, &checkpoint, &args.checkpoint)?;
     let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
@@ -103,7 +104,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let accuracy = test.map(|test| measure(&model, test, &mut ranges)).transpose()?;
     exported.card.extend(accuracy.map(|accuracy| ("accuracy".into(), format!("{accuracy:.4}"))));
     let bytes = exported.to_bytes()?;
-    atomic::write(&args.out, &bytes).with_context(|| format!("cannot write {}", args.out.display()))?;
+    let written = outputs::write(&args.out, &bytes);
     let document = Document {
         out: args.out,
         bytes: bytes.len(),
@@ -117,7 +118,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         layers: exported.layers,
         ranges: ranges.of(&model),
     };
-    output.print(&document, text)
+    output.print(&document, text)?;
+    written
 }
 
 /// Accuracy of the model on the test set, by the runtime; adds how far values go there.

@@ -15,14 +15,15 @@ use lrpet_board::report::{self, Built};
 use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
 use lrpet_report::{Memory, Run};
+use lrpet_trainer::measure;
 use lrpet_trainer::measure::fit::{Advice, AtRatio, Room, advice};
-use lrpet_trainer::{atomic, measure};
 use serde::Serialize;
 
 use super::Output;
 use super::bench::{board_names, checked};
 use super::model_file::ModelFile;
 use super::numbers::count;
+use super::outputs;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -80,6 +81,8 @@ struct Document {
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let board = Board::named(&args.board)?;
+    let written: Vec<&Path> = args.uf2.iter().chain(&args.region_file).map(PathBuf::as_path).collect();
+    outputs::check(&written, &[&args.model])?;
     let file = ModelFile::open(&args.model)?;
     file.model()?;
     check_target(&args, board)?;
@@ -182,7 +185,7 @@ fn region(
         None => output.print(&region, Region::text)?,
     }
     if let Some(file) = &args.region_file {
-        atomic::write(file, &region.bytes).with_context(|| format!("cannot write {}", file.display()))?;
+        outputs::write(file, &region.bytes)?;
     }
     let to_files_only = args.uf2.is_none() && args.region_file.is_some() && flash::ensure_probe().is_err();
     if to_files_only || (args.dry_run && args.uf2.is_none()) {
@@ -203,7 +206,7 @@ fn region(
 }
 
 fn write_uf2(file: &Path, blocks: &[u8]) -> Result<()> {
-    atomic::write(file, blocks).with_context(|| format!("cannot write {}", file.display()))?;
+    outputs::write(file, blocks)?;
     eprintln!("wrote {}: hold BOOTSEL while plugging the board in, then copy the file to it", file.display());
     Ok(())
 }

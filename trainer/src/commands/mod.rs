@@ -17,6 +17,7 @@ mod images;
 mod inspect;
 mod model_file;
 mod numbers;
+mod outputs;
 mod processes;
 mod ranks;
 mod report;

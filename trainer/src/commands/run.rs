@@ -8,14 +8,15 @@ use lrpet_runtime::host::{AlignedBytes, labels, softmax, top_k};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
+use lrpet_trainer::csv;
 use lrpet_trainer::measure::{self, Input, InputError};
-use lrpet_trainer::{atomic, csv};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Output;
 use super::model_file::ModelFile;
 use super::numbers::count;
+use super::outputs;
 use super::test_images::{self, parse_resize};
 
 /// Inputs that are read at once.
@@ -84,6 +85,9 @@ enum Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
+    let inputs: Vec<&Path> = args.input.iter().chain(&args.inputs).map(PathBuf::as_path).collect();
+    let csv: Vec<&Path> = args.csv.iter().map(PathBuf::as_path).collect();
+    outputs::check(&csv, &[&[args.model.as_path()], &inputs[..]].concat())?;
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let name = || args.model.display().to_string();
@@ -131,12 +135,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             }
         }
     }
-    if let Some(csv) = &args.csv {
-        let table = table(&results, args.top.min(labels.len()));
-        atomic::write(csv, table.as_bytes()).with_context(|| format!("cannot write {}", csv.display()))?;
-    }
+    let table = || table(&results, args.top.min(labels.len()));
+    let written = args.csv.as_deref().map_or(Ok(()), |csv| outputs::write(csv, table()));
     let document = Document::of(results, alone);
     output.print(&document, text)?;
+    written?;
     match document {
         Document::Several { failed, .. } if !failed.is_empty() => {
             bail!("{} of {} files could not be used", failed.len(), files.len())

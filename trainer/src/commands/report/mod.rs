@@ -4,9 +4,8 @@ mod own;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::builder::PossibleValuesParser;
-use lrpet_trainer::atomic;
 use lrpet_trainer::boards::{Board, HOST};
 use lrpet_trainer::report::{self, Report};
 use lrpet_trainer::sweep::Sweep;
@@ -14,6 +13,7 @@ use lrpet_trainer::sweep::Sweep;
 use self::own::Wanted;
 use super::Output;
 use super::eval::TestArgs;
+use super::outputs;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -51,10 +51,27 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         return of_sweep(&sweep, &args, &out, output);
     }
     ensure!(!args.png, "--png is for the charts of a sweep: name the folder of one");
+    args.check(&[&out])?;
     let report = measured(&args)?;
-    write(&out, report::html(&report))?;
-    output
-        .print(&report, |report| if args.markdown { report::markdown(report) } else { report::text(report) })
+    let written = write(&out, report::html(&report));
+    output.print(
+        &report,
+        |report| if args.markdown { report::markdown(report) } else { report::text(report) },
+    )?;
+    written
+}
+
+impl Args {
+    /// Looks at the outputs. A source that is not there is another error than a folder that is not there beside it.
+    fn check(&self, written: &[&Path]) -> Result<()> {
+        let data = self.data.as_deref().map(Path::new);
+        let read: Vec<&Path> = self.sources.iter().map(PathBuf::as_path).chain(data).collect();
+        if self.sources.iter().all(|source| source.exists()) {
+            outputs::check(written, &read)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 fn boards() -> PossibleValuesParser {
@@ -124,16 +141,22 @@ fn sweep(sources: &[PathBuf]) -> Result<Option<Sweep>> {
 fn of_sweep(sweep: &Sweep, args: &Args, out: &Path, output: &Output) -> Result<()> {
     use report::sweep::{html, markdown, png, svg, text};
     ensure!(!sweep.rows.is_empty(), "{}: no run of the sweep is finished yet", args.sources[0].display());
-    write(out, html(sweep))?;
-    write(&out.with_extension("svg"), svg(sweep))?;
-    if args.png {
-        write(&out.with_extension("png"), png(sweep)?)?;
-    }
-    output.print(sweep, |sweep| if args.markdown { markdown(sweep) } else { text(sweep) })
+    let (vector, pixels) = (out.with_extension("svg"), out.with_extension("png"));
+    args.check(&[out, &vector])?;
+    let all = [out, vector.as_path(), pixels.as_path()];
+    outputs::check(if args.png { &all } else { &all[..2] }, &[])?;
+    let written = || {
+        write(out, html(sweep))?;
+        write(&vector, svg(sweep))?;
+        if args.png { write(&pixels, png(sweep)?) } else { Ok(()) }
+    };
+    let written = written();
+    output.print(sweep, |sweep| if args.markdown { markdown(sweep) } else { text(sweep) })?;
+    written
 }
 
 fn write(file: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
-    atomic::write(file, bytes.as_ref()).with_context(|| format!("cannot write {}", file.display()))?;
+    outputs::write(file, bytes)?;
     tracing::info!("wrote {}", file.display());
     Ok(())
 }

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use lrpet_trainer::atomic;
 use lrpet_trainer::boards::{Bench, Board, HOST, Measured, count_text};
 use lrpet_trainer::export::{self, Card, Checkpoint, Request as Export, folded};
 use lrpet_trainer::lrpet::{RankPlan, Scope};
@@ -25,6 +24,7 @@ use super::checkpoint;
 use super::epsilon::EpsilonArgs;
 use super::images::{ImageArgs, Images};
 use super::numbers::below_one;
+use super::outputs;
 
 /// Ratio of the model that shows what a network costs besides its layers: small, so that it fits everywhere.
 const REFERENCE: f64 = 0.75;
@@ -114,6 +114,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let limited = args.latency.is_some() || args.flash.is_some() || args.ram.is_some() || args.like.is_some();
     ensure!(limited, "nothing is limited: give --latency, --flash, --ram or --like");
     let board = Board::find(&args.board).with_context(|| format!("no board {}", args.board))?;
+    let costs = args.costs.as_deref();
+    outputs::check(&[&args.out], &[&[args.from.as_path()], costs.as_slice()].concat())?;
     let (checkpoint, net) = checkpoint::open(&args.from, args.net.as_deref())?;
     let images = args.images.find(&net, &checkpoint, &args.from)?;
     let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
@@ -178,8 +180,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         training: None,
     };
     let remarks = [super::command_line(), summary(&document)];
-    atomic::write(&document.out, document.found.toml(&remarks).as_bytes())
-        .with_context(|| format!("cannot write {}", document.out.display()))?;
+    outputs::write(&document.out, document.found.toml(&remarks))?;
     let Some(training) = training else {
         return output.print(&document, |done| format!("{}next: {} …\n", text(done), training::line(&words)));
     };
