@@ -104,13 +104,16 @@ fn the_folder_of_a_training_is_a_report_with_the_model_made_of_it() {
     assert!(error.contains("lrpet train --out") && error.contains("model file"), "{error}");
 
     let card = json("lrpet", &["inspect", LOW]).unwrap()["card"].clone();
+    let ranks = card["ranks"].as_str().unwrap().split(',').map(|pair| pair.split_once('=').unwrap());
+    let ranks: HashMap<_, u64> = ranks.map(|(layer, rank)| (layer, rank.parse().unwrap())).collect();
+    let ranks = document!(ranks).to_string();
     let said = [
         ("command", card["training"].as_str().unwrap()),
         ("network", "resnet8"),
         ("dataset", "fashion-mnist"),
         ("epochs", "1"),
         ("seed", "7"),
-        ("ranks", "{}"),
+        ("ranks", ranks.as_str()),
         ("rule", "0.6"),
         ("test_accuracy", "0.5"),
         ("test_images", "10000"),

@@ -88,6 +88,27 @@ pub fn training_command(report: &Report) -> Option<&str> {
     report.models.first()?.training.as_ref()?.command.as_deref()
 }
 
+/// What the card of a model file says that was made of the weights in the run's `folder` as they were trained: network, and ranks by
+/// layer (none of a dense training). None where the weights are not there or say no network.
+///
+/// # Errors
+/// [`Error`] where the weights cannot be read.
+pub fn trained_as(folder: &Path) -> Result<Option<(String, BTreeMap<String, u64>)>, Error> {
+    let weights = folder.join(FINAL);
+    if !weights.is_file() {
+        return Ok(None);
+    }
+    let mut said = metadata(&weights)?;
+    let ranks = match said.get("ranks") {
+        Some(ranks) => serde_json::from_str(ranks).map_err(|error| Error::Value {
+            path: weights,
+            message: format!("ranks in the metadata: {error}"),
+        })?,
+        None => BTreeMap::new(),
+    };
+    Ok(said.remove("network").map(|network| (network, ranks)))
+}
+
 /// Model files in `folder`, by name.
 pub fn model_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

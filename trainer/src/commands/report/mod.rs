@@ -10,7 +10,7 @@ use lrpet_trainer::boards::{Board, HOST};
 use lrpet_trainer::report::{self, Report};
 use lrpet_trainer::sweep::Sweep;
 
-use self::own::Wanted;
+use self::own::{Trained, Wanted};
 use super::Output;
 use super::eval::TestArgs;
 use super::outputs;
@@ -103,12 +103,12 @@ fn measured(args: &Args) -> Result<Report> {
             }
             files.extend(found);
         }
-        trainings.push(training);
+        trainings.push(Trained { as_trained: report::trained_as(folder)?, report: training });
     }
     let asked = args.data.is_some() || args.boards.is_some();
     ensure!(!files.is_empty() || !asked, "--data and --boards measure model files: name one");
     if files.is_empty() && trainings.len() < 2 && others.is_empty() {
-        return Ok(trainings.pop().unwrap_or_default());
+        return Ok(trainings.pop().map(|training| training.report).unwrap_or_default());
     }
     let mut reports = Vec::new();
     if !files.is_empty() || !trainings.is_empty() {

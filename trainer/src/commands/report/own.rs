@@ -1,5 +1,6 @@
 //! Model files measured here, as a report: what they cost, how long they take, how accurate they are.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
@@ -31,15 +32,46 @@ pub struct Wanted<'a> {
     pub test: &'a TestArgs,
     /// Boards, this machine among them.
     pub boards: &'a [String],
-    /// Folders of trainings, each with its report.
-    pub trainings: Vec<Report>,
+    /// Folders of trainings.
+    pub trainings: Vec<Trained>,
+}
+
+/// A training.
+pub struct Trained {
+    /// Its report.
+    pub report: Report,
+    /// Network and ranks of its weights, where they are there.
+    pub as_trained: Option<(String, BTreeMap<String, u64>)>,
+}
+
+/// What a model file says of where it comes from.
+struct Made {
+    /// Command of the training.
+    training: Option<String>,
+    /// Network and ranks, as of the training's weights.
+    like: Option<(String, BTreeMap<String, u64>)>,
+}
+
+impl Made {
+    fn of(model: &File<'_>) -> Made {
+        let said = |key: &str| model.container().metadata_value(key).map(|text| text.to_string());
+        let pair = |pair: &str| {
+            let (layer, rank) = pair.split_once('=')?;
+            Some((layer.to_owned(), rank.parse().ok()?))
+        };
+        let ranks = |said: String| match said.as_str() {
+            "dense" => Some(BTreeMap::new()),
+            list => list.split(',').map(pair).collect(),
+        };
+        Made { training: said("training"), like: said("network").zip(said("ranks").and_then(ranks)) }
+    }
 }
 
 /// The report of model files and trainings. A model file that was made of a training's weights and that training become one model.
 pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
     let mut steps = Steps(Vec::new());
-    let files: Vec<ModelFile> =
-        wanted.files.iter().map(|file| ModelFile::open(file)).collect::<Result<_>>()?;
+    let (paths, files) = distinct(wanted.files)?;
+    let wanted = Wanted { files: &paths, ..wanted };
     let opened: Vec<File<'_>> = files.iter().map(ModelFile::model).collect::<Result<_>>()?;
     // What is quick and may fail comes first: the images are looked for before anything is measured.
     let tests = match wanted.data {
@@ -79,8 +111,7 @@ pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
         let tally = steps.run(format!("evaluate {}", model.name), || Ok(tally(file, path, test, None)?.0))?;
         model.eval = Some(Eval { runtime: Some(tally.accuracy(test.classes())), candle: None });
     }
-    let trained = |file: &File<'_>| file.container().metadata_value("training").map(|text| text.to_string());
-    let cards: Vec<_> = opened.iter().map(trained).collect();
+    let made: Vec<Made> = opened.iter().map(Made::of).collect();
     let here = Host::here();
     let mut report = Report {
         title: None,
@@ -95,11 +126,27 @@ pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
         origins: Vec::new(),
     };
     for training in wanted.trainings {
-        join(&mut report, training, &cards);
+        join(&mut report, training, &made);
     }
     report::name_apart(&mut report.models);
     report.title = Some(title(&report));
     Ok(report)
+}
+
+/// The files, of those with the same bytes the first.
+fn distinct(named: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<ModelFile>)> {
+    let (mut paths, mut files): (Vec<PathBuf>, Vec<ModelFile>) = (Vec::new(), Vec::new());
+    for path in named {
+        let file = ModelFile::open(path)?;
+        match files.iter().position(|other| other.bytes() == file.bytes()) {
+            Some(at) => eprintln!("{} has the bytes of {}: one model", path.display(), paths[at].display()),
+            None => {
+                paths.push(path.clone());
+                files.push(file);
+            }
+        }
+    }
+    Ok((paths, files))
 }
 
 /// Name and costs of a model file.
@@ -141,13 +188,22 @@ fn dataset(
     })
 }
 
-/// Adds a training to the model file that was made of its weights, or as a model of its own. `cards` has the command of the
-/// training of each model file.
-fn join(report: &mut Report, training: Report, cards: &[Option<String>]) {
+/// Adds a training to the model files that are its weights as they were trained, at its ranks: what the trainer measured is true of
+/// those alone. Where there are none, or others were made of it at other ranks, it stands as a model of its own.
+fn join(report: &mut Report, training: Trained, made: &[Made]) {
+    let Trained { report: training, as_trained } = training;
     let command = report::training_command(&training).map(str::to_owned);
-    let made_of_it = |card: &Option<String>| card.is_some() && *card == command;
-    let own: Vec<usize> = (0..cards.len()).filter(|&at| made_of_it(&cards[at])).collect();
-    report.dataset = report.dataset.take().or(training.dataset);
+    let of_it = |made: &&Made| made.training.is_some() && made.training == command;
+    let as_it_is = |made: &Made| as_trained.is_some() && made.like == as_trained;
+    let own: Vec<usize> = (0..made.len()).filter(|&at| of_it(&&made[at]) && as_it_is(&made[at])).collect();
+    let all = made.iter().filter(of_it).count() == own.len();
+    let name = |dataset: &Option<Dataset>| dataset.as_ref().map(|dataset| dataset.name.clone());
+    if report.models.is_empty() {
+        report.dataset = training.dataset;
+    } else if training.dataset.is_some() && name(&report.dataset) != name(&training.dataset) {
+        // One head for several data sets would be wrong of all but one.
+        report.dataset = None;
+    }
     for trained in training.models {
         for &at in &own {
             let model = &mut report.models[at];
@@ -156,8 +212,14 @@ fn join(report: &mut Report, training: Report, cards: &[Option<String>]) {
                 model.eval.get_or_insert_default().candle = Some(candle);
             }
         }
-        if own.is_empty() {
-            report.models.push(trained);
+        if own.is_empty() || !all {
+            if !all {
+                eprintln!(
+                    "{}: model files made of this training have other ranks than it; its accuracy stands apart",
+                    trained.name
+                );
+            }
+            report.models.push(Model { name: format!("{} (training)", trained.name), ..trained });
         }
     }
 }
@@ -216,4 +278,64 @@ pub fn models_of(folder: &Path, training: &Report) -> Result<Vec<PathBuf>> {
         found.len()
     );
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use lrpet_trainer::report::schema::{Accuracy, Training};
+
+    use super::*;
+
+    fn ranks(rank: u64) -> Option<(String, BTreeMap<String, u64>)> {
+        Some(("resnet8".to_owned(), [("conv1".to_owned(), rank)].into()))
+    }
+
+    fn training(dataset: &str) -> Trained {
+        let candle = Accuracy { accuracy: 0.7, images: 10, ..Accuracy::default() };
+        let model = Model {
+            name: "run".to_owned(),
+            eval: Some(Eval { candle: Some(candle), runtime: None }),
+            training: Some(Training { command: Some("lrpet train".to_owned()), ..Training::default() }),
+            ..Model::default()
+        };
+        let dataset = Some(Dataset { name: dataset.to_owned(), ..Dataset::default() });
+        Trained { report: Report { models: vec![model], dataset, ..Report::default() }, as_trained: ranks(4) }
+    }
+
+    #[test]
+    fn the_trainer_s_accuracy_is_that_of_the_ranks_trained() {
+        let model = |name: &str| Model { name: name.to_owned(), ..Model::default() };
+        let candle = |model: &Model| Some(model.eval.as_ref()?.candle.as_ref()?.accuracy);
+        let made = |rank| Made { training: Some("lrpet train".to_owned()), like: ranks(rank) };
+        let head = Some(Dataset { name: "a".to_owned(), ..Dataset::default() });
+        for (like, expected) in [
+            (vec![made(4)], vec![("0", Some(0.7))]),
+            (vec![made(2)], vec![("0", None), ("run (training)", Some(0.7))]),
+            (vec![made(2), made(4)], vec![("0", None), ("1", Some(0.7)), ("run (training)", Some(0.7))]),
+            (vec![Made { like: None, ..made(4) }], vec![("0", None), ("run (training)", Some(0.7))]),
+        ] {
+            let models = (0..like.len()).map(|at| model(&at.to_string())).collect();
+            let mut report = Report { models, dataset: head.clone(), ..Report::default() };
+            join(&mut report, training("a"), &like);
+            let found: Vec<_> = report.models.iter().map(|m| (m.name.as_str(), candle(m))).collect();
+            assert_eq!(found, expected);
+            assert_eq!(report.dataset, head);
+            join(&mut report, training("b"), &like);
+            assert_eq!(report.dataset, None, "two data sets have no head in common");
+        }
+    }
+
+    #[test]
+    fn files_of_the_same_bytes_are_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let named = [file("a", "one"), file("b", "two"), file("c", "one")];
+        let (paths, files) = distinct(&named).unwrap();
+        assert_eq!((&paths[..], files.len()), (&named[..2], 2));
+        assert_eq!(distinct(&[named[0].clone(), named[0].clone()]).unwrap().0, [named[0].clone()]);
+    }
 }
