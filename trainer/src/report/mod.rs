@@ -31,7 +31,7 @@ pub use columns::{columns, rule};
 pub use load::{Error, FILE_NAME, load, load_all, load_with, merge, name_apart};
 pub use page::html;
 pub use plain::{markdown, text};
-pub use run_folder::{is_run, model_files, run_folder, trained_as, training_command};
+pub use run_folder::{AsTrained, is_run, model_files, run_folder, trained_as, training_command};
 pub use schema::{Model, Report};
 pub use summary::summary;
 

@@ -88,12 +88,15 @@ pub fn training_command(report: &Report) -> Option<&str> {
     report.models.first()?.training.as_ref()?.command.as_deref()
 }
 
+/// A network, and its ranks by layer.
+pub type AsTrained = (String, BTreeMap<String, u64>);
+
 /// What the card of a model file says that was made of the weights in the run's `folder` as they were trained: network, and ranks by
 /// layer (none of a dense training). None where the weights are not there or say no network.
 ///
 /// # Errors
 /// [`Error`] where the weights cannot be read.
-pub fn trained_as(folder: &Path) -> Result<Option<(String, BTreeMap<String, u64>)>, Error> {
+pub fn trained_as(folder: &Path) -> Result<Option<AsTrained>, Error> {
     let weights = folder.join(FINAL);
     if !weights.is_file() {
         return Ok(None);

@@ -11,7 +11,7 @@ use lrpet_trainer::boards::{Board, HOST};
 use lrpet_trainer::follow::Host;
 use lrpet_trainer::measure::{self, BenchOptions};
 use lrpet_trainer::report::schema::{self, Bench, Dataset, Eval, Model, Step};
-use lrpet_trainer::report::{self, Report};
+use lrpet_trainer::report::{self, AsTrained, Report};
 use sha2::{Digest, Sha256};
 
 use crate::commands::bench::on_host;
@@ -41,7 +41,7 @@ pub struct Trained {
     /// Its report.
     pub report: Report,
     /// Network and ranks of its weights, where they are there.
-    pub as_trained: Option<(String, BTreeMap<String, u64>)>,
+    pub as_trained: Option<AsTrained>,
 }
 
 /// What a model file says of where it comes from.
@@ -49,7 +49,7 @@ struct Made {
     /// Command of the training.
     training: Option<String>,
     /// Network and ranks, as of the training's weights.
-    like: Option<(String, BTreeMap<String, u64>)>,
+    like: Option<AsTrained>,
 }
 
 impl Made {
@@ -286,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    fn ranks(rank: u64) -> Option<(String, BTreeMap<String, u64>)> {
+    fn ranks(rank: u64) -> Option<AsTrained> {
         Some(("resnet8".to_owned(), [("conv1".to_owned(), rank)].into()))
     }
 
