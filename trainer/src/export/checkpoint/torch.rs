@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Read};
 
-use zip::ZipArchive;
-use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{Id, Pickle, Value};
 use super::{Array, Checkpoint, Float, abridged};
@@ -102,13 +101,13 @@ impl<'a> Archive<'a> {
     /// The bytes of an entry.
     fn entry(&mut self, name: &str, most: u64) -> Result<Vec<u8>, String> {
         let fails = |error: &dyn std::fmt::Display| format!("{name} in it cannot be read: {error}");
-        let file = self.zip.by_name(name).map_err(|error| match error {
-            ZipError::UnsupportedArchive(_) => format!(
-                "{name} in it is compressed, as PyTorch does not: load it in PyTorch and save it again, \
-                 or pack it anew without compression (zip -0)"
-            ),
-            error => fails(&error),
-        })?;
+        let file = self.zip.by_name(name).map_err(|error| fails(&error))?;
+        if file.compression() != CompressionMethod::Stored {
+            return Err(format!(
+                "{name} in it is compressed, as PyTorch does not: load it in PyTorch and save it again, or pack it anew without \
+                 compression (zip -0)"
+            ));
+        }
         let size = file.size();
         if size > most.min(self.left) {
             return Err(fails(&format!("{size} bytes are too many")));

@@ -315,6 +315,11 @@ fn what_holds_no_state_dict_says_how_to_make_one() {
     );
     refused(&pickled(b"\x80\x02K\x01."), &["no dictionary"]);
     refused(&pickled(b"\x80\x02}."), &["holds no tensors"]);
+    // A word of the zip's two headers says how an entry is compressed: 8 is deflate.
+    let mut deflated = pickled(b"\x80\x02}.");
+    let central = deflated.windows(4).position(|word| word == b"PK\x01\x02").unwrap();
+    (deflated[8], deflated[central + 10]) = (8, 8);
+    refused(&deflated, &["is compressed", "save it again", "zip -0"]);
     let mut deep = Emitter::new();
     deep.op(b"}(");
     deep.text("run");
