@@ -272,7 +272,8 @@ fn folders_that_are_no_data_sets_are_refused_by_what_is_wrong() {
 
     let data = fresh("good");
     refuse(&data, &["--test-share", "0.5"], &["good", "test images of its own"]);
-    refuse(&data, &["--crop-scale", "1.5"], &["--crop-scale 1.5"]);
+    let wrong = run("lrpet", &training(text(&data), &out, &["--crop-scale", "1.5"])).unwrap();
+    assert!(wrong.status == 2 && wrong.errors.contains("'1.5' for '--crop-scale"), "{}", wrong.errors);
     refuse(&data, &["--channels", "1", "--normalize", "imagenet"], &["3 channels"]);
     refuse(Path::new("fashion-mnist"), &[], &["--size is for a folder of images"]);
 }

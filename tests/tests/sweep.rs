@@ -196,11 +196,13 @@ fn the_help_names_what_a_sweep_shares_with_a_training() {
     }
     for words in [
         &["sweep", "--net", "resnet8", "--data", "x", "--out", "y", "--prune", "0.5,0.5"][..],
-        &["sweep", "--net", "resnet8", "--data", "x", "--out", "y", "--prune", "0,1"],
         &["sweep", "--net", "resnet8", "--data", "x", "--out", "y", "--prune", "0", "--warm-lr", "0.1"],
     ] {
         refused("lrpet", words).unwrap();
     }
+    let words = ["sweep", "--net", "resnet8", "--data", "x", "--out", "y", "--prune", "0,1"];
+    let wrong = run("lrpet", &words).unwrap();
+    assert!(wrong.status == 2 && wrong.errors.contains("'1' for '--prune"), "{}", wrong.errors);
     let help = run("lrpet", &["search", "--help"]).unwrap().output;
     for word in ["--from", "--board", "--flash", "--ram", "--latency", "--like", "--costs"] {
         assert!(help.contains(word), "{word}: {help}");

@@ -173,7 +173,11 @@ fn dataset(
     let card = |model: &File<'_>| model.container().metadata_value("dataset").map(|name| name.to_string());
     let first = models.first()?;
     let name = match wanted.data {
-        Some(data) => lrpet_trainer::data::folder::name(Path::new(data)),
+        // A set known by name keeps it; only a folder of that name is told apart.
+        Some(data) => match lrpet_trainer::data::registry::entry(data) {
+            Ok(entry) => entry.name.to_owned(),
+            Err(_) => lrpet_trainer::data::folder::name(Path::new(data)),
+        },
         None => card(first)
             .filter(|name| !name.is_empty() && models.iter().all(|m| card(m).as_ref() == Some(name)))?,
     };
