@@ -122,7 +122,7 @@ impl Setup {
         };
         let done = match self.epochs_done {
             0 => String::new(),
-            done => format!(", {done} of them done"),
+            done => format!("; {} done", several(done, "epoch", "epochs")),
         };
         vec![
             (
@@ -143,7 +143,7 @@ impl Setup {
             (
                 "steps",
                 format!(
-                    "{}{done} of {} of {size} images",
+                    "{} of {} of {size} images{done}",
                     several(self.epochs, "epoch", "epochs"),
                     several(self.batches, "batch", "batches")
                 ),

@@ -9,7 +9,7 @@ use prost::Message;
 use super::event::{Event, What};
 use super::*;
 use crate::train::run_tests::{choosing, config, data, network};
-use crate::train::{LAST, Period, TrainConfig, TrainError};
+use crate::train::{LAST, Length, Period, TrainConfig, TrainError};
 
 /// Dies after the second batch of an epoch, as a killed process does.
 struct Killer(usize);
@@ -264,6 +264,20 @@ fn the_block_before_the_training_says_what_it_will_do() {
     assert!(late.contains("projected at the end alone") && late.contains("--project-iterations"), "{late}");
     let late = block(|config| config.settings.projection.as_mut().unwrap().period = Period::Iterations(5));
     assert!(late.contains("give a smaller --project-iterations"), "{late}");
+    let folder = tempfile::tempdir().unwrap();
+    let mut longer = config(folder.path(), 1);
+    run(&longer, &mut crate::train::Silent).unwrap();
+    longer.resume = true;
+    longer.extend = Some(Length { epochs: 2, schedule: longer.settings.schedule.clone() });
+    let mut stages = Block::default();
+    run(&longer, &mut stages).unwrap();
+    let stages = stages.0.join("\n");
+    for line in [
+        "steps          2 epochs of 5 batches of 20 images; 1 epoch done",
+        "weights        from the checkpoint after epoch 1",
+    ] {
+        assert!(stages.lines().any(|found| found == line), "{line}\n{stages}");
+    }
     let folder = tempfile::tempdir().unwrap();
     let mut chosen = Block::default();
     run(&choosing(folder.path(), 2, 1), &mut chosen).unwrap();
