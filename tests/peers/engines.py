@@ -1,7 +1,7 @@
-"""One engine, serving timed inferences: engines.py onnxruntime|openvino MODEL.onnx VALUES.
+"""One engine, serving timed inferences: engines.py onnxruntime|openvino MODEL.onnx VALUES THREADS.
 
 VALUES holds the input, raw f32. The first line printed has the engine's version and its logits; then each line read, a
-number of seconds, is answered by the nanoseconds of every inference made in that time, on one thread. Input and output stay
+number of seconds, is answered by the nanoseconds of every inference made in that time. Input and output stay
 where they are, so that as little as possible is timed besides the engine; `call_us` is what a call takes that does nothing.
 """
 
@@ -14,12 +14,12 @@ import time
 import numpy as np
 
 
-def onnxruntime_call(model, values):
+def onnxruntime_call(model, values, threads):
     """A call of ONNX Runtime, how to get its result, and the version."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -34,14 +34,14 @@ def onnxruntime_call(model, values):
     return call, lambda: binding.copy_outputs_to_cpu()[0], onnxruntime.__version__
 
 
-def openvino_call(model, values):
+def openvino_call(model, values, threads):
     """A call of OpenVINO, how to get its result, and the version."""
     import openvino
 
     config = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": 1,
+        "INFERENCE_NUM_THREADS": threads,
         # Wherever there is room, as the others.
         "ENABLE_CPU_PINNING": False,
         # Left to itself it computes in bf16 where the processor can.
@@ -93,11 +93,11 @@ def timed(call, seconds):
 
 def main(arguments):
     """Runs the program."""
-    engine, model, values = arguments
+    engine, model, values, threads = arguments
     # The engines read these where they are and keep no reference to them.
     one, image = np.ones(1, np.float32), np.fromfile(values, np.float32)
-    empty, _, _ = ENGINES[engine](nothing(), one)
-    call, result, version = ENGINES[engine](model, image)
+    empty, _, _ = ENGINES[engine](nothing(), one, 1)
+    call, result, version = ENGINES[engine](model, image, int(threads))
     gc.disable()
     timed(empty, 0.02)
     call_us = statistics.median(timed(empty, 0.05)) / 1e3

@@ -1,10 +1,11 @@
-//! One engine, serving timed inferences: `lrpet-peers lrpet|tract MODEL VALUES`.
+//! One engine, serving timed inferences: `lrpet-peers lrpet|tract MODEL VALUES THREADS [ISA]`.
 //!
 //! MODEL is a model file for `lrpet` and ONNX for `tract`; VALUES holds its input, raw f32, channel by channel. The first
 //! line printed has the engine's version and its logits; then each line read, a number of seconds, is answered by the
 //! nanoseconds of every inference made in that time. `engines.py` serves the other engines in the same way.
 
 use std::io::{BufRead, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,31 +19,41 @@ use serde_json::{Value, json};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [engine, model, values] = arguments.as_slice() else {
-        bail!("usage: lrpet-peers lrpet|tract MODEL VALUES");
+    let [engine, model, values, threads, isa @ ..] = arguments.as_slice() else {
+        bail!("usage: lrpet-peers lrpet|tract MODEL VALUES THREADS [ISA]");
     };
+    let threads: NonZeroUsize =
+        threads.parse().with_context(|| format!("{threads} is no number of threads"))?;
     let bytes = std::fs::read(values).with_context(|| format!("cannot read {values}"))?;
     let values: Vec<f32> = bytes
         .chunks_exact(4)
         .map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]))
         .collect();
     let serve = match engine.as_str() {
-        "lrpet" => lrpet(Path::new(model), &values),
+        "lrpet" => lrpet(Path::new(model), &values, threads, isa.first().map(String::as_str)),
         #[cfg(feature = "tract")]
-        "tract" => tract(Path::new(model), &values),
-        _ => bail!("there is no engine {engine}"),
+        "tract" if threads.get() == 1 => tract(Path::new(model), &values),
+        _ => bail!("there is no engine {engine} with {threads} threads"),
     };
     serve.with_context(|| format!("{engine}, {model}"))
 }
 
-/// The runtime of this project, with the best kernels of this machine.
-fn lrpet(file: &Path, values: &[f32]) -> Result<()> {
+/// The runtime of this project, with the best kernels of this machine or those of an instruction set that it has.
+fn lrpet(file: &Path, values: &[f32], threads: NonZeroUsize, isa: Option<&str>) -> Result<()> {
     let map = MappedModel::open(file)?;
     let model = Model::new_checked(map.bytes()).map_err(|error| anyhow!("{error}"))?;
-    let isa = Isa::detect();
+    let isa = match isa {
+        None => Isa::detect(),
+        Some(name) => [Isa::Avx2, Isa::Avx512, Isa::Neon, Isa::NeonF16]
+            .into_iter()
+            .find(|isa| isa.name() == name && isa.is_available())
+            .with_context(|| format!("this machine has no instruction set {name} that packs weights"))?,
+    };
     let plan = Plan::new(model.program(), isa).map_err(|error| anyhow!("{error}"))?;
     let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-    let mut session = Session::new(&model, arena.as_mut_slice()).map_err(|error| anyhow!("{error}"))?;
+    let mut session = Session::with_isa(&model, arena.as_mut_slice(), isa)
+        .map_err(|error| anyhow!("{error}"))?
+        .with_threads(threads)?;
     let mut logits = vec![0.0; session.classes()];
     session.run_values(values, &mut logits, &mut ()).map_err(|error| anyhow!("{error}"))?;
     let macs: u64 = model.program().layers().map(|layer| cost::stored(&layer.op, layer.input).macs).sum();

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lrpet_report::load;
 use serde::{Deserialize, Serialize};
 
+use crate::bench::models;
 use crate::bench::side::{Side, median};
 use crate::{process, setup, toolchain};
 
@@ -19,24 +20,29 @@ pub const OURS: &str = "tests/peers";
 const PYTHON: &str = "tests/peers/engines.py";
 /// Seconds of the round that is not counted, in which an engine makes its buffers.
 const WARM_UP: f64 = 0.3;
-/// Largest difference of a logit between two engines, as a share of the largest one (at least 1).
-const TOLERANCE: f64 = 1e-3;
-/// Images of the networks that are measured.
-const SHAPE: &str = "3x32x32";
-/// Values of such an image.
-const VALUES: usize = 3 * 32 * 32;
+/// Largest difference of a logit between two engines, as a share of the largest one (at least 1): what the roundings of
+/// activations to f16 come to in deep networks with random weights. Another network's logits differ by about 1.
+const TOLERANCE: f64 = 2e-2;
 
 /// Options of `cargo xtask bench peers`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Networks, each with its pruning ratio, 0 for dense
+    /// Networks, each with its pruning ratio, 0 for dense; for the images that the network is known for
     #[arg(
         long,
         value_delimiter = ',',
         value_name = "NAME:RATIO",
-        default_value = "resnet20b:0,resnet20b:0.6,resnet20b:0.8,resnet56b:0,resnet56b:0.8,resnet8:0,resnet8:0.6"
+        default_value = "resnet20b:0,resnet20b:0.6,resnet20b:0.8,resnet56b:0,resnet56b:0.8,resnet8:0,resnet8:0.6,\
+                         ds_cnn:0,ds_cnn:0.6,mobilenet_v1_025:0,mobilenet_v1_025:0.6,mobilenet_v2:0,mobilenet_v2:0.6,\
+                         resnet18:0,resnet18:0.6,resnet50:0,resnet50:0.6"
     )]
     net: Vec<Subject>,
+    /// Threads of every engine; tract, which has one, is left out where there are more
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: u32,
+    /// Instruction set of lrpet: avx2 or avx512 (the others take the best of this machine)
+    #[arg(long, value_name = "NAME")]
+    isa: Option<String>,
     /// Seconds of a turn of each engine
     #[arg(long, default_value_t = 0.25)]
     seconds: f64,
@@ -102,7 +108,7 @@ impl Engine {
     }
 
     /// The command that serves it.
-    fn command(self, program: &Path, files: &Files) -> Command {
+    fn command(self, arguments: &Arguments, program: &Path, files: &Files) -> Command {
         let (mut command, model) = match self {
             Engine::Lrpet => (Command::new(program), &files.model),
             Engine::Tract => (Command::new(program), &files.onnx),
@@ -117,9 +123,18 @@ impl Engine {
             Engine::OpenVino => "openvino",
             _ => self.name(),
         };
-        command.arg(name).arg(model).arg(&files.values);
+        command.arg(name).arg(model).arg(&files.values).arg(arguments.threads.to_string());
+        if self == Engine::Lrpet {
+            command.args(&arguments.isa);
+        }
         command
     }
+}
+
+/// What `lrpet inspect --json` says of a model, as far as it is used.
+#[derive(Deserialize)]
+struct Inspection {
+    input: [usize; 3],
 }
 
 /// What a side says when it is ready.
@@ -162,12 +177,15 @@ struct Measured {
 struct Comparison {
     #[serde(flatten)]
     subject: Subject,
+    /// Channels, height and width of its images.
+    input: [usize; 3],
     macs: u64,
+    threads: u32,
     /// Instruction set of ours.
     isa: String,
     /// Bytes of ours for weights in the order of the kernels.
     packed_bytes: u64,
-    /// 1e9 multiply-adds a second that this core reaches in a loop of nothing else: the most in this run.
+    /// 1e9 multiply-adds a second that one core reaches in a loop of nothing else: the most in this run.
     peak_gmacs: Option<f64>,
     /// Largest difference of a logit between ours and another engine, as a share of the largest (at least 1).
     difference: f64,
@@ -179,7 +197,6 @@ struct Comparison {
 #[derive(Serialize)]
 struct Document<'a> {
     processor: Option<String>,
-    input: &'a str,
     threads: u32,
     rounds: u32,
     seconds: f64,
@@ -192,6 +209,7 @@ struct Files {
     model: PathBuf,
     onnx: PathBuf,
     values: PathBuf,
+    input: [usize; 3],
 }
 
 /// Runs `cargo xtask bench peers`.
@@ -212,14 +230,20 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     } else {
         eprintln!("OpenVINO is missing, so it is not measured; `cargo xtask setup --bench` installs it");
     }
-    if !arguments.no_tract {
+    let tract = !arguments.no_tract && arguments.threads == 1;
+    if tract {
         engines.push(Engine::Tract);
     }
-    let program = build(!arguments.no_tract)?;
+    let program = build(tract)?;
     let processor = processor();
     println!(
-        "{}, one thread, batch 1, 3×32×32, {} turns of {} s: milliseconds, median (least)",
+        "{}, {}, batch 1, {} turns of {} s: milliseconds, median (least)",
         processor.as_deref().unwrap_or("unknown processor"),
+        if arguments.threads == 1 {
+            "one thread".to_owned()
+        } else {
+            format!("{} threads", arguments.threads)
+        },
         arguments.rounds,
         arguments.seconds
     );
@@ -231,8 +255,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.json {
         let document = Document {
             processor,
-            input: SHAPE,
-            threads: 1,
+            threads: arguments.threads,
             rounds: arguments.rounds,
             seconds: arguments.seconds,
             networks: &networks,
@@ -255,8 +278,6 @@ fn build(tract: bool) -> Result<PathBuf> {
     // With the features of `cargo xtask test`, or the trainer would be compiled anew.
     let features = ["--features", "lrpet-runtime/gpio"];
     run(&[&["-p", "lrpet-trainer", "-p", "lrpet-runtime"][..], &features].concat(), "building the trainer")?;
-    let example = ["-p", "lrpet-tests", "--example", "random-model"];
-    run(&[&example[..], &features].concat(), "building the writer of random models")?;
     let manifest = format!("{OURS}/Cargo.toml");
     let mut own = vec!["--locked", "--manifest-path", &manifest, "--target-dir", "target/peers"];
     if !tract {
@@ -269,32 +290,35 @@ fn build(tract: bool) -> Result<PathBuf> {
 /// Writes a network with random weights for all engines.
 fn write(subject: &Subject) -> Result<Files> {
     let Subject { network, prune } = subject;
+    let model = models::find(&format!("{network}:{prune}"))?.file;
     let folder = crate::root().join("target/peers/models");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let file = |extension: &str| folder.join(format!("{network}-{prune}.{extension}"));
-    let files = Files { model: file("safetensors"), onnx: file("onnx"), values: file("values") };
-    let programs = crate::root().join("target/release");
-    let mut random = Command::new(programs.join("examples/random-model"));
-    random.args([network, SHAPE, &prune.to_string()]).arg(&files.model);
-    process::capture(&mut random, "the networks are those of `lrpet train --help`")?;
-    let mut export = Command::new(programs.join("lrpet"));
+    let program = crate::root().join("target/release/lrpet");
+    let mut inspect = Command::new(&program);
+    inspect.arg("inspect").arg(&model).arg("--json");
+    let hint = "the model was written by this program";
+    let Inspection { input } = serde_json::from_str(&process::capture(&mut inspect, hint)?)?;
+    let files = Files { model, onnx: file("onnx"), values: file("values"), input };
+    let mut export = Command::new(program);
     export.arg("export").arg(&files.model).arg("--onnx").arg(&files.onnx).args(["--input", "values"]);
-    process::capture(&mut export, "the model was written a moment ago")?;
-    let bytes: Vec<u8> = values().iter().flat_map(|value| value.to_le_bytes()).collect();
+    process::capture(&mut export, hint)?;
+    let bytes: Vec<u8> =
+        values(input.iter().product()).iter().flat_map(|value| value.to_le_bytes()).collect();
     std::fs::write(&files.values, bytes)
         .with_context(|| format!("cannot write {}", files.values.display()))?;
     Ok(files)
 }
 
 /// An image of noise, from −2 to 2 in steps that f16 holds, so that every engine gets the same numbers.
-fn values() -> Vec<f32> {
+fn values(count: usize) -> Vec<f32> {
     let mut state = 1u32;
     let mut next = || {
         // Numerical Recipes' generator; the upper bits are the random ones.
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as f32 / 64.0 - 2.0
     };
-    (0..VALUES).map(|_| next()).collect()
+    (0..count).map(|_| next()).collect()
 }
 
 /// Measures one network in rounds, the engines in turns; who begins changes with each round.
@@ -308,7 +332,7 @@ fn compare(
     let files = write(subject)?;
     let (mut sides, mut hellos) = (Vec::new(), Vec::new());
     for engine in engines {
-        let mut side = Side::start(engine.command(program, &files), 1)?;
+        let mut side = Side::start(engine.command(arguments, program, &files), arguments.threads)?;
         hellos.push(side.line::<Hello>()?);
         sides.push(side);
     }
@@ -342,7 +366,9 @@ fn compare(
     });
     Ok(Comparison {
         subject: subject.clone(),
+        input: files.input,
         macs,
+        threads: arguments.threads,
         isa,
         packed_bytes,
         peak_gmacs,
@@ -404,7 +430,7 @@ mod tests {
 
     #[test]
     fn the_image_is_noise_that_f16_holds() {
-        let values = values();
+        let values = values(3 * 32 * 32);
         let mean = values.iter().sum::<f32>() / values.len() as f32;
         assert!(mean.abs() < 0.1, "{mean}");
         assert!(values.iter().all(|value| value.abs() <= 2.0 && (value * 64.0).fract() == 0.0));
@@ -419,8 +445,8 @@ mod tests {
         };
         let engines = [Engine::Lrpet, Engine::Tract];
         let of = |a: &[f64], b: &[f64]| check("net", &engines, &[hello(a), hello(b)]);
-        assert!((of(&[10.0, 0.0], &[10.0, 0.005]).unwrap() - 5e-4).abs() < 1e-12);
-        for other in [&[10.0, 0.02][..], &[10.0], &[]] {
+        assert!((of(&[10.0, 0.0], &[10.0, 0.1]).unwrap() - 1e-2).abs() < 1e-12);
+        for other in [&[10.0, 0.3][..], &[10.0], &[]] {
             let error = of(&[10.0, 0.0], other).unwrap_err().to_string();
             assert!(error.contains("tract"), "{error}");
         }

@@ -38,10 +38,11 @@ fn faster(comparison: &Comparison) -> Option<(f64, f64)> {
     Some((median / ours.median_ms, least / ours.least_ms))
 }
 
-/// Ours, as a share of the multiply-adds that the core could do.
+/// Ours, as a share of the multiply-adds that the cores could do.
 fn peak_share(comparison: &Comparison) -> Option<f64> {
     let ours = of(comparison, Engine::Lrpet)?;
-    Some(comparison.macs as f64 / (ours.least_ms * 1e6) / comparison.peak_gmacs?)
+    let peak = comparison.peak_gmacs? * f64::from(comparison.threads);
+    Some(comparison.macs as f64 / (ours.least_ms * 1e6) / peak)
 }
 
 /// Of every low-rank network whose dense one was measured too, for each engine.
@@ -85,18 +86,19 @@ pub fn text(networks: &[Comparison]) -> String {
     };
 
     lines.push(cells(
-        &["network", "multiply-adds"],
+        &["network", "images", "multiply-adds"],
         &heads,
         &["times faster than the best of ONNX Runtime and OpenVINO", "of the peak"],
     ));
-    lines.push(vec!["---".to_owned(); heads.len() + 4]);
+    lines.push(vec!["---".to_owned(); heads.len() + 5]);
     for network in networks {
         let times = network.engines.iter().map(|measured| pair(measured.median_ms, measured.least_ms, 3));
         let faster = faster(network).map_or_else(dash, |(median, least)| pair(median, least, 2));
         let share = peak_share(network).map_or_else(dash, |share| format!("{:.0} %", 100.0 * share));
         let macs = format!("{:.2} M", network.macs as f64 / 1e6);
         let label = name(&network.subject.network, network.subject.prune);
-        lines.push(cells(&[&label, &macs], &times.collect::<Vec<_>>(), &[&faster, &share]));
+        let input = network.input.map(|size| size.to_string()).join("×");
+        lines.push(cells(&[&label, &input, &macs], &times.collect::<Vec<_>>(), &[&faster, &share]));
     }
     let realised = realisations(networks);
     if !realised.is_empty() {
@@ -122,7 +124,8 @@ pub fn text(networks: &[Comparison]) -> String {
     let packed: Vec<String> = networks.iter().map(|network| network.packed_bytes.to_string()).collect();
     let _ = writeln!(
         text,
-        "lrpet: {}, f16 storage, f32 sums; packed weights {} bytes; a loop of multiply-adds reaches {} here",
+        "lrpet: {}, f16 storage, f32 sums; packed weights {} bytes; a loop of multiply-adds on one core \
+         reaches {} here",
         first.isa,
         packed.join(", "),
         peak.map_or_else(dash, |peak| format!("{peak:.1} GMAC/s")),
@@ -136,8 +139,9 @@ pub fn text(networks: &[Comparison]) -> String {
             );
         }
     }
-    let difference = networks.iter().map(|network| network.difference).fold(0.0, f64::max);
-    let _ = writeln!(text, "logits agree to {difference:.1e} of the largest");
+    let difference = |network: &Comparison| format!("{:.0e}", network.difference);
+    let differences: Vec<String> = networks.iter().map(difference).collect();
+    let _ = writeln!(text, "logits agree to {} of the largest", differences.join(", "));
     let others = networks.iter().filter_map(|network| network.others).reduce(f64::max);
     if let Some(others) = others.filter(|others| *others > QUIET) {
         let _ = writeln!(
@@ -165,7 +169,9 @@ mod tests {
         });
         Comparison {
             subject: Subject { network: "net".to_owned(), prune },
+            input: [3, 224, 224],
             macs,
+            threads: 1,
             isa: "avx2".to_owned(),
             packed_bytes: 7,
             peak_gmacs: Some(50.0),
@@ -189,9 +195,9 @@ mod tests {
         let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
         assert_eq!(
             row("| net dense"),
-            "| net dense | 40.00 M | 2.000 (1.000) | 1.800 (0.900) | 2.400 (1.200) | 0.90 (0.90) | 80 % |"
+            "| net dense | 3×224×224 | 40.00 M | 2.000 (1.000) | 1.800 (0.900) | 2.400 (1.200) | 0.90 (0.90) | 80 % |"
         );
-        assert!(row("| net g = 0.8 | 10").ends_with("| 2.00 (2.00) | 80 % |"), "{text}");
+        assert!(row("| net g = 0.8 | 3×224×224 | 10").ends_with("| 2.00 (2.00) | 80 % |"), "{text}");
         assert!(text.contains("| net g = 0.8 | 1.00 (1.00) | 0.38 (0.38) | 0.60 (0.60) |"), "{text}");
         assert!(text.contains("other programs used up to 50 %"), "{text}");
     }
