@@ -48,6 +48,16 @@ pub fn grouped(value: f64) -> String {
     out
 }
 
+/// So many of what `one` of them is called: `1 image`, `2 images`, `12 501 other classes`, with no-break spaces in the number.
+pub fn things(count: u64, one: &str) -> String {
+    let end = match one {
+        _ if count == 1 => "",
+        one if ["s", "x", "ch", "sh"].iter().any(|end| one.ends_with(end)) => "es",
+        _ => "s",
+    };
+    format!("{} {one}{end}", grouped(count as f64))
+}
+
 /// A share of 1 as per cent, two decimals: `91.20 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
@@ -138,6 +148,13 @@ mod tests {
     fn exact_figures_are_grouped() {
         let exact = [0.0, 7.0, 123.0, 1234.0, 12_501_632.0].map(|n| grouped(n).replace('\u{a0}', " "));
         assert_eq!(exact, ["0", "7", "123", "1 234", "12 501 632"]);
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| things(n, "image")), ["0 images", "1 image", "2 images"]);
+        assert_eq!([1, 3].map(|n| things(n, "other class")), ["1 other class", "3 other classes"]);
+        assert_eq!(things(1234, "batch"), "1\u{a0}234 batches");
     }
 
     #[test]

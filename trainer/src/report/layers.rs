@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 
 use super::chart::bar;
-use super::schema::{LayerCost, Model, Report};
-use super::table::{baseline, is_dense, on_board};
+use super::schema::{Bench, LayerCost, Model, Report};
+use super::table::{baseline, bench_like, is_dense, on_board, reference};
 use super::units;
 
 /// The section; `colours` has the class of each model's colour.
@@ -27,7 +27,7 @@ pub(super) fn section(report: &Report, colours: &[String]) -> Markup {
                 p.absent { "No figures by layer: no model of this report has an `inspect` part with layers." }
             }
             @for (index, (model, colour)) in shown.iter().enumerate() {
-                @let breakdown = Breakdown::of(model, baseline(report, model));
+                @let breakdown = Breakdown::of(report, model);
                 @if shown.len() == 1 {
                     (breakdown.render(colour))
                 } @else {
@@ -76,7 +76,8 @@ fn keyed<'a, T>(layers: &'a [T], name: fn(&T) -> &str) -> Vec<(Key<'a>, &'a T)> 
 }
 
 impl<'a> Breakdown<'a> {
-    fn of(model: &'a Model, dense: Option<&'a Model>) -> Breakdown<'a> {
+    fn of(report: &'a Report, model: &'a Model) -> Breakdown<'a> {
+        let dense = baseline(report, model);
         let costs = model.inspect.as_ref().map_or(&[][..], |inspect| &inspect.layers);
         let costs = keyed(costs, |layer| &layer.name);
         let mut keys: Vec<Key> = costs.iter().map(|(key, _)| *key).collect();
@@ -85,11 +86,8 @@ impl<'a> Breakdown<'a> {
             .iter()
             .flat_map(|board| keyed(&board.layers, |layer| &layer.name))
             .map(|(key, _)| key);
-        let timed = model
-            .bench
-            .iter()
-            .flat_map(|bench| keyed(&bench.layers, |layer| &layer.name))
-            .map(|(key, _)| key);
+        let timed =
+            model.benches().flat_map(|bench| keyed(&bench.layers, |layer| &layer.name)).map(|(key, _)| key);
         for key in measured.chain(timed) {
             if !keys.contains(&key) {
                 keys.push(key);
@@ -98,13 +96,16 @@ impl<'a> Breakdown<'a> {
         let costs: HashMap<Key, &LayerCost> = costs.into_iter().collect();
         let mut breakdown = Breakdown {
             model: &model.name,
-            dense: dense.map_or("the dense network", |dense| &dense.name),
+            dense: reference(dense),
             rows: keys.iter().map(|key| (key.0, costs.get(key).copied())).collect(),
             measures: Vec::new(),
         };
         breakdown.add_costs(model);
         breakdown.add_boards(model, dense, &keys);
-        breakdown.add_bench(model, dense, &keys);
+        for bench in model.benches().filter(|bench| !bench.layers.is_empty()) {
+            let reference = dense.and_then(|dense| bench_like(report, model, bench, dense));
+            breakdown.add_bench(bench, reference, &keys);
+        }
         breakdown
     }
 
@@ -155,9 +156,7 @@ impl<'a> Breakdown<'a> {
         }
     }
 
-    fn add_bench(&mut self, model: &'a Model, dense: Option<&'a Model>, keys: &[Key]) {
-        let Some(bench) = model.bench.as_ref().filter(|bench| !bench.layers.is_empty()) else { return };
-        let reference = dense.and_then(|dense| dense.bench.as_ref()).filter(|r| r.detail() == bench.detail());
+    fn add_bench(&mut self, bench: &'a Bench, reference: Option<&'a Bench>, keys: &[Key]) {
         let times = |layers: &'a [super::schema::LayerTime]| -> HashMap<Key<'a>, f64> {
             keyed(layers, |l| &l.name).into_iter().map(|(key, layer)| (key, layer.median_ms)).collect()
         };

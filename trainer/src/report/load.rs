@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lrpet_report::Run;
+use lrpet_report::{Kind, Run};
 use serde::Deserialize;
 
 use super::measured;
 use super::run_folder::{is_run, run_folder};
 use super::schema::{Model, Origin, Report};
+use super::summary::title_of;
+use crate::data::folder::names::shown;
 
 /// Name of a report in its folder.
 pub const FILE_NAME: &str = "report.json";
@@ -45,6 +47,34 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, with line and column.
         message: String,
+    },
+    /// A line of a training's metrics.
+    #[error("{}, line {line}: not the record of an epoch: {message}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong, with the column.
+        message: String,
+    },
+    /// JSON of another kind.
+    #[error(
+        "{}: {found}, which is neither a report (`lrpet report --json`) nor what `lrpet bench --json`, `lrpet flash --json` or \
+         `lrpet-run bench --json` prints",
+        path.display()
+    )]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What it is, in words.
+        found: String,
+    },
+    /// A list of measurements without one.
+    #[error("{}: it holds no measurement: its `runs` are empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
     },
     /// A field of a machine's document has a value that cannot be.
     #[error("{}: {message}", path.display())]
@@ -116,10 +146,13 @@ pub fn load_with(mut reports: Vec<(String, Report)>, paths: &[PathBuf]) -> Resul
         }
     }
     let mut report = merge(reports);
-    if report.models.is_empty() {
-        report.title = report.title.or_else(|| Some(titled(&runs)));
-    }
+    let known = report.models.len();
+    let alone = (known == 0).then(|| titled(&runs));
     measured::attach(&mut report, runs);
+    // The title of some models is not that of others beside them.
+    if report.models.len() > known {
+        report.title = alone.or_else(|| Some(title_of(&report)));
+    }
     Ok(report)
 }
 
@@ -181,7 +214,10 @@ enum Document {
 
 fn titled(runs: &[Run]) -> String {
     match runs {
-        [run] => format!("{} on {}", run.model.network.as_deref().unwrap_or("A model"), run.board),
+        [run] => {
+            let place = if run.counter.kind == Kind::Nanoseconds { &run.core } else { &run.board };
+            format!("{} on {place}", run.model.network.as_deref().unwrap_or("A model"))
+        }
         _ => format!("{} measurements", runs.len()),
     }
 }
@@ -203,11 +239,34 @@ fn read_any(path: &Path) -> Result<Document, Error> {
     }
     // `lrpet bench` of several models.
     if let Some(several) = document["runs"].as_array().filter(|runs| runs.iter().all(measured::is_run)) {
+        if several.is_empty() {
+            return Err(Error::Empty { path: path.to_owned() });
+        }
         let run =
             |(at, one): (usize, &serde_json::Value)| run(&one.to_string(), path, &format!("runs[{at}]."));
         return Ok(Document::Runs(several.iter().enumerate().map(run).collect::<Result<_, _>>()?));
     }
+    if let Some(found) = other_kind(&document) {
+        return Err(Error::Kind { path: path.to_owned(), found });
+    }
     parse(&text, path).map(|report| Document::Report(Box::new(report)))
+}
+
+/// What JSON is that is no report, in words; none of a report, and of what is no JSON.
+fn other_kind(document: &serde_json::Value) -> Option<String> {
+    use serde_json::Value;
+    Some(match document {
+        Value::Null => return None,
+        Value::Object(fields) if fields.contains_key("models") => return None,
+        Value::Object(fields) if fields.is_empty() => "an empty JSON object".to_owned(),
+        Value::Object(fields) => {
+            let names: Vec<String> = fields.keys().take(4).map(|name| shown(name)).collect();
+            let more = if fields.len() > names.len() { ", …" } else { "" };
+            format!("a JSON object with the fields {}{more}", names.join(", "))
+        }
+        Value::Array(_) => "a JSON array".to_owned(),
+        _ => "a JSON value".to_owned(),
+    })
 }
 
 /// The document `text` of one machine, which stands at `place` in the file `path`.

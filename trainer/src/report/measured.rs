@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::load::Names;
 use super::schema::{Bench, Board, LayerTicks, LayerTime, Model, Report};
+use super::table::host;
 
 /// The latency of a host, of its document or of the fields of [`Bench`].
 pub(super) fn bench<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bench>, D::Error> {
@@ -65,6 +66,9 @@ impl TryFrom<Run> for Bench {
             iterations: Some(run.iterations),
             threads: Some(run.threads.into()),
             isa: Some(run.isa.clone()),
+            cpu: Some(run.core.clone()),
+            arena_bytes: Some(run.memory.arena_bytes),
+            self_check: run.self_check.map(|check| check.passes()),
             layers: layers
                 .map(|layer| LayerTime { name: layer.name.clone(), median_ms: ms(layer.typical()) })
                 .collect(),
@@ -119,15 +123,16 @@ pub(super) fn attach(report: &mut Report, runs: Vec<Run>) {
             report.models.push(model);
             report.models.len() - 1
         });
+        let here = host(report, &report.models[at]).and_then(|host| host.cpu.clone());
         let model = &mut report.models[at];
-        let mut board = Board::from(&run);
         if run.counter.kind == Kind::Nanoseconds {
-            // Several machines have an operating system; what tells them apart is what ran there.
-            let threads =
-                if run.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", run.threads) };
-            board.board = format!("{}, {threads}, {}", run.core, run.isa);
-            board.core = None;
+            // The kind was looked at, so it is a latency.
+            if let Ok(bench) = Bench::try_from(run) {
+                add_bench(model, here.as_deref(), bench);
+            }
+            continue;
         }
+        let mut board = Board::from(&run);
         let taken: HashSet<_> =
             model.boards.iter().filter(|b| b.counter == board.counter).map(|b| &b.board).collect();
         let first = board.board.clone();
@@ -140,6 +145,30 @@ pub(super) fn attach(report: &mut Report, runs: Vec<Run>) {
     }
 }
 
+/// Adds the latency on one more machine, or a second one on the same: then that with the least time is kept, and it is said. `here` is
+/// the processor of those that name none.
+fn add_bench(model: &mut Model, here: Option<&str>, bench: Bench) {
+    let key = |bench: &Bench| (bench.cpu.as_deref().or(here).map(str::to_owned), bench.detail());
+    let mut known = model.bench.iter_mut().chain(&mut model.further_benches);
+    if let Some(other) = known.find(|other| key(other) == key(&bench)) {
+        if *other != bench {
+            tracing::warn!(
+                "{}: measured more than once on {}: the measurement with the least time is shown",
+                model.name,
+                bench.place()
+            );
+        }
+        let least = |bench: &Bench| bench.min_ms.unwrap_or(bench.median_ms);
+        if least(&bench) < least(other) {
+            *other = bench;
+        }
+    } else if model.bench.is_none() {
+        model.bench = Some(bench);
+    } else {
+        model.further_benches.push(bench);
+    }
+}
+
 /// A model of which nothing else is known.
 fn model(run: &Run, names: &mut Names) -> Model {
     let stem = Path::new(&run.model.file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -149,7 +178,15 @@ fn model(run: &Run, names: &mut Names) -> Model {
         file: Some(run.model.file.clone()),
         sha256: run.model.sha256.clone(),
         crc32: Some(run.model.crc32.clone()),
-        prune: run.model.prune.as_deref().and_then(|prune| prune.parse().ok()),
+        prune: match run.layers.iter().all(|layer| layer.rank == 0) {
+            true => Some(0.0),
+            false => run.model.prune.as_deref().and_then(|prune| prune.parse().ok()),
+        },
+        network: run.model.network.clone(),
+        classes: Some(run.model.classes.into()),
+        input: Some(run.model.input.map(u64::from)),
+        macs: Some(run.macs),
+        file_bytes: Some(run.model.bytes),
         ..Model::default()
     }
 }
@@ -209,13 +246,21 @@ mod tests {
         let report = load_all(&files).unwrap();
         let models: Vec<_> =
             report.models.iter().map(|model| (model.name.as_str(), model.boards.len())).collect();
-        assert_eq!((models, report.title.as_deref()), (vec![("demo", 1), ("0000000a", 3)], Some("Demo")));
-        assert_eq!(report.models[1].prune, Some(0.6));
-        assert_eq!(report.models[1].boards[2].board, "Cortex-A72, 1 thread, neon (2)");
+        // The title of one model is not that of two.
+        assert_eq!((models, report.title.as_deref()), (vec![("demo", 1), ("0000000a", 1)], Some("2 models")));
+        assert_eq!(report.models[1].prune, Some(0.0), "no layer is a pair");
         let table = text(&report);
-        for part in
-            ["Executed instructions, m4, Cortex-M4F", "Cycles, m7", "Latency, median, Cortex-A72", "2.50 ms"]
-        {
+        for part in [
+            "Executed instructions, m4, Cortex-M4F",
+            "Cycles, m7",
+            "Latency on the host, least, 1 thread, neon",
+            "Latency on the host, median, 1 thread, neon",
+            "2.50 ms",
+            "Multiply-adds",
+            "RAM: arena on the host",
+            "Flash: model file",
+            "Self-check on the host",
+        ] {
             assert!(table.contains(part), "{part}: {table}");
         }
         assert!(markdown(&report).contains("333"));
@@ -233,12 +278,57 @@ mod tests {
         ];
         let (_folder, files) = files(&[json!({ "runs": runs })]);
         let report = load_all(&files).unwrap();
-        assert_eq!(report.models.iter().map(|model| model.boards.len()).collect::<Vec<_>>(), [1, 1]);
+        let medians = report.models.iter().map(|model| model.bench.as_ref().unwrap().median_ms);
+        assert_eq!(medians.collect::<Vec<_>>(), [2e-4, 1e-4]);
         let mut broken = runs.clone();
         broken[1]["layers"][0]["mean"] = json!("many");
         let (_folder, files) = self::files(&[json!({ "runs": broken })]);
         let error = load_all(&files).unwrap_err().to_string();
         assert!(error.contains("field runs[1].layers[0].mean"), "{error}");
+    }
+
+    #[test]
+    fn each_machine_has_its_latency_and_the_least_of_two_counts() {
+        let (_folder, files) = files(&[
+            run("host", "A", "nanoseconds", "0000000a", 2_500_000),
+            run("host", "B", "nanoseconds", "0000000b", 400_000),
+            run("host", "B", "nanoseconds", "0000000a", 900_000),
+            run("host", "A", "nanoseconds", "0000000b", 800_000),
+            run("host", "A", "nanoseconds", "0000000a", 2_400_000),
+        ]);
+        let report = load_all(&files).unwrap();
+        let medians = |model: &Model| {
+            let each = model.benches().map(|bench| (bench.cpu.clone().unwrap(), bench.median_ms));
+            each.collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let wanted = |a: f64, b: f64| [("A".to_owned(), a), ("B".to_owned(), b)].into();
+        assert_eq!(
+            report.models.iter().map(medians).collect::<Vec<_>>(),
+            [wanted(2.4, 0.9), wanted(0.8, 0.4)]
+        );
+        // In whatever order they came, a machine has its row.
+        let table = text(&report);
+        assert_eq!(table.matches("Latency on the host, least").count(), 2, "{table}");
+        let row = table.lines().find(|line| line.starts_with("Latency on the host, least, B")).unwrap();
+        assert!(row.contains("0.900 ms") && row.contains("0.400 ms"), "{row}");
+    }
+
+    #[test]
+    fn json_of_another_kind_is_told() {
+        for (document, said) in [
+            (json!({ "runs": [] }), "it holds no measurement"),
+            (
+                json!({ "image": "a.png", "logits": [1] }),
+                "a JSON object with the fields image, logits, which is neither",
+            ),
+            (json!({}), "an empty JSON object"),
+            (json!([1]), "a JSON array"),
+            (json!(3), "a JSON value"),
+        ] {
+            let (_folder, files) = files(&[document]);
+            let error = load_all(&files).unwrap_err().to_string();
+            assert!(error.contains("0.json: ") && error.contains(said), "{error}");
+        }
     }
 
     #[test]

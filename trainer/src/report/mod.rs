@@ -33,7 +33,7 @@ pub use page::html;
 pub use plain::{markdown, text};
 pub use run_folder::{AsTrained, is_run, model_files, run_folder, trained_as, training_command};
 pub use schema::{Model, Report};
-pub use summary::summary;
+pub use summary::{summary, title_of};
 
 /// A report with invented figures, for tests only.
 #[cfg(test)]

@@ -74,17 +74,17 @@ fn facts(origin: &Origin) -> Markup {
 }
 
 fn host(host: &Host) -> Option<String> {
-    let threads = host.threads.map(|n| format!("{n} thread{}", if n == 1 { "" } else { "s" }));
+    let threads = host.threads.map(|n| units::things(n, "thread"));
     let facts: Vec<_> = [host.cpu.clone(), threads].into_iter().flatten().collect();
     (!facts.is_empty()).then(|| facts.join(", "))
 }
 
 fn dataset(set: &Dataset) -> String {
-    let images = |n: Option<u64>, what| n.map(|n| format!("{} {what} images", units::grouped(n as f64)));
+    let images = |n: Option<u64>, what| n.map(|n| units::things(n, &format!("{what} image")));
     let facts = [
         images(set.train_images, "training"),
         images(set.test_images, "test"),
-        set.classes.map(|n| format!("{n} classes")),
+        set.classes.map(|n| units::things(n, "class")),
         set.shape.map(|[c, h, w]| format!("{c}×{h}×{w}")),
     ];
     std::iter::once(set.name.clone()).chain(facts.into_iter().flatten()).collect::<Vec<_>>().join(", ")
@@ -122,7 +122,8 @@ fn file(model: &Model, colour: &str) -> Markup {
             h4 { span class={ "swatch " (colour) } {} (model.name) }
             dl {
                 @if let Some(g) = model.prune { dt { "Pruning ratio" } dd { "g = " (g) } }
-                @if let Some(network) = model.inspect.as_ref().map(|i| &i.network) { dt { "Network" } dd { (network) } }
+                @if let Some(network) = model.network() { dt { "Network" } dd { (network) } }
+                @if let Some(dataset) = &model.dataset { dt { "Data set" } dd { (dataset) } }
                 @if let Some(file) = &model.file { dt { "File" } dd { code { (file) } } }
                 @if let Some(hash) = &model.sha256 { dt { "SHA-256" } dd { code.hash { (hash) } } }
                 @if let Some(seed) = training.and_then(|t| t.seed) { dt { "Seed" } dd { (seed) } }

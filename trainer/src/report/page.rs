@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::frame::frame;
-use super::schema::Report;
+use super::schema::{Model, Origin, Report};
 use super::summary::{realisations, sampling_error, summary, title};
-use super::table::{Cell, Column, Row, Table, boards};
+use super::table::{Cell, Column, Row, Table, boards, dataset};
 use super::{accuracy, chart, layers, memory, origin, training, units};
 
 /// Nothing may be loaded but pictures in the page itself, and no script run.
@@ -38,19 +38,21 @@ pub fn html(report: &Report) -> String {
 
 /// Network, data set and day, as far as they are the same for all.
 fn kicker(report: &Report) -> String {
-    let networks = report.models.iter().filter_map(|model| Some(model.inspect.as_ref()?.network.clone()));
     let origins = origin::origins(report);
-    let sets = origins.iter().filter_map(|origin| Some(origin.dataset.as_ref()?.name.clone()));
-    let days =
-        origins.iter().filter_map(|origin| origin.created.as_ref()?.split('T').next().map(str::to_owned));
-    let facts = [single(networks), single(sets), single(days)];
+    let day = |origin: &Origin| origin.created.as_ref()?.split('T').next().map(str::to_owned);
+    let days = origins.iter().filter_map(day);
+    let facts = [
+        common(report.models.iter().map(Model::network)).map(str::to_owned),
+        common(report.models.iter().map(|model| dataset(report, model))).map(str::to_owned),
+        common(days.map(Some)),
+    ];
     facts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-/// The value that all have in common.
-fn single(mut values: impl Iterator<Item = String>) -> Option<String> {
-    let first = values.next()?;
-    values.all(|value| value == first).then_some(first)
+/// The value that all have in common; none where one is not known.
+pub(super) fn common<T: PartialEq>(mut values: impl Iterator<Item = Option<T>>) -> Option<T> {
+    let first = values.next()??;
+    values.all(|value| value.as_ref() == Some(&first)).then_some(first)
 }
 
 fn comparison(report: &Report, table: &Table, colours: &[String]) -> Markup {
@@ -66,7 +68,7 @@ fn comparison(report: &Report, table: &Table, colours: &[String]) -> Markup {
                         thead {
                             tr {
                                 th {}
-                                @for (column, colour) in table.columns.iter().zip(colours) { (head(table, column, colour)) }
+                                @for (column, colour) in table.columns.iter().zip(colours) { (head(column, colour)) }
                             }
                         }
                         @for group in table.rows.chunk_by(|a, b| a.group == b.group) {
@@ -92,12 +94,10 @@ fn comparison(report: &Report, table: &Table, colours: &[String]) -> Markup {
     }
 }
 
-/// Head of a model's column; the dense model that it is compared with is named where there are several.
-fn head(table: &Table, column: &Column, colour: &str) -> Markup {
-    let mut others = table.columns.iter().filter_map(|column| column.baseline);
-    let several = column.baseline.is_some_and(|own| others.any(|other| other.name != own.name));
+/// Head of a model's column, with what it is compared with.
+fn head(column: &Column, colour: &str) -> Markup {
     let ratio = column.model.prune.map(|g| format!("g = {g}"));
-    let against = column.baseline.filter(|_| several).map(|dense| format!("against {}", dense.name));
+    let against = column.versus();
     let note: Vec<_> = [ratio, against].into_iter().flatten().collect();
     html! { th scope="col" { span class={ "swatch " (colour) } {} (column.model.name) small { (note.join(", ")) } } }
 }
@@ -138,7 +138,7 @@ fn limits(report: &Report) -> Markup {
                 @if counters.contains(&"instructions") {
                     li { "Executed instructions are counted on an emulator. They repeat exactly, but they are not cycles and not latency: a load, a multiplication and a division count alike, and flash wait states and caches do not show." }
                 }
-                @if report.models.iter().any(|model| model.bench.is_some()) {
+                @if report.models.iter().any(|model| model.benches().next().is_some()) {
                     li { "Host latency is that of the machine named above, batch 1; it says little about a microcontroller." }
                 }
                 li { "Multiply-adds and parameters count convolutions and linear layers, without biases. A cut in multiply-adds is not by itself a cut in time." }

@@ -67,7 +67,7 @@ fn cells_of<'a, T>(
 }
 
 fn versus(column: &Column) -> String {
-    format!("against {}", column.baseline.map_or("the dense network", |dense| &dense.name))
+    column.versus().unwrap_or_default()
 }
 
 fn values(row: &Row, columns: &[Column]) -> impl Iterator<Item = String> {

@@ -48,6 +48,10 @@ pub fn run_folder(folder: &Path) -> Result<Report, Error> {
         models: vec![Model {
             name,
             prune,
+            network: text("network"),
+            dataset: text("dataset"),
+            classes: number("classes").map(|classes| classes as u64),
+            input: text("input").as_deref().and_then(shape),
             eval: accuracy.map(|accuracy| Eval {
                 candle: Some(Accuracy { accuracy, images, ..Accuracy::default() }),
                 runtime: None,
@@ -64,18 +68,35 @@ pub fn run_folder(folder: &Path) -> Result<Report, Error> {
     })
 }
 
+/// The shape `CxHxW`, as the metadata writes it.
+fn shape(text: &str) -> Option<[u64; 3]> {
+    let axes: Option<Vec<u64>> = text.split('x').map(|axis| axis.parse().ok()).collect();
+    axes?.try_into().ok()
+}
+
 /// All epochs of the metrics in `file`. A last line that an interrupted training did not finish is left out.
 fn history(file: &Path) -> Result<Vec<EpochRecord>, Error> {
     let text =
         std::fs::read_to_string(file).map_err(|source| Error::Read { path: file.to_owned(), source })?;
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     let line = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| Error::Syntax {
+        serde_json::from_str(line).map_err(|error| Error::Line {
             path: file.to_owned(),
-            message: format!("line {}: {error}", number + 1),
+            line: number + 1,
+            message: within(&error),
         })
     };
     whole.lines().enumerate().map(line).collect()
+}
+
+/// What is wrong with a line, with the column alone: the line that serde_json names is counted from this one.
+fn within(error: &serde_json::Error) -> String {
+    let whole = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match whole.strip_suffix(&place) {
+        Some(message) => format!("column {}: {message}", error.column()),
+        None => whole,
+    }
 }
 
 fn metadata(file: &Path) -> Result<BTreeMap<String, String>, Error> {
@@ -144,7 +165,8 @@ mod tests {
         }
         std::fs::write(run.join(METRICS), format!("{EPOCH}\nnothing\n")).unwrap();
         let error = load(&run).unwrap_err().to_string();
-        assert!(error.contains("metrics.jsonl") && error.contains("line 2"), "{error}");
+        let place = "metrics.jsonl, line 2: not the record of an epoch: column 2: ";
+        assert!(error.contains(place) && error.matches("line").count() == 1, "{error}");
         std::fs::write(run.join(METRICS), format!("{EPOCH}\n")).unwrap();
         std::fs::write(run.join(FINAL), "cut").unwrap();
         let error = load(&run).unwrap_err().to_string();

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::measured;
+use super::{measured, units};
 
 /// The whole document.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -122,6 +122,24 @@ pub struct Model {
     /// Label of the [`Origin`], in a merged report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// Name of its network, where no [`Inspect`] says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Name of the data set on which it was tested, or trained; where none is said, that of the report or of its origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// Number of its classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<u64>,
+    /// Shape of its image, `[c, h, w]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<[u64; 3]>,
+    /// Multiply-adds of one inference, where no [`Inspect`] says them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub macs: Option<u64>,
+    /// Bytes of the model file, where no [`Inspect`] says what it costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
     /// Costs, by layer and in all.
     pub inspect: Option<Inspect>,
     /// Accuracy on the test set.
@@ -129,11 +147,27 @@ pub struct Model {
     /// Latency on the host; also read from the document that every machine writes (docs/report-format.md).
     #[serde(default, deserialize_with = "measured::bench")]
     pub bench: Option<Bench>,
+    /// Latencies on further machines with an operating system.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_benches: Vec<Bench>,
     /// What each board measured; also read from such documents.
     #[serde(default, deserialize_with = "measured::boards")]
     pub boards: Vec<Board>,
     /// How the training went.
     pub training: Option<Training>,
+}
+
+impl Model {
+    /// Name of its network, where it is known.
+    pub fn network(&self) -> Option<&str> {
+        let inspected = self.inspect.as_ref().map(|inspect| inspect.network.as_str());
+        inspected.or(self.network.as_deref()).filter(|name| !name.is_empty())
+    }
+
+    /// Latencies on all machines with an operating system.
+    pub fn benches(&self) -> impl Iterator<Item = &Bench> {
+        self.bench.iter().chain(&self.further_benches)
+    }
 }
 
 /// Costs of a model as stored, and (`_dense`) of the dense network that it replaces.
@@ -253,15 +287,30 @@ pub struct Bench {
     pub threads: Option<u64>,
     /// Instruction set of the kernels.
     pub isa: Option<String>,
+    /// Name of the processor, where it is not that of the report's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Bytes of the arena there, as this instruction set needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arena_bytes: Option<u64>,
+    /// Whether the logits there agreed with the model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_check: Option<bool>,
     /// By layer, in order of execution.
     #[serde(default)]
     pub layers: Vec<LayerTime>,
 }
 
 impl Bench {
+    /// Where it was measured, in words.
+    pub fn place(&self) -> String {
+        let place = self.cpu.clone().unwrap_or_else(|| "the host".to_owned());
+        [place, self.detail()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    }
+
     /// What the kernels ran on, in words: "1 thread, avx512".
     pub fn detail(&self) -> String {
-        let threads = self.threads.map(|n| format!("{n} thread{}", if n == 1 { "" } else { "s" }));
+        let threads = self.threads.map(|n| units::things(n, "thread"));
         [threads, self.isa.clone()].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }

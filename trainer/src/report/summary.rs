@@ -1,12 +1,30 @@
 //! The report in one sentence, and what follows from its figures.
 
-use super::schema::{Accuracy, Model, Report};
-use super::table::{baseline, boards, latencies, on_board};
+use super::page::common;
+use super::schema::{Accuracy, Bench, Model, Report};
+use super::table::{baseline, boards, dataset, latencies, on_board};
 use super::units;
 
 /// The headline.
 pub(super) fn title(report: &Report) -> &str {
     report.title.as_deref().unwrap_or("Low-rank models, measured")
+}
+
+/// A headline for models that nobody gave one: network and data set where all have the same, else how many they are.
+pub fn title_of(report: &Report) -> String {
+    let what = match (common(report.models.iter().map(Model::network)), &report.models[..]) {
+        (Some(network), _) => network.to_owned(),
+        (None, [model]) => model.name.clone(),
+        (None, models) => units::things(models.len() as u64, "model"),
+    };
+    let datasets = || report.models.iter().map(|model| dataset(report, model));
+    match common(datasets()) {
+        Some(dataset) => format!("{what} on {dataset}"),
+        None if datasets().flatten().next().is_some() && report.models.len() > 1 => {
+            format!("{what}, not all of one data set")
+        }
+        None => what,
+    }
 }
 
 /// One sentence with the figures of the first low-rank model against its dense twin, or of the only model.
@@ -38,9 +56,9 @@ fn compare(report: &Report, model: &Model, dense: &Model) -> String {
     share(own, reference, "host latency".into());
     let accuracy = match (best_engine(model), best_engine(dense)) {
         (Some((of, engine)), Some((reference, same))) if engine == same => {
-            let images = units::grouped(of.images as f64);
+            let images = units::things(of.images, "test image");
             format!(
-                "{} classifies {} of {images} test images right, {} points against {}",
+                "{} classifies {} of {images} right, {} points against {}",
                 model.name,
                 units::percent(of.accuracy),
                 units::points(of.accuracy - reference.accuracy),
@@ -58,13 +76,19 @@ fn compare(report: &Report, model: &Model, dense: &Model) -> String {
 fn alone(model: &Model) -> String {
     let mut facts = Vec::new();
     if let Some((accuracy, _)) = best_engine(model) {
-        let images = units::grouped(accuracy.images as f64);
-        facts.push(format!("{} of {images} test images right", units::percent(accuracy.accuracy)));
+        let images = units::things(accuracy.images, "test image");
+        facts.push(format!("{} of {images} right", units::percent(accuracy.accuracy)));
     }
     if let Some(inspect) = &model.inspect {
         facts.push(format!("{} multiply-adds", units::count(inspect.macs as f64)));
         facts.push(format!("{} of weights", units::bytes(inspect.weight_bytes as f64)));
+    } else if let Some(macs) = model.macs {
+        facts.push(format!("{} multiply-adds", units::count(macs as f64)));
     }
+    let bench = |bench: &Bench| {
+        format!("{} on {}", units::milliseconds(bench.min_ms.unwrap_or(bench.median_ms)), bench.place())
+    };
+    facts.extend(model.benches().map(bench));
     let boards = model.boards.iter();
     facts.extend(boards.map(|b| format!("{} on {}", units::counted(b.total as f64, &b.counter), b.board)));
     match join(&facts) {

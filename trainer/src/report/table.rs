@@ -1,6 +1,6 @@
 //! The table as data: one row a metric, one column a model, each value beside its ratio to the dense model.
 
-use super::schema::{Accuracy, Bench, Board, Inspect, Model, Origin, Report};
+use super::schema::{Accuracy, Bench, Board, Host, Inspect, Model, Origin, Report};
 use super::units;
 
 /// The comparison of all models of a report.
@@ -19,9 +19,14 @@ pub(super) struct Column<'a> {
 }
 
 impl Column<'_> {
-    /// Whether the model is compared with a dense one.
+    /// Whether the model is compared with a dense one, be it only with what it knows of its own dense network.
     pub fn has_versus(&self) -> bool {
-        !is_dense(self.model)
+        !is_dense(self.model) && (self.baseline.is_some() || self.model.inspect.is_some())
+    }
+
+    /// What it is compared with, in words.
+    pub fn versus(&self) -> Option<String> {
+        self.has_versus().then(|| format!("against {}", reference(self.baseline)))
     }
 }
 
@@ -63,23 +68,59 @@ pub(super) fn is_dense(model: &Model) -> bool {
     match (model.prune, &model.inspect) {
         (Some(g), _) => g == 0.0,
         (None, Some(inspect)) => inspect.macs == inspect.macs_dense,
-        (None, None) => model.name == "dense",
+        // Ratio and network of a document's model are not known where its ranks were chosen by something else.
+        (None, None) => model.name == "dense" && model.macs.is_none(),
     }
 }
 
-/// The dense model to compare `model` with: of the same network, of its own run where there is one.
+/// The dense model to compare `model` with: of the same network for the same images and classes, tested on the same data set. Of several
+/// the one of its own run comes first, then one of which more is known. What is not known of one of the two is not taken for the same,
+/// but in one run alone, whose author put them side by side.
 pub(super) fn baseline<'a>(report: &'a Report, model: &Model) -> Option<&'a Model> {
     if is_dense(model) {
         return None;
     }
-    let same_network = |m: &Model| match (&m.inspect, &model.inspect) {
-        (Some(one), Some(other)) => one.network == other.network,
-        _ => true,
+    let comparable = |other: &&Model| {
+        let own_run = other.origin == model.origin;
+        let network = match (other.network(), model.network()) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => own_run,
+            _ => false,
+        };
+        let same_data = dataset(report, other) == dataset(report, model);
+        is_dense(other)
+            && network
+            && same_data
+            && differ(input(other), input(model)).is_none()
+            && differ(classes(other), classes(model)).is_none()
     };
-    let same_data = |m: &Model| dataset(report, m) == dataset(report, model);
-    let alike = |m: &&Model| is_dense(m) && same_network(m) && same_data(m);
-    let mut dense = report.models.iter().filter(alike);
-    dense.clone().find(|m| m.origin == model.origin).or_else(|| dense.next())
+    let known =
+        |other: &&Model| (other.origin == model.origin, other.inspect.is_some(), other.eval.is_some());
+    let dense = report.models.iter().filter(comparable);
+    // The first of equals.
+    dense.rev().max_by_key(known)
+}
+
+/// What a low-rank model is compared with, in words.
+pub(super) fn reference(baseline: Option<&Model>) -> &str {
+    baseline.map_or("its dense network", |dense| &dense.name)
+}
+
+/// Two values that are both known and differ.
+fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<(T, T)> {
+    one.zip(other).filter(|(one, other)| one != other)
+}
+
+/// Shape of a model's image, where it is known.
+fn input(model: &Model) -> Option<[u64; 3]> {
+    let first = model.inspect.as_ref().and_then(|inspect| inspect.layers.first()?.input);
+    model.input.or(first)
+}
+
+/// Number of a model's classes, where it is known.
+fn classes(model: &Model) -> Option<u64> {
+    let last = model.inspect.as_ref().and_then(|inspect| inspect.layers.last()?.output);
+    model.classes.or(last.map(|[classes, ..]| classes))
 }
 
 /// The run that a model comes from, in a merged report.
@@ -88,24 +129,39 @@ fn origin<'a>(report: &'a Report, model: &Model) -> Option<&'a Origin> {
 }
 
 /// Name of the data set of a model.
-fn dataset<'a>(report: &'a Report, model: &Model) -> Option<&'a str> {
+pub(super) fn dataset<'a>(report: &'a Report, model: &'a Model) -> Option<&'a str> {
     let set = origin(report, model).map_or(&report.dataset, |origin| &origin.dataset);
-    set.as_ref().map(|dataset| dataset.name.as_str())
+    model.dataset.as_deref().or(set.as_ref().map(|dataset| dataset.name.as_str()))
 }
 
-/// What a model's host latency was measured on: processor, and threads with instruction set.
-fn bench_key<'a>(report: &'a Report, model: &Model) -> Option<(Option<&'a str>, String)> {
-    let host = origin(report, model).map_or(&report.host, |origin| &origin.host);
-    let cpu = host.as_ref().and_then(|host| host.cpu.as_deref());
-    model.bench.as_ref().map(|bench| (cpu, bench.detail()))
+/// The machine of the report that a model comes from.
+pub(super) fn host<'a>(report: &'a Report, model: &Model) -> Option<&'a Host> {
+    origin(report, model).map_or(&report.host, |origin| &origin.host).as_ref()
+}
+
+/// What a latency was measured on: processor, and threads with instruction set.
+fn bench_key<'a>(report: &'a Report, model: &Model, bench: &'a Bench) -> (Option<&'a str>, String) {
+    let cpu = || host(report, model).and_then(|host| host.cpu.as_deref());
+    (bench.cpu.as_deref().or_else(cpu), bench.detail())
+}
+
+/// The latency of `other` that was measured on the same as `bench` of `model`.
+pub(super) fn bench_like<'a>(
+    report: &Report,
+    model: &Model,
+    bench: &Bench,
+    other: &'a Model,
+) -> Option<&'a Bench> {
+    let key = bench_key(report, model, bench);
+    other.benches().find(|like| bench_key(report, other, like) == key)
 }
 
 /// Host latencies of two models in milliseconds, where both were measured on the same: the least, which what else runs on the
 /// machine disturbs least, or the medians where one says no least.
 pub(super) fn latencies(report: &Report, one: &Model, other: &Model) -> Option<(f64, f64)> {
-    let (first, second) = (one.bench.as_ref()?, other.bench.as_ref()?);
-    let same = bench_key(report, one) == bench_key(report, other);
-    same.then(|| first.min_ms.zip(second.min_ms).unwrap_or((first.median_ms, second.median_ms)))
+    let pair = |bench| Some((bench, bench_like(report, one, bench, other)?));
+    let (first, second) = one.benches().find_map(pair)?;
+    Some(first.min_ms.zip(second.min_ms).unwrap_or((first.median_ms, second.median_ms)))
 }
 
 /// The entries (board, counter) that any model has, in order of appearance: instructions and cycles never share a row.
@@ -157,9 +213,19 @@ impl<'a> Table<'a> {
             ("runtime, f16", |model| model.eval.as_ref()?.runtime.as_ref()),
         ];
         for (engine, of) in engines {
-            let images = self.columns.iter().find_map(|column| of(column.model)).map(|a| a.images);
-            let images = images.map(|n| format!(", {} test images", units::grouped(n as f64)));
-            let detail = format!("{engine}{}", images.unwrap_or_default());
+            let mut images: Vec<u64> =
+                self.columns.iter().filter_map(|column| of(column.model)).map(|a| a.images).collect();
+            images.dedup();
+            let images = match images[..] {
+                [] => String::new(),
+                [images] => format!(", {}", units::things(images, "test image")),
+                _ => {
+                    let each: Vec<String> =
+                        images.iter().map(|&images| units::grouped(images as f64)).collect();
+                    format!(", of {} test images each", each.join(" / "))
+                }
+            };
+            let detail = format!("{engine}{images}");
             let value = |model: &Model| of(model).map(|a| a.accuracy);
             self.number("Accuracy", "Top-1 accuracy", detail, Unit::Accuracy, value, |_| None);
         }
@@ -178,10 +244,16 @@ impl<'a> Table<'a> {
             }),
         ];
         for (group, label, detail, unit, of) in rows {
-            let value = |model: &Model| model.inspect.as_ref().map(|inspect| of(inspect).0 as f64);
+            let said = |model: &Model| model.macs.filter(|_| label == "Multiply-adds");
+            let value = |model: &Model| {
+                let inspected = model.inspect.as_ref().map(|inspect| of(inspect).0);
+                inspected.or_else(|| said(model)).map(|n| n as f64)
+            };
             let dense = |model: &Model| model.inspect.as_ref().map(|inspect| of(inspect).1 as f64);
             self.number(group, label, detail.to_owned(), unit, value, dense);
         }
+        let file = |model: &Model| model.file_bytes.filter(|_| model.inspect.is_none()).map(|n| n as f64);
+        self.number("Flash", "Model file", "the whole file".to_owned(), Unit::Bytes, file, |_| None);
     }
 
     fn board(&mut self, board: (&str, &str)) {
@@ -204,18 +276,15 @@ impl<'a> Table<'a> {
             let value = |model: &Model| on_board(model, board).and_then(of).map(|n| n as f64 * scale);
             self.number(group, label, place.clone(), unit, value, |_| None);
         }
-        let check = |column: &Column| {
-            let passed = on_board(column.model, board)?.self_check?;
-            let words = if passed { "passed" } else { "failed" };
-            Some(Cell { good: passed, ..Cell::words(words) })
-        };
+        let check = |column: &Column| on_board(column.model, board)?.self_check.map(Cell::check);
         let cells = self.columns.iter().map(check).collect();
         self.push("Accuracy", "Self-check on the board", place, cells);
     }
 
-    fn host(&mut self, report: &Report) {
+    fn host(&mut self, report: &'a Report) {
         let mut keys = Vec::new();
-        for key in report.models.iter().filter_map(|model| bench_key(report, model)) {
+        let all = report.models.iter().flat_map(|model| model.benches().map(move |bench| (model, bench)));
+        for key in all.map(|(model, bench)| bench_key(report, model, bench)) {
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -224,17 +293,21 @@ impl<'a> Table<'a> {
         for key in &keys {
             let cpu = key.0.filter(|_| several).map(|cpu| format!("{cpu}, ")).unwrap_or_default();
             let detail = format!("{cpu}{}", key.1);
+            let there =
+                |model: &'a Model| model.benches().find(|bench| bench_key(report, model, bench) == *key);
             type Figure = fn(&Bench) -> Option<f64>;
-            let figures: [(&str, Figure); 2] =
-                [("least", |bench| bench.min_ms), ("median", |bench| Some(bench.median_ms))];
-            for (which, of) in figures {
-                let value = |model: &Model| {
-                    let bench = model.bench.as_ref()?;
-                    (bench_key(report, model).as_ref() == Some(key)).then(|| of(bench)).flatten()
-                };
-                let label = format!("Latency on the host, {which}");
-                self.number("Compute", &label, detail.clone(), Unit::Milliseconds, value, |_| None);
+            let figures: [(&'static str, &str, Unit, Figure); 3] = [
+                ("Compute", "Latency on the host, least", Unit::Milliseconds, |bench| bench.min_ms),
+                ("Compute", "Latency on the host, median", Unit::Milliseconds, |bench| Some(bench.median_ms)),
+                ("RAM", "Arena on the host", Unit::Bytes, |bench| bench.arena_bytes.map(|n| n as f64)),
+            ];
+            for (group, label, unit, of) in figures {
+                let value = |model: &'a Model| there(model).and_then(of);
+                self.number(group, label, detail.clone(), unit, value, |_| None);
             }
+            let check = |column: &Column<'a>| there(column.model)?.self_check.map(Cell::check);
+            let cells = self.columns.iter().map(check).collect();
+            self.push("Accuracy", "Self-check on the host", detail, cells);
         }
     }
 
@@ -245,14 +318,15 @@ impl<'a> Table<'a> {
         label: &str,
         detail: String,
         unit: Unit,
-        value: impl Fn(&Model) -> Option<f64>,
-        dense: impl Fn(&Model) -> Option<f64>,
+        value: impl Fn(&'a Model) -> Option<f64>,
+        dense: impl Fn(&'a Model) -> Option<f64>,
     ) {
         let largest = self.columns.iter().filter_map(|column| value(column.model)).fold(0.0, f64::max);
-        let cell = |column: &Column| {
+        let cell = |column: &Column<'a>| {
             let number = value(column.model)?;
             let reference = match column.baseline {
-                Some(baseline) => value(baseline),
+                // A dense training knows no costs, but the model knows those of its own dense network, which is the same.
+                Some(baseline) => value(baseline).or_else(|| dense(column.model)),
                 None if is_dense(column.model) => None,
                 None => dense(column.model),
             };
@@ -273,9 +347,9 @@ impl<'a> Table<'a> {
         let parts = [
             ("accuracy of the trainer", any(|m| m.eval.as_ref().is_some_and(|e| e.candle.is_some()))),
             ("accuracy of the runtime", any(|m| m.eval.as_ref().is_some_and(|e| e.runtime.is_some()))),
-            ("costs", any(|m| m.inspect.is_some())),
+            ("costs by layer", any(|m| m.inspect.is_some())),
             ("boards", any(|m| !m.boards.is_empty())),
-            ("host latency", any(|m| m.bench.is_some())),
+            ("host latency", any(|m| m.benches().next().is_some())),
         ];
         self.not_measured = parts.into_iter().filter(|(_, there)| !there).map(|(part, _)| part).collect();
     }
@@ -285,6 +359,11 @@ impl<'a> Table<'a> {
 const GROUPS: [&str; 4] = ["Accuracy", "Compute", "Flash", "RAM"];
 
 impl Cell {
+    /// Whether a self-check passed.
+    fn check(passed: bool) -> Cell {
+        Cell { good: passed, ..Cell::words(if passed { "passed" } else { "failed" }) }
+    }
+
     fn words(words: &str) -> Cell {
         Cell { text: words.to_owned(), exact: words.to_owned(), versus: None, share: None, good: true }
     }

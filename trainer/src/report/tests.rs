@@ -263,6 +263,73 @@ fn models_of_other_networks_or_data_are_not_compared() {
 }
 
 #[test]
+fn a_reference_must_be_known_to_be_of_the_same_kind() {
+    let mut report = fixture();
+    let names = |report: &Report| -> Vec<Option<String>> {
+        let table = table::Table::of(report);
+        table.columns.iter().map(|column| column.baseline.map(|dense| dense.name.clone())).collect()
+    };
+    assert_eq!(names(&report), [None, Some("dense".to_owned())]);
+    // A dense training, which has no costs, says what it is of.
+    let training = Model {
+        inspect: None,
+        network: Some("resnet8".to_owned()),
+        dataset: Some("fashion-mnist".to_owned()),
+        classes: Some(10),
+        input: Some([1, 28, 28]),
+        ..report.models[0].clone()
+    };
+    type Change = fn(&mut Model);
+    let changes: [(Change, bool); 7] = [
+        (|_| (), true),
+        (|m| m.network = None, false),
+        (|m| m.network = Some("resnet20".to_owned()), false),
+        (|m| m.dataset = Some("cifar10".to_owned()), false),
+        (|m| m.classes = Some(100), false),
+        (|m| m.input = Some([3, 32, 32]), false),
+        (|m| (m.classes, m.input) = (None, None), true),
+    ];
+    for (change, compared) in changes {
+        report.models[0] = training.clone();
+        change(&mut report.models[0]);
+        assert_eq!(names(&report)[1].is_some(), compared, "{:?}", report.models[0]);
+        // Its costs are still against those of its own dense network.
+        let table = table::Table::of(&report);
+        let macs = table.rows.iter().find(|row| row.label == "Multiply-adds").unwrap();
+        assert_eq!(macs.cells[1].as_ref().unwrap().versus.as_deref(), Some("0.43×"));
+        let against = if compared { "against dense" } else { "against its dense network" };
+        let page = html(&report);
+        let document = Document::parse(body(&page)).unwrap();
+        assert!(section(&document, "comparison").contains(against), "{against}");
+        assert!(text(&report).contains(against) && markdown(&report).contains(against), "{against}");
+    }
+    // One of which more is known is preferred.
+    report.models = vec![training.clone(), fixture().models.remove(0), fixture().models.remove(1)];
+    report.models[0].name = "training".to_owned();
+    assert_eq!(names(&report)[2].as_deref(), Some("dense"));
+}
+
+#[test]
+fn a_title_of_several_data_sets_names_none() {
+    let model = |network: &str, dataset: Option<&str>| Model {
+        name: network.to_owned(),
+        network: Some(network.to_owned()),
+        dataset: dataset.map(str::to_owned),
+        ..Model::default()
+    };
+    for (models, title) in [
+        (vec![model("a", Some("x")), model("a", Some("x"))], "a on x"),
+        (vec![model("a", Some("x")), model("b", Some("x"))], "2 models on x"),
+        (vec![model("a", Some("x")), model("a", Some("y"))], "a, not all of one data set"),
+        (vec![model("a", Some("x")), model("b", None)], "2 models, not all of one data set"),
+        (vec![model("a", None), model("b", None)], "2 models"),
+        (vec![model("a", None)], "a"),
+    ] {
+        assert_eq!(title_of(&Report { models, ..Report::default() }), title);
+    }
+}
+
+#[test]
 fn instructions_and_cycles_never_share_a_row() {
     let mut report = fixture();
     report.models[1].boards[0].counter = "cycles".into();

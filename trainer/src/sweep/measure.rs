@@ -82,14 +82,13 @@ pub fn measure(
             name: job.name(),
             file: Some(format!("runs/{}/{MODEL}", job.name())),
             sha256: Some(sha256),
-            crc32: None,
             prune: Some(job.prune),
-            origin: None,
             inspect: Some(inspect),
             eval: Some(eval(&checkpoint, &card)),
             bench: known.and_then(|row| row.model.bench.clone()),
             boards,
             training: Some(training(&checkpoint, &history)),
+            ..Model::default()
         },
     })
 }

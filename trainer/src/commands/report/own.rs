@@ -54,7 +54,7 @@ struct Made {
 
 impl Made {
     fn of(model: &File<'_>) -> Made {
-        let said = |key: &str| model.container().metadata_value(key).map(|text| text.to_string());
+        let said = |key: &str| card(model, key);
         let pair = |pair: &str| {
             let (layer, rank) = pair.split_once('=')?;
             Some((layer.to_owned(), rank.parse().ok()?))
@@ -85,7 +85,7 @@ pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
     };
     let mut models = Vec::new();
     for (file, (path, model)) in files.iter().zip(wanted.files.iter().zip(&opened)) {
-        models.push(described(file, path, model)?);
+        models.push(described(file, path, model, wanted.data)?);
     }
     for board in wanted.boards.iter().filter(|board| *board != HOST) {
         let mut bench = Board::find(board).with_context(|| format!("there is no board {board}"))?.bench()?;
@@ -120,7 +120,7 @@ pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
         version: Some(here.version.to_owned()),
         revision: Some(here.revision.to_owned()).filter(|revision| !revision.is_empty()),
         host: Some(schema::Host::here()),
-        dataset: dataset(&wanted, &opened, &tests),
+        dataset: dataset(&models, &tests),
         models,
         steps: steps.0,
         origins: Vec::new(),
@@ -129,7 +129,7 @@ pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
         join(&mut report, training, &made);
     }
     report::name_apart(&mut report.models);
-    report.title = Some(title(&report));
+    report.title = Some(report::title_of(&report));
     Ok(report)
 }
 
@@ -149,8 +149,10 @@ fn distinct(named: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<ModelFile>)> {
     Ok((paths, files))
 }
 
-/// Name and costs of a model file.
-fn described(file: &ModelFile, path: &Path, model: &File<'_>) -> Result<Model> {
+/// Name and costs of a model file, which is tested on `data` where that is named.
+fn described(file: &ModelFile, path: &Path, model: &File<'_>, data: Option<&str>) -> Result<Model> {
+    let header = model.program().header();
+    let [channels, height, width] = [header.input.channels, header.input.height, header.input.width];
     let inspection = measure::inspect(model, Isa::CortexM).with_context(|| path.display().to_string())?;
     let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let sha256 = Sha256::digest(file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -159,36 +161,41 @@ fn described(file: &ModelFile, path: &Path, model: &File<'_>) -> Result<Model> {
         file: Some(path.display().to_string()),
         sha256: Some(sha256),
         prune: inspection.card.get("prune").and_then(|rule| rule.parse().ok()),
+        dataset: data.map(named).or_else(|| card(model, "dataset")),
+        classes: Some(header.classes.into()),
+        input: Some([channels, height, width].map(u64::from)),
         inspect: Some(serde_json::from_value(serde_json::to_value(&inspection)?)?),
         ..Model::default()
     })
 }
 
-/// The data set on which the models are tested, or else the one that all their cards name.
-fn dataset(
-    wanted: &Wanted<'_>,
-    models: &[File<'_>],
-    tests: &[Option<lrpet_trainer::data::Images>],
-) -> Option<Dataset> {
-    let card = |model: &File<'_>| model.container().metadata_value("dataset").map(|name| name.to_string());
+/// What the card of a model file says of `key`.
+fn card(model: &File<'_>, key: &str) -> Option<String> {
+    model.container().metadata_value(key).map(|text| text.to_string()).filter(|text| !text.is_empty())
+}
+
+/// Name of the data set or folder `data`: a set known by name keeps it; only a folder of that name is told apart.
+fn named(data: &str) -> String {
+    match lrpet_trainer::data::registry::entry(data) {
+        Ok(entry) => entry.name.to_owned(),
+        Err(_) => lrpet_trainer::data::folder::name(Path::new(data)),
+    }
+}
+
+/// The data set that all `models` have in common, with the number of test images where they were tested.
+fn dataset(models: &[Model], tests: &[Option<lrpet_trainer::data::Images>]) -> Option<Dataset> {
     let first = models.first()?;
-    let name = match wanted.data {
-        // A set known by name keeps it; only a folder of that name is told apart.
-        Some(data) => match lrpet_trainer::data::registry::entry(data) {
-            Ok(entry) => entry.name.to_owned(),
-            Err(_) => lrpet_trainer::data::folder::name(Path::new(data)),
-        },
-        None => card(first)
-            .filter(|name| !name.is_empty() && models.iter().all(|m| card(m).as_ref() == Some(name)))?,
+    let same = |of: fn(&Model) -> Option<String>| {
+        of(first).filter(|value| models.iter().all(|m| of(m).as_ref() == Some(value)))
     };
-    let header = first.program().header();
-    let [channels, height, width] = [header.input.channels, header.input.height, header.input.width];
+    let images = |test: &Option<lrpet_trainer::data::Images>| test.as_ref().map(|test| test.len() as u64);
+    let count = tests.first().and_then(images);
     Some(Dataset {
-        name,
+        name: same(|model| model.dataset.clone())?,
         train_images: None,
-        test_images: tests.first().and_then(Option::as_ref).map(|test| test.len() as u64),
-        classes: Some(header.classes.into()),
-        shape: Some([channels, height, width].map(u64::from)),
+        test_images: count.filter(|_| tests.iter().all(|test| images(test) == count)),
+        classes: first.classes.filter(|_| models.iter().all(|model| model.classes == first.classes)),
+        shape: first.input.filter(|_| models.iter().all(|model| model.input == first.input)),
     })
 }
 
@@ -199,12 +206,18 @@ fn join(report: &mut Report, training: Trained, made: &[Made]) {
     let command = report::training_command(&training).map(str::to_owned);
     let of_it = |made: &&Made| made.training.is_some() && made.training == command;
     let as_it_is = |made: &Made| as_trained.is_some() && made.like == as_trained;
-    let own: Vec<usize> = (0..made.len()).filter(|&at| of_it(&&made[at]) && as_it_is(&made[at])).collect();
+    let tested_elsewhere = |model: &Model| {
+        let pair = model.dataset.as_ref().zip(training.dataset.as_ref());
+        pair.is_some_and(|(tested, trained)| *tested != trained.name)
+    };
+    let own: Vec<usize> = (0..made.len())
+        .filter(|&at| of_it(&&made[at]) && as_it_is(&made[at]) && !tested_elsewhere(&report.models[at]))
+        .collect();
     let all = made.iter().filter(of_it).count() == own.len();
     let name = |dataset: &Option<Dataset>| dataset.as_ref().map(|dataset| dataset.name.clone());
     if report.models.is_empty() {
         report.dataset = training.dataset;
-    } else if training.dataset.is_some() && name(&report.dataset) != name(&training.dataset) {
+    } else if name(&report.dataset) != name(&training.dataset) {
         // One head for several data sets would be wrong of all but one.
         report.dataset = None;
     }
@@ -219,27 +232,12 @@ fn join(report: &mut Report, training: Trained, made: &[Made]) {
         if own.is_empty() || !all {
             if !all {
                 eprintln!(
-                    "{}: model files made of this training have other ranks than it; its accuracy stands apart",
+                    "{}: model files made of this training have other ranks or were tested on other images; its accuracy stands apart",
                     trained.name
                 );
             }
             report.models.push(Model { name: format!("{} (training)", trained.name), ..trained });
         }
-    }
-}
-
-fn title(report: &Report) -> String {
-    let networks = report.models.iter().filter_map(|model| Some(model.inspect.as_ref()?.network.as_str()));
-    let mut networks: Vec<&str> = networks.filter(|name| !name.is_empty()).collect();
-    networks.dedup();
-    let what = match (&networks[..], &report.models[..]) {
-        ([network], _) => (*network).to_owned(),
-        (_, [model]) => model.name.clone(),
-        (_, models) => format!("{} models", models.len()),
-    };
-    match &report.dataset {
-        Some(dataset) => format!("{what} on {}", dataset.name),
-        None => what,
     }
 }
 
@@ -327,6 +325,12 @@ mod tests {
             join(&mut report, training("b"), &like);
             assert_eq!(report.dataset, None, "two data sets have no head in common");
         }
+        // What was measured on other images than those that the file was tested on stands apart.
+        let tested = Model { dataset: Some("b".to_owned()), ..model("0") };
+        let mut report = Report { models: vec![tested], dataset: head, ..Report::default() };
+        join(&mut report, training("a"), &[made(4)]);
+        let found: Vec<_> = report.models.iter().map(|m| (m.name.as_str(), candle(m))).collect();
+        assert_eq!(found, [("0", None), ("run (training)", Some(0.7))]);
     }
 
     #[test]
