@@ -3,7 +3,8 @@
 //! A feature map is c planes of h·w f16 bits, one after another. Kernels know nothing of arenas and files: they get
 //! slices. All scratch comes from the caller, [`scratch()`] says how much; a `team` of threads has its own. There is a folder
 //! for each instruction set, one with the algorithms in plain Rust, generic over a few `Primitives`, which serve wherever a
-//! set has nothing of its own, and one (`tiling`) with what several cut convolutions up by. What runs where:
+//! set has nothing of its own, one (`tiling`) with what several cut convolutions up by, and one (`winograd`) with the
+//! transforms and error bounds of Winograd's convolutions. What runs where:
 //!
 //! | operation | `x86_64` | `aarch64` | `cortex_m` | `cortex_m55` |
 //! |---|---|---|---|---|
@@ -37,6 +38,9 @@ mod cortex_m;
 mod cortex_m55;
 #[cfg(feature = "std")]
 mod team;
+// With memory for transformed weights only.
+#[cfg(feature = "std")]
+mod winograd;
 // Elsewhere only what a plan for x86-64 needs of it is in use.
 #[cfg(feature = "std")]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
@@ -54,6 +58,8 @@ pub use share::run_shared;
 pub use aarch64::PackedConv;
 #[cfg(feature = "std")]
 pub use team::Team;
+#[cfg(feature = "std")]
+pub use winograd::{WinogradTile, winograd_error};
 #[cfg(all(feature = "std", not(target_arch = "aarch64")))]
 pub use x86_64::PackedConv;
 
