@@ -48,7 +48,10 @@ impl Comparison {
         index: usize,
     ) -> Self {
         let tolerance = match arithmetic {
-            Arithmetic::F16 => check.usual_tolerance(index).max(F16_SUMS * check.tolerance(index)),
+            Arithmetic::F16 => {
+                let more = check.usual_tolerance(index).max(F16_SUMS * check.tolerance(index));
+                more.min(check.largest(index))
+            }
             _ => check.tolerance(index),
         };
         Self::within(tolerance, logits, check.logits(index))

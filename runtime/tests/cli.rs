@@ -42,6 +42,10 @@ fn commands_give_json_and_exit_codes() {
     assert_eq!((&report["samples"], &report["passed"]), (&3.into(), &true.into()));
     let strict = run(at, &["check", "model.safetensors", "--tolerance", "1e-9"]);
     assert_eq!(strict.status.code(), Some(1));
+    for nonsense in ["nan", "inf", "-0.1", "x"] {
+        let refused = run(at, &["check", "model.safetensors", &format!("--tolerance={nonsense}")]);
+        assert_eq!(refused.status.code(), Some(2), "{nonsense}");
+    }
 
     // Bytes, values, and many of them at once give the same logits.
     let values: Vec<u8> = reference::normalise(model.program().header(), image)

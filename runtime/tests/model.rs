@@ -62,29 +62,34 @@ fn the_file_says_what_its_logits_may_be_off() {
         let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         (SELF_CHECK_TOLERANCE.to_owned(), (Dtype::F32, vec![2], data))
     };
-    let logits = [0.25, -0.5, 3.5];
     let mut net = network();
     let file = net.file(2);
     let check = Model::new_checked(file.bytes()).unwrap().self_check().unwrap();
     let largest = check.logits(0).fold(1.0f32, |largest, logit| largest.max(logit.abs()));
     assert_eq!(check.tolerance(0), 1e-2 * largest);
+    let mut logits: Vec<f32> = check.logits(0).collect();
+    logits[0] += 0.75;
     let usual = Comparison::of(&logits, &check, 0);
-    assert_eq!(usual.tolerance, 1e-2 * largest);
+    assert_eq!((usual.tolerance, usual.passes()), (1e-2 * largest, false));
 
-    net.weights.extend([tolerances([100.0, 1e-9])]);
+    net.weights.extend([tolerances([1.0, 1e-9])]);
     let file = net.file(2);
     let check = Model::new_checked(file.bytes()).unwrap().self_check().unwrap();
-    assert_eq!([0, 1].map(|sample| check.tolerance(sample)), [100.0, 1e-9]);
+    assert_eq!([0, 1].map(|sample| check.tolerance(sample)), [1.0, 1e-9]);
     assert!(Comparison::of(&logits, &check, 0).passes());
     assert!(!Comparison::of(&logits, &check, 1).passes());
     // Sums in f16 may be off by more, and never by less than before.
     let in_f16 = |sample| Comparison::in_arithmetic(Arithmetic::F16, &logits, &check, sample).tolerance;
-    assert_eq!(in_f16(0), 1200.0);
+    assert_eq!(in_f16(0), check.largest(0), "no tolerance lets zeros pass");
     assert!(in_f16(1) >= 1e-2);
 
-    net.weights.extend([tolerances([1.0, f32::NAN])]);
-    let error = Model::new_checked(net.file(2).bytes()).unwrap_err().to_string();
-    assert!(error.contains("selfcheck.tolerance"), "{error}");
+    for bad in [f32::NAN, f32::INFINITY, -f32::MIN_POSITIVE, -1.0, 100.0, 1e30] {
+        net.weights.extend([tolerances([0.0, 0.0])]);
+        assert!(Model::new_checked(net.file(2).bytes()).is_ok());
+        net.weights.extend([tolerances([bad, 1.0])]);
+        let error = Model::new_checked(net.file(2).bytes()).unwrap_err().to_string();
+        assert!(error.contains("selfcheck.tolerance: that of sample 0 must"), "{bad}: {error}");
+    }
     net.weights.insert(SELF_CHECK_TOLERANCE.to_owned(), (Dtype::F32, vec![1], vec![0; 4]));
     let error = Model::new_checked(net.file(2).bytes()).unwrap_err().to_string();
     assert!(error.contains("selfcheck.tolerance is [1] and must be [2]"), "{error}");

@@ -325,9 +325,11 @@ def read(path, exact):
         if "selfcheck.images" in offsets or "selfcheck.logits" in offsets:
             images = load(file, offsets, "selfcheck.images", "U8", [None, height, width, channels])
             stored = load(file, offsets, "selfcheck.logits", "F32", [len(images), program.classes])
-        bound = 1e-2 * np.maximum(1, np.abs(stored).max(1, initial=0))
-        if "selfcheck.tolerance" in offsets:
+        largest = np.abs(stored).max(1, initial=1)
+        bound = 1e-2 * largest
+        if "selfcheck.tolerance" in offsets and "selfcheck.images" in offsets:
             bound = load(file, offsets, "selfcheck.tolerance", "F32", [len(images)])
+            check(((bound >= 0) & (bound <= largest)).all(), "selfcheck.tolerance exceeds the logits or is below 0")
         network = (file.metadata() or {}).get("network")
     logits = np.array([run(program, weights, image, exact) for image in images]).reshape(stored.shape)
     difference = float(np.abs(logits - stored).max(initial=0))

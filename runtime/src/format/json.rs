@@ -9,6 +9,21 @@ use super::FormatError;
 pub struct RawStr<'a>(&'a str);
 
 impl<'a> RawStr<'a> {
+    /// `text` stands between the quotes of a JSON string and is known to be valid.
+    pub(super) fn new(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// The text as it stands in the file.
+    pub(super) fn text(&self) -> &'a str {
+        self.0
+    }
+
+    /// The order of the characters of two such texts, whatever way of escaping them.
+    pub(super) fn order(a: &str, b: &str) -> Ordering {
+        RawStr(a).cmp(&RawStr(b))
+    }
+
     /// The characters, escapes undone.
     pub fn chars(&self) -> impl Iterator<Item = char> + 'a {
         Unescape(self.0)
@@ -135,11 +150,11 @@ fn escape(text: &str) -> Option<(char, &str)> {
     Some((c, chars.as_str()))
 }
 
+#[inline(never)]
 fn hex4(text: &str) -> Option<(u32, &str)> {
     let (digits, rest) = text.split_at_checked(4)?;
-    // from_str_radix alone would take a sign.
-    let hexadecimal = digits.bytes().all(|b| b.is_ascii_hexdigit());
-    Some((u32::from_str_radix(digits, 16).ok().filter(|_| hexadecimal)?, rest))
+    let number = digits.chars().try_fold(0, |number, digit| Some(number * 16 + digit.to_digit(16)?))?;
+    Some((number, rest))
 }
 
 /// Why the text is not what was expected; small, because every step of the scanner returns it.

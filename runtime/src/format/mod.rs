@@ -17,7 +17,7 @@ pub use tensor::{Dims, Dtype, TensorView};
 use entries::{Entries, Info, METADATA, Strings};
 use json::Scanner;
 use least::Least;
-pub(crate) use least::repeated;
+pub(crate) use least::{Item, repeated};
 
 /// Most bytes of a header. This and the two limits below bound the time of checking, which grows with the square of their
 /// numbers: a file of a few hundred kilobytes must not keep a small core busy for minutes.
@@ -59,6 +59,7 @@ impl<'a> SafeTensors<'a> {
     }
 
     /// The tensor called `name`.
+    #[inline(never)]
     pub fn tensor(&self, name: &str) -> Option<TensorView<'a>> {
         self.find(&[name])
     }
@@ -163,8 +164,9 @@ impl<'a> SafeTensors<'a> {
         if entries.scanner.peek().is_some() {
             return Err(entries.scanner.fault("the end of the header").into());
         }
-        if let Some(name) = repeated(|| self.names()) {
-            return Err(FormatError::Duplicate { name });
+        let file = *self;
+        if let Some(name) = repeated(RawStr::order, &|take| file.each_name(take)) {
+            return Err(FormatError::Duplicate { name: RawStr::new(name) });
         }
         if !ordered {
             end = self.check_unordered()?;
@@ -177,41 +179,41 @@ impl<'a> SafeTensors<'a> {
 
     /// Goes through the tensors in the order of their data; returns the end of the last.
     fn check_unordered(&self) -> Result<usize, FormatError<'a>> {
-        let order = |(index, tensor): (usize, TensorView<'a>)| {
-            let begin = tensor.offset - 8 - self.header.len();
-            (begin, begin + tensor.data.len(), index)
+        let base = 8 + self.header.len();
+        // Files are below 4 GiB.
+        let place = |tensor: &TensorView<'_>| {
+            let begin = tensor.offset - base;
+            [begin, begin + tensor.data.len()].map(|at| at as u32)
         };
-        let (mut least, mut end) = (Least::new(), 0);
-        // Each index is there once, so that no pass fails.
-        while least.pick(self.tensors().enumerate().map(order)) == Ok(true) {
-            for (begin, behind, index) in least.picked() {
+        let (mut least, mut end) = (Least::new(RawStr::order), 0);
+        // Names are known to differ, so that no pass fails.
+        let each = |take: &mut dyn FnMut(Item<'a>) -> bool| {
+            let _ = self.tensors().all(|tensor| take((place(&tensor), tensor.name.text())));
+        };
+        while least.pick(&each) == Ok(true) {
+            for &([begin, behind], name) in least.picked() {
+                let begin = begin as usize;
                 if begin > end {
                     return Err(FormatError::Hole { at: end });
                 }
-                if begin < end
-                    && let Some(tensor) = self.tensors().nth(index)
-                {
-                    return Err(FormatError::Overlap { tensor: tensor.name });
+                if begin < end {
+                    return Err(FormatError::Overlap { tensor: RawStr::new(name) });
                 }
-                end = behind;
+                end = behind as usize;
             }
         }
         Ok(end)
     }
 
     /// The tensors' names.
-    fn names(&self) -> impl Iterator<Item = RawStr<'a>> + use<'a> {
-        let mut entries = self.entries();
-        core::iter::from_fn(move || {
-            let entries = entries.as_mut()?;
-            loop {
-                let key = entries.key().ok()??;
-                entries.skip(key);
-                if key != METADATA {
-                    return Some(key);
-                }
+    fn each_name(&self, take: &mut dyn FnMut(Item<'a>) -> bool) {
+        let Some(mut entries) = self.entries() else { return };
+        while let Ok(Some(key)) = entries.key() {
+            entries.skip(key);
+            if key != METADATA && !take(([0; 2], key.text())) {
+                return;
             }
-        })
+        }
     }
 }
 
@@ -227,8 +229,11 @@ fn check_metadata<'a>(scanner: &mut Scanner<'a>) -> Result<(), FormatError<'a>> 
         }
     }
     *scanner = strings.scanner;
-    match repeated(|| Strings::new(start).map(|(key, _)| key)) {
-        Some(name) => Err(FormatError::Duplicate { name }),
+    let keys = |take: &mut dyn FnMut(Item<'a>) -> bool| {
+        let _ = Strings::new(start).all(|(key, _)| take(([0; 2], key.text())));
+    };
+    match repeated(RawStr::order, &keys) {
+        Some(name) => Err(FormatError::Duplicate { name: RawStr::new(name) }),
         None => Ok(()),
     }
 }

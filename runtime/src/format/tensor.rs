@@ -59,7 +59,9 @@ impl Dtype {
 
     #[inline(never)]
     pub(super) fn by_name(name: RawStr<'_>) -> Option<Dtype> {
-        Self::NAMES.iter().find(|(known, _)| name == *known).map(|(_, dtype)| *dtype)
+        // A slice of a length that the compiler does not know, or it would write the loop out, for three times the code.
+        let names = core::hint::black_box(&Self::NAMES[..]);
+        names.iter().find(|(known, _)| name == *known).map(|(_, dtype)| *dtype)
     }
 }
 

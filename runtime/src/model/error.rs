@@ -165,6 +165,9 @@ pub enum ModelError<'a> {
     /// A tensor holds a NaN or an infinity.
     #[allow(missing_docs)]
     NotFinite { layer: &'a str, suffix: &'static str, element: usize },
+    /// A tolerance of the self-check is below 0, above the sample's largest logit (and 1), or no number.
+    #[allow(missing_docs)]
+    Tolerance { sample: usize },
 }
 
 impl fmt::Display for ModelError<'_> {
@@ -199,6 +202,11 @@ impl fmt::Display for ModelError<'_> {
                 f,
                 "layer {layer}: element {element} of tensor {layer}{suffix} is no finite number; \
                  train or export the model again"
+            ),
+            Self::Tolerance { sample } => write!(
+                f,
+                "tensor selfcheck.tolerance: that of sample {sample} must lie between 0 and the largest of its logits (or 1), or the \
+                 check would say nothing; export the model again"
             ),
         }
     }

@@ -105,20 +105,10 @@ fn tensors<'a>(
         Op::Linear(linear) => (linear.name, linear.weights, linear.out_features, None),
         _ => return Ok(TensorOffsets::default()),
     };
-    let mut find = |kind: usize, suffix: &'static str, dtype: Dtype, shape: &[u32]| {
-        let tensor = finder.find(kind, &[layer, suffix]).ok_or(ModelError::Missing { layer, suffix })?;
-        check(&tensor, layer, suffix, dtype, shape)?;
-        if !aligned(&tensor) {
-            return Err(ModelError::Misaligned { layer, suffix });
-        }
-        if values && let Some(element) = first_not_finite(&tensor) {
-            return Err(ModelError::NotFinite { layer, suffix, element });
-        }
-        Ok(tensor.offset)
-    };
+    let mut search = Search { finder, layer, values };
     let mut weight = |kind, suffix, rows: u32, columns: u32, kernel: Option<[u32; 2]>| match kernel {
-        Some([height, width]) => find(kind, suffix, Dtype::F16, &[rows, columns, height, width]),
-        None => find(kind, suffix, Dtype::F16, &[rows, columns]),
+        Some([height, width]) => search.find(kind, suffix, Dtype::F16, &[rows, columns, height, width]),
+        None => search.find(kind, suffix, Dtype::F16, &[rows, columns]),
     };
     Ok(match weights {
         Weights::Dense | Weights::Depthwise => {
@@ -126,17 +116,50 @@ fn tensors<'a>(
             TensorOffsets {
                 weight: weight(WEIGHT, ".weight", n, columns, kernel)?,
                 expand: 0,
-                bias: find(BIAS, ".bias", Dtype::F32, &[n])?,
+                bias: search.find(BIAS, ".bias", Dtype::F32, &[n])?,
             }
         }
         Weights::Pair { rank } => TensorOffsets {
             weight: weight(WEIGHT, ".thin.weight", rank, input.channels, kernel)?,
             expand: weight(EXPAND, ".expand.weight", n, rank, kernel.map(|_| [1, 1]))?,
-            bias: find(BIAS, ".expand.bias", Dtype::F32, &[n])?,
+            bias: search.find(BIAS, ".expand.bias", Dtype::F32, &[n])?,
         },
     })
 }
 
+/// Looks for the tensors of one layer.
+struct Search<'f, 'a> {
+    finder: &'f mut Finder<'a>,
+    layer: &'a str,
+    /// Whether all elements must be finite.
+    values: bool,
+}
+
+impl<'a> Search<'_, 'a> {
+    /// The offset of the layer's tensor of this kind, where it is as it must be.
+    // Kept a function, for size, as the two below.
+    #[inline(never)]
+    fn find(
+        &mut self,
+        kind: usize,
+        suffix: &'static str,
+        dtype: Dtype,
+        shape: &[u32],
+    ) -> Result<usize, ModelError<'a>> {
+        let layer = self.layer;
+        let tensor = self.finder.find(kind, &[layer, suffix]).ok_or(ModelError::Missing { layer, suffix })?;
+        check(&tensor, layer, suffix, dtype, shape)?;
+        if !aligned(&tensor) {
+            return Err(ModelError::Misaligned { layer, suffix });
+        }
+        if self.values && let Some(element) = first_not_finite(&tensor) {
+            return Err(ModelError::NotFinite { layer, suffix, element });
+        }
+        Ok(tensor.offset)
+    }
+}
+
+#[inline(never)]
 fn check<'a>(
     tensor: &TensorView<'a>,
     layer: &'a str,
@@ -163,6 +186,7 @@ fn aligned(tensor: &TensorView<'_>) -> bool {
 }
 
 /// Index of the first NaN or infinity of an F16 or F32 tensor.
+#[inline(never)]
 fn first_not_finite(tensor: &TensorView<'_>) -> Option<usize> {
     if let (Dtype::F16, Ok(data)) = (tensor.dtype, bytemuck::try_cast_slice::<u8, u16>(tensor.data)) {
         return data.iter().position(|bits| bits & 0x7c00 == 0x7c00);
@@ -207,13 +231,16 @@ impl<'a> SelfCheck<'a> {
         let tolerances = container.tensor(SELF_CHECK_TOLERANCE);
         if let Some(tolerances) = &tolerances {
             check(tolerances, SELF_CHECK_TOLERANCE, "", Dtype::F32, &[samples])?;
-            if let Some(element) = first_not_finite(tolerances) {
-                return Err(ModelError::NotFinite { layer: SELF_CHECK_TOLERANCE, suffix: "", element });
-            }
         }
         let tolerances = tolerances.map_or(&[][..], |tensor| tensor.data);
         let (images, logits, classes) = (images.data, logits.data, classes as usize);
-        Ok(Some(Self { images, logits, tolerances, input, classes }))
+        let found = Self { images, logits, tolerances, input, classes };
+        // False for a NaN.
+        let sound = |sample: &usize| (0.0..=found.largest(*sample)).contains(&found.tolerance(*sample));
+        match (0..found.samples()).find(|sample| !sound(sample)) {
+            Some(sample) => Err(ModelError::Tolerance { sample }),
+            None => Ok(Some(found)),
+        }
     }
 
     /// Number of samples.
@@ -245,7 +272,9 @@ impl<'a> SelfCheck<'a> {
         crate::check::USUAL_TOLERANCE * self.largest(i)
     }
 
-    /// Magnitude of the largest logit of sample `i`, at least 1.
+    /// Magnitude of the largest logit of sample `i`, at least 1. No tolerance is above it: within that a machine that computes
+    /// nothing but zeros would pass.
+    #[inline(never)]
     pub fn largest(&self, i: usize) -> f32 {
         self.logits(i).fold(1.0, |largest, logit| largest.max(logit.abs()))
     }

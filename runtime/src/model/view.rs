@@ -3,7 +3,7 @@
 use super::error::ProgramError;
 use super::program::{FORMAT_VERSION, Header, MAX_INPUT_CHANNELS, Op, Weights};
 use super::walk::{LayerInfo, Ops, Walk};
-use crate::format::repeated;
+use crate::format::{Item, repeated};
 
 /// Most operations of a program. Checking decodes them a few times for each 64 of them.
 pub const MAX_OPS: usize = 4096;
@@ -64,7 +64,10 @@ impl<'a> Program<'a> {
             Op::Linear(linear) => Some(linear.name),
             _ => None,
         };
-        match repeated(|| Ops::new(self).filter_map(name)) {
+        let names = |take: &mut dyn FnMut(Item<'a>) -> bool| {
+            let _ = Ops::new(self).filter_map(name).all(|name| take(([0; 2], name)));
+        };
+        match repeated(str::cmp, &names) {
             Some(layer) => {
                 let index = Ops::new(self).position(|op| name(op) == Some(layer)).unwrap_or(0);
                 Err(ProgramError::DuplicateName { index, layer })

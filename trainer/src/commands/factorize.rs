@@ -60,6 +60,8 @@ struct Document {
     notes: Vec<String>,
     /// What roundings may move a logit of each self-check sample.
     tolerances: Vec<f32>,
+    /// The largest of them as a share of its sample's largest logit (at least 1).
+    blur: f32,
     /// The factored layers.
     layers: Vec<export::folded::FactoredLayer>,
     /// How far the values of each layer go, on the self-check's images and on the test set where it was read.
@@ -114,6 +116,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         macs_dense: network.cost().macs,
         accuracy,
         notes: checkpoint.notes,
+        blur: exported.self_check.as_ref().map_or(0.0, |check| check.blur(exported.folded.classes as usize)),
         tolerances: exported.self_check.and_then(|check| check.tolerances).unwrap_or_default(),
         layers: exported.layers,
         ranges: ranges.of(&model),
@@ -135,6 +138,9 @@ fn measure(model: &Model<'_>, test: &Images, ranges: &mut Ranges) -> Result<f64>
     ensure!(images > 0, "the test set is empty");
     Ok(correct as f64 / images as f64)
 }
+
+/// Share of the largest logit from which on a self-check says little.
+const MUCH: f32 = 0.25;
 
 fn text(done: &Document) -> String {
     let row = |layer: &export::folded::FactoredLayer| {
@@ -158,5 +164,13 @@ fn text(done: &Document) -> String {
     }
     let tolerance = done.tolerances.iter().copied().fold(0.0, f32::max);
     let _ = writeln!(text, "self-check: roundings may move a logit by {tolerance:.4}");
+    if done.blur > MUCH {
+        let _ = writeln!(
+            text,
+            "warning: that is {:.0} % of the largest logit, so a self-check finds only coarse faults of a device (the weights may be \
+             untrained)",
+            100.0 * done.blur
+        );
+    }
     text + &range::warnings(&done.ranges)
 }

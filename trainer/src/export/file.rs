@@ -28,6 +28,19 @@ pub struct SelfCheck {
     pub tolerances: Option<Vec<f32>>,
 }
 
+impl SelfCheck {
+    /// Magnitude of the largest of each sample's `classes` logits, at least 1.
+    pub fn largest(&self, classes: usize) -> impl Iterator<Item = f32> {
+        self.logits.chunks_exact(classes).map(|row| row.iter().fold(1.0, |most, logit| logit.abs().max(most)))
+    }
+
+    /// Largest share of a sample's largest logit (at least 1) that its tolerance takes; 0 without tolerances.
+    pub fn blur(&self, classes: usize) -> f32 {
+        let tolerances = self.tolerances.iter().flatten();
+        tolerances.zip(self.largest(classes)).fold(0.0, |most, (tolerance, largest)| most.max(tolerance / largest))
+    }
+}
+
 /// A tensor as bytes.
 struct Bytes {
     dtype: Dtype,

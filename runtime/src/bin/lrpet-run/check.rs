@@ -15,8 +15,15 @@ pub struct Arguments {
     common: Common,
     /// Largest difference of a logit that passes, times the largest logit of the sample (at least 1) [default: what the
     /// model states, or 0.01].
-    #[arg(long)]
+    #[arg(long, value_parser = share)]
     tolerance: Option<f32>,
+}
+
+/// A finite number from 0 on.
+fn share(text: &str) -> Result<f32> {
+    let value: f32 = text.parse()?;
+    ensure!(value.is_finite() && value >= 0.0, "a tolerance is a number from 0 on");
+    Ok(value)
 }
 
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
@@ -43,8 +50,11 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let samples = comparisons.len();
     let count = |is: fn(&Comparison) -> bool| comparisons.iter().filter(|comparison| is(comparison)).count();
     let (passing, same) = (count(Comparison::passes), count(|found| found.class == found.expected_class));
-    // The furthest off, of what it may be.
-    let share = |found: &Comparison| found.max_abs_diff / found.tolerance;
+    // The furthest off, of what it may be; where nothing is allowed, by anything at all.
+    let share = |found: &Comparison| match found.max_abs_diff {
+        0.0 => 0.0,
+        off => off / found.tolerance,
+    };
     let furthest = comparisons.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
     let (largest, tolerance) = furthest.map_or((0.0, 0.0), |found| (found.max_abs_diff, found.tolerance));
     if common.json {
