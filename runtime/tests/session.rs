@@ -108,7 +108,7 @@ fn packed_weights_change_no_bit() {
             let plan = Plan::new(model.program(), isa).unwrap();
             let mut arena = Aligned::zeroed(plan.arena_bytes);
             let mut session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
-            let weights: usize = model.program().layers().map(|layer| packed_at_least(&layer)).sum();
+            let weights: usize = model.program().layers().map(|layer| packed_at_least(&layer, isa)).sum();
             let expected = if isa == Isa::Portable { 0 } else { weights };
             assert!(session.packed_bytes() >= expected, "{name}, {}", isa.name());
             assert_eq!(session.packed_bytes() == 0, isa == Isa::Portable || weights == 0);
@@ -135,6 +135,8 @@ fn the_number_of_threads_changes_no_bit() {
                 let session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
                 let mut session = session.with_threads(NonZeroUsize::new(threads).unwrap()).unwrap();
                 assert_eq!(session.threads(), threads);
+                // Each further thread has the scratch of the layer that needs most, and each of these networks has one that does.
+                assert_eq!(session.team_bytes() % threads.saturating_sub(1).max(1), 0);
                 assert_eq!(session.team_bytes() == 0, threads == 1);
                 let mut logits = vec![0.0; session.classes()];
                 for _ in 0..3 {
@@ -150,11 +152,83 @@ fn the_number_of_threads_changes_no_bit() {
     }
 }
 
-/// Bytes of the parameters of a convolution in f32.
-fn packed_at_least(layer: &LayerInfo<'_>) -> usize {
-    match layer.op {
-        Op::Conv(_) => 2 * cost::stored(&layer.op, layer.input).params as usize,
-        _ => 0,
+/// Least bytes that packing a layer takes: f32 with pixels in the lanes, which is the only way on A64 and of depthwise
+/// layers; f16 with output channels in the lanes, which x86-64 takes where that is faster.
+fn packed_at_least(layer: &LayerInfo<'_>, isa: Isa) -> usize {
+    let Op::Conv(conv) = &layer.op else { return 0 };
+    let in_f32 = matches!(isa, Isa::Neon | Isa::NeonF16) || conv.weights == Weights::Depthwise;
+    let bytes = if in_f32 { 4 } else { 2 };
+    bytes * cost::stored(&layer.op, layer.input).params as usize
+}
+
+/// Convolutions of `input`, pooled, and a classifier.
+fn convolutions(input: Shape, layers: &[(u32, Weights)]) -> Network {
+    let mut net = Network::new(input, 3, 7);
+    let mut a = 0;
+    for (index, &(out_channels, weights)) in layers.iter().enumerate() {
+        a = net.push(conv(&format!("conv{index}"), a, out_channels, Window::square(3, 1, 1), weights, None));
+    }
+    let a = net.push(Op::GlobalAveragePool { input: a });
+    net.push(linear("fc", a, 3, Weights::Dense));
+    net
+}
+
+/// Packed bytes a weight, in the two forms that weights are packed in.
+#[test]
+fn weights_are_packed_in_f32_on_large_maps_and_in_f16_on_small_ones_of_many_channels() {
+    let (large, small) = (Shape::new(4, 64, 64), Shape::new(4, 4, 4));
+    let pair = |rank| Weights::Pair { rank };
+    for (input, layers, many) in [
+        (large, &[(64, Weights::Dense)][..], false),
+        (large, &[(64, pair(32))], false),
+        (large, &[(4, Weights::Depthwise)], false),
+        (small, &[(4, Weights::Depthwise)], false),
+        (small, &[(64, Weights::Dense), (512, Weights::Dense)], true),
+        (small, &[(64, Weights::Dense), (512, pair(256))], true),
+    ] {
+        let mut net = convolutions(input, layers);
+        let file = net.file(1);
+        let model = Model::new_checked(file.bytes()).unwrap();
+        let convolutions = model.program().layers().filter(|layer| matches!(layer.op, Op::Conv(_)));
+        let params: usize =
+            convolutions.map(|layer| cost::stored(&layer.op, layer.input).params as usize).sum();
+        for isa in ISAS.into_iter().filter(|isa| isa.is_available() && *isa != Isa::Portable) {
+            let mut arena = Aligned::zeroed(Plan::new(model.program(), isa).unwrap().arena_bytes);
+            let session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+            let half = many && matches!(isa, Isa::Avx2 | Isa::Avx512);
+            let what = format!("{} {input} {layers:?}: {}", isa.name(), session.packed_bytes());
+            assert!(session.packed_bytes() >= params * if half { 2 } else { 4 }, "{what} of {params}");
+            if half {
+                // With bias and offsets.
+                assert!(session.packed_bytes() < params * 4, "{what} of {params}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_team_has_scratch_where_a_layer_has_some() {
+    let threads = |count: usize| NonZeroUsize::new(count).unwrap();
+    let mut bare = Network::new(Shape::new(4, 1, 1), 4, 8);
+    bare.push(Op::GlobalAveragePool { input: 0 });
+    let mut convolved = convolutions(Shape::new(4, 16, 16), &[(8, Weights::Dense)]);
+    for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
+        let bytes = |net: &mut Network, count| {
+            let file = net.file(1);
+            let model = Model::new_checked(file.bytes()).unwrap();
+            let mut arena = Aligned::zeroed(Plan::new(model.program(), isa).unwrap().arena_bytes);
+            let session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+            session.with_threads(threads(count)).unwrap().team_bytes()
+        };
+        assert_eq!([1, 2, 5].map(|count| bytes(&mut bare, count)), [0; 3], "{}", isa.name());
+        let one = bytes(&mut convolved, 2);
+        assert!(one > 0, "{}", isa.name());
+        assert_eq!(
+            [1, 3, 5].map(|count| bytes(&mut convolved, count)),
+            [0, 2 * one, 4 * one],
+            "{}",
+            isa.name()
+        );
     }
 }
 

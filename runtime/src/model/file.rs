@@ -152,7 +152,9 @@ impl<'a> Search<'_, 'a> {
         if !aligned(&tensor) {
             return Err(ModelError::Misaligned { layer, suffix });
         }
-        if self.values && let Some(element) = first_not_finite(&tensor) {
+        if self.values
+            && let Some(element) = first_not_finite(&tensor)
+        {
             return Err(ModelError::NotFinite { layer, suffix, element });
         }
         Ok(tensor.offset)

@@ -37,7 +37,9 @@ impl SelfCheck {
     /// Largest share of a sample's largest logit (at least 1) that its tolerance takes; 0 without tolerances.
     pub fn blur(&self, classes: usize) -> f32 {
         let tolerances = self.tolerances.iter().flatten();
-        tolerances.zip(self.largest(classes)).fold(0.0, |most, (tolerance, largest)| most.max(tolerance / largest))
+        tolerances
+            .zip(self.largest(classes))
+            .fold(0.0, |most, (tolerance, largest)| most.max(tolerance / largest))
     }
 }
 
