@@ -66,3 +66,29 @@ fn damage_is_an_error_in_python_too() {
         assert!(!String::from_utf8_lossy(&output.stderr).contains("Traceback"), "{length}");
     }
 }
+
+/// The rule of the format, in Python as in the runtime.
+#[test]
+fn a_tolerance_that_would_pass_anything_is_refused_in_python_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tolerance.safetensors");
+    let good = every_operation();
+    let model = safetensors::SafeTensors::deserialize(&good).unwrap();
+    let samples = model.tensor("selfcheck.logits").unwrap().shape()[0];
+    let write = |tolerance: f32| {
+        let data = vec![tolerance; samples].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        let dtype = safetensors::Dtype::F32;
+        let added = safetensors::tensor::TensorView::new(dtype, vec![samples], &data).unwrap();
+        let tensors = model.tensors().into_iter().chain([("selfcheck.tolerance".to_owned(), added)]);
+        std::fs::write(&file, safetensors::serialize(tensors, None).unwrap()).unwrap();
+        let said = read(&file);
+        (said.status.success(), String::from_utf8_lossy(&said.stderr).into_owned())
+    };
+    assert!(write(0.01).0);
+    for bad in [-1e-9, f32::NAN, f32::INFINITY, 1e6] {
+        let (passed, said) = write(bad);
+        assert!(!passed && said.contains("selfcheck.tolerance"), "{bad}: {said}");
+    }
+    let (passed, said) = write(0.0);
+    assert!(!passed && said.contains("the logits differ"), "{said}");
+}
