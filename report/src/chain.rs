@@ -6,6 +6,7 @@ use std::error::Error;
 ///
 /// Some types say their cause themselves and name it as their source too, others leave that to the reader of the chain; and a
 /// context often names the file that the error below it names again. So what was said already is not said twice, whoever says it.
+/// Names in it move no cursor ([`crate::visible_lines`]).
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -23,7 +24,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         }
         parts.push(said);
     }
-    parts.join(": ")
+    crate::visible_lines(&parts.join(": "))
 }
 
 #[cfg(test)]

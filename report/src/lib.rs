@@ -1,8 +1,8 @@
 //! The document in which every machine says what a model took on it: this one, a Raspberry Pi, an emulated or a real board.
 //!
 //! docs/report-format.md describes it. [`Run`] is the document, [`Run::from_json`] reads and checks one, [`Run::text`] shows it to
-//! people; [`Compiler::of_this_program`], [`revision`] and [`host`] know what a program can say of itself and its machine. [`units`] and
-//! [`chain`] are how numbers and errors are shown, wherever that is.
+//! people; [`Compiler::of_this_program`], [`revision`] and [`host`] know what a program can say of itself and its machine. [`units`],
+//! [`chain`] and [`visible()`] are how numbers, errors and names are shown, wherever that is.
 
 mod chain;
 mod check;
@@ -12,6 +12,7 @@ pub mod load;
 mod run;
 mod text;
 pub mod units;
+mod visible;
 
 pub use chain::chain;
 pub use check::Error;
@@ -19,3 +20,4 @@ pub use compiler::revision;
 pub use run::{
     Calibration, Compiler, Counter, FORMAT, Figures, Host, Kind, Layer, Memory, Model, Run, SelfCheck,
 };
+pub use visible::{visible, visible_lines, visible_path};

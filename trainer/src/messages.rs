@@ -50,7 +50,9 @@ where
         if *event.metadata().level() >= Level::DEBUG {
             write!(writer, "{}: ", event.metadata().target())?;
         }
-        context.field_format().format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        // Names of files and classes are whatever somebody called them.
+        let mut said = String::new();
+        context.field_format().format_fields(Writer::new(&mut said), event)?;
+        writeln!(writer, "{}", lrpet_report::visible(&said))
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Subcommand;
+use lrpet_report::{visible, visible_path};
 use lrpet_trainer::data::Folder;
 use lrpet_trainer::data::check::{self, PartReport, Report};
 use lrpet_trainer::data::folder::names;
@@ -117,10 +118,10 @@ fn part_text(part: &PartReport, report: &Report, text: &mut String) {
         part.part, part.images, part.sizes, part.grey, part.source
     );
     for bad in &part.bad {
-        let _ = writeln!(text, "  bad      {}: {}", bad.file.display(), bad.reason);
+        let _ = writeln!(text, "  bad      {}: {}", visible_path(&bad.file), visible(&bad.reason));
     }
     for ignored in &part.ignored {
-        let _ = writeln!(text, "  ignored  {}", ignored.file.display());
+        let _ = writeln!(text, "  ignored  {}", visible_path(&ignored.file));
     }
     for (class, count) in part.ignored_by_class.iter().enumerate().filter(|(_, count)| **count > 0) {
         let _ = writeln!(text, "  ignored  {count} files of class {}", names::shown(&report.classes[class]));
@@ -129,7 +130,7 @@ fn part_text(part: &PartReport, report: &Report, text: &mut String) {
         let _ = writeln!(text, "  not read {count} pictures that end in .{ending}: convert them first");
     }
     for folder in &part.left_out {
-        let _ = writeln!(text, "  left out {folder}");
+        let _ = writeln!(text, "  left out {}", visible(folder));
     }
 }
 

@@ -55,6 +55,9 @@ struct Document {
     macs: u64,
     macs_dense: u64,
     accuracy: Option<f64>,
+    /// Why the accuracy was not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_measured: Option<&'static str>,
     /// What was assumed of the checkpoint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
@@ -115,6 +118,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         macs: plan.cost().macs,
         macs_dense: network.cost().macs,
         accuracy,
+        not_measured: match accuracy {
+            Some(_) => None,
+            None if args.no_accuracy => Some("--no-accuracy"),
+            None => Some("no test images are at hand: name their folder or data set with --data"),
+        },
         notes: checkpoint.notes,
         blur: exported.self_check.as_ref().map_or(0.0, |check| check.blur(exported.folded.classes as usize)),
         tolerances: exported.self_check.and_then(|check| check.tolerances).unwrap_or_default(),
@@ -161,6 +169,9 @@ fn text(done: &Document) -> String {
     );
     if let Some(accuracy) = done.accuracy {
         let _ = writeln!(text, "{:.2} % on the test set (runtime, f16)", 100.0 * accuracy);
+    }
+    if let Some(why) = done.not_measured {
+        let _ = writeln!(text, "accuracy not measured ({why})");
     }
     let tolerance = done.tolerances.iter().copied().fold(0.0, f32::max);
     let _ = writeln!(text, "self-check: roundings may move a logit by {tolerance:.4}");

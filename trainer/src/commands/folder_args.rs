@@ -94,6 +94,7 @@ pub fn folder(data: &str, data_dir: Option<&Path>) -> Result<Option<PathBuf>> {
 pub fn say<'p>(parts: impl Iterator<Item = (&'static str, &'p Part)>) {
     for (what, part) in parts {
         eprintln!("{}", part.line(what));
+        part.doubts.iter().for_each(|doubt| tracing::warn!("{}: {doubt}", part.folder.display()));
         warn_of_ignored(part);
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::{self, DataError, Dataset, Normalization, Preparation, registry};
 use lrpet_trainer::export::{Checkpoint, SELF_CHECK_SAMPLES};
@@ -112,11 +112,28 @@ impl ImageArgs {
         let own = self.size.is_some() || !self.mean.is_empty() || !self.std.is_empty();
         let named = checkpoint.metadata.get("dataset").filter(|_| !own && !of_folder(checkpoint));
         let named = named.filter(|name| registry::entry(name).is_ok());
+        let of_folder = self.test.of_folder();
         let Some(name) = self.data.as_ref().or(named) else {
+            let others = [
+                ("--other-classes", self.test.other_classes),
+                ("--allow-partial", self.test.allow_partial),
+                ("--data-dir", self.test.data_dir.is_some()),
+            ];
+            let other = others.iter().find(|(_, given)| *given).map(|(option, _)| *option);
+            if let Some(option) = of_folder.or(other) {
+                bail!(
+                    "{option} is about test images, and none are named: name their folder or data set with --data"
+                );
+            }
             return self.described(known, checkpoint, file, None);
         };
         if let Some(folder) = folder(name, self.test.data_dir.as_deref())? {
             return self.folder(known, checkpoint, file, &folder);
+        }
+        if let Some(option) = of_folder {
+            bail!(
+                "{option} is for a folder of images; {name} has its own way (for a folder of images, name it with --data)"
+            );
         }
         ensure!(
             !own,

@@ -31,6 +31,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use lrpet_report::visible_lines;
 use serde::Serialize;
 
 /// Trains low-rank convolutional networks and prepares them for small hardware.
@@ -111,7 +112,8 @@ impl Output {
     /// # Errors
     /// Where standard output cannot be written; a closed pipe is no error.
     pub fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
-        let mut line = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
+        let mut line =
+            if self.json { serde_json::to_string_pretty(value)? } else { visible_lines(&text(value)) };
         if !line.ends_with('\n') {
             line.push('\n');
         }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use lrpet_report::{visible, visible_path};
 use lrpet_runtime::host::{AlignedBytes, labels, softmax, top_k};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::plan::Plan;
@@ -202,23 +203,25 @@ fn text(document: &Document) -> String {
             for Class { class, label, probability } in &answer.top {
                 let _ = writeln!(
                     text,
-                    "{:>7.2} %  {label} (class {class}, logit {:.4})",
+                    "{:>7.2} %  {} (class {class}, logit {:.4})",
                     100.0 * probability,
+                    visible(label),
                     answer.logits[*class]
                 );
             }
         }
         Document::Several { images, failed } => {
             for Answer { file, image, top, .. } in images {
-                let file = file.as_ref().map(|file| file.display().to_string());
+                let file = file.as_ref().map(|file| visible_path(file));
                 let number = image.map(|number| format!("image {number}"));
                 let name: Vec<String> = file.into_iter().chain(number).collect();
-                let class = |class: &Class| format!("{} {:.2} %", class.label, 100.0 * class.probability);
+                let class =
+                    |class: &Class| format!("{} {:.2} %", visible(&class.label), 100.0 * class.probability);
                 let classes: Vec<String> = top.iter().map(class).collect();
                 let _ = writeln!(text, "{}: {}", name.join(" "), classes.join(", "));
             }
             for Failed { file, reason } in failed {
-                let _ = writeln!(text, "{}: {reason}", file.display());
+                let _ = writeln!(text, "{}: {}", visible_path(file), visible(reason));
             }
         }
     }

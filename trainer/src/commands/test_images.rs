@@ -43,6 +43,12 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// The first option that is given and says how a folder of images is read.
+    pub fn of_folder(&self) -> Option<&'static str> {
+        let skip = matches!(self.bad_images, Policy::Skip).then_some("--bad-images skip");
+        self.places.given().or(skip)
+    }
+
     /// The options as they were given, for another command.
     pub fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> =
@@ -140,7 +146,7 @@ pub fn load(data: &str, args: &SourceArgs, trained: &Trained) -> Result<Images> 
     if let Some(folder) = folder(data, args.data_dir.as_deref())? {
         return find(&folder, args, trained)?.prepare(trained);
     }
-    if let Some(option) = args.places.given() {
+    if let Some(option) = args.of_folder() {
         anyhow::bail!("{option} is for a folder of images; {data} has its own way");
     }
     let classes: Vec<String> = registry::entry(data)?.classes.iter().map(|&name| name.to_owned()).collect();

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use lrpet_report::{units, visible};
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -59,7 +60,7 @@ impl Found {
     }
 
     fn named(&self) -> String {
-        let mut named: Vec<String> = self.pairs.iter().map(|pair| pair.join(" and ")).collect();
+        let mut named: Vec<String> = self.pairs.iter().map(|pair| visible(&pair.join(" and "))).collect();
         if self.count > self.pairs.len() {
             named.push(format!("and {} more", self.count - self.pairs.len()));
         }
@@ -72,13 +73,16 @@ impl Copies {
     pub fn warnings(&self) -> Vec<String> {
         let shared = self.shared.iter().map(|Shared { parts: [a, b], found }| {
             format!(
-                "{} images of {b} are in {a} too, byte for byte, so the accuracy on them says little: {}",
-                found.count,
+                "{} of {b} {} in {a} too, byte for byte, so the accuracy on them says little: {}",
+                units::things(found.count as u64, "image"),
+                if found.count == 1 { "is" } else { "are" },
                 found.named()
             )
         });
         let contradicting = Some(&self.contradicting).filter(|found| found.count > 0).map(|found| {
-            format!("{} images are in two classes, byte for byte: {}", found.count, found.named())
+            let images = units::things(found.count as u64, "image");
+            let are = if found.count == 1 { "is" } else { "are" };
+            format!("{images} {are} in two classes, byte for byte: {}", found.named())
         });
         shared.chain(contradicting).collect()
     }
@@ -195,7 +199,7 @@ mod tests {
         for words in [
             "2 images of test are in train too",
             "test/a/renamed.png",
-            "1 images are in two classes",
+            "1 image is in two classes",
             "test/b/1.png",
         ] {
             assert!(warnings.contains(words), "{words}: {warnings}");

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use lrpet_report::{visible, visible_path};
+
 use super::files::Bad;
 
 /// Files that an error names.
@@ -32,7 +34,7 @@ pub enum DataError {
         obtain: &'static str,
     },
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", visible_path(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -40,7 +42,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The file is not what its name promises.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", visible_path(path))]
     Format {
         /// The file.
         path: PathBuf,
@@ -50,7 +52,7 @@ pub enum DataError {
     /// Pictures of a folder cannot be read.
     #[error(
         "{}: {} of {total} images cannot be read: {}; repair or remove them, or leave them out with --bad-images skip",
-        folder.display(), bad.len(), name_some(bad)
+        visible_path(folder), bad.len(), name_some(bad)
     )]
     BadImages {
         /// The folder.
@@ -61,7 +63,10 @@ pub enum DataError {
         bad: Vec<Bad>,
     },
     /// A picture cannot be read.
-    #[error("{}: {reason}; repair or remove it, or leave such images out with --bad-images skip", path.display())]
+    #[error(
+        "{}: {reason}; repair or remove it, or leave such images out with --bad-images skip",
+        visible_path(path)
+    )]
     BadImage {
         /// The file.
         path: PathBuf,
@@ -84,12 +89,12 @@ pub enum DataError {
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths.iter().map(|path| visible_path(path)).collect::<Vec<_>>().join(", ")
 }
 
 /// The first of `bad` with what is wrong with them, and how many more there are.
 pub(super) fn name_some(bad: &[Bad]) -> String {
-    let one = |bad: &Bad| format!("{} ({})", bad.file.display(), bad.reason);
+    let one = |bad: &Bad| format!("{} ({})", visible_path(&bad.file), visible(&bad.reason));
     let mut named: Vec<String> = bad.iter().take(NAMED).map(one).collect();
     if bad.len() > NAMED {
         named.push(format!("and {} more", bad.len() - NAMED));

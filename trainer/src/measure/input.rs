@@ -21,7 +21,7 @@ pub enum Input {
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// The file cannot be read or decoded.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", lrpet_report::visible_path(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -29,7 +29,10 @@ pub enum InputError {
         reason: String,
     },
     /// The array has another shape than the model takes, or the model takes no pictures.
-    #[error("{}: {found}, but the model takes {needed} (channels × height × width)", path.display())]
+    #[error(
+        "{}: {found}, but the model takes {needed} (channels × height × width)",
+        lrpet_report::visible_path(path)
+    )]
     Shape {
         /// The file.
         path: PathBuf,

@@ -6,7 +6,10 @@ use unicode_width::UnicodeWidthStr;
 const GAP: usize = 2;
 
 /// Lines of a table whose first `left` columns are flush left and the others flush right. A row may have fewer cells than others.
+/// What would move the cursor is written out.
 pub fn columns(rows: &[Vec<String>], left: usize) -> String {
+    let visible = |row: &Vec<String>| row.iter().map(|cell| lrpet_report::visible(cell)).collect();
+    let rows: &[Vec<String>] = &rows.iter().map(visible).collect::<Vec<_>>();
     let widths = widths(rows);
     let mut out = String::new();
     for row in rows {
@@ -57,5 +60,6 @@ größe×                                    7
         assert_eq!(columns(&rows, 1), expected);
         assert_eq!(rule(&rows).width(), 50);
         assert_eq!(columns(&[], 1), "");
+        assert_eq!(columns(&[row(&["a\nb\u{1b}[1m", "c"])], 1), "a\\u{a}b\\u{1b}[1m  c\n");
     }
 }

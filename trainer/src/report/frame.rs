@@ -25,6 +25,6 @@ pub(crate) fn frame(title: &str, policy: Option<&str>, styles: &[&str], body: Ma
             body { (body) }
         }
     };
-    // characters that HTML forbids, whatever brought them here
-    page.into_string().chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    // Characters that HTML forbids, whatever brought them here, and those that turn the direction of writing.
+    lrpet_report::visible_lines(&page.into_string()).replace('\t', " ")
 }

@@ -92,10 +92,10 @@ fn lower_first(words: &str) -> String {
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// Control characters, which could move a terminal's cursor or end a line of a table, become spaces; so do no-break
-/// spaces, for who searches the text.
+/// Control characters, which could move a terminal's cursor or end a line of a table, are written out; no-break spaces become
+/// usual ones, for who searches the text.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || c == '\u{a0}' { ' ' } else { c }).collect()
+    lrpet_report::visible(text).replace('\u{a0}', " ")
 }
 
 /// Text as one cell of a markdown table, taken literally.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use lrpet_report::units;
 use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
 
@@ -98,7 +99,9 @@ pub(super) fn list(folder: &Path, apart: Option<&Path>) -> Result<Listing, DataE
         let unlabelled = match images {
             0 => String::new(),
             _ => format!(
-                ", so nothing says what its {images} images show (move it out of the data set, or put them into folders)"
+                ", so nothing says what its {} show ({})",
+                units::things(images as u64, "image"),
+                places::way_out(folder)
             ),
         };
         return Err(refuse(format!("no class folders{unlabelled}; {layout}")));
@@ -170,7 +173,7 @@ const LOOP: &str = "a link back to a folder above it";
 fn reason_of(path: &Path, error: &std::io::Error) -> String {
     match std::fs::read_link(path) {
         Ok(target) if error.kind() == std::io::ErrorKind::NotFound => {
-            format!("a link to {}, which is not there", target.display())
+            format!("a link to {}, which is not there", lrpet_report::visible_path(&target))
         }
         _ => format!("cannot be read ({error})"),
     }

@@ -14,6 +14,8 @@ mod share;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lrpet_report::{units, visible_path};
+
 pub use listing::{Ignored, by_ending};
 pub use rule::Rule;
 
@@ -55,6 +57,8 @@ pub struct Part {
     pub ignored: Vec<Ignored>,
     /// Folders that are no data: hidden ones, and those of systems and programs.
     pub left_out: Vec<PathBuf>,
+    /// What makes figures on these images doubtful, in sentences.
+    pub doubts: Vec<String>,
 }
 
 /// The parts of a data set in a folder; all have the same classes, of which those for testing may lack some.
@@ -96,7 +100,7 @@ impl Folder {
         let mut train = Part::list(folder, ask.test_folder)?;
         train.check_training(places.flat)?;
         train.left_out.extend_from_slice(&places.aside);
-        let owner = train.folder.display().to_string();
+        let owner = visible_path(&train.folder);
         let known = train.classes.clone();
         let validation = places.validation.as_deref().map(|folder| Part::list(folder, None)).transpose()?;
         let validation = validation.map(|part| part.with_classes(&known, &owner)).transpose()?;
@@ -130,18 +134,34 @@ pub fn find_test(ask: &Ask<'_>, rule: Option<Rule>) -> Result<Part, DataError> {
     let Rule { flat, elsewhere } = rule.unwrap_or_default();
     let flat = flat || ask.flat;
     if let Some(folder) = ask.test_folder {
-        let ask = Ask { folder, flat, test_folder: None, test_share: None };
-        return find_test(&ask, None);
+        let own = Ask { folder, flat, test_folder: None, test_share: None };
+        let mut test = find_test(&own, None)?;
+        // What else lies in the folder need not be clear. The training images themselves may be what is named for testing.
+        let without = Ask { flat, test_folder: None, ..*ask };
+        let places = [Ask { flat, ..*ask }, without]
+            .iter()
+            .filter_map(|ask| places::find(ask).ok())
+            .collect::<Vec<_>>();
+        let doubt = places.iter().find_map(|places| places.training_images_in(&test, ask.test_folder));
+        test.doubts.extend(doubt);
+        return Ok(test);
     }
     let places = places::find(&Ask { flat, ..*ask })?;
     match (places.test_part()?, &places.train, ask.test_share) {
-        (Some(test), ..) => Ok(test),
+        (Some(mut test), ..) => {
+            test.doubts.extend(places.training_images_in(&test, None));
+            Ok(test)
+        }
         (None, Some(folder), Some(share)) => share::hold_back(&mut Part::list(folder, None)?, share),
         (None, Some(_), None) if elsewhere => {
             let reason = "the training's test images were in a folder of their own: name it with --test-data";
             Err(refuse(ask.folder, reason))
         }
-        (None, Some(folder), None) if places.flat => Part::list(folder, None),
+        (None, Some(folder), None) if places.flat => {
+            let mut all = Part::list(folder, None)?;
+            all.doubts.extend(places::called_for_training(folder));
+            Ok(all)
+        }
         _ => Err(refuse(
             ask.folder,
             "no test images: there is neither a folder test nor one called val; name one with --test-data",
@@ -154,7 +174,16 @@ impl Part {
     fn list(folder: &Path, apart: Option<&Path>) -> Result<Part, DataError> {
         let Listing { classes, files, bad, ignored, left_out } = listing::list(folder, apart)?;
         let (folder, classes) = (folder.to_owned(), Arc::new(classes));
-        Ok(Part { source: folder.display().to_string(), folder, classes, files, bad, ignored, left_out })
+        Ok(Part {
+            source: visible_path(&folder),
+            folder,
+            classes,
+            files,
+            bad,
+            ignored,
+            left_out,
+            doubts: Vec::new(),
+        })
     }
 
     /// What serves as `what`, for the user.
@@ -162,7 +191,12 @@ impl Part {
         let classes = self.by_class().iter().filter(|count| **count > 0).count();
         let many =
             if self.classes.len() > classes { format!(" of {}", self.classes.len()) } else { String::new() };
-        format!("{what}: {}: {} images in {classes}{many} classes", self.source, self.files.len())
+        let images = units::things(self.files.len() as u64, "image");
+        let classes = match classes {
+            1 if many.is_empty() => "1 class".to_owned(),
+            _ => format!("{classes}{many} classes"),
+        };
+        format!("{what}: {}: {images} in {classes}", self.source)
     }
 
     /// Images of each class.

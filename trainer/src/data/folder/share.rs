@@ -47,12 +47,13 @@ pub(super) fn hold_back(part: &mut Part, share: f64) -> Result<Part, DataError> 
         folder: part.folder.clone(),
         source: format!(
             "{share} of each class of {}, held back: the same images every time",
-            part.folder.display()
+            lrpet_report::visible_path(&part.folder)
         ),
         classes: part.classes.clone(),
         files: test,
         bad: Vec::new(),
         ignored: Vec::new(),
         left_out: Vec::new(),
+        doubts: Vec::new(),
     })
 }

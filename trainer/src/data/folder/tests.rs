@@ -133,6 +133,7 @@ fn names_of_parts_count_in_any_case_and_never_beside_classes() {
     assert_eq!(test, found.test);
     assert!(find_test(&shared(&trains, 0.5), None).is_err());
 
+    let wide = fresh("wide", &["cat/1.png", "dog/1.png"]);
     let unlabelled = fresh("unlabelled", &["cat/1.png", "dog/1.png", "test/1.png"]);
     refused(&unlabelled, &["test beside cat, dog", "--flat", "into a folder train beside it", "--test-data"]);
     // Named as the test images it is no class.
@@ -143,7 +144,30 @@ fn names_of_parts_count_in_any_case_and_never_beside_classes() {
     let both = fresh("both", &["train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/2.png"]);
     refused(&both, &["both val and valid could hold the validation images", "--flat"]);
     let bare = fresh("bare", &["train/a/1.png", "train/b/1.png", "test/1.png", "test/2.png"]);
-    refused(&bare, &["bare/test", "nothing says what its 2 images show"]);
+    let said = refused(
+        &bare,
+        &["bare/test", "nothing says what its 2 images show (put them into a folder for each class, or move"],
+    );
+    assert!(!said.contains("--flat"), "{said}");
+    // Two classes that are called as parts are.
+    let called = fresh("called", &["train/1.png", "train/2.png", "test/1.png", "test/2.png"]);
+    let path = called.display();
+    refused(
+        &called,
+        &[
+            &format!("called/train: no class folders"),
+            &format!("one class of {path}, name {path}, with --flat"),
+        ],
+    );
+    assert_eq!(**Folder::find(&flat(&called)).unwrap().train.classes, ["test", "train"]);
+    // One class folder named by itself.
+    let one = find_test(&ask(&called.join("train")), None).unwrap_err().to_string();
+    assert!(one.contains(&format!("name {path}, with --flat")), "{one}");
+    let one = find_test(&ask(&wide.join("cat")), None).unwrap_err().to_string();
+    assert!(
+        one.ends_with(&format!("show (if it is one class of {}, name {0}); {LAYOUT}", wide.display())),
+        "{one}"
+    );
     let tests = fresh("only", &["test/a/1.png", "val/b/1.png"]);
     refused(&tests, &["no folder train", "--flat"]);
     assert_eq!(find_test(&ask(&tests), None).unwrap().folder, tests.join("test"));
@@ -152,6 +176,65 @@ fn names_of_parts_count_in_any_case_and_never_beside_classes() {
     assert!(error.contains("no test images"), "{error}");
     let wrapped = fresh("wrapped", &["photos/a/1.png", "photos/b/1.png"]);
     refused(&wrapped, &["one class folder only (photos)", "the 2 folders in", "wrapped/photos"]);
+    // A data set in parts in a folder of its own.
+    let nest = fresh("nest", &["photos/train/a/1.png", "photos/train/b/1.png", "photos/test/a/1.png"]);
+    let said =
+        refused(&nest, &["nothing but photos, which is a data set itself, with test and train in it: name "]);
+    assert!(said.ends_with("nest/photos"), "{said}");
+    assert_eq!(find_test(&ask(&nest), None).unwrap_err().to_string(), said);
+}
+
+/// How images are to lie.
+const LAYOUT: &str =
+    "images lie in a folder for each class: DIR/CLASS/image.jpg, or DIR/train/CLASS and DIR/test/CLASS";
+
+#[test]
+fn training_images_are_told_from_test_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["train/a/1.png", "train/b/1.png", "train/b/deep/2.png", "test/a/1.png", "test/b/1.png"];
+    touch(dir.path(), &files.map(|file| format!("photos/{file}")).each_ref().map(String::as_str));
+    touch(dir.path(), &["new/a/1.png"]);
+    let (photos, new) = (dir.path().join("photos"), dir.path().join("new"));
+    let doubts = |folder: &Path, test: Option<&Path>| {
+        find_test(&Ask { test_folder: test, ..ask(folder) }, None).unwrap().doubts
+    };
+    assert_eq!(doubts(&photos, None), [""; 0]);
+    assert_eq!(doubts(&photos, Some(&new)), [""; 0]);
+    let whole = doubts(&photos.join("train"), None);
+    let expected = format!(
+        "called train holds the images of a training as a rule, and the accuracy on those says nothing of new \
+        pictures; test images are in {}",
+        photos.join("test").display()
+    );
+    assert!(whole.len() == 1 && whole[0].ends_with(&expected), "{whole:?}");
+    let all = doubts(&photos, Some(&photos.join("train")));
+    let of_all =
+        format!("3 of 3 test images lie in {}, the folder with the training", photos.join("train").display());
+    // Tested as a whole, and by its name.
+    assert!(all.iter().any(|doubt| doubt.starts_with(&of_all)), "{all:?}");
+    assert_eq!(all.len(), 2);
+    #[cfg(unix)]
+    {
+        let link = dir.path().join("other");
+        std::os::unix::fs::symlink(photos.join("train"), &link).unwrap();
+        assert!(doubts(&photos, Some(&link)).iter().any(|doubt| doubt.starts_with(&of_all)));
+        assert_eq!(doubts(&link, None), whole);
+        std::fs::remove_dir_all(photos.join("test")).unwrap();
+        std::os::unix::fs::symlink(photos.join("train"), photos.join("test")).unwrap();
+        assert!(doubts(&photos, None)[0].starts_with(&of_all));
+    }
+    // Deeper in the training folder; right below it, it is no class of it.
+    touch(
+        dir.path(),
+        &["flat/a/x/1.png", "flat/a/y/1.png", "flat/b/1.png", "flat/held/a/1.png", "flat/held/b/1.png"],
+    );
+    let flat = dir.path().join("flat");
+    assert!(doubts(&flat, Some(&flat.join("a")))[..].is_empty());
+    assert!(doubts(&flat, Some(&flat.join("held"))).is_empty());
+    assert_eq!(doubts(&flat, Some(&flat)).len(), 1);
+    touch(dir.path(), &["flat/c/new/a/1.png", "flat/c/new/b/1.png"]);
+    let deep = doubts(&flat, Some(&flat.join("c/new")));
+    assert!(deep.len() == 1 && deep[0].starts_with("2 of 2 test images lie in "), "{deep:?}");
 }
 
 #[test]
@@ -177,7 +260,7 @@ fn a_test_folder_may_lack_classes_but_training_none() {
     let found = find(dir.path()).unwrap();
     assert_eq!((names(&found.test), found.test.classes.len()), (vec![("c/1.png".to_owned(), 2)], 3));
     assert_eq!(found.test.ignored[0].class, Some(0));
-    assert!(found.test.line("test").ends_with("1 images in 1 of 3 classes"));
+    assert!(found.test.line("test").ends_with("1 image in 1 of 3 classes"));
     touch(dir.path(), &["test/d/1.png"]);
     let error = refused(dir.path(), &["other classes than", "only here: d"]);
     assert!(!error.contains("zoo"), "{error}");

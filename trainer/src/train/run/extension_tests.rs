@@ -64,6 +64,9 @@ fn what_cannot_be_made_longer_says_why() {
     let error = |config: &TrainConfig| start(config, &mut Silent).unwrap_err().to_string();
     let nothing = error(&longer(folder.path(), 2, 5));
     assert!(nothing.contains("no checkpoint to go on from"), "{nothing}");
+    let fresh = folder.path().join("fresh");
+    error(&longer(&fresh, 2, 5));
+    assert!(!fresh.exists(), "a refused run leaves no folder");
     start(&config(folder.path(), 2), &mut Silent).unwrap();
     let mut other = longer(folder.path(), 2, 5);
     other.settings.momentum = 0.5;

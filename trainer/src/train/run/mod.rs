@@ -207,11 +207,12 @@ impl<'a> Run<'a> {
             Some(path) if !(config.resume && holds_checkpoint) => self.start_from(path, observer)?,
             _ => false,
         };
-        std::fs::create_dir_all(&config.run_dir).map_err(|error| io(&config.run_dir, error))?;
         if config.resume {
             self.resume(observer)?;
         }
         check_space(&config.run_dir, self.model.parameters())?;
+        // A run that is refused leaves no folder.
+        std::fs::create_dir_all(&config.run_dir).map_err(|error| io(&config.run_dir, error))?;
         append_metrics(&config.run_dir.join(METRICS), self.history.iter(), true)?;
         Ok(unmeasured)
     }
