@@ -27,22 +27,15 @@ impl Run {
         }
     }
 
-    /// The document in lines for a terminal.
+    /// The document in lines for a terminal; [`Run::disturbed`] is not among them, it is for standard error.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let threads =
-            if self.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", self.threads) };
+        let threads = units::things(self.threads.into(), "thread");
+        let iterations = units::things(self.iterations, "iteration");
         let _ = writeln!(
             text,
-            "{} on {} ({}): {}, {} storage, {} arithmetic, {threads}, {} iterations after {}",
-            self.model.file,
-            self.board,
-            self.core,
-            self.isa,
-            self.dtype,
-            self.arithmetic,
-            self.iterations,
-            self.warm_up
+            "{} on {} ({}): {}, {} storage, {} arithmetic, {threads}, {iterations} after {}",
+            self.model.file, self.board, self.core, self.isa, self.dtype, self.arithmetic, self.warm_up
         );
         let total = self.total;
         let _ = writeln!(
@@ -72,9 +65,6 @@ impl Run {
         }
         if let Some(line) = self.host_line() {
             let _ = writeln!(text, "{line}");
-        }
-        if let Some(warning) = self.disturbed() {
-            let _ = writeln!(text, "{warning}");
         }
         let name = self.layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0).max(5);
         let unit = match self.counter.kind {
@@ -238,7 +228,8 @@ pub(crate) mod tests {
         run.total = Figures { min: 100, median: 130, max: 900 };
         assert_eq!(run.disturbed(), None, "cycles of a board are not disturbed");
         run.counter.kind = Kind::Nanoseconds;
-        assert!(run.text().contains("busy machine: the median is 1.30 times the least"), "{}", run.text());
+        assert!(run.disturbed().unwrap().starts_with("busy machine: the median is 1.30 times the least"));
+        assert!(!run.text().contains("busy"), "it is for standard error");
         run.host = Some(Host { others: Some(0.43), ..Host::default() });
         assert!(run.disturbed().unwrap().contains("43 % of the processors"));
         run.host = Some(Host { others: Some(0.02), ..Host::default() });

@@ -52,7 +52,7 @@ pub fn grouped(value: f64) -> String {
 pub fn things(count: u64, one: &str) -> String {
     let end = match one {
         _ if count == 1 => "",
-        one if ["s", "x", "ch", "sh"].iter().any(|end| one.ends_with(end)) => "es",
+        one if ["s", "x", "tch", "sh"].iter().any(|end| one.ends_with(end)) => "es",
         _ => "s",
     };
     format!("{} {one}{end}", grouped(count as f64))
@@ -154,7 +154,10 @@ mod tests {
     fn one_thing_is_no_plural() {
         assert_eq!([0, 1, 2].map(|n| things(n, "image")), ["0 images", "1 image", "2 images"]);
         assert_eq!([1, 3].map(|n| things(n, "other class")), ["1 other class", "3 other classes"]);
-        assert_eq!(things(1234, "batch"), "1\u{a0}234 batches");
+        assert_eq!(
+            (things(1234, "batch"), things(2, "epoch")),
+            ("1\u{a0}234 batches".into(), "2 epochs".into())
+        );
     }
 
     #[test]

@@ -23,6 +23,10 @@ impl MappedModel {
     #[allow(unsafe_code)]
     pub fn open(path: &Path) -> std::io::Result<MappedModel> {
         let file = File::open(path)?;
+        if file.metadata()?.is_dir() {
+            let kind = std::io::ErrorKind::IsADirectory;
+            return Err(std::io::Error::new(kind, "it is a folder; name a model file"));
+        }
         // SAFETY: the map is read-only and private to this process; that nobody changes the file is the caller's part,
         // as for every memory map. Whatever bytes are seen, kernels stay in their buffers.
         unsafe { Mmap::map(&file) }.map(MappedModel)

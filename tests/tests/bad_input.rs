@@ -199,10 +199,10 @@ fn numbers_that_make_no_sense_are_refused_before_any_image_is_read() {
         assert!(done.status == 2 && done.errors.starts_with(&words), "{wrong}: {}", done.errors);
     }
     let together: [(&[&str], &str); 12] = [
-        (&["--epochs", "5", "--warm-up", "6"], "warm-up of 6 epochs: the run has 5"),
+        (&["--epochs", "5", "--warm-up", "6"], "warm-up over 6 of the epochs: the run has 5"),
         (&["--steps", "10"], "--steps is for --schedule step"),
         (&["--schedule", "step", "--steps", "20,10"], "they must rise"),
-        (&["--schedule", "step", "--steps", "10,30"], "a step after 30 epochs: the run has 30"),
+        (&["--schedule", "step", "--steps", "10,30"], "a step after epoch 30: the run has 30"),
         (&["--project-iterations", "10"], "--project-iterations is for low-rank training"),
         (&["--project-epochs", "1"], "--project-epochs is for low-rank training"),
         (&["--residual-factor", "0.5"], "--residual-factor is for low-rank training"),

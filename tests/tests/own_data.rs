@@ -213,7 +213,7 @@ fn copies_and_unequal_classes_are_warned_of() {
     let words = [
         "2 images of test are in train too",
         "test/a/other.jpg",
-        "1 images are in two classes",
+        "1 image is in two classes",
         "22 training images of a and 2 of b",
     ];
     done(&training(text(&data), &out, &["--validation", "2"]), &words);

@@ -85,11 +85,20 @@ fn one_command_measures_model_files_for_a_page() {
     let run = json("lrpet", &["bench", LOW, "--iterations", "3"]).unwrap();
     std::fs::write(&bench, run.to_string()).unwrap();
     let again = json("lrpet", &["report", kept.to_str().unwrap(), bench.to_str().unwrap()]).unwrap();
-    assert_eq!(again["models"][1]["boards"].as_array().unwrap().len(), 1, "{again}");
+    // The same machine measured it twice: one latency is left, and no board.
+    let least = |report: &serde_json::Value, model: usize| {
+        report["models"][model]["bench"]["min_ms"].as_f64().unwrap()
+    };
+    let said = run["total"]["min"].as_f64().unwrap() / 1e6;
+    assert!(least(&again, 1) <= said && least(&again, 1) <= least(&found, 1), "{again}");
+    assert!(
+        again["models"][1]["boards"].as_array().unwrap().is_empty()
+            && again["models"][1].get("further_benches").is_none()
+    );
     let both =
         json("lrpet", &["report", LOW, bench.to_str().unwrap(), "--out", out.to_str().unwrap()]).unwrap();
     assert_eq!(both["models"].as_array().unwrap().len(), 1);
-    assert_eq!(both["models"][0]["boards"].as_array().unwrap().len(), 1);
+    assert!(both["models"][0]["boards"].as_array().unwrap().is_empty() && least(&both, 0) <= said);
     let error = refused("lrpet", &["report", kept.to_str().unwrap(), "--data", "fashion-mnist"]).unwrap();
     assert!(error.contains("name one"), "{error}");
 }

@@ -5,15 +5,13 @@ mod messages;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// Training makes and drops large tensors at every step; mimalloc keeps their pages, where the system's allocator
 /// would return them to the kernel and fault them in again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = commands::Cli::parse();
+    let cli = commands::Cli::parsed(std::env::args_os()).unwrap_or_else(|error| error.exit());
     messages::start();
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

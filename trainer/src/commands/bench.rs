@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::model_file::ModelFile;
-use super::numbers::count;
+use super::numbers::{count, whole};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = count::<u32>)]
     iterations: Option<u32>,
     /// Inferences before measuring [default: 20; on boards 1]
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     warm_up: Option<u32>,
     /// Threads of one inference on this machine; the logits do not depend on it
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -90,6 +90,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             args.models.iter().zip(&files).map(on_board).collect::<Result<_>>()?
         }
     };
+    for (run, warning) in runs.iter().filter_map(|run| Some((run, run.disturbed()?))) {
+        tracing::warn!("{}: {warning}", run.model.file);
+    }
     match &runs[..] {
         [run] => output.print(run, Run::text)?,
         runs => output.print(&Several { runs }, Several::text)?,
@@ -136,7 +139,12 @@ impl Several<'_> {
 /// An error where the self-check fails.
 pub fn checked(run: &Run) -> Result<()> {
     let failures = run.self_check.map_or(0, |check| check.samples - check.passed);
-    ensure!(failures == 0, "{failures} samples of the self-check fail on {}", run.board);
+    ensure!(
+        failures == 0,
+        "{} of the self-check: wrong logits on {}",
+        units::things(failures, "sample"),
+        run.board
+    );
     Ok(())
 }
 

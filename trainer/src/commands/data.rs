@@ -10,7 +10,7 @@ use lrpet_trainer::data::Folder;
 use lrpet_trainer::data::check::{self, PartReport, Report};
 use lrpet_trainer::data::folder::names;
 use lrpet_trainer::data::get::{self, Counts, Summary};
-use lrpet_trainer::report::columns;
+use lrpet_trainer::report::{columns, units};
 
 use super::Output;
 use super::data_args::bar;
@@ -75,12 +75,15 @@ fn check(found: &Folder, folder: &Path, output: &Output) -> Result<()> {
     output.print(&report, check_text)?;
     match report.bad() {
         0 => Ok(()),
-        bad => anyhow::bail!("{}: {bad} images cannot be read", folder.display()),
+        bad => {
+            anyhow::bail!("{}: {} cannot be read", visible_path(folder), units::things(bad as u64, "image"))
+        }
     }
 }
 
 fn check_text(report: &Report) -> String {
-    let mut text = format!("{}: {} classes\n", report.name, report.classes.len());
+    let mut text =
+        format!("{}: {}\n", visible(&report.name), units::things(report.classes.len() as u64, "class"));
     if let Some(share) = report.test_share {
         let _ = writeln!(text, "no test folder: {share} of each class is held back for testing");
     }
@@ -104,8 +107,11 @@ fn check_text(report: &Report) -> String {
         let _ = writeln!(text, "copies: {warning}");
     }
     if report.copies.training.count > 0 {
-        let _ =
-            writeln!(text, "copies: {} training images are copies of others", report.copies.training.count);
+        let copies = match report.copies.training.count {
+            1 => "1 training image is a copy of another".to_owned(),
+            many => format!("{many} training images are copies of others"),
+        };
+        let _ = writeln!(text, "copies: {copies}");
     }
     text
 }
@@ -114,8 +120,12 @@ fn part_text(part: &PartReport, report: &Report, text: &mut String) {
     let ([h, w], [height, width]) = (part.smallest, part.largest);
     let _ = writeln!(
         text,
-        "{:<11}{} images in {} sizes from {h}×{w} to {height}×{width} (height × width), {} of them grey, of {}",
-        part.part, part.images, part.sizes, part.grey, part.source
+        "{:<11}{} in {} from {h}×{w} to {height}×{width} (height × width), {} of them grey, of {}",
+        part.part,
+        units::things(part.images as u64, "image"),
+        units::things(part.sizes as u64, "size"),
+        part.grey,
+        part.source
     );
     for bad in &part.bad {
         let _ = writeln!(text, "  bad      {}: {}", visible_path(&bad.file), visible(&bad.reason));
@@ -124,10 +134,19 @@ fn part_text(part: &PartReport, report: &Report, text: &mut String) {
         let _ = writeln!(text, "  ignored  {}", visible_path(&ignored.file));
     }
     for (class, count) in part.ignored_by_class.iter().enumerate().filter(|(_, count)| **count > 0) {
-        let _ = writeln!(text, "  ignored  {count} files of class {}", names::shown(&report.classes[class]));
+        let _ = writeln!(
+            text,
+            "  ignored  {} of class {}",
+            units::things(*count as u64, "file"),
+            names::shown(&report.classes[class])
+        );
     }
     for (ending, count) in &part.not_read {
-        let _ = writeln!(text, "  not read {count} pictures that end in .{ending}: convert them first");
+        let _ = writeln!(
+            text,
+            "  not read {} with the ending .{ending}: to be converted first",
+            units::things(*count as u64, "picture")
+        );
     }
     for folder in &part.left_out {
         let _ = writeln!(text, "  left out {}", visible(folder));

@@ -14,10 +14,11 @@ use lrpet_trainer::data::{
     self, Augmentation, BadImages, Files, Folder, Images, Loader, LoaderOptions, Normalization, Preparation,
     RandomCrop, balance, copies,
 };
+use lrpet_trainer::report::units;
 use lrpet_trainer::train::TrainData;
 
 use super::folder_args::{PlaceArgs, Policy, folder, say};
-use super::numbers::{count, part, share, times};
+use super::numbers::{count, part, share, times, whole};
 use super::test_images::parse_resize;
 
 /// Images held out for validation, at most, where nothing else is asked for.
@@ -47,7 +48,7 @@ pub struct DataArgs {
     #[arg(long)]
     allow_partial: bool,
     /// Training images held out for validation [default: a folder's own validation part, or a tenth, at most 5000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     validation: Option<usize>,
     /// Only this many training images (after validation is held out)
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
@@ -250,7 +251,11 @@ impl DataArgs {
             (None, Some(validation)) => (train, validation),
             (count, _) => {
                 let count = count.unwrap_or_else(|| VALIDATION.min(total / 10));
-                ensure!(count < total, "--validation {count} leaves none of the {total} training images");
+                ensure!(
+                    count < total,
+                    "--validation {count} leaves none of {}",
+                    units::things(total as u64, "training image")
+                );
                 train.split(count, seed)
             }
         };

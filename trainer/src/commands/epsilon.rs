@@ -20,7 +20,7 @@ impl EpsilonArgs {
         let said = epsilon_of(metadata).map_err(|reason| anyhow!("{}: {reason}", file.display()))?;
         match (self.bn_epsilon, said) {
             (Some(given), Some(said)) if given != said => bail!(
-                "{} was trained with ε = {said} in its batch normalisations, and --bn-epsilon is {given}: leave the option away",
+                "{} was trained with ε = {said:?} in its batch normalisations, and --bn-epsilon is {given:?}: leave the option away",
                 file.display()
             ),
             (given, said) => Ok(given.or(said).unwrap_or(EPSILON)),
@@ -34,7 +34,7 @@ impl EpsilonArgs {
 
     /// The words of the option, where it is given.
     pub fn words(&self) -> Vec<std::ffi::OsString> {
-        let words = self.bn_epsilon.map(|epsilon| ["--bn-epsilon".into(), epsilon.to_string().into()]);
+        let words = self.bn_epsilon.map(|epsilon| ["--bn-epsilon".into(), format!("{epsilon:?}").into()]);
         words.into_iter().flatten().collect()
     }
 }

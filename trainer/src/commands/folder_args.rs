@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use lrpet_trainer::data::folder::{Ask, Part, by_ending, names, places};
 use lrpet_trainer::data::picture::ENDINGS;
 use lrpet_trainer::data::{BadImages, registry, source};
+use lrpet_trainer::report::units;
 
 /// Which folder serves as what: the same options in every command that reads a folder of images.
 #[derive(clap::Args)]
@@ -120,8 +121,12 @@ fn warn_of_ignored(part: &Part) {
             }
         };
         tracing::warn!(
-            "{folder}: {} files are no images ({} in a class folder) and are ignored: {}, such as {}{not_read}",
-            part.ignored.len(),
+            "{folder}: {} no {} ({} in a class folder), ignored: {}, such as {}{not_read}",
+            match part.ignored.len() {
+                1 => "1 file is".to_owned(),
+                many => format!("{many} files are"),
+            },
+            if part.ignored.len() == 1 { "image" } else { "images" },
             ENDINGS.join(", "),
             by_class.join(", "),
             first.file.display(),
@@ -129,8 +134,8 @@ fn warn_of_ignored(part: &Part) {
     }
     if let Some(first) = part.left_out.first() {
         tracing::warn!(
-            "{folder}: {} folders are left out (hidden, of a system or program, or beside the parts), such as {}",
-            part.left_out.len(),
+            "{folder}: left out (hidden, of a system or program, or beside the parts): {}, such as {}",
+            units::things(part.left_out.len() as u64, "folder"),
             first.display()
         );
     }

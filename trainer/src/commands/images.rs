@@ -8,6 +8,7 @@ use lrpet_runtime::model::Shape;
 use lrpet_trainer::data::{self, DataError, Dataset, Normalization, Preparation, registry};
 use lrpet_trainer::export::{Checkpoint, SELF_CHECK_SAMPLES};
 use lrpet_trainer::network::{Known, Layer, Network};
+use lrpet_trainer::report::units;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -178,9 +179,9 @@ impl ImageArgs {
         let classes = found.classes().to_vec();
         ensure!(
             classes.len() == described.classes.len(),
-            "{}: {} classes, but the checkpoint {} has {}",
+            "{}: {}, but the checkpoint {} has {}",
             folder.display(),
-            classes.len(),
+            units::things(classes.len() as u64, "class"),
             trained.file,
             described.classes.len()
         );
@@ -242,8 +243,9 @@ impl ImageArgs {
             }
             ensure!(
                 given.len() == channels as usize,
-                "--{name} has {} numbers for {channels} channels",
-                given.len()
+                "--{name} has {} for {}",
+                units::things(given.len() as u64, "number"),
+                units::things(channels.into(), "channel")
             );
             Ok(given.to_vec())
         };
@@ -283,11 +285,14 @@ impl ImageArgs {
         if let Some(Size { channels: given, sides }) = self.size {
             ensure!(
                 given.is_none_or(|given| given == channels),
-                "--size {}x{}x{}: the checkpoint's first layer takes {channels} channels",
+                "--size {}x{}x{}: the checkpoint's first layer takes {}",
                 given.unwrap_or(channels),
                 sides[0],
-                sides[1]
+                sides[1],
+                units::things(channels.into(), "channel")
             );
+            // A size that the network cannot take is refused without a word about other sizes.
+            known.network(of(sides), 1)?;
             if let Some(said) = said.filter(|said| *said != of(sides)) {
                 tracing::warn!(
                     "the network was trained on images of {said}; by --size it takes {}",

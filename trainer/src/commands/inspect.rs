@@ -7,7 +7,7 @@ use anyhow::Result;
 use lrpet_runtime::host::abridged;
 use lrpet_runtime::kernel::Isa;
 use lrpet_trainer::measure::{self, Inspection, LayerCost};
-use lrpet_trainer::report::columns;
+use lrpet_trainer::report::{columns, units};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -48,7 +48,12 @@ fn text(document: &Document) -> String {
     let model = &document.inspection;
     let mut text = format!("{}: {} ", document.file.display(), model.network);
     let [c, h, w] = model.input;
-    let _ = writeln!(text, "on {c}×{h}×{w}, {} classes, {} bytes", model.classes, model.file_bytes);
+    let _ = writeln!(
+        text,
+        "on {c}×{h}×{w}, {}, {} bytes",
+        units::things(model.classes.into(), "class"),
+        model.file_bytes
+    );
     let head = ["layer", "kind", "output", "rank", "MACs", "dense", "bytes", "dense"];
     let layer = |layer: &LayerCost| {
         let [c, h, w] = layer.output;

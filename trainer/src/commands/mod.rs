@@ -27,10 +27,11 @@ mod sweep;
 mod test_images;
 mod train;
 
+use std::ffi::OsString;
 use std::io::Write;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use lrpet_report::visible_lines;
 use serde::Serialize;
 
@@ -43,6 +44,27 @@ pub struct Cli {
     json: bool,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Cli {
+    /// The command line `words`, in which a negative number is the value of the option before it, so that it is told what is wrong with
+    /// it.
+    ///
+    /// # Errors
+    /// What clap says of it.
+    pub fn parsed(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
+        let matches = negative_numbers(Cli::command()).try_get_matches_from(words)?;
+        Cli::from_arg_matches(&matches)
+    }
+}
+
+/// `command` with options that take negative numbers, and so its subcommands.
+fn negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| {
+        let takes = argument.get_long().is_some() && argument.get_action().takes_values();
+        if takes { argument.allow_negative_numbers(true) } else { argument }
+    });
+    command.mut_subcommands(negative_numbers)
 }
 
 #[derive(Subcommand)]

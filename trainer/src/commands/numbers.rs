@@ -14,6 +14,11 @@ pub fn count<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Parsed<T> {
         .ok_or("it must be a whole number from 1".to_owned())
 }
 
+/// A whole number from 0.
+pub fn whole<T: FromStr>(text: &str) -> Parsed<T> {
+    text.parse().map_err(|_| "it must be a whole number from 0".to_owned())
+}
+
 /// A finite number above 0.
 pub fn above_zero<T: FromStr + Into<f64> + Copy>(text: &str) -> Parsed<T> {
     number(text, |value| value > 0.0 && value.is_finite(), "a number above 0")
@@ -79,6 +84,10 @@ mod tests {
         for text in ["0", "-1", "1.5", "", "x", "1e3", "99999999999999999999999"] {
             assert!(count::<usize>(text).is_err(), "{text}");
         }
+        assert_eq!((whole::<usize>("0"), whole::<u64>("7")), (Ok(0), Ok(7)));
+        for text in ["nan", "-1", "1.5", "", "99999999999999999999999"] {
+            assert_eq!(whole::<u64>(text), Err("it must be a whole number from 0".to_owned()), "{text}");
+        }
         type Case = (fn(&str) -> Parsed<f64>, &'static [&'static str], &'static [&'static str]);
         let cases: [Case; 6] = [
             (above_zero, &["1e-9", "1e9"], &["0", "-0", "-1", "inf", "nan", "1e999"]),
@@ -128,6 +137,12 @@ mod tests {
                 tried += 1;
                 for value in ["nan", "inf", "-inf", "-1", "-0.5", "1e999"] {
                     assert!(refused(value), "{} --{name} takes {value}", words.join(" "));
+                }
+                // Behind a blank a negative number is a number too, and no option.
+                for value in ["-1", "-0.5"] {
+                    let line = words.iter().cloned().chain([format!("--{name}"), value.to_owned()]);
+                    let error = Cli::parsed(line).err().map(|error| error.to_string()).unwrap_or_default();
+                    assert!(error.contains("invalid value"), "{} --{name} {value}: {error}", words.join(" "));
                 }
                 if refused("0.5") && !FROM_ZERO.contains(&name) {
                     assert!(refused("0"), "{} --{name} takes 0", words.join(" "));

@@ -11,6 +11,7 @@ use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
 use lrpet_trainer::csv;
 use lrpet_trainer::measure::{self, Input, InputError};
+use lrpet_trainer::report::units;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -143,7 +144,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     written?;
     match document {
         Document::Several { failed, .. } if !failed.is_empty() => {
-            bail!("{} of {} files could not be used", failed.len(), files.len())
+            bail!("{} of {} could not be used", failed.len(), units::things(files.len() as u64, "file"))
         }
         _ => Ok(()),
     }

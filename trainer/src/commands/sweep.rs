@@ -173,7 +173,7 @@ fn time_here(sweep: &mut Sweep, out: &Path) -> Result<()> {
     if sweep.rows.iter().all(|row| row.model.bench.is_some()) {
         return Ok(());
     }
-    eprintln!("timing {} models on this machine", sweep.rows.len());
+    eprintln!("timing {} on this machine", units::things(sweep.rows.len() as u64, "model"));
     sweep::host_times(sweep, out)?;
     Ok(sweep.write(out)?)
 }

@@ -20,7 +20,8 @@ pub fn warning(classes: &[String], counts: &[usize]) -> Option<String> {
     let total: usize = counts.iter().sum();
     (*few > 0 && *many >= EXTREME * few).then(|| {
         format!(
-            "the classes are very unequal: {many} training images of {} and {few} of {}; an answer that is always the first is right {:.0} % of the time on such images",
+            "the classes are very unequal: {} of {} and {few} of {}; an answer that is always the first is right {:.0} % of the time on such images",
+            lrpet_report::units::things(*many as u64, "training image"),
             names::shown(&classes[most]),
             names::shown(&classes[least]),
             100.0 * *many as f64 / total as f64

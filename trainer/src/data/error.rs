@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lrpet_report::{visible, visible_path};
+use lrpet_report::{units, visible, visible_path};
 
 use super::files::Bad;
 
@@ -51,8 +51,8 @@ pub enum DataError {
     },
     /// Pictures of a folder cannot be read.
     #[error(
-        "{}: {} of {total} images cannot be read: {}; repair or remove them, or leave them out with --bad-images skip",
-        visible_path(folder), bad.len(), name_some(bad)
+        "{}: {} of {} cannot be read: {}; repair or remove them, or leave them out with --bad-images skip",
+        visible_path(folder), bad.len(), units::things(*total as u64, "image"), name_some(bad)
     )]
     BadImages {
         /// The folder.

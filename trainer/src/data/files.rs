@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use lrpet_report::units;
 use lrpet_runtime::model::Shape;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -66,9 +67,10 @@ impl BadImages {
             BadImages::Skip => {
                 let DataError::BadImages { bad, .. } = &error else { return Ok(()) };
                 tracing::warn!(
-                    "{}: {} of {total} images left out: {}",
+                    "{}: {} of {} left out: {}",
                     folder.display(),
                     bad.len(),
+                    units::things(total as u64, "image"),
                     name_some(bad)
                 );
                 Ok(())

@@ -116,8 +116,18 @@ fn self_check(
 /// # Errors
 /// [`ExportError::Model`].
 pub fn checked<'a>(bytes: &'a [u8], what: &str) -> Result<Model<'a>, ExportError> {
-    Model::new_checked(bytes)
-        .map_err(|error| ExportError::Model { what: what.to_owned(), reason: error.to_string() })
+    let refused = |reason| ExportError::Model { what: what.to_owned(), reason };
+    Model::new_checked(bytes).map_err(|error| refused(other_kind(bytes).unwrap_or_else(|| error.to_string())))
+}
+
+/// What a file is that is often taken for a model's, in words.
+fn other_kind(bytes: &[u8]) -> Option<String> {
+    let json =
+        matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) && std::str::from_utf8(bytes).is_ok();
+    json.then(|| {
+        "it is JSON, as `--json` prints it, and no model file; `lrpet factorize --out` writes those"
+            .to_owned()
+    })
 }
 
 impl Folded {

@@ -8,6 +8,7 @@ use lrpet_runtime::model::cost::Cost;
 use serde::Serialize;
 
 use super::{About, Host, Images};
+use crate::data::folder::names::shown;
 use crate::network::Network;
 use crate::report::units;
 use crate::train::{Choose, Origin, Period, Settings, Start};
@@ -122,12 +123,16 @@ impl Setup {
         };
         let done = match self.epochs_done {
             0 => String::new(),
-            done => format!("; {} done", several(done, "epoch", "epochs")),
+            done => format!("; {} done", units::things(done as u64, "epoch")),
         };
         vec![
             (
                 "network",
-                format!("{}, input {channels}×{height}×{width}, {} classes", self.network, self.classes),
+                format!(
+                    "{}, input {channels}×{height}×{width}, {}",
+                    self.network,
+                    units::things(self.classes.into(), "class")
+                ),
             ),
             (
                 "images",
@@ -144,14 +149,14 @@ impl Setup {
                 "steps",
                 format!(
                     "{} of {} of {size} images{done}",
-                    several(self.epochs, "epoch", "epochs"),
-                    several(self.batches, "batch", "batches")
+                    units::things(self.epochs as u64, "epoch"),
+                    units::things(self.batches as u64, "batch")
                 ),
             ),
             ("ranks", self.ranks.clone()),
             ("multiply-adds", macs),
             ("weights", self.weights.clone()),
-            ("device", format!("{}, {}", self.device, several(self.threads, "thread", "threads"))),
+            ("device", format!("{}, {}", self.device, units::things(self.threads as u64, "thread"))),
             ("output", self.out.display().to_string()),
         ]
     }
@@ -167,11 +172,6 @@ impl Setup {
         }
         text.trim_end().to_owned()
     }
-}
-
-/// A number with its noun.
-fn several(count: usize, one: &str, more: &str) -> String {
-    format!("{} {}", units::grouped(count as f64), if count == 1 { one } else { more })
 }
 
 /// Costs at these ranks; layers without one are dense.
@@ -197,14 +197,14 @@ fn ranks_in_words(settings: &Settings, ranks: Option<&BTreeMap<String, u64>>) ->
             format!("by {rule}, chosen from the weights after {after} epochs")
         }
         (Some(Choose { rule, .. }), Some(ranks)) => {
-            format!("by {rule}, in {}", several(ranks.len(), "layer", "layers"))
+            format!("by {rule}, in {}", units::things(ranks.len() as u64, "layer"))
         }
         (None, ranks) => {
             let rule = match projection.rule.parse::<f64>() {
                 Ok(_) => format!("pruning ratio {}", projection.rule),
                 Err(_) => projection.rule.clone(),
             };
-            format!("{rule}, in {}", several(ranks.map_or(0, BTreeMap::len), "layer", "layers"))
+            format!("{rule}, in {}", units::things(ranks.map_or(0, BTreeMap::len) as u64, "layer"))
         }
     };
     format!("{which}; projected {often}")
@@ -217,15 +217,16 @@ fn hints(about: &About, settings: &Settings, batches: usize) -> Vec<String> {
     let advised = 1 << advised.ilog2();
     if batches < FEW_BATCHES && advised < settings.batch {
         hints.push(format!(
-            "an epoch of {train} images has {} only: --batch {advised} gives {}",
-            several(batches, "step", "steps"),
+            "an epoch of {} has {} only: --batch {advised} gives {}",
+            units::things(train as u64, "image"),
+            units::things(batches as u64, "step"),
             train.div_ceil(advised)
         ));
     }
     if settings.batch < 4 {
         hints.push(format!(
             "batch normalisation sees {} at a time, and its statistics are noisy: a --batch of {SMALL_BATCH} or more is usual",
-            several(settings.batch, "image", "images")
+            units::things(settings.batch as u64, "image")
         ));
     }
     if let Some(projection) = &settings.projection {
@@ -245,9 +246,12 @@ fn hints(about: &About, settings: &Settings, batches: usize) -> Vec<String> {
     if let Some((first, others)) = about.without_images.split_first() {
         let others = match others.len() {
             0 => String::new(),
-            count => format!(" (and {count} other classes)"),
+            count => format!(" (and {})", units::things(count as u64, "other class")),
         };
-        hints.push(format!("no training image shows {first}{others}: the network cannot learn to name it"));
+        hints.push(format!(
+            "no training image shows {}{others}: the network cannot learn to name it",
+            shown(first)
+        ));
     }
     hints
 }

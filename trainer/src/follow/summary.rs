@@ -63,8 +63,8 @@ fn fact(name: &str, value: impl Into<String>) -> (String, String) {
 
 fn results(outcome: &Outcome) -> Vec<(String, String)> {
     let text = |found: &Evaluation| {
-        let images = units::grouped(found.images as f64);
-        format!("{} of {images} images, loss {:.4}", units::percent(found.accuracy), found.loss)
+        let images = units::things(found.images as u64, "image");
+        format!("{} of {images}, loss {:.4}", units::percent(found.accuracy), found.loss)
     };
     let mut facts = Vec::new();
     if let Some(test) = &outcome.test {
@@ -105,7 +105,10 @@ fn network(about: &About, setup: Option<&Setup>, outcome: &Outcome) -> Vec<(Stri
     let mut facts = vec![
         fact("Network", about.network.name.clone()),
         fact("Start", start),
-        fact("Input", format!("{}, {} classes", about.network.input, about.network.classes)),
+        fact(
+            "Input",
+            format!("{}, {}", about.network.input, units::things(about.network.classes.into(), "class")),
+        ),
         fact("Multiply-adds", count(|cost| cost.macs)),
         fact("Parameters (without biases)", count(|cost| cost.params)),
         fact("Data", about.settings.dataset.clone()),
@@ -121,7 +124,11 @@ fn network(about: &About, setup: Option<&Setup>, outcome: &Outcome) -> Vec<(Stri
         fact("Augmentation", about.augmentation.clone()),
     ];
     if let Some(setup) = setup {
-        let steps = format!("{} of at most {} images", units::grouped(setup.batches as f64), setup.batch);
+        let steps = format!(
+            "{} of at most {}",
+            units::grouped(setup.batches as f64),
+            units::things(setup.batch as u64, "image")
+        );
         facts.push(fact("Steps of an epoch", steps));
         facts.push(fact("Ranks", setup.ranks.clone()));
         facts.extend(setup.hints.iter().map(|hint| fact("Hint", hint.clone())));

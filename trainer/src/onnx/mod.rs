@@ -51,6 +51,9 @@ pub enum Batch {
     Dynamic,
 }
 
+/// Images of a batch that a file may be made for: what no program holds in memory is a slip of the hand.
+const MOST_IMAGES: u32 = 1 << 16;
+
 /// Name of a free first axis.
 pub const BATCH: &str = "batch";
 
@@ -72,11 +75,12 @@ impl fmt::Display for Batch {
 impl FromStr for Batch {
     type Err = String;
 
-    /// A number from 1, or `dynamic`.
+    /// A number from 1 to 65536, or `dynamic`.
     fn from_str(text: &str) -> Result<Batch, String> {
-        let number = || text.parse().map(Batch::Of).map_err(|_| text);
-        let found = if text == "dynamic" { Ok(Batch::Dynamic) } else { number() };
-        found.map_err(|_| "give a number of images from 1, or `dynamic`".to_owned())
+        let number =
+            || text.parse().ok().filter(|images: &NonZeroU32| images.get() <= MOST_IMAGES).map(Batch::Of);
+        let found = if text == "dynamic" { Some(Batch::Dynamic) } else { number() };
+        found.ok_or_else(|| format!("give a number of images from 1 to {MOST_IMAGES}, or `dynamic`"))
     }
 }
 

@@ -321,7 +321,9 @@ impl<'a> Table<'a> {
         value: impl Fn(&'a Model) -> Option<f64>,
         dense: impl Fn(&'a Model) -> Option<f64>,
     ) {
-        let largest = self.columns.iter().filter_map(|column| value(column.model)).fold(0.0, f64::max);
+        // The bar of a single figure would have nothing to be compared with.
+        let figures = || self.columns.iter().filter_map(|column| value(column.model));
+        let largest = if figures().nth(1).is_some() { figures().fold(0.0, f64::max) } else { 0.0 };
         let cell = |column: &Column<'a>| {
             let number = value(column.model)?;
             let reference = match column.baseline {

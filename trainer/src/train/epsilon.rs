@@ -21,10 +21,14 @@ pub fn epsilon_of(metadata: &BTreeMap<String, String>) -> Result<Option<f64>, St
 /// ε as a number.
 ///
 /// # Errors
-/// Where it is not above 0 and below 1.
+/// Where it is not above 0 and below 1, or nothing in f32.
 pub fn parse_epsilon(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(epsilon) if epsilon > 0.0 && epsilon < 1.0 => Ok(epsilon),
+        // Smaller ones are subnormal or 0 in f32, in which it is added to variances.
+        Ok(epsilon) if epsilon >= f32::MIN_POSITIVE.into() && epsilon < 1.0 => Ok(epsilon),
+        Ok(epsilon) if epsilon > 0.0 && epsilon < 1.0 => Err(format!(
+            "{text} is 0 beside a variance in f32; ε of a batch normalisation is a number such as 1e-3"
+        )),
         _ => Err(format!(
             "{text:?} is no ε of a batch normalisation, which is above 0 and below 1, such as 1e-3"
         )),
@@ -45,7 +49,7 @@ mod tests {
         assert_eq!(of(&[("bn_epsilon", "0.001")]), Ok(Some(1e-3)));
         assert_eq!(of(&[("settings", "{\"bn_epsilon\":0.001}")]), Ok(Some(1e-3)));
         assert_eq!(of(&[("settings", "{\"seed\":1}")]), Ok(None));
-        for bad in ["0", "-1e-3", "NaN", "one", "1"] {
+        for bad in ["0", "-1e-3", "NaN", "one", "1", "1e-300"] {
             assert!(of(&[("bn_epsilon", bad)]).unwrap_err().contains("such as 1e-3"), "{bad}");
         }
     }

@@ -58,10 +58,10 @@ impl Schedule {
             return fails(format!("learning rate {}: it must be above 0", self.rate));
         }
         if !(self.warm_up >= 0.0 && self.warm_up.is_finite()) {
-            return fails(format!("warm-up of {} epochs: it must be at least 0", self.warm_up));
+            return fails(format!("warm-up over {} epochs: it must be at least 0", self.warm_up));
         }
         if self.warm_up > epochs as f64 {
-            return fails(format!("warm-up of {} epochs: the run has {epochs}", self.warm_up));
+            return fails(format!("warm-up over {} of the epochs: the run has {epochs}", self.warm_up));
         }
         let Decay::Step { at, factor } = &self.decay else { return Ok(()) };
         if !(*factor > 0.0 && *factor <= 1.0) {
@@ -71,7 +71,9 @@ impl Schedule {
             return fails(format!("steps after {} and {} epochs: they must rise", pair[0], pair[1]));
         }
         match at.iter().find(|step| !(1..epochs).contains(*step)) {
-            Some(step) => fails(format!("a step after {step} epochs: the run has {epochs}")),
+            Some(step) => fails(format!(
+                "a step after epoch {step}: the run has {epochs}, and a step comes before the last"
+            )),
             None => Ok(()),
         }
     }
@@ -101,11 +103,11 @@ mod tests {
             (f64::NAN, 0.0, Decay::Cosine, "learning rate NaN"),
             (-0.1, 0.0, Decay::Cosine, "learning rate -0.1"),
             (f64::INFINITY, 0.0, Decay::Cosine, "learning rate inf"),
-            (0.1, 31.0, Decay::Cosine, "warm-up of 31 epochs: the run has 30"),
+            (0.1, 31.0, Decay::Cosine, "warm-up over 31 of the epochs: the run has 30"),
             (0.1, 0.0, steps(&[15, 10]), "15 and 10 epochs: they must rise"),
             (0.1, 0.0, steps(&[15, 15]), "they must rise"),
-            (0.1, 0.0, steps(&[0, 15]), "a step after 0 epochs"),
-            (0.1, 0.0, steps(&[15, 30]), "a step after 30 epochs: the run has 30"),
+            (0.1, 0.0, steps(&[0, 15]), "a step after epoch 0"),
+            (0.1, 0.0, steps(&[15, 30]), "a step after epoch 30: the run has 30"),
         ] {
             let error = check(rate, warm_up, decay).unwrap_err();
             assert!(error.contains(words), "{error}");

@@ -78,6 +78,9 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
         others,
         ..found
     });
+    if let Some(warning) = run.disturbed() {
+        eprintln!("warning: {}: {warning}", run.model.file);
+    }
     let text = if common.json { run.to_json() + "\n" } else { run.text() };
     Ok(out.write_all(text.as_bytes())?)
 }

@@ -349,7 +349,8 @@ fn summary(done: &Document) -> String {
         );
     }
     if done.interpolated > 0 {
-        let _ = write!(text, "\n{} layers' costs lie between two measured ranks", done.interpolated);
+        let layers = units::things(done.interpolated as u64, "layer");
+        let _ = write!(text, "\nbetween two measured ranks lie the costs of {layers}");
     }
     text
 }
@@ -367,8 +368,8 @@ fn text(done: &Document) -> String {
     let pairs = by_name.values().flatten().count();
     let _ = writeln!(
         text,
-        "{pairs} of {} layers become pairs; {} of {} multiply-adds",
-        by_name.len(),
+        "{pairs} of {} as pairs; {} of {} multiply-adds",
+        units::things(by_name.len() as u64, "layer"),
         units::count(done.macs as f64),
         units::count(done.macs_dense as f64)
     );

@@ -13,6 +13,7 @@ use lrpet_trainer::export;
 use lrpet_trainer::follow::{self, About, Follow, Images, Setup};
 use lrpet_trainer::network::{Known, Network, names};
 use lrpet_trainer::report::schema::Training;
+use lrpet_trainer::report::units;
 use lrpet_trainer::train::{
     self, Evaluation, Exchange, Length, Observer, Origin, Progress, Silent, TrainConfig,
 };
@@ -22,7 +23,7 @@ use super::Output;
 use super::data_args::DataArgs;
 use super::device::DeviceArgs;
 use super::epsilon::EpsilonArgs;
-use super::numbers::{above_zero, below_one, count, from_zero};
+use super::numbers::{above_zero, below_one, count, from_zero, whole};
 use super::processes::{Launcher, Processes};
 use super::ranks::Ranks;
 
@@ -36,13 +37,13 @@ pub struct Args {
     /// Go on from the last checkpoint in the folder, where there is one
     #[arg(long)]
     resume: bool,
-    /// Make the run longer: go on until EPOCHS epochs are done in all, and name all other options as before
+    /// With --resume, make the run longer: go on until EPOCHS epochs are done in all, and name all other options as before
     ///
     /// From its last checkpoint on, the learning rates are those that a run of EPOCHS epochs has there: with the cosine
     /// schedule the rate rises again to what such a run has at this epoch, and falls to zero at the new end. Ranks stay. The
     /// final weights so far are kept as final-N-epochs.safetensors. Given again, the same command goes on to the same
     /// end.
-    #[arg(long, value_name = "EPOCHS", requires = "resume", value_parser = count::<usize>)]
+    #[arg(long, value_name = "EPOCHS", value_parser = count::<usize>)]
     extend: Option<usize>,
     #[command(flatten)]
     ranks: Ranks,
@@ -72,7 +73,7 @@ pub struct Options {
     #[command(flatten)]
     optimizer: OptimizerArgs,
     /// Seed of initial weights, order and augmentation
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u64>)]
     pub seed: u64,
     /// Threads [default: all cores; processes that train together share a machine's]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
@@ -86,7 +87,7 @@ pub struct Options {
 struct ProjectionArgs {
     /// Choose ranks by energy or budget after this many epochs without projection
     /// [default: a tenth of the epochs; 0 with --init]
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", value_parser = whole::<usize>)]
     choose_after: Option<usize>,
     /// Project every N epochs [default: 1]
     #[arg(long, value_name = "N", conflicts_with = "project_iterations", value_parser = count::<usize>)]
@@ -133,7 +134,7 @@ struct OptimizerArgs {
     #[arg(long, default_value_t = 1e-4, value_parser = from_zero::<f64>)]
     weight_decay: f64,
     /// Training batches over which BN statistics are taken afresh at the end; 0 keeps those of the training (dense only)
-    #[arg(long, default_value_t = 100, value_name = "BATCHES")]
+    #[arg(long, default_value_t = 100, value_name = "BATCHES", value_parser = whole::<usize>)]
     reestimate: usize,
 }
 
@@ -170,17 +171,23 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     let options = &args.options;
     options.check(None)?;
     if let Some(epochs) = args.extend {
+        ensure!(
+            args.resume,
+            "--extend {epochs} makes a run longer that is in {} already: give --resume too",
+            args.out.display()
+        );
         let before = options.optimizer.epochs;
         ensure!(
             epochs > before,
-            "--extend {epochs}: the run has {before} epochs, it can only be made longer"
+            "--extend {epochs}: the run has {}, it can only be made longer",
+            units::things(before as u64, "epoch")
         );
         options.check(args.extend)?;
     }
     options.check_projection(args.ranks.rule(|| Ok(0))?.as_ref())?;
     if let Some(threads) = options.threads.or_else(|| processes.threads()) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        pool.with_context(|| format!("cannot use {threads} threads"))?;
+        pool.with_context(|| format!("cannot use {}", units::things(threads as u64, "thread")))?;
     }
     let device = options.device.open_for(processes.index)?;
     if processes.leads() {
@@ -290,7 +297,10 @@ fn warn_of_size(known: &Known, images: Shape) {
 
 fn text(done: &Document) -> String {
     let percent = |set: &str, of: &Option<Evaluation>| {
-        of.map_or(String::new(), |of| format!("{:.2} % of {} {set} images\n", 100.0 * of.accuracy, of.images))
+        of.map_or(String::new(), |of| {
+            let images = units::things(of.images as u64, &format!("{set} image"));
+            format!("{:.2} % of {images}\n", 100.0 * of.accuracy)
+        })
     };
     let seconds = done.training.seconds.unwrap_or(0.0);
     let waiting = match done.wait_seconds / seconds {

@@ -142,7 +142,10 @@ impl Settings {
             && choose.after >= self.epochs
         {
             let Choose { rule, after } = choose;
-            return fails(format!("ranks by {rule} after epoch {after}: the run has {} epochs", self.epochs));
+            return fails(format!(
+                "ranks by {rule} after epoch {after}: the run has {}",
+                lrpet_report::units::things(self.epochs as u64, "epoch")
+            ));
         }
         let matrices = network.matrices();
         for (name, &rank) in &projection.ranks {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::checkpoint::{Checkpoint, difference};
 use super::config::Settings;
+use crate::report::units;
 use crate::train::{Schedule, TrainError};
 
 /// How long a run is in all, and its learning rate over all that.
@@ -84,9 +85,10 @@ pub(super) fn agree(
     }
     if longer.epochs <= total {
         return Err(TrainError::Setting(format!(
-            "--extend {}: the run of {} has {total} epochs; it can only be made longer",
+            "--extend {}: the run of {} has {}; it can only be made longer",
             longer.epochs,
-            found.path.display()
+            found.path.display(),
+            units::things(total as u64, "epoch")
         )));
     }
     extended.push(Extension { after: found.epoch, to: longer.clone() });

@@ -264,7 +264,11 @@ impl<'a> Run<'a> {
         }
         let to = self.config.run_dir.join(format!("final-{epochs}-epochs.safetensors"));
         std::fs::rename(&from, &to).map_err(|error| io(&to, error))?;
-        observer.stage(&format!("the final weights after {epochs} epochs are {} now", to.display()));
+        observer.stage(&format!(
+            "the final weights after {} are {} now",
+            lrpet_report::units::things(epochs as u64, "epoch"),
+            to.display()
+        ));
         Ok(())
     }
 

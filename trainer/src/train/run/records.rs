@@ -68,7 +68,7 @@ impl Finished<'_> {
             ("command".to_owned(), self.command.to_owned()),
             ("settings".to_owned(), self.identity.to_string()),
         ]);
-        metadata.extend(network.epsilon().map(|epsilon| (BN_EPSILON.to_owned(), epsilon.to_string())));
+        metadata.extend(network.epsilon().map(|epsilon| (BN_EPSILON.to_owned(), format!("{epsilon:?}"))));
         metadata.extend(self.train.metadata());
         for (name, evaluation) in [("validation", self.validation), ("test", self.test)] {
             if let Some(evaluation) = evaluation {
