@@ -154,10 +154,7 @@ fn names_of_parts_count_in_any_case_and_never_beside_classes() {
     let path = called.display();
     refused(
         &called,
-        &[
-            &format!("called/train: no class folders"),
-            &format!("one class of {path}, name {path}, with --flat"),
-        ],
+        &["called/train: no class folders", &format!("one class of {path}, name {path}, with --flat")],
     );
     assert_eq!(**Folder::find(&flat(&called)).unwrap().train.classes, ["test", "train"]);
     // One class folder named by itself.
