@@ -218,11 +218,11 @@ fn numbers_that_make_no_sense_are_refused_before_any_image_is_read() {
     }
     let sweep = ["sweep", "--net", "resnet8", "--data", "no-such-data", "--out", out.to_str().unwrap()];
     let together: [(&[&str], &str); 3] = [
-        (&["--prune", "0,0.5", "--warm-up", "31"], "warm-up of 31 epochs"),
+        (&["--prune", "0,0.5", "--warm-up", "31"], "warm-up over 31 of the epochs"),
         (&["--prune", "0,0.5", "--reestimate", "0"], "--reestimate 0 is for dense training"),
         (
             &["--prune", "0.5", "--warm-start", "dense", "--warm-epochs", "2", "--warm-up", "3"],
-            "warm-up of 3 epochs: the run has 2",
+            "warm-up over 3 of the epochs: the run has 2",
         ),
     ];
     for (more, words) in together {

@@ -94,7 +94,7 @@ fn wrong_answers_and_unusable_models_are_refused() {
     let (at, _) = tensor(&file, "selfcheck.logits");
     wrong[at..at + 4].copy_from_slice(&1e3f32.to_le_bytes());
     let output = board("wrong.safetensors", &wrong, &[]);
-    assert!(error(&output).contains("1 samples of the self-check fail"));
+    assert!(error(&output).contains("1 sample of the self-check: wrong logits"));
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"samples_passed\":2"));
 
     let mut not_a_number = file.clone();
