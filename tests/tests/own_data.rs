@@ -103,7 +103,8 @@ fn pictures_of_a_phone() {
     );
     assert_eq!(train["left_out"].as_array().unwrap().len(), 4);
     let shown = run("lrpet", &["data", "check", data]).unwrap().output;
-    for words in ["\"rund, rot\"", "3 pictures with the ending .heic", "@eaDir", "2 files of class Schöne Äpfel"]
+    for words in
+        ["\"rund, rot\"", "3 pictures with the ending .heic", "@eaDir", "2 files of class Schöne Äpfel"]
     {
         assert!(shown.contains(words), "{words}: {shown}");
     }

@@ -10,6 +10,15 @@ use lrpet_trainer::network::{Known, Network};
 /// The checkpoint in a file, with the names of its network's tensors, and the network's name: `net`, or else what the file says.
 pub fn open(path: &Path, net: Option<&str>) -> Result<(Checkpoint, String)> {
     let checkpoint = Checkpoint::read(path)?;
+    if checkpoint.of_unfinished_run() {
+        tracing::warn!(
+            "{}: the weights of a run after epoch {}, whose statistics are not averaged as those of final weights: a finished run \
+             leaves {}",
+            path.display(),
+            checkpoint.metadata["epoch"],
+            lrpet_trainer::train::FINAL
+        );
+    }
     let net = net.or(checkpoint.metadata.get("network").map(String::as_str)).map(str::to_owned);
     let net = net.context("the checkpoint names no network: name it with --net")?;
     // The layers of a network have the same names for all images and classes.

@@ -52,7 +52,7 @@ pub struct Args {
 pub struct TestArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// Only the first images of the test set
+    /// Only so many images of the test set: the first ones, or of a folder some of every class
     #[arg(long, value_name = "N", value_parser = count::<u32>)]
     limit: Option<u32>,
     /// Resize the short side of a folder's pictures to this many times the model's size, then take the centre [default: what
@@ -81,19 +81,36 @@ struct Document {
     ranges: Vec<LayerRange>,
 }
 
+/// The images of a test.
+pub struct Test {
+    /// The images that are taken.
+    pub images: Images,
+    /// How many there are in all.
+    pub all: usize,
+}
+
+impl Test {
+    /// What a tally of these images says.
+    pub fn accuracy(&self, tally: &Tally) -> Accuracy {
+        let of = (self.images.len() < self.all).then_some(self.all as u64);
+        Accuracy { of, ..tally.accuracy(self.images.classes()) }
+    }
+}
+
 impl TestArgs {
     /// The test images of `data` for `model`, which is the file `file`.
-    pub fn images(&self, data: &str, model: &Model<'_>, file: &Path) -> Result<Images> {
+    pub fn images(&self, data: &str, model: &Model<'_>, file: &Path) -> Result<Test> {
         let card = Trained::of_model(model, file);
         let test_resize = self.test_resize.or(card.test_resize);
         let trained = Trained { other_classes: self.source.other_classes, test_resize, ..card };
         let test = test_images::load(data, &self.source, &trained)?;
-        let test = match self.limit {
+        let all = test.len();
+        let images = match self.limit {
             Some(limit) => test.limited(limit as usize),
             None => test,
         };
-        ensure!(!test.is_empty(), "{data}: no test image");
-        Ok(test)
+        ensure!(!images.is_empty(), "{data}: no test image");
+        Ok(Test { images, all })
     }
 }
 
@@ -143,19 +160,20 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         EngineName::Candle => Some(Folded::from_model(&model)?),
     };
     let engine = folded.as_ref().map(|folded| Engine::new(folded, &device)).transpose()?;
-    let (tally, ranges) = tally(&model, &args.model, &test, engine.as_ref())?;
+    let (tally, ranges) = tally(&model, &args.model, &test.images, engine.as_ref())?;
     let document = Document {
         engine: args.engine,
         model: args.model,
         data: args.data,
         correct: tally.correct(),
-        accuracy: tally.accuracy(test.classes()),
+        accuracy: test.accuracy(&tally),
         seconds: start.elapsed().as_secs_f64(),
         ranges: ranges.of(&model),
     };
     // The figures took long: they are printed even where a file cannot be written after all.
     let page = args.page.as_deref().map_or(Ok(()), |path| outputs::write(path, document.page()));
-    let wrong = args.wrong.as_deref().map_or(Ok(()), |path| outputs::write(path, wrong(&tally, &test)));
+    let wrong =
+        args.wrong.as_deref().map_or(Ok(()), |path| outputs::write(path, wrong(&tally, &test.images)));
     output.print(&document, text)?;
     page.and(wrong)
 }
@@ -195,8 +213,8 @@ fn text(done: &Document) -> String {
     let percent = 100.0 * done.accuracy.accuracy;
     let top5 = done.accuracy.top5.map(|share| format!(", {} among the first five", units::percent(share)));
     format!(
-        "{percent:.2} % of {} images ({} right{}), {:.1} s\n{}\n{}",
-        done.accuracy.images,
+        "{percent:.2} % of {} ({} right{}), {:.1} s\n{}\n{}",
+        done.accuracy.tested(),
         done.correct,
         top5.unwrap_or_default(),
         done.seconds,

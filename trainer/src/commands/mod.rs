@@ -119,8 +119,19 @@ pub fn run(cli: Cli) -> Result<()> {
 
 /// This command as one would type it, for model cards and checkpoints: the program by its name, not its folder.
 fn command_line() -> String {
-    let arguments = std::env::args().skip(1);
-    std::iter::once("lrpet".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+    line(&std::env::args().skip(1).collect::<Vec<_>>())
+}
+
+/// The command as one types it into a shell.
+fn line(words: &[String]) -> String {
+    let plain = |word: &str| {
+        !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_=+./,:@%".contains(c))
+    };
+    let quoted = |word: &String| match plain(word) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    std::iter::once("lrpet".to_owned()).chain(words.iter().map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
 /// Where a command's result goes: one JSON document or text, on standard output.

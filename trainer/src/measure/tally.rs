@@ -91,6 +91,7 @@ impl Tally {
         Accuracy {
             accuracy: if images > 0 { share(self.correct(), images) } else { 0.0 },
             images,
+            of: None,
             top5: (self.classes > TOP && images > 0).then(|| share(self.top, images)),
             not_finite: self.not_finite,
             classes: names.iter().zip(&rows).enumerate().map(class).collect(),

@@ -118,7 +118,7 @@ impl Series {
                 polyline.dashed[self.dashed] points=(path.join(" ")) {}
                 @for point in &self.points {
                     @let (cx, cy) = (n(x(point.x)), n(y(point.y)));
-                    @if point.marked { circle.dot cx=(cx) cy=(cy) r=(n(radius)) {} }
+                    @if point.marked || self.points.len() == 1 { circle.dot cx=(cx) cy=(cy) r=(n(radius)) {} }
                     circle.reach cx=(cx) cy=(cy) r=(n(reach)) { title { (point.title) } }
                 }
             }

@@ -157,6 +157,18 @@ pub struct Model {
     pub training: Option<Training>,
 }
 
+impl Accuracy {
+    /// The images, in words: `200 of all 10 000 test images`.
+    pub fn tested(&self) -> String {
+        match self.of {
+            Some(all) => {
+                format!("{} of all {}", units::grouped(self.images as f64), units::things(all, "test image"))
+            }
+            None => units::things(self.images, "test image"),
+        }
+    }
+}
+
 impl Model {
     /// Name of its network, where it is known.
     pub fn network(&self) -> Option<&str> {
@@ -241,6 +253,9 @@ pub struct Accuracy {
     pub accuracy: f64,
     /// Number of images.
     pub images: u64,
+    /// Images of the whole test set, where only some of them were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
     /// Share of images whose class is among the five with the largest logits, 0 to 1; none of five classes or fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top5: Option<f64>,

@@ -56,7 +56,7 @@ fn compare(report: &Report, model: &Model, dense: &Model) -> String {
     share(own, reference, "host latency".into());
     let accuracy = match (best_engine(model), best_engine(dense)) {
         (Some((of, engine)), Some((reference, same))) if engine == same => {
-            let images = units::things(of.images, "test image");
+            let images = of.tested();
             format!(
                 "{} classifies {} of {images} right, {} points against {}",
                 model.name,
@@ -76,7 +76,7 @@ fn compare(report: &Report, model: &Model, dense: &Model) -> String {
 fn alone(model: &Model) -> String {
     let mut facts = Vec::new();
     if let Some((accuracy, _)) = best_engine(model) {
-        let images = units::things(accuracy.images, "test image");
+        let images = accuracy.tested();
         facts.push(format!("{} of {images} right", units::percent(accuracy.accuracy)));
     }
     if let Some(inspect) = &model.inspect {

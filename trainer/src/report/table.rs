@@ -213,19 +213,11 @@ impl<'a> Table<'a> {
             ("runtime, f16", |model| model.eval.as_ref()?.runtime.as_ref()),
         ];
         for (engine, of) in engines {
-            let mut images: Vec<u64> =
-                self.columns.iter().filter_map(|column| of(column.model)).map(|a| a.images).collect();
+            let mut images: Vec<String> =
+                self.columns.iter().filter_map(|column| of(column.model)).map(Accuracy::tested).collect();
             images.dedup();
-            let images = match images[..] {
-                [] => String::new(),
-                [images] => format!(", {}", units::things(images, "test image")),
-                _ => {
-                    let each: Vec<String> =
-                        images.iter().map(|&images| units::grouped(images as f64)).collect();
-                    format!(", of {} test images each", each.join(" / "))
-                }
-            };
-            let detail = format!("{engine}{images}");
+            let detail =
+                format!("{engine}{}{}", if images.is_empty() { "" } else { ", " }, images.join(" / "));
             let value = |model: &Model| of(model).map(|a| a.accuracy);
             self.number("Accuracy", "Top-1 accuracy", detail, Unit::Accuracy, value, |_| None);
         }

@@ -424,6 +424,21 @@ fn time_that_a_machine_counted_is_shown_as_time() {
 }
 
 #[test]
+fn one_epoch_is_a_dot() {
+    let mut report = fixture();
+    for model in &mut report.models {
+        model.training.as_mut().unwrap().epochs.truncate(1);
+    }
+    let page = html(&report);
+    let document = Document::parse(body(&page)).unwrap();
+    let charts = document.descendants().filter(|node| class(node, "line"));
+    assert!(
+        charts.clone().count() > 0
+            && charts.into_iter().all(|line| line.children().any(|node| class(&node, "dot")))
+    );
+}
+
+#[test]
 fn the_matrix_of_few_classes_is_a_table_and_of_many_a_picture() {
     let accuracy = |count: usize| {
         let class = |class: usize| schema::ClassAccuracy {
@@ -440,6 +455,7 @@ fn the_matrix_of_few_classes_is_a_table_and_of_many_a_picture() {
         schema::Accuracy {
             accuracy: 0.75,
             images: 4 * (count as u64 - 1),
+            of: Some(12_345),
             top5: Some(0.9),
             not_finite: 2,
             classes: (0..count).map(class).collect(),
@@ -454,13 +470,21 @@ fn the_matrix_of_few_classes_is_a_table_and_of_many_a_picture() {
         let found =
             table.map_or(0, |table| table.descendants().filter(|node| node.has_tag_name("td")).count());
         assert_eq!(found, cells);
+        // Many classes have labels on both sides, as far as they do not run together.
+        let labels = document.descendants().filter(|node| class(node, "label")).count();
+        assert_eq!(labels, if cells == 0 { 2 * count } else { 0 });
         // Classes in the picture: right ones and mistakes, of all classes but the one without images.
         let heat = document.descendants().find(|node| class(node, "heat"));
-        let drawn =
-            heat.map_or(0, |heat| heat.descendants().filter(|node| node.has_tag_name("title")).count());
+        let drawn = heat.map_or(0, |heat| {
+            heat.descendants()
+                .filter(|node| node.has_tag_name("title") && node.parent().unwrap().has_tag_name("rect"))
+                .count()
+        });
         assert_eq!(drawn, if cells == 0 { 2 * (count - 1) } else { 0 });
         let words = section(&document, "classes");
-        for part in ["No test image of class <class 1>", "logits of 2 images", "<class 2> taken for"] {
+        assert!(spaced(&page).contains("of all 12 345 test images are classified right"));
+        for part in ["No test image of class <class 1>", "of 2 images: the class said", "<class 2> taken for"]
+        {
             assert!(
                 words.contains(part) || titles(&document).iter().any(|title| title.contains(part)),
                 "{part}: {words}"

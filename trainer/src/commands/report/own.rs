@@ -15,7 +15,7 @@ use lrpet_trainer::report::{self, AsTrained, Report};
 use sha2::{Digest, Sha256};
 
 use crate::commands::bench::on_host;
-use crate::commands::eval::{TestArgs, tally};
+use crate::commands::eval::{Test, TestArgs, tally};
 use crate::commands::model_file::ModelFile;
 
 /// Inferences on this machine before timing, and timed.
@@ -74,14 +74,14 @@ pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
     let wanted = Wanted { files: &paths, ..wanted };
     let opened: Vec<File<'_>> = files.iter().map(ModelFile::model).collect::<Result<_>>()?;
     // What is quick and may fail comes first: the images are looked for before anything is measured.
-    let tests = match wanted.data {
+    let tests: Vec<Option<Test>> = match wanted.data {
         Some(data) => {
             let pairs = opened.iter().zip(wanted.files);
             pairs
                 .map(|(model, path)| wanted.test.images(data, model, path).map(Some))
                 .collect::<Result<_>>()?
         }
-        None => vec![None; opened.len()],
+        None => opened.iter().map(|_| None).collect(),
     };
     let mut models = Vec::new();
     for (file, (path, model)) in files.iter().zip(wanted.files.iter().zip(&opened)) {
@@ -108,8 +108,9 @@ pub fn measure(wanted: Wanted<'_>) -> Result<Report> {
     }
     for ((model, path), (file, test)) in models.iter_mut().zip(wanted.files).zip(opened.iter().zip(&tests)) {
         let Some(test) = test else { continue };
-        let tally = steps.run(format!("evaluate {}", model.name), || Ok(tally(file, path, test, None)?.0))?;
-        model.eval = Some(Eval { runtime: Some(tally.accuracy(test.classes())), candle: None });
+        let tally =
+            steps.run(format!("evaluate {}", model.name), || Ok(tally(file, path, &test.images, None)?.0))?;
+        model.eval = Some(Eval { runtime: Some(test.accuracy(&tally)), candle: None });
     }
     let made: Vec<Made> = opened.iter().map(Made::of).collect();
     let here = Host::here();
@@ -183,12 +184,12 @@ fn named(data: &str) -> String {
 }
 
 /// The data set that all `models` have in common, with the number of test images where they were tested.
-fn dataset(models: &[Model], tests: &[Option<lrpet_trainer::data::Images>]) -> Option<Dataset> {
+fn dataset(models: &[Model], tests: &[Option<Test>]) -> Option<Dataset> {
     let first = models.first()?;
     let same = |of: fn(&Model) -> Option<String>| {
         of(first).filter(|value| models.iter().all(|m| of(m).as_ref() == Some(value)))
     };
-    let images = |test: &Option<lrpet_trainer::data::Images>| test.as_ref().map(|test| test.len() as u64);
+    let images = |test: &Option<Test>| test.as_ref().map(|test| test.all as u64);
     let count = tests.first().and_then(images);
     Some(Dataset {
         name: same(|model| model.dataset.clone())?,

@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Error, anyhow};
 use lrpet_trainer::train::{FINAL, LAST, TrainError};
 
+use super::super::line;
+
 /// `error` of a run in the folder `out`; with the command that does what was probably meant, where it is about another run.
 pub(super) fn with_advice(error: TrainError, out: &Path) -> Error {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -68,18 +70,6 @@ fn changed(words: &[String], name: &str, value: Option<&str>) -> Vec<String> {
     }
     out.extend(value.into_iter().flatten());
     out
-}
-
-/// The command as one types it into a shell.
-fn line(words: &[String]) -> String {
-    let plain = |word: &str| {
-        !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_=+./,:@%".contains(c))
-    };
-    let quoted = |word: &String| match plain(word) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    std::iter::once("lrpet".to_owned()).chain(words.iter().map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

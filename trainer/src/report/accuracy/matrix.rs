@@ -1,9 +1,11 @@
 //! The confusion matrix: a table of numbers for few classes, a picture for many.
 
+use lrpet_report::visible;
 use maud::{Markup, html};
 
+use super::short;
 use crate::report::chart::n;
-use crate::report::schema::Accuracy;
+use crate::report::schema::{Accuracy, ClassAccuracy};
 use crate::report::units;
 
 /// Classes up to which every cell shows its number.
@@ -12,6 +14,10 @@ const NUMBERS: usize = 25;
 const TITLES: usize = 200;
 /// Side of the picture.
 const SIZE: f64 = 720.0;
+/// Room for labels beside and above it, their height, and the characters of one.
+const MARGIN: f64 = 120.0;
+const LINE: f64 = 11.0;
+const LABEL: usize = 18;
 
 /// The matrix; rows are classes, columns the classes that the model said.
 pub(super) fn matrix(accuracy: &Accuracy) -> Markup {
@@ -24,7 +30,7 @@ fn strength(images: u64, row: u64) -> f64 {
 }
 
 fn title(accuracy: &Accuracy, class: usize, said: usize, images: u64) -> String {
-    let [own, other] = [class, said].map(|class| &accuracy.classes[class].name);
+    let [own, other] = [class, said].map(|class| visible(&accuracy.classes[class].name));
     let of = units::grouped(accuracy.classes[class].images as f64);
     let images = units::grouped(images as f64);
     if class == said {
@@ -41,13 +47,13 @@ fn table(accuracy: &Accuracy) -> Markup {
                 thead {
                     tr {
                         th.corner scope="col" { "Class" }
-                        @for class in &accuracy.classes { th scope="col" { span { (class.name) } } }
+                        @for class in &accuracy.classes { th scope="col" title=(visible(&class.name)) { span { (short(&class.name)) } } }
                     }
                 }
                 tbody {
                     @for (class, row) in accuracy.confusion.iter().enumerate() {
                         tr {
-                            th scope="row" { (accuracy.classes[class].name) }
+                            th scope="row" title=(visible(&accuracy.classes[class].name)) { (short(&accuracy.classes[class].name)) }
                             @for (said, images) in row.iter().enumerate() {
                                 td.right[said == class].none[*images == 0]
                                     style=(format!("--s:{:.3}", strength(*images, accuracy.classes[class].images)))
@@ -66,9 +72,18 @@ fn table(accuracy: &Accuracy) -> Markup {
 fn picture(accuracy: &Accuracy) -> Markup {
     let side = SIZE / accuracy.classes.len() as f64;
     let titles = accuracy.classes.len() <= TITLES;
+    // As many labels as do not run together.
+    let every = (LINE / side).ceil().max(1.0) as usize;
+    let labelled = || accuracy.classes.iter().enumerate().step_by(every);
+    let middle = |class: usize| n((class as f64 + 0.5) * side + LINE * 0.3);
+    let label = |class: &ClassAccuracy| visible(&class.name).chars().take(LABEL).collect::<String>();
     html! {
-        svg.heat viewBox=(format!("0 0 {SIZE} {SIZE}")) role="img" aria-label="confusion matrix" {
+        svg.heat viewBox=(format!("-{MARGIN} -{MARGIN} {0} {0}", SIZE + MARGIN)) role="img" aria-label="confusion matrix" {
             rect.field width=(SIZE) height=(SIZE) {}
+            @for (class, of) in labelled() {
+                text.label x="-6" y=(middle(class)) text-anchor="end" { (label(of)) title { (visible(&of.name)) } }
+                text.label transform=(format!("translate({} -6) rotate(-90)", middle(class))) { (label(of)) title { (visible(&of.name)) } }
+            }
             @for (class, row) in accuracy.confusion.iter().enumerate() {
                 @for (said, images) in row.iter().enumerate().filter(|(_, images)| **images > 0) {
                     @let (x, y) = (n(said as f64 * side), n(class as f64 * side));
@@ -79,6 +94,6 @@ fn picture(accuracy: &Accuracy) -> Markup {
                 }
             }
         }
-        p.note { "A line for each class and a column for each class that the model said, both in order of label, from the top left." }
+        p.note { "A line for each class and a column for each class that the model said, both in order of label, from the top left" @if every > 1 { "; every " (every) ". class is named" } "." }
     }
 }

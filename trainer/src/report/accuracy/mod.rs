@@ -12,6 +12,8 @@ use super::schema::{Accuracy, ClassAccuracy};
 
 /// Names that a sentence lists.
 const LISTED: usize = 8;
+/// Characters of a name in a table.
+const SHORT: usize = 40;
 
 impl Accuracy {
     /// Names of the classes without an image, of which nothing is known.
@@ -48,7 +50,8 @@ impl Accuracy {
         if self.not_finite > 0 {
             let count = self.not_finite;
             found.push(format!(
-                "The logits of {count} images are no finite numbers: the class said for them means nothing."
+                "Logits that are no finite numbers, of {}: the class said for them means nothing.",
+                super::units::things(count, "image")
             ));
         }
         found
@@ -68,11 +71,33 @@ impl Accuracy {
     }
 }
 
+/// A class's name as a table has room for: the first characters, with what would move a cursor written out.
+pub(in crate::report) fn short(name: &str) -> String {
+    let name = lrpet_report::visible(name);
+    match name.chars().count() {
+        0..=SHORT => name,
+        _ => name.chars().take(SHORT - 1).chain(['…']).collect(),
+    }
+}
+
 /// The first names, and how many more there are.
 fn listed(names: &[&str]) -> String {
-    let first = names.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
+    let first = names.iter().take(LISTED).map(|name| short(name)).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(LISTED) {
         0 => first,
         more => format!("{first} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_shortened_and_moves_no_cursor() {
+        let long = short(&"ä".repeat(200));
+        assert_eq!((long.chars().count(), long.chars().last()), (SHORT, Some('…')));
+        assert_eq!(short(&"x".repeat(SHORT)), "x".repeat(SHORT));
+        assert_eq!(short("größe\n"), "größe\\u{a}");
     }
 }

@@ -1,8 +1,10 @@
 //! Accuracy by class as a section of a report, and as a page of its own.
 
+use lrpet_report::visible;
 use maud::{Markup, html};
 
 use super::matrix::matrix;
+use super::short;
 use crate::report::chart::bar;
 use crate::report::frame::frame;
 use crate::report::page::POLICY;
@@ -51,13 +53,14 @@ pub fn page(tested: &Tested, accuracy: &Accuracy) -> String {
 }
 
 fn summary(accuracy: &Accuracy) -> String {
-    let images = units::grouped(accuracy.images as f64);
+    let images = accuracy.tested();
     let top5 = accuracy
         .top5
         .map(|top5| format!("; of {} the right class is among the five most probable", units::percent(top5)));
     let text = format!(
-        "{} of {images} images are classified right{}.",
+        "{} of {images} {} classified right{}.",
         units::percent(accuracy.accuracy),
+        if accuracy.images == 1 && accuracy.of.is_none() { "is" } else { "are" },
         top5.unwrap_or_default()
     );
     text.replace(" %", "\u{a0}%")
@@ -104,12 +107,12 @@ fn classes(accuracy: &Accuracy, colour: &str) -> Markup {
                 tbody {
                     @for (class, of) in accuracy.classes.iter().enumerate() {
                         tr {
-                            th scope="row" { (of.name) }
+                            th scope="row" title=(visible(&of.name)) { (short(&of.name)) }
                             td.number { (units::grouped(of.images as f64)) }
                             td.number { (units::grouped(of.correct as f64)) }
                             td.number { (of.accuracy.map_or("–".to_owned(), units::percent)) }
                             td.measure { @if let Some(share) = of.accuracy { (bar(colour, &[(share, "s0", format!("{}: {}", of.name, units::percent(share)))])) } }
-                            td { @if let Some((said, images)) = accuracy.taken_for(class) { (said.name) " " span.note { (images) } } }
+                            td { @if let Some((said, images)) = accuracy.taken_for(class) { span title=(visible(&said.name)) { (short(&said.name)) } " " span.note { (images) } } }
                         }
                     }
                 }
@@ -123,7 +126,7 @@ fn classes(accuracy: &Accuracy, colour: &str) -> Markup {
             ol.mistakes {
                 @for (class, said, images) in mistakes.iter().take(MISTAKES) {
                     @let [own, other] = [*class, *said].map(|class| &accuracy.classes[class]);
-                    li { b { (own.name) } " taken for " b { (other.name) } ": " (images) " of " (units::grouped(own.images as f64)) }
+                    li { b title=(visible(&own.name)) { (short(&own.name)) } " taken for " b title=(visible(&other.name)) { (short(&other.name)) } ": " (images) " of " (units::grouped(own.images as f64)) }
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Accuracy by class for a terminal.
 
+use super::short;
 use crate::report::columns::columns;
 use crate::report::schema::Accuracy;
 use crate::report::units;
@@ -25,10 +26,11 @@ pub fn text(accuracy: &Accuracy) -> String {
     ];
     for class in order {
         let of = &classes[class];
-        let taken = accuracy.taken_for(class).map(|(said, images)| format!("{} ({images})", said.name));
+        let taken =
+            accuracy.taken_for(class).map(|(said, images)| format!("{} ({images})", short(&said.name)));
         rows.push(vec![
             class.to_string(),
-            of.name.clone(),
+            short(&of.name),
             of.images.to_string(),
             of.correct.to_string(),
             of.accuracy.map_or("–".to_owned(), units::percent),
@@ -47,7 +49,7 @@ pub fn text(accuracy: &Accuracy) -> String {
         out.push_str("\nImages by class (lines) and by the class that the model said (columns):\n");
         let head = std::iter::once(String::new()).chain((0..classes.len()).map(|class| class.to_string()));
         let line = |(class, row): (usize, &Vec<u64>)| {
-            let name = format!("{class} {}", classes[class].name);
+            let name = format!("{class} {}", short(&classes[class].name));
             std::iter::once(name)
                 .chain(
                     row.iter().map(|images| if *images == 0 { "·".to_owned() } else { images.to_string() }),
