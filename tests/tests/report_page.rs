@@ -58,7 +58,7 @@ fn one_command_measures_model_files_for_a_page() {
     let found = json("lrpet", &arguments).unwrap();
     assert_eq!(
         (&found["title"], &found["dataset"]["test_images"]),
-        (&"resnet8 on fashion-mnist".into(), &200.into())
+        (&"resnet8 on fashion-mnist".into(), &10_000.into())
     );
     let models = found["models"].as_array().unwrap();
     assert_eq!(models.len(), 2);
@@ -66,6 +66,8 @@ fn one_command_measures_model_files_for_a_page() {
         assert_eq!(model["file"], file);
         let own = json("lrpet", &["eval", file, "--data", "fashion-mnist", "--limit", "200"]).unwrap();
         assert_eq!(model["eval"]["runtime"]["confusion"], own["confusion"]);
+        let runtime = &model["eval"]["runtime"];
+        assert_eq!((&runtime["images"], &runtime["of"]), (&200.into(), &10_000.into()));
         assert_eq!(model["inspect"]["macs"], json("lrpet", &["inspect", file]).unwrap()["macs"]);
         assert!(number(model, "bench.min_ms").unwrap() > 0.0 && model["bench"]["iterations"] == 200);
     }
