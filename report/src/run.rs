@@ -160,9 +160,13 @@ pub struct Layer {
     pub name: String,
     /// Rank of a pair, 0 otherwise.
     pub rank: u64,
+    /// How a convolution on packed weights is computed; none of other layers, on boards, and in documents before there were
+    /// several ways.
+    #[serde(default)]
+    pub form: Option<String>,
     /// Shape of the output: channels, height, width.
     pub output: [u32; 3],
-    /// Multiply-adds.
+    /// Multiply-adds, every product made.
     pub macs: u64,
     /// Fewest.
     pub min: u64,

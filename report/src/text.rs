@@ -79,11 +79,12 @@ impl Run {
             };
             let _ = writeln!(
                 text,
-                "  {:name$} {:>14} {:>14} {unit} {:>22}",
+                "  {:name$} {:>14} {:>14} {unit} {:>22}{}",
                 layer.name,
                 shown(layer.typical()),
                 shown(layer.min),
-                self.rate(layer.macs, layer.min)
+                self.rate(layer.macs, layer.min),
+                layer.form.as_ref().map(|form| format!("  {form}")).unwrap_or_default()
             );
         }
         text
@@ -165,6 +166,7 @@ pub(crate) mod tests {
             index,
             name: name.to_owned(),
             rank: 0,
+            form: None,
             output: [4, 1, 1],
             macs: 1000,
             min: counts[0],
@@ -217,6 +219,8 @@ pub(crate) mod tests {
         assert!(text.contains("median 9100 instructions,") && !text.contains(" µs"), "{text}");
         run.counter.kind = Kind::Nanoseconds;
         let text = run.text();
+        run.layers[1].form = Some("Winograd 4×4".to_owned());
+        assert!(run.text().contains("GMAC/s  Winograd 4×4\n"), "{}", run.text());
         assert!(text.contains("median 9.10 µs") && text.contains("0.22 GMAC/s"), "{text}");
         assert!(!text.contains("cycles") && !text.contains("instructions"), "{text}");
     }

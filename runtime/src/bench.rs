@@ -184,7 +184,7 @@ impl<'a, 'b> Bench<'a, 'b> {
     /// The document of all turns.
     pub fn finish(mut self) -> Run {
         let session = &*self.session;
-        let layers = layers(self.model, &mut self.clock.layers);
+        let layers = layers(self.model, session, &mut self.clock.layers);
         Run {
             format: FORMAT.to_string(),
             board: "host".to_string(),
@@ -264,7 +264,7 @@ fn check(
 }
 
 /// The document's layers, of the times of each.
-fn layers(model: &Model<'_>, times: &mut [Vec<u64>]) -> Vec<Layer> {
+fn layers(model: &Model<'_>, session: &Session<'_>, times: &mut [Vec<u64>]) -> Vec<Layer> {
     let of_layer = |(layer, times): (crate::model::LayerInfo<'_>, &mut Vec<u64>)| {
         let Figures { min, median, max } = Figures::of(times);
         let mean = times.iter().sum::<u64>() / times.len().max(1) as u64;
@@ -276,6 +276,7 @@ fn layers(model: &Model<'_>, times: &mut [Vec<u64>]) -> Vec<Layer> {
                 Op::Linear(linear) => cost::rank_of(linear.weights),
                 _ => 0,
             },
+            form: session.form(layer.index).map(str::to_string),
             output: [layer.output.channels, layer.output.height, layer.output.width],
             macs: cost::stored(&layer.op, layer.input).macs,
             min,

@@ -5,7 +5,7 @@ mod support;
 use std::num::NonZeroUsize;
 
 use half::f16;
-use lrpet_runtime::kernel::{Arithmetic, Isa};
+use lrpet_runtime::kernel::{Arithmetic, Isa, Method, WinogradTile};
 use lrpet_runtime::model::{LayerInfo, Model, Op, Shape, Weights, Window, cost};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::{Arena, Hook, RunError, Session, SessionError};
@@ -107,7 +107,9 @@ fn packed_weights_change_no_bit() {
         for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
             let plan = Plan::new(model.program(), isa).unwrap();
             let mut arena = Aligned::zeroed(plan.arena_bytes);
-            let mut session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+            let session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+            let mut session = session.with_method(Method::Direct);
+            assert!((0..net.ops.len()).all(|layer| session.tile(layer).is_none()));
             let weights: usize = model.program().layers().map(|layer| packed_at_least(&layer, isa)).sum();
             let expected = if isa == Isa::Portable { 0 } else { weights };
             assert!(session.packed_bytes() >= expected, "{name}, {}", isa.name());
@@ -130,9 +132,10 @@ fn the_number_of_threads_changes_no_bit() {
         let image = model.self_check().unwrap().image(0);
         for isa in ISAS.into_iter().filter(|isa| isa.is_available()) {
             let plan = Plan::new(model.program(), isa).unwrap();
-            let run = |threads| {
+            let run = |method, threads| {
                 let mut arena = Aligned::zeroed(plan.arena_bytes);
                 let session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+                let session = session.with_method(method);
                 let mut session = session.with_threads(NonZeroUsize::new(threads).unwrap()).unwrap();
                 assert_eq!(session.threads(), threads);
                 // Each further thread has the scratch of the layer that needs most, and each of these networks has one that does.
@@ -144,11 +147,42 @@ fn the_number_of_threads_changes_no_bit() {
                 }
                 logits
             };
-            let one = run(1);
-            for threads in [2, 3, 5] {
-                assert_eq!(run(threads), one, "{name}, {}, {threads} threads", isa.name());
+            let tiles = [WinogradTile::Two, WinogradTile::Four].map(Method::Tiles);
+            for method in [Method::Fastest, Method::Direct].into_iter().chain(tiles) {
+                let one = run(method, 1);
+                let counts: &[usize] = if method == Method::Direct { &[2, 3, 5] } else { &[3] };
+                for &threads in counts {
+                    let logits = run(method, threads);
+                    assert_eq!(logits, one, "{name}, {}, {method:?}, {threads} threads", isa.name());
+                }
             }
         }
+    }
+}
+
+/// A session says which layers it computes by tiles; none of them where that is refused, nor on weights in place.
+#[test]
+fn winograd_is_said_and_can_be_refused() {
+    let mut net = resnet(Shape::new(1, 28, 28), 1, false, None, 1);
+    let file = net.file(1);
+    let model = Model::new_checked(file.bytes()).unwrap();
+    for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available()) {
+        let mut arena = Aligned::zeroed(Plan::new(model.program(), isa).unwrap().arena_bytes);
+        let session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+        let layers = 0..net.ops.len();
+        let tiles = |session: &Session<'_>| layers.clone().filter_map(|layer| session.tile(layer)).count();
+        let forms = |session: &Session<'_>| layers.clone().filter_map(|layer| session.form(layer)).count();
+        let convolutions = net.ops.iter().filter(|op| matches!(op, Op::Conv(_))).count();
+        assert!(tiles(&session) > 0);
+        assert_eq!(forms(&session), convolutions);
+        let by_tiles = session.packed_bytes();
+        let session = session.with_method(Method::Direct);
+        assert_eq!((tiles(&session), forms(&session)), (0, convolutions));
+        assert!(session.packed_bytes() < by_tiles);
+        let session = session.with_arithmetic(Arithmetic::F32).unwrap();
+        assert_eq!(tiles(&session), 0, "the method outlives the arithmetic");
+        let session = session.with_method(Method::Fastest).in_place();
+        assert_eq!((tiles(&session), forms(&session)), (0, 0));
     }
 }
 
@@ -195,6 +229,7 @@ fn weights_are_packed_in_f32_on_large_maps_and_in_f16_on_small_ones_of_many_chan
         for isa in ISAS.into_iter().filter(|isa| isa.is_available() && *isa != Isa::Portable) {
             let mut arena = Aligned::zeroed(Plan::new(model.program(), isa).unwrap().arena_bytes);
             let session = Session::with_isa(&model, arena.bytes_mut(), isa).unwrap();
+            let session = session.with_method(Method::Direct);
             let half = many && matches!(isa, Isa::Avx2 | Isa::Avx512);
             let what = format!("{} {input} {layers:?}: {}", isa.name(), session.packed_bytes());
             assert!(session.packed_bytes() >= params * if half { 2 } else { 4 }, "{what} of {params}");

@@ -179,7 +179,7 @@ fn of_line(line: LayerLine) -> Result<Layer> {
     let output =
         output.with_context(|| format!("the board's layer {}: `{}` is no shape", line.name, line.output))?;
     let LayerLine { index, name, rank, macs, min, mean, max, .. } = line;
-    Ok(Layer { index, name, rank, output, macs, min, median: None, mean, max })
+    Ok(Layer { index, name, rank, form: None, output, macs, min, median: None, mean, max })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::{
-    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second,
+    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Method, Output, PackedConv, Second,
 };
 use lrpet_runtime::model::{Activation, Conv, Op, Shape, Weights, Window};
 use rand::{Rng, SeedableRng};
@@ -94,7 +94,7 @@ impl Owned {
     }
 
     fn pack(&mut self) -> Option<()> {
-        self.packed = Some(PackedConv::new(self.isa, Arithmetic::F32, &self.layer())?);
+        self.packed = Some(PackedConv::new(self.isa, Arithmetic::F32, Method::Fastest, &self.layer())?);
         Some(())
     }
 

@@ -48,6 +48,21 @@ impl Arithmetic {
     }
 }
 
+/// How convolutions on packed weights may be computed.
+#[cfg(feature = "std")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Method {
+    /// Whatever is fastest, by estimate. Where that is Winograd's way, results differ from those of [`Method::Direct`] by a few
+    /// roundings of f32, which [`super::winograd_error`] bounds.
+    #[default]
+    Fastest,
+    /// Every product is made, and summed in the order of the plain code: results are those of weights in place, to the bit.
+    Direct,
+    /// By Winograd's tiles of this size wherever they serve, faster or not: for tests and measurements.
+    Tiles(super::WinogradTile),
+}
+
 impl Isa {
     /// What a binary for this target uses without asking the processor.
     pub const NATIVE: Isa = if cfg!(all(cortex_m55, feature = "cortex-m55-f16")) {

@@ -8,7 +8,7 @@
 //!
 //! | operation | `x86_64` | `aarch64` | `cortex_m` | `cortex_m55` |
 //! |---|---|---|---|---|
-//! | convolution and pair, weights packed | `conv` (pixels in the lanes), `channels` (output channels) | `conv`, `sums` | | |
+//! | convolution and pair, weights packed | `conv` (pixels in the lanes), `channels` (output channels), `winograd` | `conv`, `sums` | | |
 //! | depthwise, weights packed | `depthwise` (3×3, 5×5), `conv` | `conv`, `sums` | | |
 //! | the same, weights in place | `portable/conv` | `portable/conv` | `conv`, `micro` | `conv`, `micro` |
 //! | linear | `linear` | `portable/linear` | `portable/linear` | `other` |
@@ -46,6 +46,8 @@ mod winograd;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
 mod x86_64;
 
+#[cfg(feature = "std")]
+pub use isa::Method;
 pub use isa::{Arithmetic, Isa};
 pub use layer::{Buffers, Layer, LayerWeights, Output, Second};
 use primitives::{Primitives, activate};
@@ -107,7 +109,8 @@ fn native(layer: &Layer<'_>, buffers: Buffers<'_>) {
 }
 
 /// Executes a packed convolution, shared by a team where there is one; false, and nothing done, where this machine lacks
-/// its instruction set or the buffers do not fit it. With [`Arithmetic::F32`] the result has the bits that [`run`] gives.
+/// its instruction set or the buffers do not fit it. With [`Arithmetic::F32`] and [`Method::Direct`] the result has the bits
+/// that [`run`] gives.
 #[cfg(feature = "std")]
 pub fn run_packed(isa: Isa, conv: &PackedConv, buffers: &mut Buffers<'_>, team: Option<&mut Team>) -> bool {
     match isa {

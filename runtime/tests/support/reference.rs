@@ -1,7 +1,7 @@
 //! Every operation in f64, with a bound on the error of f32 accumulation in any order.
 
 use half::f16;
-use lrpet_runtime::kernel::Arithmetic;
+use lrpet_runtime::kernel::{Arithmetic, WinogradTile, winograd_error};
 use lrpet_runtime::model::{Activation, Header, Op, PoolKind, Shape, Weights, Window};
 
 use super::Network;
@@ -90,6 +90,7 @@ fn taps(window: &Window, shape: Shape, oy: usize, ox: usize) -> Vec<(usize, usiz
     taps
 }
 
+/// A convolution, every product made.
 #[allow(clippy::too_many_arguments)]
 pub fn conv(
     x: &[f64],
@@ -101,6 +102,47 @@ pub fn conv(
     residual: Option<&[f64]>,
     activation: Activation,
     arithmetic: Arithmetic,
+) -> Vec<Bounded> {
+    let own = |_, _| None;
+    conv_with(x, input, output, window, matrix, bias, residual, activation, arithmetic, own)
+}
+
+/// A convolution by Winograd's tiles: the same values with other errors.
+#[allow(clippy::too_many_arguments)]
+pub fn conv_by_tiles(
+    tile: WinogradTile,
+    x: &[f64],
+    input: Shape,
+    output: Shape,
+    window: &Window,
+    matrix: &Matrix,
+    bias: &[f64],
+    residual: Option<&[f64]>,
+    activation: Activation,
+) -> Vec<Bounded> {
+    let filters = match matrix {
+        Matrix::Dense(weights) | Matrix::Depthwise(weights) => weights,
+        Matrix::Pair { thin, .. } => thin,
+    };
+    let errors = winograd_error(tile, x, input, window, filters);
+    let pixels = output.pixels();
+    let of_tiles = |row: usize, pixel: usize| Some(errors[row * pixels + pixel]);
+    conv_with(x, input, output, window, matrix, bias, residual, activation, Arithmetic::F32, of_tiles)
+}
+
+/// A convolution whose sums over the input have the errors that `error` gives for a row of weights and a pixel, or their own.
+#[allow(clippy::too_many_arguments)]
+fn conv_with(
+    x: &[f64],
+    input: Shape,
+    output: Shape,
+    window: &Window,
+    matrix: &Matrix,
+    bias: &[f64],
+    residual: Option<&[f64]>,
+    activation: Activation,
+    arithmetic: Arithmetic,
+    error_of: impl Fn(usize, usize) -> Option<f64>,
 ) -> Vec<Bounded> {
     let (n, c, k) = (output.channels as usize, input.channels as usize, window.taps() as usize);
     let (width, pixels) = (output.width as usize, output.pixels());
@@ -116,10 +158,8 @@ pub fn conv(
             });
             let Bounded { value, error } = dot(arithmetic, products);
             // Taps in the padding are terms too.
-            Bounded {
-                value,
-                error: error * relative(arithmetic, c * k) / relative(arithmetic, c * taps.len()),
-            }
+            let own = error * relative(arithmetic, c * k) / relative(arithmetic, c * taps.len());
+            Bounded { value, error: error_of(row, pixel).unwrap_or(own) }
         };
         let middle: Vec<Bounded> = match matrix {
             Matrix::Pair { thin, rank, .. } => {

@@ -1,17 +1,21 @@
 //! The runtime against the reference, layer by layer.
 //!
 //! Each layer is computed in f64 from what the runtime itself stored as the layer's inputs. So no layer answers for the roundings of
-//! those before it, and what the layer stored must lie between the roundings of two exact bounds: its sums in f32, in any order.
+//! those before it, and what the layer stored must lie between the roundings of two exact bounds: its sums in f32, in any order, or by
+//! Winograd's tiles where the runtime says that it computed them so.
 
 use half::f16;
 use lrpet_runtime::host::AlignedBytes;
-use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::{Model, Op, PoolKind, Shape, Weights};
+use lrpet_runtime::kernel::{Isa, Method, WinogradTile, winograd_error};
+use lrpet_runtime::model::{Conv, Model, Op, PoolKind, Shape, Weights};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::{Hook, Session};
 
 use super::reference::{activate, activation, sums};
 use super::{ExportError, Folded, LayerWeights};
+
+/// Roundings of a sum beside those of its products: bias, residual, a division, and rooms left.
+const MORE: usize = 6;
 
 /// Largest value that f16 holds; stored values stop there.
 pub const LARGEST: f64 = 65504.0;
@@ -23,6 +27,8 @@ pub struct Trace {
     pub stored: Vec<Vec<u16>>,
     /// The logits.
     pub logits: Vec<f32>,
+    /// The tiles by which each layer was computed; none where every product was made.
+    pub tiles: Vec<Option<WinogradTile>>,
 }
 
 impl Hook for Trace {
@@ -32,21 +38,23 @@ impl Hook for Trace {
 }
 
 impl Trace {
-    /// Runs `image` (H×W×C bytes) on the best instruction set of this machine.
+    /// Runs `image` (H×W×C bytes) on the best instruction set of this machine, convolutions by `method`.
     ///
     /// # Errors
     /// [`ExportError::Model`] where the runtime refuses the model or the image.
-    pub fn of(model: &Model<'_>, image: &[u8]) -> Result<Trace, ExportError> {
+    pub fn of(model: &Model<'_>, image: &[u8], method: Method) -> Result<Trace, ExportError> {
         let refused = |error: &dyn std::fmt::Display| ExportError::Model {
             what: "model".into(),
             reason: error.to_string(),
         };
         let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| refused(&error))?;
         let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-        let mut session = Session::new(model, arena.as_mut_slice()).map_err(|error| refused(&error))?;
+        let session = Session::new(model, arena.as_mut_slice()).map_err(|error| refused(&error))?;
+        let mut session = session.with_method(method);
         let mut trace = Trace::default();
         let mut logits = vec![0.0; session.classes()];
         session.run_image(image, &mut logits, &mut trace).map_err(|error| refused(&error))?;
+        trace.tiles = (0..model.program().len()).map(|layer| session.tile(layer)).collect();
         Ok(Trace { logits, ..trace })
     }
 }
@@ -94,20 +102,22 @@ impl<'a> Reference<'a> {
                 Some(stored) => stored.iter().map(|&bits| f16::from_bits(bits).to_f64()).collect(),
                 None => trace.logits.iter().map(|&logit| f64::from(logit)).collect(),
             };
-            last = self.layer(sample, index, &values, &found)?;
+            let tile = trace.tiles.get(index).copied().flatten();
+            last = self.layer(sample, index, &values, &found, tile)?;
             values.push(found);
         }
         Ok(last)
     }
 
-    /// Holds what the runtime computed in operation `index`, `found`, against its inputs in `values`. Returns the largest error of
-    /// its sums, before any rounding to f16.
+    /// Holds what the runtime computed in operation `index`, `found`, against its inputs in `values`; `tile` says by which tiles.
+    /// Returns the largest error of its sums, before any rounding to f16.
     pub(super) fn layer(
         &self,
         sample: usize,
         index: usize,
         values: &[Vec<f64>],
         found: &[f64],
+        tile: Option<WinogradTile>,
     ) -> Result<f64, ExportError> {
         let op = &self.network.ops[index];
         let layer = || op.name().to_owned();
@@ -123,9 +133,11 @@ impl<'a> Reference<'a> {
                     let input = usize::from(input);
                     sizes[input] = values[input].iter().map(|value| value.abs()).collect();
                 }
-                let mut errors = sums(&self.magnitudes, &self.shapes, index, &sizes);
-                errors.iter_mut().for_each(|size| *size *= unit);
-                errors
+                let sizes = sums(&self.magnitudes, &self.shapes, index, &sizes);
+                match (tile, op) {
+                    (Some(tile), Op::Conv(layer)) => self.errors_of_tiles(tile, index, layer, values, &sizes),
+                    _ => sizes.into_iter().map(|size| size * unit).collect(),
+                }
             }
         };
         let last = index + 1 == self.network.ops.len();
@@ -148,11 +160,43 @@ impl<'a> Reference<'a> {
         Ok(errors.into_iter().fold(0.0, f64::max))
     }
 
+    /// Errors of convolution `index` by tiles, of its inputs in `values`; `sizes` are the sums of its magnitudes.
+    ///
+    /// Those of its sums over the input come from the runtime's bound. A dense layer adds bias and residual to them; a pair sums
+    /// products of them.
+    fn errors_of_tiles(
+        &self,
+        tile: WinogradTile,
+        index: usize,
+        layer: &Conv<String>,
+        values: &[Vec<f64>],
+        sizes: &[f64],
+    ) -> Vec<f64> {
+        let (weights, input) = (&self.network.weights[&layer.name], usize::from(layer.input));
+        let filters: Vec<f64> = weights.weight.iter().map(|&weight| f64::from(weight)).collect();
+        let errors = winograd_error(tile, &values[input], self.shapes[input], &layer.window, &filters);
+        let Some(expand) = &weights.expand else {
+            let unit = gamma(MORE);
+            return errors.iter().zip(sizes).map(|(error, size)| error + unit * (size + error)).collect();
+        };
+        let pixels = self.shapes[index + 1].pixels();
+        let rank = errors.len() / pixels;
+        let unit = gamma(rank + MORE);
+        let mut all = Vec::with_capacity(sizes.len());
+        for (row, sizes) in expand.chunks_exact(rank).zip(sizes.chunks_exact(pixels)) {
+            let mut carried = vec![0.0; pixels];
+            for (weight, errors) in row.iter().zip(errors.chunks_exact(pixels)) {
+                let weight = f64::from(weight.abs());
+                carried.iter_mut().zip(errors).for_each(|(sum, error)| *sum += weight * error);
+            }
+            all.extend(carried.iter().zip(sizes).map(|(error, size)| error + unit * (size + error)));
+        }
+        all
+    }
+
     /// Roundings that meet in a sum of operation `index`: a product and an addition for each weight, and some for what follows. 0
     /// where values are only copied.
     fn terms(&self, index: usize) -> usize {
-        /// Bias, residual, a division, and rooms left.
-        const MORE: usize = 6;
         let op = &self.network.ops[index];
         let input = self.shapes[usize::from(op.inputs().first())];
         let products = |weights: Weights, taps: usize| {

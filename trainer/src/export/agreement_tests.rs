@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use half::f16;
 use lrpet_runtime::check::Comparison;
 use lrpet_runtime::host::AlignedBytes;
-use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::kernel::{Isa, Method, WinogradTile};
 use lrpet_runtime::model::{Activation, Model, Op, Shape, Weights};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
@@ -186,12 +186,12 @@ fn broken(
 }
 
 /// Runs a network with a defect in the place of the sound one, which must be said of that very layer: for each layer with weights, or
-/// each `every`-th of them.
-fn defects_are_found(name: &str, network: &Folded, every: usize) {
+/// each `every`-th of them. Returns how many of the layers that were broken are computed by tiles.
+fn defects_are_found(name: &str, network: &Folded, every: usize, method: Method) -> usize {
     let data = noise(1, network.input, network.classes as usize, 5);
     let traced = |network: &Folded| {
         let bytes = AlignedBytes::copy_of(&serialize(network, &BTreeMap::new(), None).unwrap());
-        Trace::of(&checked(bytes.as_slice(), "model").unwrap(), data.image(0)).unwrap()
+        Trace::of(&checked(bytes.as_slice(), "model").unwrap(), data.image(0), method).unwrap()
     };
     let reference = Reference::new(network);
     let sound = traced(network);
@@ -207,28 +207,31 @@ fn defects_are_found(name: &str, network: &Folded, every: usize) {
     let (shapes, inputs) = (network.value_shapes(), values(&sound));
     let weighted =
         (0..network.ops.len()).filter(|&index| network.weights.contains_key(network.ops[index].name()));
-    let (mut planted, mut missed) = (0, Vec::new());
+    let (mut planted, mut by_tiles, mut missed) = (0, 0, Vec::new());
     for index in weighted.step_by(every) {
         let sums = sums(network, &shapes, index, &inputs);
+        by_tiles += usize::from(sound.tiles[index].is_some());
         for defect in [Defect::Tap, Defect::Channel, Defect::Bias] {
             let Some(broken) = broken(network, index, &inputs, &sums, defect) else { continue };
             planted += 1;
             let layer = network.ops[index].name();
             // The layers before compute what they did.
-            let found = values(&traced(&broken));
-            match reference.layer(0, index, &inputs, &found[index + 1]) {
+            let trace = traced(&broken);
+            let (found, tile) = (values(&trace), trace.tiles[index]);
+            match reference.layer(0, index, &inputs, &found[index + 1], tile) {
                 Err(ExportError::Disagreement { layer: named, .. }) => assert_eq!(named, layer),
                 _ => missed.push(format!("{layer}: {defect:?}")),
             }
         }
     }
     assert!(planted > 0 && missed.is_empty(), "{name}: {} of {planted} are missed: {missed:?}", missed.len());
+    by_tiles
 }
 
 #[test]
 fn a_defect_of_any_layer_is_found_there() {
     for seed in 1..4 {
-        defects_are_found("every operation", &every_operation(seed).rounded(), 1);
+        defects_are_found("every operation", &every_operation(seed).rounded(), 1, Method::Direct);
     }
     for (name, size, g, every) in
         [("resnet8", 12, 0.6, 1), ("mobilenet_v2_cifar", 16, 0.0, 3), ("resnet18", 32, 0.0, 6)]
@@ -236,6 +239,11 @@ fn a_defect_of_any_layer_is_found_there() {
         let net = Network::by_name(name, Shape::new(3, size, size), 5).unwrap();
         let plan = RankPlan::uniform(&net, g).unwrap();
         let (folded, _) = Folded::new(&net, &random(&net, 4), &plan, normalization(3), false).unwrap();
-        defects_are_found(name, &folded.rounded(), every);
+        let network = folded.rounded();
+        defects_are_found(name, &network, every, Method::Direct);
+        // With the bounds of Winograd's tiles too, where this machine has them.
+        let tiles = [WinogradTile::Two, WinogradTile::Four].map(Method::Tiles);
+        let by_tiles = tiles.map(|method| defects_are_found(name, &network, every, method));
+        assert!(!matches!(Isa::detect(), Isa::Avx2 | Isa::Avx512) || by_tiles.iter().all(|count| *count > 0));
     }
 }

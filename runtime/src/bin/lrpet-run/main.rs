@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::{Parser, Subcommand, ValueEnum};
 use lrpet_runtime::host::{AlignedBytes, MappedModel};
-use lrpet_runtime::kernel::{Arithmetic, Isa};
+use lrpet_runtime::kernel::{Arithmetic, Isa, Method};
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
@@ -57,6 +57,10 @@ struct Common {
     /// What convolutions sum their products in. f16 is faster and less exact, and needs a core with FEAT_FP16 (Cortex-A76).
     #[arg(long, value_enum, default_value_t)]
     arithmetic: ArithmeticName,
+    /// Make every product of a convolution, none by Winograd's tiles: slower, but the logits have the bits of the plain code, which
+    /// do not depend on what this machine finds fastest.
+    #[arg(long)]
+    direct: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -112,6 +116,8 @@ impl Common {
             ArithmeticName::F16 => Arithmetic::F16,
         };
         let session = Session::with_isa(model, arena.as_mut_slice(), self.isa());
+        let method = if self.direct { Method::Direct } else { Method::Fastest };
+        let session = session.map(|session| session.with_method(method));
         let session = session.and_then(|session| session.with_arithmetic(arithmetic));
         let session = session.map_err(|error| named(&self.model, error))?;
         let threads = NonZeroUsize::new(self.threads.into()).unwrap_or(NonZeroUsize::MIN);

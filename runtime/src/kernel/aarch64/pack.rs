@@ -9,7 +9,7 @@ use super::geometry::{self, MOST_ROWS, Runs};
 use crate::kernel::team::Team;
 use crate::kernel::tiling::Form;
 use crate::kernel::tiling::Patch;
-use crate::kernel::{Arithmetic, Buffers, Isa, Layer, LayerWeights};
+use crate::kernel::{Arithmetic, Buffers, Isa, Layer, LayerWeights, Method, WinogradTile};
 use crate::model::{Activation, Shape, Window};
 
 /// Rows of a matrix whose sums are made together.
@@ -210,7 +210,7 @@ enum Kind {
 
 impl PackedConv {
     /// Packs a convolution for `isa`; `None` where the portable code runs it, and for other layers.
-    pub fn new(isa: Isa, arithmetic: Arithmetic, layer: &Layer<'_>) -> Option<PackedConv> {
+    pub fn new(isa: Isa, arithmetic: Arithmetic, _method: Method, layer: &Layer<'_>) -> Option<PackedConv> {
         let kind = match (isa, arithmetic) {
             (Isa::Neon | Isa::NeonF16, Arithmetic::F32) => Kind::Full(Packed::new::<Full>(layer)?),
             (Isa::NeonF16, Arithmetic::F16) => Kind::Half(Packed::new::<Half>(layer)?),
@@ -227,8 +227,18 @@ impl PackedConv {
         }
     }
 
+    /// The tiles by which it is computed; `None` where every product is made.
+    pub fn tile(&self) -> Option<WinogradTile> {
+        None
+    }
+
+    /// How it is computed, in a word or two for reports.
+    pub fn form(&self) -> &'static str {
+        "pixels in lanes"
+    }
+
     /// f32 of scratch that it uses.
-    pub(crate) fn scratch(&self) -> usize {
+    pub fn scratch(&self) -> usize {
         match &self.0 {
             Kind::Full(conv) => conv.patch.scratch(conv.rank),
             Kind::Half(conv) => conv.patch.scratch(conv.rank),

@@ -87,10 +87,11 @@ fn weights(tile: WinogradTile) -> [[f64; 3]; SIDE] {
 pub(in crate::kernel) fn filter(tile: WinogradTile, weights_of: [f64; 9]) -> [f64; MOST_PRODUCTS] {
     let (g, side) = (weights(tile), tile.inputs());
     let mut products = [0.0; MOST_PRODUCTS];
-    for i in 0..side {
-        for j in 0..side {
-            let term = |at: usize| g[i][at / 3] * weights_of[at] * g[j][at % 3];
-            products[i * side + j] = (0..9).map(term).sum();
+    for (i, row) in g.iter().enumerate().take(side) {
+        // Row i of G·g.
+        let line: [f64; 3] = core::array::from_fn(|x| (0..3).map(|y| row[y] * weights_of[3 * y + x]).sum());
+        for (j, row) in g.iter().enumerate().take(side) {
+            products[i * side + j] = (0..3).map(|x| line[x] * row[x]).sum();
         }
     }
     products

@@ -12,15 +12,15 @@
 //!
 //! No value can leave the range of f32 on the way: inputs and weights are f16, so a transformed input is below 28·65504, and
 //! a transformed weight below 3·65504; 2³² products of those are below 10²², their transforms below 10²⁴.
-// Until kernels take them up, only the bounds are in use.
-#![allow(dead_code, unused_imports)]
+// Elsewhere only the bounds are in use.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
 
 mod bound;
 mod matrices;
 mod transform;
 
 pub use bound::winograd_error;
-pub(in crate::kernel) use matrices::{MOST_PRODUCTS, filter};
+pub(in crate::kernel) use matrices::filter;
 pub(in crate::kernel) use transform::{Registers, input, output};
 
 use crate::model::Window;
@@ -52,6 +52,14 @@ impl WinogradTile {
     /// Products of a tile, for each channel and filter.
     pub const fn products(self) -> usize {
         self.inputs() * self.inputs()
+    }
+
+    /// Name for reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WinogradTile::Two => "Winograd 2×2",
+            WinogradTile::Four => "Winograd 4×4",
+        }
     }
 
     /// True of the windows that there are tiles for.

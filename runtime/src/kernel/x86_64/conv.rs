@@ -8,7 +8,7 @@ use super::geometry::{Lines, STRIP};
 use super::packed::{Lanes, PackedConv};
 use super::pixels::{Matrix, Pixels};
 use super::sums::{Job, Output, To};
-use super::{Part, Vector, channels};
+use super::{Part, Vector, channels, winograd};
 use crate::kernel::team::Team;
 use crate::kernel::tiling::CACHE_LINE;
 use crate::kernel::{self, Buffers, Second};
@@ -26,6 +26,7 @@ pub(super) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers<'_>, team:
     let shapes = match &conv.0 {
         Lanes::Pixels(conv) => (conv.input, conv.output),
         Lanes::Channels(conv) => (conv.input(), conv.output()),
+        Lanes::Winograd(conv) => conv.shapes(),
     };
     let fits = buffers.input.len() == shapes.0.len()
         && output.len() == shapes.1.len()
@@ -42,6 +43,9 @@ pub(super) fn run<V: Vector>(conv: &PackedConv, buffers: &mut Buffers<'_>, team:
             Lanes::Pixels(conv) => pixels::<V>(conv, (input, output, second), buffers.scratch, team),
             Lanes::Channels(conv) => {
                 channels::run::<V>(conv, (input, output, second), buffers.scratch, team);
+            }
+            Lanes::Winograd(conv) => {
+                winograd::run::<V>(conv, (input, output, second), buffers.scratch, team);
             }
         }
     }

@@ -1,8 +1,9 @@
 //! How a convolution's pixels fall into registers, and the scratch that this takes. Depends on shapes alone.
 
 use super::channels::{self, Tile};
-use crate::kernel::Isa;
+use super::winograd::{self, Cut};
 use crate::kernel::tiling::{CACHE_LINE, Form, Patch, of_either_form};
+use crate::kernel::{Isa, Method, WinogradTile};
 use crate::model::{Shape, Window};
 
 /// Registers whose sums are expanded together: the lines of a strip.
@@ -124,36 +125,75 @@ pub(super) enum Choice {
     Pixels(Patch),
     /// Output channels.
     Channels(Tile),
+    /// Channels, by Winograd's tiles.
+    Winograd(Cut),
+}
+
+/// Kinds of tiles.
+const TILES: [WinogradTile; 2] = [WinogradTile::Two, WinogradTile::Four];
+
+/// The ways in which a convolution can be computed.
+struct Ways {
+    patch: Option<Patch>,
+    tile: Option<Tile>,
+    /// By Winograd's tiles, as in [`TILES`].
+    cuts: [Option<Cut>; 2],
+}
+
+/// f32 in the registers of `isa` for a convolution; `None` where it has no kernels here.
+fn lanes(isa: Isa, output: Shape, form: Form) -> Option<usize> {
+    match isa {
+        Isa::Avx2 => Some(8),
+        // Half a register that is full costs no more than a whole one that is not.
+        Isa::Avx512 if form == Form::Depthwise && output.width <= 8 => Some(8),
+        Isa::Avx512 => Some(16),
+        _ => None,
+    }
 }
 
 /// The ways in which `isa` can compute a convolution of this shape.
 ///
-/// Channels are considered where the dense layer is faster with them, so that the scratch does not depend on a rank.
-fn ways(isa: Isa, shapes: (Shape, Shape), window: &Window, form: Form) -> (Option<Patch>, Option<Tile>) {
-    let lanes = match isa {
-        Isa::Avx2 => 8,
-        // Half a register that is full costs no more than a whole one that is not.
-        Isa::Avx512 if form == Form::Depthwise && shapes.1.width <= 8 => 8,
-        Isa::Avx512 => 16,
-        _ => return (None, None),
+/// Channels and tiles are considered where the dense layer is faster with them, so that the scratch does not depend on a rank.
+fn ways(isa: Isa, shapes: (Shape, Shape), window: &Window, form: Form) -> Ways {
+    let Some(lanes) = lanes(isa, shapes.1, form) else {
+        return Ways { patch: None, tile: None, cuts: [None; 2] };
     };
     let patch = fit(lanes, shapes, window, form);
     if form == Form::Depthwise {
-        return (patch, None);
+        return Ways { patch, tile: None, cuts: [None; 2] };
     }
-    let tile = channels::fit(lanes, shapes, window).filter(|tile| {
-        let pixels = patch.map(|patch| cost_of_pixels(&patch, shapes.1, Form::Dense));
-        pixels.is_none_or(|pixels| tile.cost(shapes, window, Form::Dense) < pixels)
+    let pixels = patch.map(|patch| cost_of_pixels(&patch, shapes.1, Form::Dense));
+    let tile = channels::fit(lanes, shapes, window)
+        .filter(|tile| pixels.is_none_or(|pixels| tile.cost(shapes, window, Form::Dense) < pixels));
+    let channels = tile.map(|tile| tile.cost(shapes, window, Form::Dense));
+    let direct = pixels.into_iter().chain(channels).min();
+    let cuts = TILES.map(|tile| {
+        let cut = winograd::fit(lanes, shapes, window, tile)?;
+        direct.is_none_or(|direct| cut.cost(Form::Dense) < direct).then_some(cut)
     });
-    (patch, tile)
+    Ways { patch, tile, cuts }
 }
 
 /// How `isa` computes a convolution; `None` where the portable code does.
-pub(super) fn choose(isa: Isa, shapes: (Shape, Shape), window: &Window, form: Form) -> Option<Choice> {
-    let (patch, tile) = ways(isa, shapes, window, form);
+pub(super) fn choose(
+    isa: Isa,
+    method: Method,
+    shapes: (Shape, Shape),
+    window: &Window,
+    form: Form,
+) -> Option<Choice> {
+    if let Method::Tiles(tile) = method {
+        let cut = winograd::fit(lanes(isa, shapes.1, form)?, shapes, window, tile);
+        if let Some(cut) = cut.filter(|_| form != Form::Depthwise) {
+            return Some(Choice::Winograd(cut));
+        }
+    }
+    let Ways { patch, tile, cuts } = ways(isa, shapes, window, form);
     let pixels = patch.map(|patch| (cost_of_pixels(&patch, shapes.1, form), Choice::Pixels(patch)));
     let channels = tile.map(|tile| (tile.cost(shapes, window, form), Choice::Channels(tile)));
-    let choices = [pixels, channels].into_iter().flatten();
+    let cuts = cuts.into_iter().flatten().filter(|_| method == Method::Fastest);
+    let cuts = cuts.map(|cut| (cut.cost(form), Choice::Winograd(cut)));
+    let choices = [pixels, channels].into_iter().flatten().chain(cuts);
     choices.min_by_key(|(cost, _)| *cost).map(|(_, choice)| choice)
 }
 
@@ -190,13 +230,14 @@ pub(in crate::kernel) fn scratch(
     window: &Window,
     form: Form,
 ) -> usize {
-    let (patch, tile) = ways(isa, (input, output), window, form);
+    let Ways { patch, tile, cuts } = ways(isa, (input, output), window, form);
     of_either_form((input, output), window, form, |form| {
         let pixels = patch.map_or(0, |patch| {
             patch.len().saturating_add(patch.middle(form.rank())).saturating_add(ALIGNMENT)
         });
         let channels = tile.map_or(0, |tile| tile.scratch(output, window, form.rank()));
-        pixels.max(channels)
+        let cuts = cuts.iter().flatten().map(|cut| cut.scratch(form.rank())).max();
+        pixels.max(channels).max(cuts.unwrap_or(0))
     })
 }
 
@@ -207,6 +248,7 @@ mod tests {
     /// Share of the lanes of all registers that hold a pixel or a channel, in percent.
     fn busy(choice: Choice, output: Shape) -> usize {
         match choice {
+            Choice::Winograd(_) => 100,
             Choice::Channels(tile) => {
                 let n = output.channels as usize;
                 100 * n / n.next_multiple_of(tile.lanes)
@@ -240,7 +282,7 @@ mod tests {
             let (height, width) = window.output(input.height, input.width).unwrap();
             let output = Shape::new(n, height, width);
             for isa in [Isa::Avx2, Isa::Avx512] {
-                let choice = choose(isa, (input, output), &window, Form::Dense).unwrap();
+                let choice = choose(isa, Method::Direct, (input, output), &window, Form::Dense).unwrap();
                 let busy = busy(choice, output);
                 assert!(busy >= 80, "{}: {input} to {output}: {busy} % in {choice:?}", isa.name());
             }

@@ -23,6 +23,7 @@ mod primitives;
 mod sums;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
+mod winograd;
 
 use average::average;
 use conv::run;
@@ -38,6 +39,7 @@ use sums::{Job, Output, finish, sums};
 #[cfg(target_arch = "x86_64")]
 pub(super) use vectors::{avx2_conv, avx2_multiply_adds, avx512_conv, avx512_multiply_adds};
 
+use crate::kernel::winograd::Registers;
 use crate::model::Activation;
 
 /// An instruction set with registers of [`Vector::LANES`] f32.
@@ -46,14 +48,10 @@ use crate::model::Activation;
 ///
 /// Everything here may only be inlined into functions that have the instruction set. Pointers need no alignment beyond
 /// that of their type.
-unsafe trait Vector {
-    /// A register.
-    type Register: Copy;
+unsafe trait Vector: Registers {
     /// f32 in a register.
     const LANES: usize;
 
-    /// The same value in every lane.
-    unsafe fn splat(value: f32) -> Self::Register;
     /// [`Vector::LANES`] f32 from memory.
     unsafe fn load(from: *const f32) -> Self::Register;
     /// [`Vector::LANES`] f32 to memory.
@@ -68,10 +66,6 @@ unsafe trait Vector {
     unsafe fn widen_even(from: *const u16, count: usize) -> Self::Register;
     /// The lowest `count` ≤ [`Vector::LANES`] lanes to f16, nearest even.
     unsafe fn narrow(register: Self::Register, to: *mut u16, count: usize);
-    /// a·b + c, rounded once.
-    unsafe fn mul_add(a: Self::Register, b: Self::Register, c: Self::Register) -> Self::Register;
-    /// a + b.
-    unsafe fn add(a: Self::Register, b: Self::Register) -> Self::Register;
     /// The larger of each lane; `b` where one is NaN.
     unsafe fn max(a: Self::Register, b: Self::Register) -> Self::Register;
     /// The smaller of each lane; `b` where one is NaN.
@@ -85,6 +79,19 @@ unsafe trait Vector {
     ///
     /// Those of as many pixels as fill up registers of 8 must be there.
     unsafe fn turn(turned: &Turned);
+
+    /// Tiles whose products with `registers` ≤ 4 registers of filters fit the registers.
+    fn tiles(registers: usize) -> usize;
+    /// Asks for a line of memory, which need not exist.
+    unsafe fn prefetch(at: *const f32);
+    /// [`winograd::products()`], compiled for this instruction set.
+    unsafe fn products<const P: usize, const Q: usize>(job: &winograd::Job);
+    /// Widens planes pixel by pixel.
+    unsafe fn spread(spread: &winograd::Spread);
+    /// [`winograd::to_tiles()`], compiled for this instruction set.
+    unsafe fn to_tiles<const SIDE: usize>(row: &winograd::Row);
+    /// [`winograd::from_tiles()`], compiled for this instruction set.
+    unsafe fn from_tiles<const SIDE: usize, const OUTPUTS: usize>(sums: &winograd::Sums);
 
     /// Registers of pixels whose sums with `rows` ≤ 12 rows of weights fit the registers, a power of two up to 8.
     fn registers(rows: usize) -> usize;

@@ -3,8 +3,9 @@
 use super::channels::Channels;
 use super::geometry::{Choice, choose};
 use super::pixels::Pixels;
+use super::winograd::Winograd;
 use crate::kernel::tiling::Form;
-use crate::kernel::{Arithmetic, Isa, Layer, LayerWeights};
+use crate::kernel::{Arithmetic, Isa, Layer, LayerWeights, Method, WinogradTile};
 
 /// A convolution ready to run: everything that depends on the model alone.
 #[derive(Debug)]
@@ -15,11 +16,12 @@ pub struct PackedConv(pub(super) Lanes);
 pub(super) enum Lanes {
     Pixels(Pixels),
     Channels(Channels),
+    Winograd(Winograd),
 }
 
 impl PackedConv {
     /// Packs a convolution for `isa`; `None` where the portable code runs it, and for other layers.
-    pub fn new(isa: Isa, arithmetic: Arithmetic, layer: &Layer<'_>) -> Option<PackedConv> {
+    pub fn new(isa: Isa, arithmetic: Arithmetic, method: Method, layer: &Layer<'_>) -> Option<PackedConv> {
         if arithmetic != Arithmetic::F32 {
             return None;
         }
@@ -39,13 +41,14 @@ impl PackedConv {
         if !fits {
             return None;
         }
-        Some(PackedConv(match choose(isa, (input, output), &window, form)? {
+        Some(PackedConv(match choose(isa, method, (input, output), &window, form)? {
             Choice::Pixels(patch) => {
                 Lanes::Pixels(Pixels::new(patch, (input, output), &weights, bias, activation))
             }
             Choice::Channels(tile) => {
                 Lanes::Channels(Channels::new(tile, (input, output), &window, &weights, bias, activation))
             }
+            Choice::Winograd(cut) => Lanes::Winograd(Winograd::new(cut, &weights, bias, activation)),
         }))
     }
 
@@ -54,6 +57,7 @@ impl PackedConv {
         match &self.0 {
             Lanes::Pixels(conv) => conv.patch.lanes,
             Lanes::Channels(conv) => conv.lanes(),
+            Lanes::Winograd(conv) => conv.cut.lanes,
         }
     }
 
@@ -62,14 +66,33 @@ impl PackedConv {
         match &self.0 {
             Lanes::Pixels(conv) => conv.bytes(),
             Lanes::Channels(conv) => conv.bytes(),
+            Lanes::Winograd(conv) => conv.bytes(),
+        }
+    }
+
+    /// The tiles by which it is computed; `None` where every product is made.
+    pub fn tile(&self) -> Option<WinogradTile> {
+        match &self.0 {
+            Lanes::Winograd(conv) => Some(conv.tile()),
+            _ => None,
+        }
+    }
+
+    /// How it is computed, in a word or two for reports.
+    pub fn form(&self) -> &'static str {
+        match &self.0 {
+            Lanes::Pixels(_) => "pixels in lanes",
+            Lanes::Channels(_) => "channels in lanes",
+            Lanes::Winograd(conv) => conv.tile().name(),
         }
     }
 
     /// f32 of scratch that it uses.
-    pub(crate) fn scratch(&self) -> usize {
+    pub fn scratch(&self) -> usize {
         match &self.0 {
             Lanes::Pixels(conv) => conv.scratch(),
             Lanes::Channels(conv) => conv.scratch(),
+            Lanes::Winograd(conv) => conv.scratch(),
         }
     }
 }

@@ -12,8 +12,8 @@ mod pack;
 mod run;
 mod sums;
 
-pub(super) use pack::{Channels, Tile, fit};
-pub(super) use run::run;
+pub(super) use pack::{Blocks, Channels, Tile, fit};
+pub(super) use run::{Target, product, run};
 pub(super) use sums::{Job, sums};
 
 /// Most registers of channels whose sums are held together.
@@ -27,7 +27,7 @@ pub(super) const TURN: usize = 8;
 
 /// Registers of channels whose sums are held together, of a matrix of `registers`: with 32 registers three for nine pixels,
 /// or all four of 64 channels for six; with 16 two for six.
-fn together(lanes: usize, registers: usize) -> usize {
+pub(super) fn together(lanes: usize, registers: usize) -> usize {
     match (lanes, registers) {
         (16, 4) => 4,
         (16, _) => 3,
@@ -36,7 +36,7 @@ fn together(lanes: usize, registers: usize) -> usize {
 }
 
 /// Cuts `count` into parts of like size of at most `most`: first and size of each.
-fn like(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn like(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let parts = count.div_ceil(most.max(1)).max(1);
     let first = move |part: usize| part * (count / parts) + part.min(count % parts);
     (0..parts).map(move |part| (first(part), first(part + 1) - first(part)))

@@ -147,7 +147,7 @@ impl Tile {
 /// A matrix in blocks of up to four registers of rows, each stored column by column; f16 bits, with zeros for the rows
 /// that are none.
 #[derive(Debug)]
-pub(super) struct Blocks {
+pub(in crate::kernel::x86_64) struct Blocks {
     pub(super) rows: usize,
     pub(super) columns: usize,
     lanes: usize,
@@ -158,18 +158,18 @@ pub(super) struct Blocks {
 
 /// One of them.
 #[derive(Clone, Copy)]
-pub(super) struct Block<'a> {
+pub(in crate::kernel::x86_64) struct Block<'a> {
     /// First row, and registers of rows.
-    pub(super) first: usize,
-    pub(super) registers: usize,
+    pub(in crate::kernel::x86_64) first: usize,
+    pub(in crate::kernel::x86_64) registers: usize,
     pub(super) weights: &'a [u16],
     pub(super) bias: &'a [f32],
 }
 
 impl Blocks {
     /// From f16 bits in row-major order.
-    fn new(bits: &[u16], rows: usize, bias: &[f32], tile: &Tile) -> Blocks {
-        let (columns, lanes) = (bits.len() / rows.max(1), tile.lanes);
+    pub(in crate::kernel::x86_64) fn new(bits: &[u16], rows: usize, bias: &[f32], lanes: usize) -> Blocks {
+        let columns = bits.len() / rows.max(1);
         let padded = rows.next_multiple_of(lanes);
         let mut weights = Vec::with_capacity(padded * columns);
         for (first, registers) in like(padded / lanes, together(lanes, padded / lanes)) {
@@ -190,7 +190,7 @@ impl Blocks {
     }
 
     /// All of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = Block<'_>> {
+    pub(in crate::kernel::x86_64) fn all(&self) -> impl Iterator<Item = Block<'_>> {
         let (lanes, columns) = (self.lanes, self.columns);
         let registers = self.rows.div_ceil(lanes);
         like(registers, together(lanes, registers)).filter_map(move |(first, registers)| {
@@ -200,7 +200,7 @@ impl Blocks {
         })
     }
 
-    fn bytes(&self) -> usize {
+    pub(in crate::kernel::x86_64) fn bytes(&self) -> usize {
         size_of_val(self.weights.as_slice()) + size_of_val(self.bias.as_slice())
     }
 }
@@ -245,10 +245,10 @@ impl Channels {
                 let step = tile.middle(*rank);
                 let places = (0..pixels.len()).map(|pixel| (pixel * step) as u32).collect();
                 let ranks = (0..*rank as u32).collect();
-                let expand = (Blocks::new(expand, bias.len(), bias, &tile), places, ranks);
-                (Blocks::new(matrix, count, &[], &tile), Some(expand))
+                let expand = (Blocks::new(expand, bias.len(), bias, tile.lanes), places, ranks);
+                (Blocks::new(matrix, count, &[], tile.lanes), Some(expand))
             }
-            _ => (Blocks::new(matrix, count, bias, &tile), None),
+            _ => (Blocks::new(matrix, count, bias, tile.lanes), None),
         };
         let (offsets, fill) = (tile.patch.offsets(), Fill::new(tile.patch, input));
         Channels { output, tile, rows, window: *window, fill, pixels, offsets, first, expand, activation }

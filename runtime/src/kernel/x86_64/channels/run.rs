@@ -9,6 +9,7 @@ use super::sums::Job;
 use super::{MOST_PIXELS, like};
 use crate::kernel::team::Team;
 use crate::kernel::tiling::CACHE_LINE;
+use crate::model::{Activation, Shape};
 
 /// Runs a packed convolution, shared by `team`.
 ///
@@ -22,7 +23,8 @@ pub(in crate::kernel::x86_64) unsafe fn run<V: Vector>(
     scratch: &mut [f32],
     team: Option<&mut Team>,
 ) {
-    let layer = Placed { conv, input, output, second };
+    let target = Target { output, second, shape: conv.output, activation: conv.activation };
+    let layer = Placed { conv, input, target };
     let (height, blocks) = (conv.output.height as usize, conv.first.count());
     let next = AtomicUsize::new(0);
     match team {
@@ -48,8 +50,16 @@ pub(in crate::kernel::x86_64) unsafe fn run<V: Vector>(
 struct Placed<'a> {
     conv: &'a Channels,
     input: *const u16,
-    output: *mut u16,
-    second: *const u16,
+    target: Target,
+}
+
+/// The output of a convolution whose sums lie pixel by pixel.
+pub(in crate::kernel::x86_64) struct Target {
+    pub(in crate::kernel::x86_64) output: *mut u16,
+    /// What is added, placed as the output is; null for nothing. May be the output itself.
+    pub(in crate::kernel::x86_64) second: *const u16,
+    pub(in crate::kernel::x86_64) shape: Shape,
+    pub(in crate::kernel::x86_64) activation: Activation,
 }
 
 // SAFETY: threads write to different pixels or channels of the output; the residual of one, where it is the output itself,
@@ -93,7 +103,13 @@ impl Placed<'_> {
                     None => {
                         for block in conv.first.all().skip(item % parts * blocks).take(blocks) {
                             product::<V>(&block, &conv.offsets, x, (turned, block.registers * V::LANES));
-                            self.finish::<V>(&block, conv.first.rows, turned, y, pixels);
+                            self.target.finish::<V>(
+                                block.first,
+                                block.registers * V::LANES,
+                                turned,
+                                y,
+                                pixels,
+                            );
                         }
                     }
                     Some((expand, places, ranks)) => {
@@ -105,37 +121,49 @@ impl Placed<'_> {
                         let x = (middle.cast_const(), places.get(..pixels).unwrap_or_default());
                         for block in expand.all() {
                             product::<V>(&block, ranks, x, (turned, block.registers * V::LANES));
-                            self.finish::<V>(&block, expand.rows, turned, y, pixels);
+                            self.target.finish::<V>(
+                                block.first,
+                                block.registers * V::LANES,
+                                turned,
+                                y,
+                                pixels,
+                            );
                         }
                     }
                 }
             }
         }
     }
+}
 
-    /// Finishes the sums of a block of channels, of which there are `channels`, for `pixels` pixels from row `y` on.
-    unsafe fn finish<V: Vector>(
+impl Target {
+    /// Finishes the sums of `step` channels from `first` on, as far as they exist, for `pixels` pixels from row `y` on.
+    ///
+    /// # Safety
+    ///
+    /// The sums of as many pixels as fill up registers of 8 are there, each `step` elements behind the one before; the output
+    /// has this shape, the pixels are in it, and the machine has the instruction set.
+    pub(in crate::kernel::x86_64) unsafe fn finish<V: Vector>(
         &self,
-        block: &Block<'_>,
-        channels: usize,
+        first: usize,
+        step: usize,
         sums: *const f32,
         y: usize,
         pixels: usize,
     ) {
-        let (conv, plane) = (self.conv, self.conv.output.pixels());
-        let step = block.registers * V::LANES;
-        let at = block.first * plane + y * conv.output.width as usize;
+        let plane = self.shape.pixels();
+        let at = first * plane + y * self.shape.width as usize;
         // SAFETY: these pixels of these channels are in the output.
         unsafe {
             V::turn(&Turned {
                 sums,
                 step,
-                channels: step.min(channels - block.first),
+                channels: step.min(self.shape.channels as usize - first),
                 pixels,
                 to: self.output.add(at),
                 second: if self.second.is_null() { self.second } else { self.second.add(at) },
                 plane,
-                activation: conv.activation,
+                activation: self.activation,
             });
         }
     }
@@ -152,7 +180,11 @@ impl Channels {
 }
 
 /// A block of a matrix times pixels at places behind `x`. The first pixel's sums go to `to`, the others' `step` elements on.
-unsafe fn product<V: Vector>(
+///
+/// # Safety
+///
+/// Pixels with their taps are behind `x`, sums in the destination; the machine has the instruction set.
+pub(in crate::kernel::x86_64) unsafe fn product<V: Vector>(
     block: &Block<'_>,
     offsets: &[u32],
     (x, places): (*const f32, &[u32]),

@@ -1,11 +1,13 @@
 //! Every operation on every instruction set of this machine against the f64 reference, on random shapes; guards around
 //! every buffer catch a write outside.
 
+#[path = "../support/mod.rs"]
 mod support;
+mod winograd;
 
 use half::f16;
 use lrpet_runtime::kernel::{
-    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Output, PackedConv, Second,
+    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Method, Output, PackedConv, Second, WinogradTile,
 };
 use lrpet_runtime::model::{
     Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
@@ -112,7 +114,9 @@ impl Task<'_> {
             Place::Overwritten => self.second.unwrap().to_vec(),
             _ => vec![0x7e00; count],
         };
-        let mut scratch = Guarded::new(&vec![f32::NAN; kernel::scratch(isa, self.op, self.input)], 12345.0);
+        let planned = kernel::scratch(isa, self.op, self.input);
+        let scratch = packed.map_or(planned, |conv| planned.max(conv.scratch()));
+        let mut scratch = Guarded::new(&vec![f32::NAN; scratch], 12345.0);
         let mut output = Guarded::new(&initial, 0x5a5a);
         let mut logits = Guarded::new(&vec![f32::NAN; count], 54321.0);
         let mut buffers = Buffers {
@@ -173,8 +177,8 @@ fn compare(
         let summed = if isa == Isa::CortexM55Half { half } else { NO_HALF_SUMS };
         let (output, logits) = task.run(isa, None, expected.len());
         let (output, logits) = (output.checked(), logits.checked());
-        // Packed weights change nothing, not even a rounding.
-        let packed = PackedConv::new(isa, Arithmetic::F32, layer);
+        // Packed weights change nothing, not even a rounding, where every product is made.
+        let packed = PackedConv::new(isa, Arithmetic::F32, Method::Direct, layer);
         if let Some(conv) = packed.filter(|_| place != Place::Logits) {
             let (packed, _) = task.run(isa, Some(&conv), expected.len());
             assert_eq!(packed.checked(), output, "{}: packed", isa.name());
@@ -268,9 +272,18 @@ fn convolution(case: Case) {
     };
     let second = second.as_deref();
     compare(&op, input, &layer, &x, second, place, &expected(Arithmetic::F32), half);
+    if WinogradTile::serves(&window) && place != Place::Logits {
+        let task = Task { op: &op, input, layer: &layer, x: &x, second, place };
+        winograd::by_tiles(&task, |tile| {
+            let second = wide_second.as_deref();
+            reference::conv_by_tiles(
+                tile, &x64, input, output, &window, &matrix, &wide_bias, second, activation,
+            )
+        });
+    }
     // With f16 arithmetic, where no sum exceeds its range.
     if Isa::NeonF16.is_available() && scale <= 1.0 && place != Place::Logits {
-        let packed = PackedConv::new(Isa::NeonF16, Arithmetic::F16, &layer);
+        let packed = PackedConv::new(Isa::NeonF16, Arithmetic::F16, Method::Direct, &layer);
         let task = Task { op: &op, input, layer: &layer, x: &x, second, place };
         if let Some(conv) = packed {
             let (output, _) = task.run(Isa::NeonF16, Some(&conv), count);

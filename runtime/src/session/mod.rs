@@ -1,11 +1,15 @@
 //! Runs a model in a caller's arena.
 
+mod error;
+
 use core::ops::Range;
 
+pub use error::{RunError, SessionError};
+
 use crate::kernel::{self, Arithmetic, Buffers, Isa, Layer, Output, Second, f16};
-use crate::machine::{self, MachineError};
-use crate::model::{Header, MAX_INPUTS, Model, ModelError};
-use crate::plan::{ALIGNMENT, Placer, Plan, PlanError, Step};
+use crate::machine;
+use crate::model::{Header, MAX_INPUTS, Model};
+use crate::plan::{ALIGNMENT, Placer, Plan, Step};
 
 /// Called around each layer: a clock, a watchdog, a progress display.
 pub trait Hook {
@@ -31,112 +35,6 @@ impl<const N: usize> Default for Arena<N> {
     }
 }
 
-/// Why a session cannot begin.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum SessionError<'a> {
-    /// The model cannot be planned.
-    Plan(PlanError<'a>),
-    /// The model's tensors cannot be resolved.
-    Model(ModelError<'a>),
-    /// The arena is too small; both figures are bytes.
-    ArenaTooSmall {
-        /// [`Plan::arena_bytes`].
-        needed: usize,
-        /// Size of the arena given.
-        given: usize,
-    },
-    /// The arena does not begin at a multiple of 16 bytes ([`Arena`] does).
-    ArenaMisaligned,
-    /// The processor is not one for which the program was built.
-    Machine(MachineError),
-    /// The machine lacks the instruction set asked for.
-    Isa(Isa),
-    /// The session's instruction set lacks the arithmetic asked for.
-    Arithmetic(Isa, Arithmetic),
-}
-
-impl core::fmt::Display for SessionError<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Plan(error) => error.fmt(f),
-            Self::Model(error) => error.fmt(f),
-            Self::ArenaTooSmall { needed, given } => {
-                let missing = needed - given;
-                write!(f, "the arena has {given} bytes and must have {needed}: {missing} bytes are missing")
-            }
-            Self::Machine(error) => error.fmt(f),
-            Self::ArenaMisaligned => write!(f, "the arena must begin at a multiple of {ALIGNMENT} bytes"),
-            Self::Isa(isa) => write!(f, "this machine lacks the instructions of {}", isa.name()),
-            Self::Arithmetic(isa, arithmetic) => {
-                let (isa, arithmetic, has) = (isa.name(), arithmetic.name(), Isa::NeonF16.name());
-                write!(f, "{isa} has no {arithmetic} arithmetic (only {has} has, on cores with FEAT_FP16)")
-            }
-        }
-    }
-}
-
-impl core::error::Error for SessionError<'_> {}
-
-impl<'a> From<PlanError<'a>> for SessionError<'a> {
-    fn from(error: PlanError<'a>) -> Self {
-        Self::Plan(error)
-    }
-}
-
-impl<'a> From<ModelError<'a>> for SessionError<'a> {
-    fn from(error: ModelError<'a>) -> Self {
-        Self::Model(error)
-    }
-}
-
-/// Why an inference was refused. Logits are untouched unless it says otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The image has another number of values than the model's input.
-    InputLength {
-        /// Values needed.
-        needed: usize,
-        /// Values given.
-        given: usize,
-    },
-    /// An input value is NaN or infinite.
-    InputNotFinite {
-        /// Its index.
-        index: usize,
-    },
-    /// The slice for the logits has another length than the model has classes.
-    LogitsLength {
-        /// Classes.
-        needed: usize,
-        /// Length given.
-        given: usize,
-    },
-    /// The table of steps was overwritten from outside; logits may be half written.
-    Corrupt {
-        /// Index of the layer.
-        layer: usize,
-    },
-}
-
-impl core::fmt::Display for RunError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::InputLength { needed, given } => {
-                write!(f, "the image has {given} values and the model takes {needed}")
-            }
-            Self::InputNotFinite { index } => write!(f, "value {index} of the image is no finite number"),
-            Self::LogitsLength { needed, given } => {
-                write!(f, "there is room for {given} logits and the model has {needed}")
-            }
-            Self::Corrupt { layer } => write!(f, "layer {layer}: the session's memory was overwritten"),
-        }
-    }
-}
-
-impl core::error::Error for RunError {}
-
 /// A model ready to run: its table of steps and its activations lie in the arena.
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -150,6 +48,8 @@ pub struct Session<'a> {
     input: Range<usize>,
     plan: Plan,
     arithmetic: Arithmetic,
+    #[cfg(feature = "std")]
+    method: kernel::Method,
     /// For each step its packed weights, where it has some.
     #[cfg(feature = "std")]
     packed: std::vec::Vec<Option<kernel::PackedConv>>,
@@ -202,7 +102,7 @@ impl<'a> Session<'a> {
         let header = *program.header();
         let input = input..input + header.input.len() * 2;
         #[cfg(feature = "std")]
-        let packed = pack(isa, Arithmetic::F32, steps, model.bytes());
+        let packed = pack(isa, Arithmetic::F32, kernel::Method::Fastest, steps, model.bytes());
         #[cfg(feature = "std")]
         let normalised = {
             let channels = header.mean.iter().zip(&header.std).take(header.input.channels as usize);
@@ -217,6 +117,8 @@ impl<'a> Session<'a> {
             input,
             plan,
             arithmetic: Arithmetic::F32,
+            #[cfg(feature = "std")]
+            method: kernel::Method::Fastest,
             #[cfg(feature = "std")]
             packed,
             #[cfg(feature = "std")]
@@ -233,12 +135,45 @@ impl<'a> Session<'a> {
         if !self.isa.has(arithmetic) {
             return Err(SessionError::Arithmetic(self.isa, arithmetic));
         }
-        self.packed = pack(self.isa, arithmetic, self.steps, self.model);
-        self.arithmetic = arithmetic;
+        if arithmetic != self.arithmetic || self.packed.is_empty() {
+            self.packed = pack(self.isa, arithmetic, self.method, self.steps, self.model);
+            self.arithmetic = arithmetic;
+        }
         Ok(self)
     }
 
-    /// Bytes on the heap for weights that were widened and put in the order of the kernels when the session began; 0 on
+    /// This session with its convolutions computed by `method`, for which it packs their weights anew; the fastest unless
+    /// this is called. With [`kernel::Method::Direct`] logits have the bits that every f32 session on weights in place has.
+    #[cfg(feature = "std")]
+    pub fn with_method(mut self, method: kernel::Method) -> Self {
+        if method != self.method || self.packed.is_empty() {
+            self.packed = pack(self.isa, self.arithmetic, method, self.steps, self.model);
+            self.method = method;
+        }
+        self
+    }
+
+    /// The packed weights of a layer, where they are in use: logits are computed on weights in place.
+    #[cfg(feature = "std")]
+    fn packed(&self, layer: usize) -> Option<&kernel::PackedConv> {
+        self.steps.get(layer)?.output()?;
+        self.packed.get(layer)?.as_ref()
+    }
+
+    /// The tiles by which the layer with this index is computed, in Winograd's way; `None` where every product is made.
+    #[cfg(feature = "std")]
+    pub fn tile(&self, layer: usize) -> Option<kernel::WinogradTile> {
+        self.packed(layer)?.tile()
+    }
+
+    /// How the convolution with this index is computed on packed weights, in a word or two for reports; `None` of other layers,
+    /// and of weights in place.
+    #[cfg(feature = "std")]
+    pub fn form(&self, layer: usize) -> Option<&'static str> {
+        Some(self.packed(layer)?.form())
+    }
+
+    /// Bytes on the heap for weights that were widened or transformed, and put in the order of the kernels, when the session began; 0 on
     /// instruction sets that read them in place.
     #[cfg(feature = "std")]
     pub fn packed_bytes(&self) -> usize {
@@ -246,7 +181,7 @@ impl<'a> Session<'a> {
     }
 
     /// Gives those bytes back: all weights are read in place from now on, more slowly, and with f32 arithmetic. Logits
-    /// stay the same to the bit if that was in use.
+    /// stay the same to the bit if that was in use, and [`kernel::Method::Direct`].
     #[cfg(feature = "std")]
     pub fn in_place(mut self) -> Self {
         self.packed = std::vec::Vec::new();
@@ -396,10 +331,11 @@ impl<'a> Session<'a> {
 fn pack(
     isa: Isa,
     arithmetic: Arithmetic,
+    method: kernel::Method,
     steps: &[Step],
     model: &[u8],
 ) -> std::vec::Vec<Option<kernel::PackedConv>> {
-    let pack = |step: &Step| kernel::PackedConv::new(isa, arithmetic, &step.layer(model)?);
+    let pack = |step: &Step| kernel::PackedConv::new(isa, arithmetic, method, &step.layer(model)?);
     steps.iter().map(pack).collect()
 }
 
