@@ -16,7 +16,7 @@ mod visible;
 
 pub use chain::chain;
 pub use check::Error;
-pub use compiler::revision;
+pub use compiler::{built_from, revision, target_features};
 pub use run::{
     Calibration, Compiler, Counter, FORMAT, Figures, Host, Kind, Layer, Memory, Model, Run, SelfCheck,
 };

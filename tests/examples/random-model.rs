@@ -3,10 +3,10 @@
 //! of the shape takes the images and the classes that the network is known for.
 
 use anyhow::{Context, Result, bail};
+use lrpet_network::lrpet::RankPlan;
+use lrpet_network::network::Known;
 use lrpet_runtime::model::Shape;
 use lrpet_tests::random_model::{factor, random_model};
-use lrpet_trainer::lrpet::RankPlan;
-use lrpet_trainer::network::Known;
 
 /// Classes where the shape is given.
 const CLASSES: u32 = 10;

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use lrpet_network::network::Network;
 use lrpet_runtime::model::{Activation, Conv, Linear, Op, Shape, Weights, Window};
 use lrpet_tests::programs::{json, number, refused, run};
 use lrpet_tests::random_model::random_model;
-use lrpet_trainer::network::Network;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, TensorView};

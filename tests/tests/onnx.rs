@@ -4,6 +4,9 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::Command;
 
+use lrpet_network::lrpet::RankPlan;
+use lrpet_network::network::{KNOWN, Known};
+use lrpet_network::onnx::{Batch, Input, Options, convert};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::{Model, Op, PadShortcut, Shape};
 use lrpet_runtime::plan::Plan;
@@ -11,9 +14,6 @@ use lrpet_runtime::session::Session;
 use lrpet_tests::every_operation::every_operation;
 use lrpet_tests::programs::{self, root};
 use lrpet_tests::random_model::{Values, factor, random_convolutions, random_model};
-use lrpet_trainer::lrpet::RankPlan;
-use lrpet_trainer::network::{KNOWN, Known};
-use lrpet_trainer::onnx::{Batch, Input, Options, convert};
 use serde_json::Value;
 
 /// Largest difference of a logit, as a share of the largest one (at least 1): the runtime's values are f16.

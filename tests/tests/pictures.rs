@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{GrayImage, Luma, RgbImage};
+use lrpet_network::network::{Known, Network};
 use lrpet_runtime::model::{Op, Shape, Weights};
 use lrpet_tests::programs::{json, number, refused, run};
-use lrpet_trainer::network::{Known, Network};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, TensorView};

@@ -1,4 +1,4 @@
-//! The command line `lrpet`: arguments in, one result out. The work is done by the library.
+//! The command line `lrpet`: arguments in, one result out. The work is done by the crates in this folder.
 
 mod commands;
 mod messages;
@@ -13,6 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = commands::Cli::parsed(std::env::args_os()).unwrap_or_else(|error| error.exit());
     messages::start();
+    lrpet_report::built_from(env!("LRPET_REVISION"));
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,5 +1,4 @@
-//! Tells the summary of a run what it was built from and with (revision, compiler, target, target features; what cannot
-//! be found out is left empty), and compiles the CUDA kernels where the feature `cuda` asks for them.
+//! Compiles the CUDA kernels where the feature `cuda` asks for them.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,12 +7,8 @@ use std::process::Command;
 /// The oldest GPUs that CUDA 13 serves (Turing); the driver compiles the PTX for the one at hand.
 const ARCHITECTURE: &str = "compute_75";
 
-#[path = "../report/origin.rs"]
-mod origin;
-
 fn main() {
-    origin::note();
-    origin::set("LRPET_TARGET_FEATURES", env::var("CARGO_CFG_TARGET_FEATURE").ok());
+    println!("cargo::rerun-if-changed=build.rs");
     if env::var_os("CARGO_FEATURE_CUDA").is_some() {
         kernels();
     }

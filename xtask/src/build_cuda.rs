@@ -179,12 +179,13 @@ impl Build {
         let chosen = [(true, "cuda"), (arguments.cudnn, "cudnn"), (arguments.nccl, "nccl,mpi")];
         let features: Vec<&str> = chosen.iter().filter(|chosen| chosen.0).map(|chosen| chosen.1).collect();
         let features = features.join(",");
-        let common = ["--release", "-p", "lrpet-trainer", "--features", &features, "--target", &host];
+        let packages = ["--release", "-p", "lrpet-trainer", "-p", "lrpet-train"];
+        let common = [&packages[..], &["--features", &features, "--target", &host]].concat();
         let mut build = self.cargo(arguments, toolkit, compiler)?;
-        build.arg("build").args(common).args(["--bin", "lrpet", "--example", "gpu_speed"]);
+        build.arg("build").args(&common).args(["--bin", "lrpet", "--example", "gpu_speed"]);
         self.run(&mut build, "cargo build with CUDA (the first time takes many minutes)", HINT)?;
         let mut tests = self.cargo(arguments, toolkit, compiler)?;
-        tests.arg("test").args(common).args(["--lib", "--no-run", "--message-format", "json"]);
+        tests.arg("test").args(&common).args(["--lib", "--no-run", "--message-format", "json"]);
         eprintln!("cargo test --no-run with CUDA");
         let messages = process::capture(&mut tests, HINT)?;
         let test_program = messages
@@ -249,7 +250,7 @@ impl Build {
             "\nOn a machine with a GPU of compute capability {}.{}{newer} and driver 580 or newer, copy them and run:\n\
              \n  python3 -m venv cuda && cuda/bin/pip install {RUN_WHEELS}{cudnn}{nccl}\n  \
              export LD_LIBRARY_PATH=$(echo $PWD/cuda/lib/python3*/site-packages/nvidia/*/lib | tr ' ' :)\n  \
-             ./lrpet train --device cuda …\n  ./trainer-tests cuda:: lrpet::device:: device::\n  \
+             ./lrpet train --device cuda …\n  ./trainer-tests cuda:: projection:: device::\n  \
              ./gpu_speed --device cuda\n\
              \nWith a CUDA 13 toolkit installed there, its lib64 serves as LD_LIBRARY_PATH. See docs/cuda.md.",
             arguments.cap / 10,

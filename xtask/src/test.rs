@@ -37,7 +37,23 @@ pub const FEATURES: &str = "lrpet-runtime/gpio";
 
 /// What is built and tested where something is trained: in every step, as the packages' dependencies switch features on,
 /// and candle would be compiled anew for others.
-const TRAINED: [&str; 5] = ["--release", "-p", "lrpet-trainer", "-p", "lrpet-tests"];
+const TRAINED: [&str; 15] = [
+    "--release",
+    "-p",
+    "lrpet-network",
+    "-p",
+    "lrpet-data",
+    "-p",
+    "lrpet-kernels",
+    "-p",
+    "lrpet-train",
+    "-p",
+    "lrpet-study",
+    "-p",
+    "lrpet-trainer",
+    "-p",
+    "lrpet-tests",
+];
 
 /// The model that is in flash where a board's code is checked.
 const BOARD_MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";

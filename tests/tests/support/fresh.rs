@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
+use lrpet_network::export::{Card, Request, Samples, export};
+use lrpet_network::lrpet::RankPlan;
+use lrpet_network::network::Network;
+use lrpet_network::{Dataset, Normalization};
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::data::{Dataset, Normalization};
-use lrpet_trainer::export::{Card, Checkpoint, Request, export};
-use lrpet_trainer::lrpet::RankPlan;
-use lrpet_trainer::network::Network;
-use lrpet_trainer::train::{Mode, Trainable};
+use lrpet_train::folded::Candle;
+use lrpet_train::{Mode, Trainable, checkpoint};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -52,7 +53,7 @@ pub fn fresh_model(name: &str, input: Shape, classes: u32, g: f64, seed: u64) ->
         training: None,
         command: "test".to_owned(),
     };
-    let checkpoint = Checkpoint::from_candle(model.tensors().iter())?;
+    let checkpoint = checkpoint(model.tensors().iter())?;
     let exported = export(&Request {
         network: &network,
         checkpoint: &checkpoint,
@@ -60,7 +61,7 @@ pub fn fresh_model(name: &str, input: Shape, classes: u32, g: f64, seed: u64) ->
         energy_transfer: true,
         normalization: &normalization,
         card: &card,
-        samples: Some(&data),
+        samples: Some(Samples { data: &data, machine: &Candle }),
     })?;
     Ok(exported.to_bytes()?)
 }

@@ -1,6 +1,6 @@
 //! Images a second of the loader alone, without a training beside it.
 //!
-//! `cargo run --release -p lrpet-trainer --example loader_speed [THREADS]` times images of CIFAR-10's size in memory with crop
+//! `cargo run --release -p lrpet-data --example loader_speed [THREADS]` times images of CIFAR-10's size in memory with crop
 //! and flip on one thread, and JPEG files of 500×375 with a random resized crop to 224×224 and flip, decoded anew
 //! each time, on 1 thread and on THREADS (2 unless given). The pictures are made here: waves with some noise.
 
@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 use image::codecs::jpeg::JpegEncoder;
-use lrpet_runtime::model::Shape;
-use lrpet_trainer::data::files::{Cache, Listed};
-use lrpet_trainer::data::{
+use lrpet_data::files::{Cache, Listed};
+use lrpet_data::{
     Augmentation, BadImages, Dataset, Files, Images, Loader, LoaderOptions, Normalization, Preparation,
     RandomCrop,
 };
+use lrpet_runtime::model::Shape;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -5,30 +5,6 @@ use rand::Rng;
 
 use super::crop::RandomCrop;
 
-/// Mean and standard deviation of each channel, of pixels scaled to 0..1; a pixel p becomes (p/255 − mean)/std.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Normalization {
-    /// Mean of each channel.
-    pub mean: Vec<f32>,
-    /// Standard deviation of each channel.
-    pub std: Vec<f32>,
-}
-
-impl Normalization {
-    /// That of ImageNet's training set, as published networks for colour images use it (torchvision's).
-    pub fn imagenet() -> Self {
-        Normalization { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
-    }
-
-    /// For each channel the normalised value of each of the 256 bytes.
-    pub(super) fn table(&self) -> Vec<[f32; 256]> {
-        let row = |(&mean, &std): (&f32, &f32)| {
-            std::array::from_fn(|byte| ((byte as f64 / 255.0 - f64::from(mean)) / f64::from(std)) as f32)
-        };
-        self.mean.iter().zip(&self.std).map(row).collect()
-    }
-}
-
 /// Random changes to training images.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Augmentation {
@@ -144,6 +120,7 @@ fn write_planes<const C: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Normalization;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 

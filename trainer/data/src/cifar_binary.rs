@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::layout::{check_labels, owned};
+use super::labels::{check_labels, owned};
 use super::registry::Entry;
 use super::{DataError, Dataset};
 
@@ -67,7 +67,7 @@ fn append(path: &Path, part: &mut Dataset) -> Result<(), DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::registry;
+    use crate::registry;
 
     /// Writes the files with one image each: label f, planes of 10·f + channel, but for a first pixel of
     /// 100 + channel and a last of 200 + channel.

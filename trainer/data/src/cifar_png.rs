@@ -12,7 +12,7 @@ use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, ImageError};
 use rayon::prelude::*;
 
-use super::layout::{check_labels, owned};
+use super::labels::{check_labels, owned};
 use super::registry::Entry;
 use super::{DataError, Dataset};
 
@@ -118,7 +118,7 @@ fn undecodable(path: PathBuf, error: ImageError) -> DataError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::registry;
+    use crate::registry;
     use image::{ExtendedColorType, save_buffer};
 
     /// Writes sheets of 1 to 5 training and 2 test images; byte i of image n (from 0, test after training) is

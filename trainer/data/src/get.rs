@@ -216,13 +216,12 @@ fn run(command: &[&str], folder: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Dataset;
-    use crate::data::dataset::tests::noise;
+    use crate::Dataset;
 
     #[test]
     fn another_set_in_its_place_is_refused() {
         let entry = registry::entry("mnist").unwrap();
-        let data = |count| Dataset { classes: Vec::new(), ..noise(count, entry.shape, 10, 1) };
+        let data = |count| Dataset { classes: Vec::new(), ..Dataset::noise(count, entry.shape, 10, 1) };
         let loaded =
             |train| Loaded { entry, train: data(train), test: data(entry.test), folder: "here".into() };
         let short = verify(&loaded(59_999)).unwrap_err().to_string();

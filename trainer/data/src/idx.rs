@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use lrpet_runtime::model::Shape;
 
-use super::layout::{check_labels, owned};
+use super::labels::{check_labels, owned};
 use super::registry::Entry;
 use super::{DataError, Dataset};
 

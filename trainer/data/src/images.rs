@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use lrpet_network::dataset;
 use lrpet_runtime::model::Shape;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -108,7 +109,7 @@ impl Images {
     /// Indices of `count` images spread over the classes: the first image of each class in order of class, then
     /// the second of each, and so on. Fewer where there are not so many images.
     pub fn spread(&self, count: usize) -> Vec<usize> {
-        spread((0..self.len()).map(|index| self.label(index)), self.classes().len(), count)
+        dataset::spread((0..self.len()).map(|index| self.label(index)), self.classes().len(), count)
     }
 
     /// The first `limit` images; of files, which lie class by class, as many of each class.
@@ -185,27 +186,13 @@ impl Images {
     }
 }
 
-/// Indices of `count` of the images with `labels`, taken from each of `classes` in turn.
-pub(super) fn spread(labels: impl Iterator<Item = u32>, classes: usize, count: usize) -> Vec<usize> {
-    let mut by_class = vec![Vec::new(); classes];
-    for (index, label) in labels.enumerate() {
-        by_class[label as usize].push(index);
-    }
-    let deepest = by_class.iter().map(Vec::len).max().unwrap_or(0);
-    (0..deepest)
-        .flat_map(|turn| by_class.iter().filter_map(move |images| images.get(turn).copied()))
-        .take(count)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::dataset::tests::noise;
     use super::*;
 
     #[test]
     fn split_is_a_partition_drawn_by_the_seed() {
-        let mut data = noise(100, Shape::new(1, 1, 2), 3, 1);
+        let mut data = Dataset::noise(100, Shape::new(1, 1, 2), 3, 1);
         (0..100).for_each(|index| data.images[2 * index] = index as u8);
         let images = Images::from(data.clone());
         let part = |(rest, held): (Images, Images)| {
@@ -231,7 +218,7 @@ mod tests {
 
     #[test]
     fn images_of_one_colour_have_a_deviation_to_divide_by() {
-        let data = Dataset { images: vec![51; 4], ..noise(4, Shape::new(1, 1, 1), 2, 1) };
+        let data = Dataset { images: vec![51; 4], ..Dataset::noise(4, Shape::new(1, 1, 1), 2, 1) };
         let found = Images::from(data).statistics().unwrap();
         assert_eq!((&found.mean[..], &found.std[..]), (&[0.2][..], &[1.0][..]));
     }

@@ -1,12 +1,14 @@
 //! The inputs for a model: pictures, and files of values.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
 use lrpet_runtime::model::Shape;
+use npyz::{DType, NpyFile, Order, TypeChar};
 use walkdir::WalkDir;
 
-use crate::data::{Preparation, picture};
+use crate::{Preparation, picture};
 
 /// What a model runs on.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,23 +107,31 @@ pub fn read_input(path: &Path, shape: Shape, test_resize: Option<f64>) -> Result
 
 fn read_npy(path: &Path, shape: Shape) -> Result<Vec<Vec<f32>>, InputError> {
     let unreadable = |reason: String| InputError::Read { path: path.to_owned(), reason };
-    let array = Tensor::read_npy(path).map_err(|error| unreadable(error.to_string()))?;
-    if array.dtype() != DType::F32 {
-        return Err(unreadable(format!("an array of {:?}, not of f32", array.dtype())));
+    let failed = |error: std::io::Error| unreadable(error.to_string());
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    let array = NpyFile::new(BufReader::new(file)).map_err(failed)?;
+    match array.dtype() {
+        DType::Plain(kind) if kind.type_char() == TypeChar::Float && kind.size_field() == 4 => {}
+        kind => return Err(unreadable(format!("an array of {}, not of f32", kind.descr()))),
     }
-    let axes = [shape.channels, shape.height, shape.width].map(|axis| axis as usize);
-    let fits = match array.dims() {
-        [_, rest @ ..] if rest.len() == 3 => rest == axes,
-        dims => dims == axes,
-    };
-    if !fits {
-        let found = format!("an array of shape {:?}", array.dims());
+    let axes = [shape.channels, shape.height, shape.width].map(u64::from);
+    let found = array.shape();
+    let (images, one) = found.split_at(found.len().saturating_sub(3));
+    if one != axes || images.len() > 1 {
+        let found = format!("an array of shape {found:?}");
         return Err(InputError::Shape { path: path.to_owned(), found, needed: shape });
     }
-    if array.elem_count() == 0 {
+    if images == [0] {
         return Err(unreadable("it holds no image".into()));
     }
-    let values = array.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
-    let values = values.map_err(|error| unreadable(error.to_string()))?;
+    // Before memory is taken for what a header claims.
+    if images.iter().any(|count| count.saturating_mul(shape.len() as u64) > size) {
+        return Err(unreadable("the file is cut off".into()));
+    }
+    if array.order() != Order::C {
+        return Err(unreadable("it must be in C order".into()));
+    }
+    let values = array.into_vec::<f32>().map_err(failed)?;
     Ok(values.chunks_exact(shape.len()).map(<[f32]>::to_vec).collect())
 }

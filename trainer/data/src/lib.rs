@@ -3,7 +3,7 @@
 //! [`registry`] knows the data sets by name, [`source`] finds their files, one file per [`Layout`] of the files
 //! reads them ([`idx`], [`cifar_binary`], [`cifar_png`]), [`Dataset`] holds them. A user's own images lie in a
 //! [`folder`] per class and stay in their [`files`], from which [`picture`], [`crop`] and [`Preparation`] make images. [`loader`]
-//! makes batches of either ([`Images`]) beside the training with [`augment`].
+//! makes batches of either ([`Images`]) beside the training with [`augment`]. [`input`] reads what a single model runs on.
 
 pub mod augment;
 pub mod balance;
@@ -12,14 +12,15 @@ pub mod cifar_binary;
 pub mod cifar_png;
 pub mod copies;
 pub mod crop;
-pub mod dataset;
 mod error;
 pub mod files;
 pub mod folder;
 pub mod get;
 pub mod idx;
 mod images;
+pub mod input;
 mod jpeg;
+mod labels;
 mod layout;
 pub mod loader;
 pub mod picture;
@@ -27,15 +28,17 @@ mod preparation;
 pub mod registry;
 pub mod source;
 
-pub use augment::{Augmentation, Normalization};
+pub use augment::Augmentation;
 pub use crop::RandomCrop;
-pub use dataset::Dataset;
 pub use error::DataError;
 pub use files::{BadImages, Files};
 pub use folder::Folder;
 pub use images::Images;
+pub use input::{Input, InputError};
 pub use layout::Layout;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use preparation::Preparation;
 pub use registry::Entry;
 pub use source::{Loaded, load};
+
+pub use lrpet_network::{Dataset, Normalization};

@@ -15,7 +15,8 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::augment::{self, Augmentation, Draw, Normalization};
+use super::Normalization;
+use super::augment::{self, Augmentation, Draw};
 use super::files::{Worker, compact};
 use super::{DataError, Images};
 
@@ -285,8 +286,8 @@ impl Drop for Batches {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dataset::tests::noise;
     use super::*;
+    use crate::Dataset;
     use lrpet_runtime::model::Shape;
 
     fn loader(seed: u64, ahead: usize, threads: usize) -> Loader {
@@ -300,7 +301,7 @@ mod tests {
             ahead,
             threads,
         };
-        Loader::new(Arc::new(noise(50, Shape::new(2, 5, 4), 3, 9)), options)
+        Loader::new(Arc::new(Dataset::noise(50, Shape::new(2, 5, 4), 3, 9)), options)
     }
 
     fn collect(batches: Batches) -> Vec<Batch> {
@@ -341,7 +342,7 @@ mod tests {
 
     #[test]
     fn an_epoch_holds_every_image_once() {
-        let data = noise(50, Shape::new(2, 5, 4), 3, 9);
+        let data = Dataset::noise(50, Shape::new(2, 5, 4), 3, 9);
         let options = LoaderOptions {
             shuffle: true,
             ..LoaderOptions::plain(16, Normalization { mean: vec![0.0; 2], std: vec![1.0 / 255.0; 2] })

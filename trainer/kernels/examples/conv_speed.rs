@@ -1,11 +1,11 @@
 //! Speed of the convolutions of CIFAR ResNets and of wide networks, forward and backward, in GMAC/s over all threads.
 //!
-//! `cargo run --release -p lrpet-trainer --example conv_speed`
+//! `cargo run --release -p lrpet-kernels --example conv_speed`
 
 use std::time::Instant;
 
+use lrpet_kernels::{Conv, ConvNorm, Convolution, InputGradient, Isa, Past};
 use lrpet_runtime::model::{Activation, Shape, Window};
-use lrpet_trainer::ops::{Conv, ConvNorm, Convolution, InputGradient, Isa, Past};
 
 const BATCH: usize = 128;
 
@@ -47,7 +47,7 @@ fn main() {
         let window = Window::square(kernel, stride, kernel / 2);
         let conv = Conv::new(Shape::new(c, size, size), n, &window).expect("the window fits");
         let macs = (BATCH * conv.output_len() * (conv.weight_len() / n as usize)) as f64;
-        let op = ConvNorm::new(conv, Activation::Relu, Isa::best());
+        let op = ConvNorm::new(conv, Activation::Relu, 1e-5, Isa::best());
         let fill =
             |len: usize| (0..len).map(|i| ((i * 7919 % 1009) as f32) / 500.0 - 1.0).collect::<Vec<_>>();
         let (x, w) = (fill(BATCH * op.conv().input_len()), fill(op.conv().weight_len()));

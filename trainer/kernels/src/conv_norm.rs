@@ -15,9 +15,6 @@ use super::gradients::{InputGradient, block, gradients};
 use super::isa::Isa;
 use super::norm::{self, Affine, Backward, Moments};
 
-/// Added to the variance under the root, where nothing else is said (the default of PyTorch's BatchNorm2d).
-pub const EPSILON: f64 = 1e-5;
-
 /// The operation; all feature maps are channels-last, batch first.
 #[derive(Debug)]
 pub struct ConvNorm {
@@ -63,15 +60,10 @@ pub struct ParameterGradients {
 }
 
 impl ConvNorm {
-    /// The operation around `conv`, for the instruction set `isa`, with [`EPSILON`].
-    pub fn new(conv: impl Convolution + 'static, activation: Activation, isa: Isa) -> Self {
-        ConvNorm { conv: Box::new(conv), activation, epsilon: EPSILON, isa }
-    }
-
-    /// The same operation with `epsilon` added to the variance.
-    #[must_use]
-    pub fn with_epsilon(self, epsilon: f64) -> Self {
-        ConvNorm { epsilon, ..self }
+    /// The operation around `conv`, for the instruction set `isa`. `epsilon` is added to the variance under the root; without a
+    /// normalisation it says nothing.
+    pub fn new(conv: impl Convolution + 'static, activation: Activation, epsilon: f64, isa: Isa) -> Self {
+        ConvNorm { conv: Box::new(conv), activation, epsilon, isa }
     }
 
     /// The convolution.

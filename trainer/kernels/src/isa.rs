@@ -69,7 +69,7 @@ macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(unsafe_code, clippy::too_many_arguments)]
-        $vis fn $name(isa: $crate::ops::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name(isa: $crate::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             fn body($($arg: $ty),*) $(-> $ret)? $body
 
@@ -88,11 +88,11 @@ macro_rules! multiversion {
             match isa.kind() {
                 // SAFETY: an `Isa` of this kind exists only where the machine has these instructions.
                 #[cfg(target_arch = "x86_64")]
-                $crate::ops::isa::Kind::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::isa::Kind::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::ops::isa::Kind::Avx2 => unsafe { avx2($($arg),*) },
-                $crate::ops::isa::Kind::Portable => body($($arg),*),
+                $crate::isa::Kind::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::isa::Kind::Portable => body($($arg),*),
             }
         }
     };

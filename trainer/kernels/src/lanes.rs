@@ -48,7 +48,7 @@ mod x86 {
     use super::Lanes;
 
     /// One 512-bit register; 24 accumulators leave room for weights and a broadcast value in 32 registers.
-    pub(in crate::ops) struct Avx512;
+    pub(crate) struct Avx512;
 
     // SAFETY: every method is one AVX-512F instruction on the memory that the trait's contract names.
     unsafe impl Lanes for Avx512 {
@@ -94,7 +94,7 @@ mod x86 {
     }
 
     /// Two 256-bit registers; 6 tiles of them, two for weights and one broadcast value fill 15 of 16 registers.
-    pub(in crate::ops) struct Avx2;
+    pub(crate) struct Avx2;
 
     // SAFETY: every method is AVX2 or FMA instructions on the memory that the trait's contract names.
     unsafe impl Lanes for Avx2 {

@@ -1,6 +1,4 @@
-//! Between candle's tensors, channels first, and the kernels' slices, channels last.
-
-use candle_core::{Result, Storage, Tensor, bail};
+//! Between feature maps whose channels come first and the kernels', whose channels come last.
 
 /// One image from c×h×w to h×w×c.
 pub fn to_channels_last(from: &[f32], channels: usize, to: &mut [f32]) {
@@ -20,18 +18,4 @@ pub fn to_channels_first(from: &[f32], channels: usize, to: &mut [f32]) {
             *value = pixel[channel];
         }
     }
-}
-
-/// Lends the values of a tensor on the CPU, in row-major order.
-///
-/// # Errors
-/// Where the tensor is on another device or not f32.
-pub fn with_values<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else {
-        bail!("expected a tensor on the CPU, got one on {:?}", tensor.device().location());
-    };
-    let start = layout.start_offset();
-    Ok(f(&storage.as_slice::<f32>()?[start..start + layout.shape().elem_count()]))
 }

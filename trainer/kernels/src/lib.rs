@@ -1,12 +1,11 @@
-//! Operations of our own, where candle's are slow on a CPU.
+//! Kernels of training on a CPU, where those of general libraries are slow: slices in, slices out.
 //!
 //! A feature map of a batch is channels-last (`[batch, h, w, c]`) for the kernels: [`Conv`] and [`Depthwise`] compute
 //! a few images by the micro-kernels of `sweep` and `planes`, [`ConvNorm`] fuses a batch's convolution with the
-//! normalisation, residual and activation that follow it, forward and backward. [`conv2d`] is the convolution as a
-//! candle operation on channels-first tensors, differentiable by candle and at home on any device.
+//! normalisation, residual and activation that follow it, forward and backward.
 
+pub mod channels_first;
 mod conv;
-mod conv2d;
 mod conv_norm;
 mod convolution;
 mod depthwise;
@@ -28,8 +27,7 @@ mod sweep_weights;
 mod tests;
 
 pub use conv::Conv;
-pub use conv_norm::{ConvNorm, EPSILON, ParameterGradients, Past, SlopeSums};
-pub use conv2d::conv2d;
+pub use conv_norm::{ConvNorm, ParameterGradients, Past, SlopeSums};
 pub use convolution::Convolution;
 pub use depthwise::Depthwise;
 pub use gradients::InputGradient;

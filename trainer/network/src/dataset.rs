@@ -2,7 +2,10 @@
 
 use lrpet_runtime::model::Shape;
 
-use super::{Normalization, images};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::Normalization;
 
 /// Labelled images of one size, as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +21,17 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// `count` images of `shape` whose bytes and labels (below `classes`) are drawn by `seed`: to try things on.
+    pub fn noise(count: usize, shape: Shape, classes: usize, seed: u64) -> Dataset {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        Dataset {
+            images: (0..count * shape.len()).map(|_| rng.random()).collect(),
+            labels: (0..count).map(|_| rng.random_range(0..classes as u32)).collect(),
+            shape,
+            classes: (0..classes).map(|class| format!("class {class}")).collect(),
+        }
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -51,7 +65,7 @@ impl Dataset {
     /// Indices of `count` images spread over the classes: the first image of each class in order of class, then
     /// the second of each, and so on. Fewer where there are not so many images.
     pub fn spread(&self, count: usize) -> Vec<usize> {
-        images::spread(self.labels.iter().copied(), self.classes.len(), count)
+        spread(self.labels.iter().copied(), self.classes.len(), count)
     }
 
     /// Mean and standard deviation of each channel over all pixels, of pixels scaled to 0..1.
@@ -78,27 +92,26 @@ impl Dataset {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use rand::SeedableRng;
-    use rand_chacha::ChaCha8Rng;
-
-    /// `count` images of `shape` whose bytes and labels (below `classes`) are drawn by `seed`.
-    pub(crate) fn noise(count: usize, shape: Shape, classes: usize, seed: u64) -> Dataset {
-        use rand::Rng;
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        Dataset {
-            images: (0..count * shape.len()).map(|_| rng.random()).collect(),
-            labels: (0..count).map(|_| rng.random_range(0..classes as u32)).collect(),
-            shape,
-            classes: (0..classes).map(|class| format!("class {class}")).collect(),
-        }
+/// Indices of `count` of the images with `labels`, taken from each of `classes` in turn.
+pub fn spread(labels: impl Iterator<Item = u32>, classes: usize, count: usize) -> Vec<usize> {
+    let mut by_class = vec![Vec::new(); classes];
+    for (index, label) in labels.enumerate() {
+        by_class[label as usize].push(index);
     }
+    let deepest = by_class.iter().map(Vec::len).max().unwrap_or(0);
+    (0..deepest)
+        .flat_map(|turn| by_class.iter().filter_map(move |images| images.get(turn).copied()))
+        .take(count)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn spread_takes_each_class_in_turn() {
-        let mut data = noise(6, Shape::new(1, 1, 1), 3, 1);
+        let mut data = Dataset::noise(6, Shape::new(1, 1, 1), 3, 1);
         data.labels = vec![2, 2, 0, 2, 0, 1];
         assert_eq!(data.spread(4), [2, 5, 0, 4]);
         assert_eq!(data.spread(10).len(), 6);
@@ -106,7 +119,7 @@ pub(crate) mod tests {
 
     #[test]
     fn statistics_of_known_pixels() {
-        let mut data = noise(2, Shape::new(2, 1, 1), 2, 1);
+        let mut data = Dataset::noise(2, Shape::new(2, 1, 1), 2, 1);
         data.images = vec![0, 51, 255, 51];
         let found = data.statistics();
         assert_eq!(found.mean, [0.5, 0.2]);

@@ -8,7 +8,7 @@ use lrpet_runtime::model::{Model, Program, cost};
 use lrpet_runtime::plan::Plan;
 use serde::Serialize;
 
-use crate::data::Normalization;
+use crate::Normalization;
 use crate::export::file::{SelfCheck, serialize};
 use crate::export::{ExportError, Folded};
 use crate::lrpet::{RankPlan, Scope};
@@ -152,7 +152,7 @@ mod tests {
     use crate::export::checked;
 
     fn bytes(name: &str) -> AlignedBytes {
-        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(name);
         AlignedBytes::copy_of(&std::fs::read(file).unwrap())
     }
 

@@ -15,8 +15,8 @@ use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
 use lrpet_report::{Memory, Run};
 use lrpet_runtime::model::Model;
-use lrpet_trainer::measure::{self, BenchOptions};
-use lrpet_trainer::report::{columns, units};
+use lrpet_study::measure::{self, BenchOptions};
+use lrpet_study::report::{columns, units};
 use serde::Serialize;
 
 use super::Output;

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use lrpet_network::Checkpoint;
+use lrpet_network::checkpoint::Purpose;
+use lrpet_network::network::{Known, Network};
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::export::{Checkpoint, Purpose};
-use lrpet_trainer::network::{Known, Network};
 
 /// The checkpoint in a file, with the names of its network's tensors, and the network's name: `net`, or else what the file says.
 pub fn open(path: &Path, net: Option<&str>) -> Result<(Checkpoint, String)> {
@@ -16,7 +17,7 @@ pub fn open(path: &Path, net: Option<&str>) -> Result<(Checkpoint, String)> {
              leaves {}",
             path.display(),
             checkpoint.metadata["epoch"],
-            lrpet_trainer::train::FINAL
+            lrpet_train::FINAL
         );
     }
     let net = net.or(checkpoint.metadata.get("network").map(String::as_str)).map(str::to_owned);

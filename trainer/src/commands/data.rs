@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Subcommand;
+use lrpet_data::Folder;
+use lrpet_data::check::{self, PartReport, Report};
+use lrpet_data::folder::names;
+use lrpet_data::get::{self, Counts, Summary};
 use lrpet_report::{visible, visible_path};
-use lrpet_trainer::data::Folder;
-use lrpet_trainer::data::check::{self, PartReport, Report};
-use lrpet_trainer::data::folder::names;
-use lrpet_trainer::data::get::{self, Counts, Summary};
-use lrpet_trainer::report::{columns, units};
+use lrpet_study::report::{columns, units};
 
 use super::Output;
 use super::data_args::bar;

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use lrpet_runtime::model::Shape;
-use lrpet_trainer::data::check::headers;
-use lrpet_trainer::data::files::Cache;
-use lrpet_trainer::data::folder::{Part, names};
-use lrpet_trainer::data::picture::Header;
-use lrpet_trainer::data::{
+use lrpet_data::check::headers;
+use lrpet_data::files::Cache;
+use lrpet_data::folder::{Part, names};
+use lrpet_data::picture::Header;
+use lrpet_data::{
     self, Augmentation, BadImages, Files, Folder, Images, Loader, LoaderOptions, Normalization, Preparation,
     RandomCrop, balance, copies,
 };
-use lrpet_trainer::report::units;
-use lrpet_trainer::train::TrainData;
+use lrpet_runtime::model::Shape;
+use lrpet_study::report::units;
+use lrpet_train::TrainData;
 
 use super::folder_args::{PlaceArgs, Policy, folder, say};
 use super::numbers::{count, part, share, times, whole};
@@ -150,7 +150,7 @@ impl DataArgs {
 
     fn find_known(&self) -> Result<TrainImages> {
         self.folder.refuse_any(&self.data)?;
-        let loaded = data::load(&self.data, self.data_dir.as_deref(), self.allow_partial)?;
+        let loaded = lrpet_data::load(&self.data, self.data_dir.as_deref(), self.allow_partial)?;
         let entry = loaded.entry;
         Ok(TrainImages {
             name: self.data.clone(),

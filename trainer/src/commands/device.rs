@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use clap::ValueEnum;
-use lrpet_trainer::device::{DeviceName, Precision};
+use lrpet_train::device::{DeviceName, Precision};
 
 /// Options of the device.
 #[derive(clap::Args)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
-use lrpet_trainer::ops::EPSILON;
-use lrpet_trainer::train::epsilon::{epsilon_of, parse_epsilon};
+use lrpet_network::checkpoint::epsilon::{epsilon_of, parse_epsilon};
+use lrpet_network::network::EPSILON;
 
 #[derive(clap::Args)]
 pub struct EpsilonArgs {

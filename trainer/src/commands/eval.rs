@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use lrpet_data::Images;
+use lrpet_network::export::{Folded, LayerRange, Ranges, evaluate, range, ranged_logits};
 use lrpet_runtime::model::Model;
-use lrpet_trainer::csv;
-use lrpet_trainer::data::Images;
-use lrpet_trainer::device::DeviceName;
-use lrpet_trainer::export::{Engine, Folded, LayerRange, Ranges, evaluate, range, ranged_logits};
-use lrpet_trainer::measure::Tally;
-use lrpet_trainer::report::accuracy::{self, Tested};
-use lrpet_trainer::report::schema::Accuracy;
-use lrpet_trainer::report::units;
+use lrpet_study::csv;
+use lrpet_study::measure::Tally;
+use lrpet_study::report::accuracy::{self, Tested};
+use lrpet_study::report::units;
+use lrpet_study::schema::Accuracy;
+use lrpet_train::device::DeviceName;
+use lrpet_train::folded::Engine;
 use serde::Serialize;
 
 use super::Output;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use lrpet_trainer::onnx::{self, BATCH, Batch, Input, LOGITS, OPERATOR_SET, Options};
+use lrpet_network::onnx::{self, BATCH, Batch, Input, LOGITS, OPERATOR_SET, Options};
 use serde::Serialize;
 
 use super::Output;

@@ -5,11 +5,12 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use lrpet_data::Images;
+use lrpet_network::export::{self, Card, LayerRange, Ranges, Request, Samples, range};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::Model;
-use lrpet_trainer::data::Images;
-use lrpet_trainer::export::{self, Card, LayerRange, Ranges, Request, range};
-use lrpet_trainer::report::columns;
+use lrpet_study::report::columns;
+use lrpet_train::folded::Candle;
 use serde::Serialize;
 
 use super::Output;
@@ -97,7 +98,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         energy_transfer: args.energy_transfer,
         normalization: &images.normalization,
         card: &card,
-        samples: Some(&samples),
+        samples: Some(Samples { data: &samples, machine: &Candle }),
     };
     let named = || args.checkpoint.display().to_string();
     let mut exported = export::export(&request).with_context(named)?;

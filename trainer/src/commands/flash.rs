@@ -14,9 +14,9 @@ use lrpet_board::region::Region;
 use lrpet_board::report::{self, Built};
 use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
+use lrpet_network::fit::{Advice, AtRatio, Room, advice};
 use lrpet_report::{Memory, Run};
-use lrpet_trainer::measure;
-use lrpet_trainer::measure::fit::{Advice, AtRatio, Room, advice};
+use lrpet_study::measure;
 use serde::Serialize;
 
 use super::Output;

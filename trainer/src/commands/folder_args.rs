@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use lrpet_trainer::data::folder::{Ask, Part, by_ending, names, places};
-use lrpet_trainer::data::picture::ENDINGS;
-use lrpet_trainer::data::{BadImages, registry, source};
-use lrpet_trainer::report::units;
+use lrpet_data::folder::{Ask, Part, by_ending, names, places};
+use lrpet_data::picture::ENDINGS;
+use lrpet_data::{BadImages, registry, source};
+use lrpet_study::report::units;
 
 /// Which folder serves as what: the same options in every command that reads a folder of images.
 #[derive(clap::Args)]

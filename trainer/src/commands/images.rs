@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use lrpet_data::{DataError, Dataset, Normalization, Preparation, registry};
+use lrpet_network::Checkpoint;
+use lrpet_network::export::SELF_CHECK_SAMPLES;
+use lrpet_network::network::{Known, Layer, Network};
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::data::{self, DataError, Dataset, Normalization, Preparation, registry};
-use lrpet_trainer::export::{Checkpoint, SELF_CHECK_SAMPLES};
-use lrpet_trainer::network::{Known, Layer, Network};
-use lrpet_trainer::report::units;
+use lrpet_study::report::units;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -68,7 +69,7 @@ pub struct Images {
     /// How pictures are prepared for testing: keys and values for the model's card.
     pub preparation: Vec<(&'static str, String)>,
     /// The test set, where its files are here.
-    pub test: Option<data::Images>,
+    pub test: Option<lrpet_data::Images>,
 }
 
 impl Images {
@@ -93,7 +94,7 @@ impl ImageArgs {
         };
         let mut words = vec!["--data".into(), data.into()];
         words.extend(self.test.words());
-        if let Some(data::Images::Files(files)) = &found.test {
+        if let Some(lrpet_data::Images::Files(files)) = &found.test {
             // The same images from the pictures as those of the first training.
             let Preparation { shape: Shape { channels, height, width }, test_resize, .. } =
                 *files.preparation();
@@ -151,7 +152,7 @@ impl ImageArgs {
                 "{file} was trained on images of {trained}, but those of {name} are {shape}"
             );
         }
-        let test = match data::load(name, self.test.data_dir.as_deref(), self.test.allow_partial) {
+        let test = match lrpet_data::load(name, self.test.data_dir.as_deref(), self.test.allow_partial) {
             Ok(loaded) => Some(loaded.test.into()),
             // The checkpoint's own word is enough for all but the accuracy.
             Err(error @ DataError::Missing { .. }) if self.data.is_none() => {
@@ -188,7 +189,7 @@ impl ImageArgs {
         let resize = described.preparation.iter().find(|(key, _)| *key == TEST_RESIZE);
         trained.shape = described.shape;
         trained.test_resize = resize.and_then(|(_, value)| value.parse().ok());
-        let dataset = lrpet_trainer::data::folder::name(folder);
+        let dataset = lrpet_data::folder::name(folder);
         Ok(Images { dataset, classes, test: Some(found.prepare(&trained)?), ..described })
     }
 
@@ -359,7 +360,7 @@ fn of_folder(checkpoint: &Checkpoint) -> bool {
 /// Name of the data set that the checkpoint says; a folder's is never that of a data set known by name.
 fn dataset(checkpoint: &Checkpoint) -> String {
     let name = checkpoint.metadata.get("dataset").cloned().unwrap_or_default();
-    if of_folder(checkpoint) { lrpet_trainer::data::folder::called(name) } else { name }
+    if of_folder(checkpoint) { lrpet_data::folder::called(name) } else { name }
 }
 
 /// Names of the classes, where the checkpoint says them.

@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use lrpet_network::inspect::{Inspection, LayerCost, inspect};
 use lrpet_runtime::host::abridged;
 use lrpet_runtime::kernel::Isa;
-use lrpet_trainer::measure::{self, Inspection, LayerCost};
-use lrpet_trainer::report::{columns, units};
+use lrpet_study::report::{columns, units};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -38,7 +38,7 @@ struct Document {
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let file = ModelFile::open(&args.model)?;
     let isa = ISAS.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::Portable);
-    let inspection = measure::inspect(&file.model()?, isa)?;
+    let inspection = inspect(&file.model()?, isa)?;
     let hash = Sha256::digest(file.bytes());
     let sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     output.print(&Document { file: args.model, sha256, inspection }, text)
@@ -97,11 +97,11 @@ fn text(document: &Document) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use lrpet_data::Normalization;
+    use lrpet_network::export::{Folded, checked, file::serialize};
+    use lrpet_network::lrpet::RankPlan;
+    use lrpet_network::network::KNOWN;
     use lrpet_runtime::host::AlignedBytes;
-    use lrpet_trainer::data::Normalization;
-    use lrpet_trainer::export::{Folded, checked, file::serialize};
-    use lrpet_trainer::lrpet::RankPlan;
-    use lrpet_trainer::network::KNOWN;
 
     use super::*;
 
@@ -126,8 +126,7 @@ mod tests {
             let normalization = Normalization { mean: vec![0.0; channels], std: vec![1.0; channels] };
             let folded = Folded::zeros(&network, &plan, normalization);
             let bytes = AlignedBytes::copy_of(&serialize(&folded, &BTreeMap::new(), None).unwrap());
-            let mut inspection =
-                measure::inspect(&checked(bytes.as_slice(), "zeros").unwrap(), Isa::CortexM).unwrap();
+            let mut inspection = inspect(&checked(bytes.as_slice(), "zeros").unwrap(), Isa::CortexM).unwrap();
             // As long as a number gets.
             inspection.layers[0].macs_dense = u64::MAX;
             let layers = inspection.layers.clone();

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use lrpet_network::export::checked;
 use lrpet_runtime::host::MappedModel;
 use lrpet_runtime::model::Model;
-use lrpet_trainer::export::checked;
 
 /// A model file in a memory map.
 pub struct ModelFile {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use lrpet_trainer::atomic;
+use lrpet_network::atomic;
 
 /// What pages, charts and tables are called: a command may replace one in a folder that it reads.
 const RENEWED: [&str; 3] = ["html", "svg", "csv"];

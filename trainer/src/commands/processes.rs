@@ -7,7 +7,7 @@ use anyhow::Result;
 use anyhow::bail;
 use candle_core::Device;
 use clap::ValueEnum;
-use lrpet_trainer::train::{Alone, Exchange};
+use lrpet_train::{Alone, Exchange};
 
 /// What started the processes that train together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -50,7 +50,7 @@ impl Launcher {
 
 #[cfg(feature = "mpi")]
 fn joined() -> Result<Processes> {
-    let mpi = lrpet_trainer::train::Mpi::new()?;
+    let mpi = lrpet_train::Mpi::new()?;
     let (neighbours, index) = (mpi.neighbours(), mpi.index());
     Ok(Processes { exchange: Rc::new(mpi), neighbours, index })
 }
@@ -75,7 +75,7 @@ impl Processes {
     pub fn on(&self, device: &Device) -> Result<Rc<dyn Exchange>> {
         #[cfg(feature = "nccl")]
         if device.is_cuda() && self.exchange.size() > 1 {
-            return Ok(Rc::new(lrpet_trainer::train::Nccl::new(self.exchange.clone(), device)?));
+            return Ok(Rc::new(lrpet_train::Nccl::new(self.exchange.clone(), device)?));
         }
         Ok(self.exchange.clone())
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use lrpet_trainer::export::{self, Card, Checkpoint, folded};
-use lrpet_trainer::lrpet::budget::Resource;
-use lrpet_trainer::lrpet::{Budget, RankList, RankPlan, RankRule, Rule, Scope};
-use lrpet_trainer::network::Network;
+use lrpet_network::Checkpoint;
+use lrpet_network::export::{self, Card, folded};
+use lrpet_network::lrpet::budget::Resource;
+use lrpet_network::lrpet::{Budget, RankList, RankPlan, RankRule, Rule, Scope};
+use lrpet_network::network::Network;
 
 use super::numbers::{below_one, share};
 

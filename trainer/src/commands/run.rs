@@ -4,14 +4,14 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use lrpet_data::input::{self, Input, InputError};
 use lrpet_report::{visible, visible_path};
 use lrpet_runtime::host::{AlignedBytes, labels, softmax, top_k};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
-use lrpet_trainer::csv;
-use lrpet_trainer::measure::{self, Input, InputError};
-use lrpet_trainer::report::units;
+use lrpet_study::csv;
+use lrpet_study::report::units;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let test_resize = args.test_resize.or_else(|| test_images::card_number(&model, test_images::TEST_RESIZE));
     let mut files = Vec::new();
     for input in args.input.iter().chain(&args.inputs) {
-        files.extend(measure::input_files(input)?);
+        files.extend(input::input_files(input)?);
     }
     let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| anyhow::anyhow!("{error}"));
     let mut arena = AlignedBytes::zeroed(plan.with_context(name)?.arena_bytes);
@@ -110,7 +110,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let mut logits = vec![0.0; session.classes()];
     for part in files.chunks(AT_ONCE) {
         let read: Vec<Result<Input, InputError>> =
-            part.par_iter().map(|file| measure::read_input(file, shape, test_resize)).collect();
+            part.par_iter().map(|file| input::read_input(file, shape, test_resize)).collect();
         for (file, input) in part.iter().zip(read) {
             let found = input.map_err(anyhow::Error::from).and_then(|input| {
                 let mut infer = |images: Vec<Image>| -> Result<Vec<Answer>> {

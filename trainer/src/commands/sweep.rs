@@ -7,12 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, ValueEnum};
-use lrpet_trainer::boards::{Board, HOST, count_text};
-use lrpet_trainer::follow::Host;
-use lrpet_trainer::launch::Slurm;
-use lrpet_trainer::lrpet::{RankRule, Rule, Scope};
-use lrpet_trainer::report::{columns, schema, units};
-use lrpet_trainer::sweep::{self, Runs, Sweep, WarmStart, jobs};
+use lrpet_network::lrpet::{RankRule, Rule, Scope};
+use lrpet_study::boards::{Board, HOST, count_text};
+use lrpet_study::host::Host;
+use lrpet_study::launch::Slurm;
+use lrpet_study::report::{columns, units};
+use lrpet_study::schema;
+use lrpet_study::schema::sweep::Sweep;
+use lrpet_study::sweep::{self, Runs, WarmStart, jobs};
 
 use super::numbers::{above_zero, below_one, count};
 use super::train::Options;
@@ -20,6 +22,27 @@ use super::{Cli, Output};
 
 /// Options of `lrpet train` that do not change what comes out.
 const NOT_SETTINGS: [&str; 3] = ["threads", "device", "data_dir"];
+
+/// What the runs of low rank start from.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Warm {
+    /// Fresh weights, each run for itself
+    None,
+    /// The weights of the dense run
+    Dense,
+    /// The weights of the run with the next lower ratio
+    Neighbour,
+}
+
+impl From<Warm> for WarmStart {
+    fn from(warm: Warm) -> WarmStart {
+        match warm {
+            Warm::None => WarmStart::None,
+            Warm::Dense => WarmStart::Dense,
+            Warm::Neighbour => WarmStart::Neighbour,
+        }
+    }
+}
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,7 +58,7 @@ pub struct Args {
     out: PathBuf,
     /// What the runs of low rank start from
     #[arg(long, value_enum, default_value = "none")]
-    warm_start: WarmStart,
+    warm_start: Warm,
     /// Epochs of the runs that start from another run's weights [default: those of all]
     #[arg(long, value_name = "EPOCHS", value_parser = count::<usize>)]
     warm_epochs: Option<usize>,
@@ -73,10 +96,11 @@ const LOOK: Duration = Duration::from_secs(2);
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let matches = Cli::command().get_matches();
     let given = matches.subcommand_matches("sweep").context("no sweep on the command line")?;
-    let jobs = jobs(&args.prune, args.warm_start)?;
+    let warm_start = WarmStart::from(args.warm_start);
+    let jobs = jobs(&args.prune, warm_start)?;
     let warm = warm_arguments(&args);
     ensure!(
-        warm.is_empty() || args.warm_start != WarmStart::None,
+        warm.is_empty() || warm_start != WarmStart::None,
         "--warm-epochs and --warm-lr are for runs that start from another one: give --warm-start"
     );
     // Wrong names and numbers must cost nothing.
@@ -109,7 +133,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         host: schema::Host::here(),
         network: network.name.clone(),
         dataset,
-        warm_start: args.warm_start.name().to_owned(),
+        warm_start: warm_start.name().to_owned(),
         arguments,
         rows: Vec::new(),
     };

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
+use lrpet_data::check::headers;
+use lrpet_data::files::{Cache, Listed};
+use lrpet_data::folder::{Part, Rule, find_test, names};
+use lrpet_data::picture::Header;
+use lrpet_data::{BadImages, Files, Images, Preparation, registry};
 use lrpet_runtime::host::labels;
 use lrpet_runtime::model::{Model, Shape};
-use lrpet_trainer::data::check::headers;
-use lrpet_trainer::data::files::{Cache, Listed};
-use lrpet_trainer::data::folder::{Part, Rule, find_test, names};
-use lrpet_trainer::data::picture::Header;
-use lrpet_trainer::data::{self, BadImages, Files, Images, Preparation, registry};
 
 use super::data_args::bar;
 use super::folder_args::{PlaceArgs, Policy, folder, say};
@@ -151,7 +151,7 @@ pub fn load(data: &str, args: &SourceArgs, trained: &Trained) -> Result<Images> 
     }
     let classes: Vec<String> = registry::entry(data)?.classes.iter().map(|&name| name.to_owned()).collect();
     trained.check_classes(data, &classes)?;
-    Ok(data::load(data, args.data_dir.as_deref(), args.allow_partial)?.test.into())
+    Ok(lrpet_data::load(data, args.data_dir.as_deref(), args.allow_partial)?.test.into())
 }
 
 /// The test images of a folder, before they are prepared.

@@ -1,25 +1,16 @@
-//! Training of low-rank networks, from images to a model file. The binary `lrpet` is a thin shell over this crate.
+//! What surrounds a training: following it, measuring what came out, and doing so for many ranks.
 //!
-//! Data flows one way: [`data`] → [`network`] → [`train`] (with [`ops`] below it and [`lrpet`] at each projection)
-//! → [`export`], which writes the model file that the runtime executes. What was measured on the way comes back as one
-//! [`report`]; [`follow`] writes what one looks at while a run goes.
+//! Arrows go one way, from the last of these to the first: [`schema`] is what measurements are written in, [`measure`] and [`boards`] make
+//! them; [`sweep`] trains one network for each of several pruning ratios, here or through [`launch`]; [`search`] finds ranks for a
+//! board; [`report`] makes pages of it all, and [`follow`] writes what one looks at while a run goes.
 
-pub mod atomic;
 pub mod boards;
 pub mod csv;
-#[cfg(any(test, feature = "cuda"))]
-mod cuda;
-pub mod data;
-pub mod device;
-pub mod export;
 pub mod follow;
+pub mod host;
 pub mod launch;
-pub mod lrpet;
 pub mod measure;
-pub mod network;
-pub mod onnx;
-pub mod ops;
 pub mod report;
+pub mod schema;
 pub mod search;
 pub mod sweep;
-pub mod train;

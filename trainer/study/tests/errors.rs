@@ -5,13 +5,14 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use lrpet_trainer::data::DataError;
-use lrpet_trainer::export::ExportError;
-use lrpet_trainer::launch::LaunchError;
-use lrpet_trainer::lrpet::LrpetError;
-use lrpet_trainer::report;
-use lrpet_trainer::sweep::SweepError;
-use lrpet_trainer::train::TrainError;
+use lrpet_data::DataError;
+use lrpet_network::checkpoint::CheckpointError;
+use lrpet_network::export::ExportError;
+use lrpet_network::lrpet::LrpetError;
+use lrpet_study::launch::LaunchError;
+use lrpet_study::report;
+use lrpet_study::schema::sweep::SweepError;
+use lrpet_train::TrainError;
 
 const CAUSE: &str = "the disk is on fire";
 
@@ -35,15 +36,19 @@ fn of<E: Error + Send + Sync + 'static>(name: &str, error: E) -> (String, anyhow
 fn a_cause_is_told_once_by_every_type() {
     let errors = [
         of("data", DataError::Io { path: path(), source: source() }),
-        of("export", ExportError::Io { path: path(), source: source() }),
-        of("export, candle", ExportError::Candle(candle())),
+        of("checkpoint", CheckpointError::Io { path: path(), source: source() }),
+        of(
+            "export, checkpoint",
+            ExportError::Checkpoint(CheckpointError::Io { path: path(), source: source() }),
+        ),
+        of("export, candle", ExportError::Machine(candle().to_string())),
         of("train", TrainError::Io { path: path(), source: source() }),
         of("train, data", TrainError::Data(DataError::Io { path: path(), source: source() })),
         of("train, candle", TrainError::Candle(candle())),
         of("report", report::Error::Read { path: path(), source: source() }),
         of(
             "report, weights",
-            report::Error::Weights(Box::new(ExportError::Io { path: path(), source: source() })),
+            report::Error::Weights(Box::new(CheckpointError::Io { path: path(), source: source() })),
         ),
         of("sweep", SweepError::Io { path: path(), source: source() }),
         of("launch", LaunchError::Io { path: path(), source: source() }),

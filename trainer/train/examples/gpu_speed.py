@@ -1,6 +1,6 @@
 """PyTorch's side of gpu_speed.rs: whole training steps of the same networks on the same card.
 
-`python3 trainer/examples/gpu_speed.py [--device cuda:0] [--precision tf32] [--channels-last] [--batch 128] [--steps 200]`
+`python3 trainer/train/examples/gpu_speed.py [--device cuda:0] [--precision tf32] [--channels-last] [--batch 128] [--steps 200]`
 """
 
 import argparse

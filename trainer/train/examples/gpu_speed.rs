@@ -1,6 +1,6 @@
 //! Images per second of whole training steps on a GPU (or the CPU), and the projection's share of an epoch.
 //!
-//! `cargo run --release -p lrpet-trainer --features cuda --example gpu_speed -- [--device cuda:0] [--precision tf32]`;
+//! `cargo run --release -p lrpet-train --features cuda --example gpu_speed -- [--device cuda:0] [--precision tf32]`;
 //! `gpu_speed.py` is PyTorch's side.
 
 use std::time::Instant;
@@ -8,11 +8,11 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
 use clap::Parser;
+use lrpet_network::lrpet::{self, RankPlan};
+use lrpet_network::network::Network;
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::device::{DeviceName, Precision};
-use lrpet_trainer::lrpet::{self, RankPlan};
-use lrpet_trainer::network::Network;
-use lrpet_trainer::train::{Meter, Mode, Sgd, Trainable, project};
+use lrpet_train::device::{DeviceName, Precision};
+use lrpet_train::{Meter, Mode, Sgd, Trainable, project};
 use rand::{Rng, SeedableRng};
 
 /// The allocator of the binary.

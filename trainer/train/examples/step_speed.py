@@ -1,6 +1,6 @@
 """The peer of step_speed.rs: whole training steps of the same networks with PyTorch, channels-last.
 
-Debian's python3-torch: `/usr/bin/python3 trainer/examples/step_speed.py [BATCH [STEPS [THREADS [NETWORK CxHxW]...]]]`.
+Debian's python3-torch: `/usr/bin/python3 trainer/train/examples/step_speed.py [BATCH [STEPS [THREADS [NETWORK CxHxW]...]]]`.
 Rates are by the clock and by CPU time (of no use with several threads: PyTorch's wait busily). The memory is the
 process's since its start: name one network to see its own.
 

@@ -1,6 +1,6 @@
 //! Whole training steps (forward, loss, backward, SGD) on random images: images per second, and peak memory.
 //!
-//! `cargo run --release -p lrpet-trainer --example step_speed -- [BATCH [STEPS [NETWORK CxHxW]…]]`; set
+//! `cargo run --release -p lrpet-train --example step_speed -- [BATCH [STEPS [NETWORK CxHxW]…]]`; set
 //! RAYON_NUM_THREADS for the threads. Rates are by the clock and, for a machine with other work, by the time that the
 //! threads ran. The memory is the process's since its start: name one network to see its own.
 //!
@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use candle_core::{Device, Tensor};
+use lrpet_network::network::Network;
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::network::Network;
-use lrpet_trainer::train::{Mode, Sgd, Trainable, cross_entropy};
+use lrpet_train::{Mode, Sgd, Trainable, cross_entropy};
 use rand::{Rng, SeedableRng};
 
 /// The allocator of the binary.

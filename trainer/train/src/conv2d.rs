@@ -1,20 +1,16 @@
 //! The convolution as a candle operation, differentiable by candle's own backward pass.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use lrpet_kernels::channels_first::{convolve, convolve_back};
+use lrpet_kernels::{Conv, Convolution};
 use lrpet_runtime::model::{self, Window};
-use rayon::prelude::*;
 
-use super::conv::Conv;
-use super::convolution::Convolution;
-use super::frame::with_scratch;
-use super::gradients::{InputGradient, gradients};
-use super::isa::Isa;
-use super::layout::{to_channels_first, to_channels_last, with_values};
+use crate::values::with_values;
 
 /// Convolution of `x` `[batch, c, h, w]` with `weight` `[n, c, kh, kw]`, f32; the result is `[batch, n, oh, ow]`.
 /// Stride and padding may differ by axis and side.
 ///
-/// On the CPU this runs the kernels of this module, on other devices candle's convolution.
+/// On the CPU this runs the kernels of [`lrpet_kernels`], on other devices candle's convolution.
 ///
 /// # Errors
 /// Where the shapes do not go together with `window`, or another dtype is given.
@@ -85,25 +81,9 @@ impl CustomOp2 for Conv2d {
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let conv = self.plan(l1.dims(), l2.dims())?;
-        let (x, weight) = (values(s1, l1)?, values(s2, l2)?);
-        let frame_map = conv.geometry().input_frame;
+        let result = convolve(&conv, values(s1, l1)?, values(s2, l2)?);
         let [oh, ow, n] = conv.output();
-        let (batch, input, output) = (l1.dims()[0], conv.input_len(), conv.output_len());
-        let channels = l1.dims()[1];
-        let mut packed = vec![0.0; conv.packed_len()];
-        conv.pack(Isa::best(), weight, &mut packed);
-        let mut result = vec![0.0; batch * output];
-        (result.par_chunks_exact_mut(output), x.par_chunks_exact(input)).into_par_iter().for_each(
-            |(result, x)| {
-                with_scratch([input, frame_map.len(), output], |[last, frame, y]| {
-                    to_channels_last(x, channels, last);
-                    frame_map.fill(last, frame);
-                    conv.forward(Isa::best(), frame, &packed, y);
-                    to_channels_first(y, n, result);
-                });
-            },
-        );
-        Ok((CpuStorage::F32(result), Shape::from((batch, n, oh, ow))))
+        Ok((CpuStorage::F32(result), Shape::from((l1.dims()[0], n, oh, ow))))
     }
 
     fn bwd(
@@ -117,31 +97,79 @@ impl CustomOp2 for Conv2d {
             bail!("conv2d: gradients must be f32");
         }
         let conv = self.plan(x.dims(), weight.dims())?;
-        let (channels, n) = (x.dim(1)?, weight.dim(0)?);
-        let transposed = |tensor: &Tensor, channels, length: usize| {
-            with_values(tensor, |values| {
-                let mut last = vec![0.0; values.len()];
-                (last.par_chunks_exact_mut(length), values.par_chunks_exact(length))
-                    .into_par_iter()
-                    .for_each(|(to, from)| to_channels_last(from, channels, to));
-                last
-            })
-        };
-        let (input, output) = (conv.input_len(), conv.output_len());
-        let (last, slope) = (transposed(x, channels, input)?, transposed(grad, n, output)?);
-        let mut dx = vec![0.0; last.len()];
-        let image = |image: usize, to: &mut [f32]| to.copy_from_slice(&slope[image * output..][..output]);
-        let dw = with_values(weight, |weight| {
-            let dx = InputGradient::Write(&mut dx);
-            gradients(&conv, Isa::best(), &last, weight, image, dx, &mut Vec::new())
-        })?;
-        let mut first = last;
-        (first.par_chunks_exact_mut(input), dx.par_chunks_exact(input))
-            .into_par_iter()
-            .for_each(|(to, from)| to_channels_first(from, channels, to));
+        let back = |x: &[f32], weight: &[f32], slope: &[f32]| convolve_back(&conv, x, weight, slope);
+        let [dx, dw] =
+            with_values(x, |x| with_values(weight, |w| with_values(grad, |slope| back(x, w, slope))))???;
         Ok((
-            Some(Tensor::from_vec(first, x.shape(), x.device())?),
+            Some(Tensor::from_vec(dx, x.shape(), x.device())?),
             Some(Tensor::from_vec(dw, weight.shape(), x.device())?),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use proptest::prelude::*;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// Random geometry: odd sizes, strides and paddings by axis and side.
+    fn geometry() -> impl Strategy<Value = (model::Shape, u32, Window, usize)> {
+        let window = ([1u16..=5, 1u16..=5], [1u16..=3, 1u16..=3], [0u16..=3, 0u16..=3, 0u16..=3, 0u16..=3]);
+        let sizes = (1u32..=37, 1u32..=13, 1u32..=15, 1u32..=50);
+        (sizes, window, 1usize..=3).prop_filter_map(
+            "window larger than image",
+            |((c, h, w, n), (kernel, stride, padding), batch)| {
+                let window = Window { kernel, stride, padding };
+                window.output(h, w).map(|_| (model::Shape::new(c, h, w), n, window, batch))
+            },
+        )
+    }
+
+    fn random(len: usize, seed: u64) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn candle_operation_matches_candle((input, n, window, batch) in geometry(), seed: u64) {
+            let device = Device::Cpu;
+            let shape = (batch, input.channels as usize, input.height as usize, input.width as usize);
+            let x = random(batch * input.len(), seed);
+            let x = Var::from_tensor(&Tensor::from_vec(x, shape, &device).unwrap()).unwrap();
+            let [kh, kw] = window.kernel.map(usize::from);
+            let w = random(n as usize * shape.1 * kh * kw, seed ^ 1);
+            let w = Var::from_tensor(&Tensor::from_vec(w, (n as usize, shape.1, kh, kw), &device).unwrap()).unwrap();
+            let ours = conv2d(&x, &w, &window).unwrap();
+            // candle: stride 1 on explicitly padded f64 values, then every stride-th row and column.
+            let [top, left, bottom, right] = window.padding.map(usize::from);
+            let wide = |t: &Tensor| t.to_dtype(candle_core::DType::F64).unwrap();
+            let padded = wide(&x).pad_with_zeros(2, top, bottom).unwrap().pad_with_zeros(3, left, right).unwrap();
+            let full = padded.conv2d(&wide(&w), 0, 1, 1, 1).unwrap();
+            let every = |axis: usize| {
+                let size = full.dim(axis).unwrap() as u32;
+                Tensor::arange_step(0u32, size, u32::from(window.stride[axis - 2]), &device).unwrap()
+            };
+            let theirs = full.index_select(&every(2), 2).unwrap().index_select(&every(3), 3).unwrap();
+            prop_assert_eq!(ours.dims(), theirs.dims());
+            let slope = Tensor::from_vec(random(ours.elem_count(), seed ^ 2), ours.shape(), &device).unwrap();
+            let ours_back = (&ours * &slope).unwrap().sum_all().unwrap().backward().unwrap();
+            let theirs_back = (&theirs * &wide(&slope)).unwrap().sum_all().unwrap().backward().unwrap();
+            for (ours, theirs) in [
+                (&ours, &theirs),
+                (ours_back.get(&x).unwrap(), theirs_back.get(&x).unwrap()),
+                (ours_back.get(&w).unwrap(), theirs_back.get(&w).unwrap()),
+            ] {
+                let largest = wide(theirs).abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+                let error = (wide(ours) - wide(theirs)).unwrap().abs().unwrap().max_all().unwrap();
+                prop_assert!(error.to_scalar::<f64>().unwrap() <= 1e-5 * (1.0 + largest));
+            }
+        }
     }
 }

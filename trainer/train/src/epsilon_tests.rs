@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
+use lrpet_network::lrpet::{LayerWeight, Options};
+use lrpet_network::network::{Layer, Network, Norm};
 use lrpet_runtime::model::{Activation, Conv, Linear, Op, Shape, Weights, Window};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::lrpet::{LayerWeight, Options};
-use crate::network::{Layer, Network, Norm};
 
 const EPSILON: f64 = 1e-3;
 const SHAPE: Shape = Shape::new(2, 4, 3);
@@ -150,7 +150,7 @@ fn a_projection_rectifies_with_the_networks_epsilon() {
     let alpha = alpha.map(|(gamma, variance)| f64::from(*gamma) / (f64::from(*variance) + EPSILON).sqrt());
     let alpha = Some(alpha.collect());
     let mut weight = LayerWeight { name: layer, weight: &mut expected, rows: 32, alpha, rank: 6 };
-    crate::lrpet::project(&mut weight, &Options::default()).unwrap();
+    lrpet_network::lrpet::project(&mut weight, &Options::default()).unwrap();
     project(&model, &BTreeMap::from([(layer.to_owned(), 6)]), &Options::default()).unwrap();
     assert_eq!(parameters.values(&name).unwrap(), expected);
 }
@@ -159,17 +159,20 @@ fn a_projection_rectifies_with_the_networks_epsilon() {
 #[test]
 fn epsilon_stays_with_the_weights() {
     let folder = tempfile::tempdir().unwrap();
-    let config = run_tests::config(folder.path(), 1);
-    let network = run_tests::network().with_epsilon(EPSILON);
-    let data = run_tests::data();
+    let config = small::config(folder.path(), 1);
+    let network = small::network().with_epsilon(EPSILON);
+    let data = small::data();
     let outcome = run(&config, &network, &data, &Device::Cpu, &mut Silent).unwrap();
     let named = |path: &std::path::Path| {
-        epsilon::epsilon_of(&crate::export::Checkpoint::read(path).unwrap().metadata).unwrap()
+        lrpet_network::checkpoint::epsilon::epsilon_of(
+            &lrpet_network::Checkpoint::read(path).unwrap().metadata,
+        )
+        .unwrap()
     };
     assert_eq!(named(&outcome.weights), Some(EPSILON));
     assert_eq!(named(&folder.path().join(LAST)), Some(EPSILON));
     let again = TrainConfig { resume: true, ..config };
     run(&again, &network, &data, &Device::Cpu, &mut Silent).unwrap();
-    let error = run(&again, &run_tests::network(), &data, &Device::Cpu, &mut Silent).unwrap_err().to_string();
+    let error = run(&again, &small::network(), &data, &Device::Cpu, &mut Silent).unwrap_err().to_string();
     assert!(error.contains("bn_epsilon"), "{error}");
 }

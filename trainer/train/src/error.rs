@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::data::DataError;
-use crate::lrpet::{DeviceProjectionError, LrpetError};
+use lrpet_data::DataError;
+use lrpet_network::lrpet::LrpetError;
+
+use crate::projection::DeviceProjectionError;
 
 /// Why a training could not start or go on.
 #[derive(Debug, thiserror::Error)]

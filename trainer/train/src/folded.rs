@@ -1,12 +1,11 @@
 //! The folded network in f32 on candle tensors, in batches: what the runtime's f16 is compared with.
 
 use candle_core::{Device, Result, Tensor};
+use lrpet_data::{Dataset, Loader, LoaderOptions};
+use lrpet_network::export::{ExportError, Folded, Logits, Machine};
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
 
-use super::Folded;
-use super::evaluate::Logits;
-use crate::data::{Dataset, Loader, LoaderOptions};
-use crate::ops::conv2d;
+use crate::conv2d::conv2d;
 
 /// Images a batch; more gains nothing on a CPU.
 const BATCH: usize = 64;
@@ -130,6 +129,35 @@ impl<'a> Engine<'a> {
             values.extend(self.forward(&images)?.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(Logits { values, classes: self.network.classes as usize })
+    }
+}
+
+/// candle on the CPU, as what export tries roundings on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Candle;
+
+impl Machine for Candle {
+    fn forward(
+        &self,
+        network: &Folded,
+        images: Vec<f32>,
+        store: &mut dyn FnMut(&mut [f32]),
+    ) -> std::result::Result<Vec<f32>, ExportError> {
+        let compute = || -> candle_core::Result<Vec<f32>> {
+            let device = Device::Cpu;
+            let input = network.input;
+            let [channels, height, width] =
+                [input.channels, input.height, input.width].map(|size| size as usize);
+            let shape = (images.len() / input.len(), channels, height, width);
+            let images = Tensor::from_vec(images, shape, &device)?;
+            let logits = Engine::new(network, &device)?.forward_storing(&images, |value| {
+                let (shape, mut values) = (value.shape().clone(), value.flatten_all()?.to_vec1::<f32>()?);
+                store(&mut values);
+                Tensor::from_vec(values, shape, &device)
+            })?;
+            logits.flatten_all()?.to_vec1()
+        };
+        compute().map_err(|error| ExportError::Machine(format!("candle: {error}")))
     }
 }
 

@@ -1,24 +1,40 @@
-//! Training: forward and backward passes, the optimiser, and the loop with its checkpoints.
+//! Training of [networks](lrpet_network): forward and backward passes, the optimiser, and the loop with its checkpoints.
 //!
 //! [`run`](fn@run) is the way in. A [`Trainable`] is a network with its [`Parameters`] and an engine that runs it forward and backward;
 //! [`Sgd`] and [`Schedule`] move the parameters; an [`Observer`] follows. Processes that train together are an [`Exchange`].
 
+#[cfg(test)]
+extern crate self as lrpet_train;
+
+mod conv2d;
+#[cfg(any(test, feature = "cuda"))]
+mod cuda;
+pub mod device;
 mod engine;
-pub mod epsilon;
 #[cfg(test)]
 mod epsilon_tests;
 mod error;
 mod exchange;
+pub mod folded;
 mod loss;
 mod optimizer;
 mod parameters;
+pub mod projection;
 mod run;
 mod schedule;
 #[cfg(test)]
-#[path = "../../tests/threads/mod.rs"]
+#[path = "../tests/small/mod.rs"]
+mod small;
+#[cfg(test)]
+#[path = "../../network/tests/support/mod.rs"]
+mod support;
+#[cfg(test)]
+#[path = "../tests/threads/mod.rs"]
 pub(crate) mod threads;
 mod trainable;
+mod values;
 
+pub use conv2d::conv2d;
 pub use engine::Mode;
 pub use error::TrainError;
 #[cfg(feature = "mpi")]
@@ -31,18 +47,8 @@ pub use optimizer::Sgd;
 pub use parameters::{Gradients, Parameters};
 pub use run::{
     BEFORE, Choose, EpochRecord, Evaluation, Extension, FINAL, LAST, Length, METRICS, Observer, Origin,
-    Outcome, Period, Progress, ProjectionRecord, ProjectionSettings, Settings, Silent, Start, StepRecord,
-    TrainConfig, TrainData, check_folder, evaluate, project, reestimate, run, run_together, spectra,
-    write_safetensors,
+    Outcome, Period, ProjectionRecord, ProjectionSettings, Settings, Silent, Start, StepRecord, TrainConfig,
+    TrainData, check_folder, evaluate, project, reestimate, run, run_together, spectra, write_safetensors,
 };
 pub use schedule::{Decay, Schedule};
-pub use trainable::Trainable;
-
-#[cfg(any(test, feature = "cuda"))]
-pub(crate) use {
-    engine::{Engine, no_forward_pass},
-    exchange::whole_batch,
-    parameters::LayerNames,
-};
-#[cfg(test)]
-pub(crate) use {exchange::whole_gradients, run::tests as run_tests};
+pub use trainable::{Trainable, checkpoint};

@@ -105,8 +105,8 @@ impl Sgd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Network;
     use candle_core::Device;
+    use lrpet_network::network::Network;
     use lrpet_runtime::model::Shape;
 
     #[test]

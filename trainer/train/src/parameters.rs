@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
+use lrpet_network::network::{Layer, Network};
 use lrpet_runtime::model::{Op, Weights};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::TrainError;
-use crate::network::{Layer, Network};
 
 /// Gradients by the name of the parameter.
 pub type Gradients = BTreeMap<String, Tensor>;

@@ -2,14 +2,14 @@
 //!
 //! Only the Gram matrices (m × m) come to the host, all in one transfer, and one matrix K of that size a layer goes back:
 //! K = ρ·I + (a − ρ)·U_r·U_rᵀ, so that M̃' = K·M̃ (or M̃·K where the right side is the smaller). In f64 throughout, as
-//! [`super::project`].
+//! [`lrpet_network::lrpet::project`].
 
 use candle_core::{DType, Tensor};
 use faer::{Mat, Side};
 use rayon::prelude::*;
 
-use super::LrpetError;
-use super::projection::{BACK_EPSILON, Options, Projection, SMALLEST_LEADING_VALUE};
+use lrpet_network::lrpet::LrpetError;
+use lrpet_network::lrpet::projection::{BACK_EPSILON, Options, Projection, SMALLEST_LEADING_VALUE};
 
 /// A layer's weight on a device.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ struct Prepared {
 /// Projects every layer: the new weights, of the old shapes, or none where a layer is left alone.
 ///
 /// # Errors
-/// Those of [`super::project`], of the first layer that fails; candle's, where the device fails.
+/// Those of [`lrpet_network::lrpet::project`], of the first layer that fails; candle's, where the device fails.
 pub fn project_on_device(
     layers: &[DeviceLayer<'_>],
     options: &Options,
@@ -173,10 +173,10 @@ fn solve(
 
 #[cfg(test)]
 mod tests {
-    use super::super::projection::tests::random;
-    use super::super::{LayerWeight, bn_scale, project};
     use super::*;
+    use crate::support::decaying;
     use candle_core::Device;
+    use lrpet_network::lrpet::{LayerWeight, bn_scale, project};
 
     fn tensor(values: &[f32], shape: &[usize], device: &Device) -> Tensor {
         Tensor::from_slice(values, shape, device).unwrap()
@@ -206,7 +206,7 @@ mod tests {
                 let mut expected = Vec::new();
                 for (index, (shape, rank)) in shapes.iter().enumerate() {
                     let (rows, columns) = (shape[0], shape[1..].iter().product());
-                    let (mut weight, gamma) = random(rows, columns, (10 * case + index) as u64);
+                    let (mut weight, gamma) = decaying(rows, columns, (10 * case + index) as u64);
                     if index == 3 {
                         weight.fill(1e-6);
                     }

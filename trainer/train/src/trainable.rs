@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use lrpet_network::checkpoint::{Array, Checkpoint};
+use lrpet_network::network::Network;
 
+#[cfg(any(test, feature = "cuda"))]
+use super::engine::DeviceEngine;
 use super::engine::{Engine, Fused, Graph, Mode};
 use super::exchange::{Alone, Exchange};
 use super::{Gradients, Parameters, TrainError};
-use crate::network::Network;
 
 /// A network with its parameters and the engine that runs it: fused kernels on the CPU where every layer has one,
 /// kernels of our own on a GPU, else candle's operations.
@@ -65,7 +68,7 @@ impl Trainable {
         parameters: Parameters,
         exchange: Rc<dyn Exchange>,
     ) -> Trainable {
-        let engine = Box::new(crate::cuda::DeviceEngine::new(network, exchange.clone()));
+        let engine = Box::new(DeviceEngine::new(network, exchange.clone()));
         Trainable { network: network.clone(), parameters, engine, exchange }
     }
 
@@ -128,4 +131,19 @@ impl Trainable {
     pub fn backward(&mut self, gradient: &Tensor) -> Result<Gradients, TrainError> {
         self.engine.backward(&self.parameters, gradient)
     }
+}
+
+/// The values of candle's tensors as a checkpoint.
+///
+/// # Errors
+/// Where the device fails.
+pub fn checkpoint<'t>(
+    tensors: impl IntoIterator<Item = (&'t String, &'t Tensor)>,
+) -> candle_core::Result<Checkpoint> {
+    let mut copied = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        copied.insert(name.clone(), Array { shape: tensor.dims().to_vec(), values });
+    }
+    Ok(Checkpoint { tensors: copied, ..Checkpoint::default() })
 }

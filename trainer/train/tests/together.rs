@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use lrpet_data::{Augmentation, Dataset, Loader, LoaderOptions, Normalization};
+use lrpet_network::network::Network;
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::data::{Augmentation, Dataset, Loader, LoaderOptions, Normalization};
-use lrpet_trainer::network::Network;
-use lrpet_trainer::train::{
+use lrpet_train::{
     Alone, Decay, Exchange, Outcome, Period, ProjectionSettings, Schedule, Settings, Silent, TrainConfig,
     TrainData, TrainError, run_together,
 };

@@ -13,7 +13,7 @@ use crate::{process, setup, toolchain};
 /// Our side, an example of the trainer.
 const OURS: &str = "step_speed";
 /// PyTorch's side.
-const THEIRS: &str = "trainer/examples/step_speed.py";
+const THEIRS: &str = "trainer/train/examples/step_speed.py";
 /// Seconds of the rounds that are not counted, in which both sides make their buffers.
 const WARM_UP: f64 = 2.0;
 /// How PyTorch's threads (OpenMP) wait for one another. Spinning is their own choice and the better one on an idle machine;
@@ -137,7 +137,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
 /// Builds our side; its file.
 fn build() -> Result<PathBuf> {
     let mut build = Command::new(toolchain::cargo());
-    build.current_dir(crate::root()).args(["build", "--release", "-p", "lrpet-trainer", "--example", OURS]);
+    build.current_dir(crate::root()).args(["build", "--release", "-p", "lrpet-train", "--example", OURS]);
     let log = crate::root().join("target/bench.log");
     process::run_logged(&mut build, "building the trainer", &log, "the build must succeed")?;
     Ok(crate::root().join("target/release/examples").join(OURS))

@@ -9,9 +9,9 @@ use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
 
 use super::{names, places};
-use crate::data::DataError;
-use crate::data::files::{Bad, Listed, lossy};
-use crate::data::picture::{is_picture, unread};
+use crate::DataError;
+use crate::files::{Bad, Listed, lossy};
+use crate::picture::{is_picture, unread};
 
 /// Folders of systems, file managers, storage boxes and notebooks, in lower case: copies and thumbnails, no data.
 const LEFT_OUT: [&str; 13] = [

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use crate::data::DataError;
+use crate::DataError;
 
 /// Names that a message lists.
 const LISTED: usize = 10;

@@ -12,9 +12,9 @@ use walkdir::WalkDir;
 
 use super::listing::is_left_out;
 use super::{Ask, Part, names};
-use crate::data::DataError;
-use crate::data::files::Listed;
-use crate::data::picture::is_picture;
+use crate::DataError;
+use crate::files::Listed;
+use crate::picture::is_picture;
 
 /// What a part is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

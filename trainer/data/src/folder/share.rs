@@ -1,8 +1,8 @@
 //! The share of a folder's images that is held back for testing.
 
 use super::{Part, names};
-use crate::data::files::Listed;
-use crate::data::{DataError, folder};
+use crate::files::Listed;
+use crate::{DataError, folder};
 
 /// Takes `share` of each class out of `part`, at least one file and not all: those whose paths below the folder have
 /// the smallest hashes, so that the same files are taken every time, and a file more changes little.

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lrpet_runtime::model::{Op, Weights};
 
-use super::{Array, Checkpoint, abridged};
-use crate::export::ExportError;
+use super::{Array, Checkpoint, CheckpointError, abridged};
 use crate::network::{KNOWN, Known, Network};
 
 /// The last parts of the names of a batch normalisation's tensors: γ, β, mean, variance.
@@ -78,14 +77,18 @@ impl Checkpoint {
     /// as merged into weight and bias.
     ///
     /// # Errors
-    /// [`ExportError::Mismatch`] with everything that is wrong at once, [`ExportError::Head`], [`ExportError::NotFinite`],
-    /// [`ExportError::Variance`].
-    pub fn check(&self, network: &Network) -> Result<(), ExportError> {
+    /// [`CheckpointError::Mismatch`] with everything that is wrong at once, [`CheckpointError::Head`], [`CheckpointError::NotFinite`],
+    /// [`CheckpointError::Variance`].
+    pub fn check(&self, network: &Network) -> Result<(), CheckpointError> {
         self.check_layers(network, &layers(network))
     }
 
     /// [`Checkpoint::check`] of some of the network's layers: there are no tensors of others.
-    pub(super) fn check_layers(&self, network: &Network, layers: &[LayerTensors]) -> Result<(), ExportError> {
+    pub(super) fn check_layers(
+        &self,
+        network: &Network,
+        layers: &[LayerTensors],
+    ) -> Result<(), CheckpointError> {
         let (mut known, mut missing) = (BTreeMap::new(), Vec::new());
         for layer in layers {
             let merged = layer.is_merged(&self.tensors);
@@ -125,7 +128,7 @@ impl Checkpoint {
             problems.extend(self.uneven_prefix());
             problems.extend(self.looks_like(&network.name));
             let network = network.name.clone();
-            return Err(ExportError::Mismatch { network, problems: problems.join("; ") });
+            return Err(CheckpointError::Mismatch { network, problems: problems.join("; ") });
         }
         self.tensors.iter().try_for_each(|(name, array)| check_values(name, array))
     }
@@ -172,7 +175,7 @@ impl Checkpoint {
         known: &BTreeMap<String, &[usize]>,
         misshapen: &[(&String, &Array)],
         alone: bool,
-    ) -> Result<(), ExportError> {
+    ) -> Result<(), CheckpointError> {
         let Some(head) = head(network).filter(|_| alone) else { return Ok(()) };
         let weight = format!("{head}.weight");
         let [of_bias @ .., (name, array)] = misshapen else { return Ok(()) };
@@ -180,7 +183,7 @@ impl Checkpoint {
         if **name != weight || !bias || array.shape.len() != 2 {
             return Ok(());
         }
-        Err(ExportError::Head {
+        Err(CheckpointError::Head {
             network: network.name.clone(),
             found: array.shape.clone(),
             expected: known[&weight].to_vec(),
@@ -190,13 +193,13 @@ impl Checkpoint {
 }
 
 /// Refuses what is not finite, and negative variances.
-fn check_values(name: &str, array: &Array) -> Result<(), ExportError> {
+fn check_values(name: &str, array: &Array) -> Result<(), CheckpointError> {
     let is_variance = name.ends_with(".running_var");
     let wrong = |value: &f32| !value.is_finite() || is_variance && *value < 0.0;
     let Some(element) = array.values.iter().position(wrong) else { return Ok(()) };
     let tensor = name.to_owned();
     if is_variance {
-        return Err(ExportError::Variance { tensor, element, value: array.values[element] });
+        return Err(CheckpointError::Variance { tensor, element, value: array.values[element] });
     }
-    Err(ExportError::NotFinite { tensor, element })
+    Err(CheckpointError::NotFinite { tensor, element })
 }

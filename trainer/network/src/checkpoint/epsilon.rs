@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Key of a checkpoint's metadata with ε of the batch normalisations; files without it have [`EPSILON`](crate::ops::EPSILON).
+/// Key of a checkpoint's metadata with ε of the batch normalisations; files without it have [`EPSILON`](crate::network::EPSILON).
 pub const BN_EPSILON: &str = "bn_epsilon";
 
 /// ε that the metadata of a checkpoint name; `None` where they are silent.

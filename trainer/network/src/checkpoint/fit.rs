@@ -1,7 +1,7 @@
 //! Makes what a file holds into exactly what a network needs, where that leaves its function as it is.
 
 use super::check::{LayerTensors, head, layers};
-use super::{Array, Checkpoint, ExportError, abridged};
+use super::{Array, Checkpoint, CheckpointError, abridged};
 use crate::network::Network;
 
 /// First parts of names of heads that only training uses, as GoogLeNet and Inception have them in torchvision.
@@ -42,8 +42,8 @@ impl Checkpoint {
     /// - one that is merged already is taken for a model, and refused for training.
     ///
     /// # Errors
-    /// Those of [`Checkpoint::named_for`] and [`Checkpoint::check`]; [`ExportError::Mismatch`].
-    pub fn fit(mut self, network: &Network, purpose: Purpose) -> Result<Fitted, ExportError> {
+    /// Those of [`Checkpoint::named_for`] and [`Checkpoint::check`]; [`CheckpointError::Mismatch`].
+    pub fn fit(mut self, network: &Network, purpose: Purpose) -> Result<Fitted, CheckpointError> {
         let mut layers = layers(network);
         let new_head = purpose == Purpose::Training { new_head: true };
         let fresh = head(network).filter(|_| new_head).map(str::to_owned);
@@ -56,7 +56,8 @@ impl Checkpoint {
         fitted.affine(&layers);
         let without = fitted.without_statistics(&layers);
         let training = purpose != Purpose::Model;
-        let fails = |problems: String| Err(ExportError::Mismatch { network: network.name.clone(), problems });
+        let fails =
+            |problems: String| Err(CheckpointError::Mismatch { network: network.name.clone(), problems });
         if !without.is_empty() && !training {
             return fails(format!(
                 "no running statistics (track_running_stats=False) of {}; `lrpet train --init` measures them on its training \

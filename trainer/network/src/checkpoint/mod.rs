@@ -5,14 +5,17 @@
 //! [`Checkpoint::fit`]); what could change the function is refused ([`Checkpoint::check`]). `docs/checkpoints.md` lists it all.
 
 mod check;
+pub mod epsilon;
+mod error;
 mod fit;
 #[cfg(test)]
 mod mutation_tests;
 mod names;
 mod pickle;
 mod safe;
+mod settings;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
 mod torch;
 #[cfg(test)]
 mod torch_tests;
@@ -21,9 +24,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use half::{bf16, f16};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
-use super::ExportError;
+use crate::network::Network;
 
+pub use error::CheckpointError;
 pub use fit::{Fitted, Purpose};
 
 /// Name of a counter that PyTorch saves beside each batch normalisation; it says nothing about the function.
@@ -60,12 +66,12 @@ impl Checkpoint {
     /// names, as wrappers put it there, is left out.
     ///
     /// # Errors
-    /// [`ExportError::Io`], [`ExportError::Unreadable`].
-    pub fn read(path: &Path) -> Result<Checkpoint, ExportError> {
+    /// [`CheckpointError::Io`], [`CheckpointError::Unreadable`].
+    pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
         let bytes =
-            std::fs::read(path).map_err(|source| ExportError::Io { path: path.to_owned(), source })?;
+            std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         Checkpoint::from_bytes(&bytes)
-            .map_err(|reason| ExportError::Unreadable { path: path.to_owned(), reason })
+            .map_err(|reason| CheckpointError::Unreadable { path: path.to_owned(), reason })
     }
 
     /// Parses the bytes of a file, whatever its name; the error says what is wrong with them.
@@ -79,57 +85,33 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Takes what the checkpoint of a run that goes on says among its settings for what the final weights say of themselves.
-    fn take_settings(&mut self) {
-        use serde_json::Value;
-        let Some(settings) = self.metadata.get("settings").filter(|_| self.of_unfinished_run()) else {
-            return;
-        };
-        let Ok(settings) = serde_json::from_str::<Value>(settings) else { return };
-        let text = |value: &Value| match value {
-            Value::Null => None,
-            Value::String(text) => Some(text.clone()),
-            Value::Array(values) => Some(values.iter().map(Value::to_string).collect::<Vec<_>>().join(",")),
-            value => Some(value.to_string()),
-        };
-        let (images, projection) = (&settings["images"], &settings["projection"]);
-        let listed = |ranks: &&Value| ranks.as_object().is_some_and(|ranks| !ranks.is_empty());
-        let said = [
-            ("network", text(&settings["network"])),
-            ("dataset", text(&settings["dataset"])),
-            ("input", text(&settings["input"]).map(|input| input.replace('×', "x"))),
-            ("classes", text(&settings["classes"])),
-            ("mean", text(&images["mean"])),
-            ("std", text(&images["std"])),
-            ("test_resize", text(&images["test_resize"])),
-            ("test_share", text(&images["test_share"])),
-            ("ranks", Some(&projection["ranks"]).filter(listed).and_then(text)),
-            ("rule", text(&projection["rule"])),
-        ];
-        for (key, value) in said {
-            let Some(value) = value else { continue };
-            self.metadata.entry(key.to_owned()).or_insert(value);
+    /// Weights of plausible size for `network`, drawn by `seed`, running variances positive: to try things with.
+    pub fn random(network: &Network, seed: u64) -> Checkpoint {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut shapes = BTreeMap::new();
+        for layer in check::layers(network) {
+            for (at, name) in layer.names().enumerate() {
+                let required = at != 1 || layer.norm.is_none();
+                let shape = if at == 0 { layer.weight.clone() } else { vec![layer.weight[0]] };
+                shapes.insert(name, (shape, required));
+            }
         }
-    }
-
-    /// Whether these are the weights of a run between two epochs, which `lrpet train --resume` goes on from.
-    pub fn of_unfinished_run(&self) -> bool {
-        ["history", "epoch"].iter().all(|key| self.metadata.contains_key(*key))
-    }
-
-    /// Copies tensors out of candle.
-    ///
-    /// # Errors
-    /// [`ExportError::Candle`].
-    pub fn from_candle<'t>(
-        tensors: impl IntoIterator<Item = (&'t String, &'t candle_core::Tensor)>,
-    ) -> Result<Checkpoint, ExportError> {
-        let mut copied = BTreeMap::new();
-        for (name, tensor) in tensors {
-            let values = tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
-            copied.insert(name.clone(), Array { shape: tensor.dims().to_vec(), values });
+        let mut tensors = BTreeMap::new();
+        for (name, (shape, required)) in shapes {
+            let count: usize = shape.iter().product();
+            let fan: usize = shape[1..].iter().product();
+            let mut draw = |low: f32, high: f32| (0..count).map(|_| rng.random_range(low..high)).collect();
+            let values: Vec<f32> = match name.rsplit('.').next() {
+                Some("running_var") => draw(0.3, 2.0),
+                Some("weight") if shape.len() == 1 => draw(0.4, 1.2),
+                Some("weight") => draw(-(3.0 / fan as f32).sqrt(), (3.0 / fan as f32).sqrt()),
+                _ => draw(-0.3, 0.3),
+            };
+            if required {
+                tensors.insert(name, Array { shape, values });
+            }
         }
-        Ok(Checkpoint { tensors: copied, ..Checkpoint::default() })
+        Checkpoint { tensors, ..Checkpoint::default() }
     }
 
     /// Values of a tensor, where there is one.
@@ -176,39 +158,4 @@ fn abridged(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let shown = names[..names.len().min(SHOWN)].join(", ");
     if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
-}
-
-#[cfg(test)]
-mod settings_tests {
-    use super::*;
-
-    #[test]
-    fn the_checkpoint_of_a_run_says_what_its_settings_do() {
-        let settings = r#"{"network":"resnet8","input":"3×96×64","classes":3,"dataset":"photos","images":{"mean":[0.5,0.25,0.1],"std":null,
-        "test_resize":1.5},"projection":{"ranks":{"conv1":4},"rule":"0.5"}}"#;
-        let mut checkpoint = Checkpoint::default();
-        let entry = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        checkpoint.metadata.extend([entry("settings", settings), entry("dataset", "kept")]);
-        checkpoint.take_settings();
-        // The settings of other files are their own affair.
-        assert!(!checkpoint.of_unfinished_run() && checkpoint.metadata.len() == 2);
-        checkpoint.metadata.extend([entry("history", "[]"), entry("epoch", "1")]);
-        checkpoint.take_settings();
-        let said = |key: &str| checkpoint.metadata.get(key).map(String::as_str);
-        let keys = [
-            "network",
-            "input",
-            "classes",
-            "dataset",
-            "mean",
-            "test_resize",
-            "ranks",
-            "rule",
-            "std",
-            "test_share",
-        ];
-        let wanted =
-            ["resnet8", "3x96x64", "3", "kept", "0.5,0.25,0.1", "1.5", r#"{"conv1":4}"#, "0.5"].map(Some);
-        assert_eq!(keys.map(said), [&wanted[..], &[None, None]].concat()[..]);
-    }
 }

@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::Dtype;
 
-use super::tests::{Raw, file, random, raw};
+use super::tests::{Raw, file, raw};
 use super::torch_tests::{archive, pth, saved};
 use super::*;
 use crate::network::Network;
@@ -62,7 +62,7 @@ fn mutate(whole: &[u8], head: usize) {
 
 #[test]
 fn damaged_safetensors_are_refused_without_a_panic() {
-    let checkpoint = random(&small(), 1);
+    let checkpoint = Checkpoint::random(&small(), 1);
     let tensors: Vec<Raw> = (checkpoint.tensors.iter())
         .map(|(name, array)| (name.clone(), Dtype::F16, array.shape.clone(), raw(Dtype::F16, &array.values)))
         .collect();
@@ -73,7 +73,7 @@ fn damaged_safetensors_are_refused_without_a_panic() {
 
 #[test]
 fn damaged_archives_are_refused_without_a_panic() {
-    let whole = pth(&saved(&random(&small(), 1), &[Dtype::F16]));
+    let whole = pth(&saved(&Checkpoint::random(&small(), 1), &[Dtype::F16]));
     let pickle = whole.windows(17).position(|window| window == b"weights/byteorder").unwrap();
     mutate(&whole, pickle);
 }
@@ -81,7 +81,7 @@ fn damaged_archives_are_refused_without_a_panic() {
 #[test]
 fn changed_pickles_in_sound_archives_are_refused_without_a_panic() {
     let (network, mut rng) = (small(), ChaCha8Rng::seed_from_u64(2));
-    let tensors = saved(&random(&network, 1), &[Dtype::F16]);
+    let tensors = saved(&Checkpoint::random(&network, 1), &[Dtype::F16]);
     let whole = pth(&tensors);
     let mut zip = zip::ZipArchive::new(std::io::Cursor::new(&whole)).unwrap();
     let mut pickle = Vec::new();
@@ -114,7 +114,7 @@ fn what_would_take_memory_without_end_is_refused() {
     refused(&[&(header.len() as u64).to_le_bytes()[..], header].concat());
     refused(&archive(&[("a/data.pkl", b"\x80\x02X\xff\xff\xff\xff.")]));
     // An archive that says that its entry is far longer than the file.
-    let mut bytes = pth(&saved(&random(&small(), 1), &[Dtype::F16]));
+    let mut bytes = pth(&saved(&Checkpoint::random(&small(), 1), &[Dtype::F16]));
     let directory = bytes.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
     bytes[directory + 20..directory + 28].fill(0x7f);
     refused(&bytes);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{head, layers};
-use super::{Checkpoint, ExportError};
+use super::{Checkpoint, CheckpointError};
 use crate::network::Network;
 
 /// What wrappers put in front of all names: `torch.compile`, `DataParallel`, and classes that hold the network in a field.
@@ -90,8 +90,12 @@ impl Checkpoint {
     /// name gets the network's, and tied tensors get theirs. The layer `fresh` needs no tensors.
     ///
     /// # Errors
-    /// [`ExportError::Unusable`] where a tensor that the network needs is not of floating-point numbers.
-    pub fn named_for(mut self, network: &Network, fresh: Option<&str>) -> Result<Checkpoint, ExportError> {
+    /// [`CheckpointError::Unusable`] where a tensor that the network needs is not of floating-point numbers.
+    pub fn named_for(
+        mut self,
+        network: &Network,
+        fresh: Option<&str>,
+    ) -> Result<Checkpoint, CheckpointError> {
         let mut layers = layers(network);
         layers.retain(|layer| fresh != Some(&layer.name));
         if fresh.is_none() {
@@ -118,7 +122,7 @@ impl Checkpoint {
         self.tensors.append(&mut copied);
         for name in needed().filter(|name| !self.tensors.contains_key(name)) {
             if let Some(what) = self.others.get(self.tied.get(&name).unwrap_or(&name)) {
-                return Err(ExportError::Unusable { tensor: name, what: what.clone() });
+                return Err(CheckpointError::Unusable { tensor: name, what: what.clone() });
             }
         }
         Ok(self)

@@ -1,49 +1,17 @@
 //! What is understood of a checkpoint, what is refused, and that the function stays the same.
 
 use lrpet_runtime::model::Shape;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use safetensors::Dtype;
 
-use super::check::layers;
 use super::*;
-use crate::data::Normalization;
+use crate::Normalization;
 use crate::export::reference::{Storage, logits};
 use crate::export::{Folded, folded};
 use crate::lrpet::RankPlan;
 use crate::network::{KNOWN, Network};
 
-pub(crate) fn network() -> Network {
+pub(super) fn network() -> Network {
     Network::by_name("resnet8", Shape::new(1, 12, 10), 5).unwrap()
-}
-
-/// Weights of plausible size for `network`, drawn by `seed`; running variances are positive.
-pub(crate) fn random(network: &Network, seed: u64) -> Checkpoint {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut shapes = BTreeMap::new();
-    for layer in layers(network) {
-        for (at, name) in layer.names().enumerate() {
-            let required = at != 1 || layer.norm.is_none();
-            let shape = if at == 0 { layer.weight.clone() } else { vec![layer.weight[0]] };
-            shapes.insert(name, (shape, required));
-        }
-    }
-    let mut tensors = BTreeMap::new();
-    for (name, (shape, required)) in shapes {
-        let count: usize = shape.iter().product();
-        let fan: usize = shape[1..].iter().product();
-        let mut draw = |low: f32, high: f32| (0..count).map(|_| rng.random_range(low..high)).collect();
-        let values: Vec<f32> = match name.rsplit('.').next() {
-            Some("running_var") => draw(0.3, 2.0),
-            Some("weight") if shape.len() == 1 => draw(0.4, 1.2),
-            Some("weight") => draw(-(3.0 / fan as f32).sqrt(), (3.0 / fan as f32).sqrt()),
-            _ => draw(-0.3, 0.3),
-        };
-        if required {
-            tensors.insert(name, Array { shape, values });
-        }
-    }
-    Checkpoint { tensors, ..Checkpoint::default() }
 }
 
 /// A tensor of a file.
@@ -102,7 +70,7 @@ fn assert_close(found: &[f64], expected: &[f64]) {
 #[test]
 fn every_float_type_is_read_and_other_state_is_passed_over() {
     let net = network();
-    let checkpoint = random(&net, 1);
+    let checkpoint = Checkpoint::random(&net, 1);
     let types = [Dtype::F32, Dtype::F64, Dtype::F16, Dtype::BF16];
     let mut tensors: Vec<Raw> = (checkpoint.tensors.iter().zip(types.iter().cycle()))
         .map(|((name, array), &dtype)| (name.clone(), dtype, array.shape.clone(), raw(dtype, &array.values)))
@@ -122,7 +90,7 @@ fn every_float_type_is_read_and_other_state_is_passed_over() {
 #[test]
 fn everything_that_does_not_fit_is_said_at_once() {
     let net = network();
-    let mut checkpoint = random(&net, 1);
+    let mut checkpoint = Checkpoint::random(&net, 1);
     checkpoint.tensors.remove("layer2.0.bn1.running_var");
     checkpoint.tensors.insert("classifier.weight".into(), Array { shape: vec![1], values: vec![0.0] });
     checkpoint.tensors.get_mut("fc.weight").unwrap().shape = vec![5, 8, 8];
@@ -135,12 +103,12 @@ fn everything_that_does_not_fit_is_said_at_once() {
     ] {
         assert!(error.contains(word), "{error}");
     }
-    let mut checkpoint = random(&net, 1);
+    let mut checkpoint = Checkpoint::random(&net, 1);
     checkpoint.tensors.get_mut("conv1.weight").unwrap().values[3] = f32::NAN;
     let error = checkpoint.check(&net).unwrap_err().to_string();
     assert!(error.contains("conv1.weight") && error.contains("element 3"), "{error}");
     // A bias before a batch normalisation is allowed.
-    let mut checkpoint = random(&net, 1);
+    let mut checkpoint = Checkpoint::random(&net, 1);
     checkpoint.tensors.insert("conv1.bias".into(), Array { shape: vec![16], values: vec![0.5; 16] });
     checkpoint.check(&net).unwrap();
 }
@@ -150,12 +118,12 @@ fn layers_of_a_larger_network_are_refused() {
     let larger = Network::by_name("resnet56", Shape::new(3, 8, 8), 5).unwrap();
     let net = Network::by_name("resnet20", Shape::new(3, 8, 8), 5).unwrap();
     for purpose in [Purpose::Model, TRAINING, Purpose::Training { new_head: true }] {
-        let error = random(&larger, 1).fit(&net, purpose).unwrap_err().to_string();
+        let error = Checkpoint::random(&larger, 1).fit(&net, purpose).unwrap_err().to_string();
         assert!(error.contains("resnet20") && error.contains("unexpected: layer1.3.bn1.bias"), "{error}");
     }
-    let error = random(&larger, 1).fit(&net, Purpose::Model).unwrap_err().to_string();
+    let error = Checkpoint::random(&larger, 1).fit(&net, Purpose::Model).unwrap_err().to_string();
     assert!(error.contains("it looks like resnet56 (--net)"), "{error}");
-    let mut own = random(&larger, 1);
+    let mut own = Checkpoint::random(&larger, 1);
     assert!(own.described().contains("it holds bn1.bias") && own.described().contains("like resnet56"));
     own.tensors.insert("more.weight".into(), Array { shape: vec![1], values: vec![0.0] });
     assert!(!own.described().contains("looks like") && own.described().contains("docs/checkpoints.md"));
@@ -165,7 +133,7 @@ fn layers_of_a_larger_network_are_refused() {
 #[test]
 fn what_is_no_weight_is_passed_over_unless_it_is_needed() {
     let net = network();
-    let checkpoint = random(&net, 2);
+    let checkpoint = Checkpoint::random(&net, 2);
     let expected = outputs(&net, &checkpoint);
     let mut tensors = raws(&checkpoint, str::to_owned);
     let extra = |name: &str, dtype, shape: &[usize], bytes: usize| {
@@ -206,7 +174,7 @@ fn what_is_no_weight_is_passed_over_unless_it_is_needed() {
 #[test]
 fn prefixes_in_front_of_all_names_are_left_out() {
     let net = network();
-    let checkpoint = random(&net, 3);
+    let checkpoint = Checkpoint::random(&net, 3);
     for prefix in [
         "module.",
         "_orig_mod.",
@@ -254,7 +222,7 @@ fn prefixes_in_front_of_all_names_are_left_out() {
     // No network has such names itself.
     for known in KNOWN {
         let net = known.build(known.input, known.classes).unwrap();
-        for layer in layers(&net) {
+        for layer in check::layers(&net) {
             assert!(names::PREFIXES.iter().all(|prefix| !layer.name.starts_with(prefix)), "{}", layer.name);
         }
     }
@@ -263,7 +231,7 @@ fn prefixes_in_front_of_all_names_are_left_out() {
 #[test]
 fn the_last_layer_may_have_another_usual_name() {
     let net = network();
-    let checkpoint = random(&net, 4);
+    let checkpoint = Checkpoint::random(&net, 4);
     let renamed = |head: &str| raws(&checkpoint, |name| name.replace("fc.", &format!("{head}.")));
     for head in names::HEADS {
         let fitted = fitted(&renamed(head), &net, Purpose::Model).unwrap().checkpoint;
@@ -280,7 +248,7 @@ fn the_last_layer_may_have_another_usual_name() {
     // VGG and MobileNetV2 call it otherwise.
     for (name, head) in [("vgg16_bn", "classifier"), ("mobilenet_v2_cifar", "classifier.1")] {
         let net = Network::by_name(name, Shape::new(3, 32, 32), 5).unwrap();
-        let checkpoint = random(&net, 4);
+        let checkpoint = Checkpoint::random(&net, 4);
         let tensors = raws(&checkpoint, |name| {
             name.strip_prefix(head)
                 .and_then(|rest| rest.strip_prefix('.'))
@@ -293,7 +261,7 @@ fn the_last_layer_may_have_another_usual_name() {
 #[test]
 fn tied_tensors_come_from_the_metadata() {
     let net = network();
-    let mut checkpoint = random(&net, 5);
+    let mut checkpoint = Checkpoint::random(&net, 5);
     let twin = checkpoint.tensors["layer1.0.conv1.weight"].clone();
     checkpoint.tensors.insert("layer1.0.conv2.weight".to_owned(), twin);
     let tensors: Vec<Raw> = raws(&checkpoint, |name| format!("module.{name}"));
@@ -319,9 +287,9 @@ fn tied_tensors_come_from_the_metadata() {
 #[test]
 fn a_bias_before_a_batch_normalisation_keeps_the_function() {
     let net = network();
-    let mut checkpoint = random(&net, 6);
+    let mut checkpoint = Checkpoint::random(&net, 6);
     let plain = outputs(&net, &checkpoint);
-    for layer in layers(&net).iter().filter(|layer| layer.norm.is_some()) {
+    for layer in check::layers(&net).iter().filter(|layer| layer.norm.is_some()) {
         let rows = layer.weight[0];
         let values = (0..rows).map(|row| row as f32 / rows as f32 - 0.3).collect();
         checkpoint.tensors.insert(layer.bias(), Array { shape: vec![rows], values });
@@ -337,7 +305,7 @@ fn a_bias_before_a_batch_normalisation_keeps_the_function() {
 #[test]
 fn a_batch_normalisation_without_scale_and_shift_has_one_and_zero() {
     let net = network();
-    let mut checkpoint = random(&net, 7);
+    let mut checkpoint = Checkpoint::random(&net, 7);
     for (part, value) in [("weight", 1.0), ("bias", 0.0)] {
         checkpoint.tensors.get_mut(&format!("layer1.0.bn2.{part}")).unwrap().values.fill(value);
     }
@@ -357,7 +325,7 @@ fn a_batch_normalisation_without_scale_and_shift_has_one_and_zero() {
 #[test]
 fn a_batch_normalisation_without_statistics_is_no_model_and_is_measured_for_training() {
     let net = network();
-    let mut checkpoint = random(&net, 8);
+    let mut checkpoint = Checkpoint::random(&net, 8);
     let one = {
         let mut one = checkpoint.clone();
         one.tensors.retain(|name, _| !name.starts_with("bn1.running"));
@@ -375,18 +343,18 @@ fn a_batch_normalisation_without_statistics_is_no_model_and_is_measured_for_trai
     let fitted = checkpoint.fit(&net, TRAINING).unwrap();
     assert!(fitted.no_statistics);
     assert!(fitted.checkpoint.values("bn1.running_var").unwrap().iter().all(|value| *value == 1.0));
-    assert!(!random(&net, 8).fit(&net, TRAINING).unwrap().no_statistics);
+    assert!(!Checkpoint::random(&net, 8).fit(&net, TRAINING).unwrap().no_statistics);
 }
 
 #[test]
 fn merged_batch_normalisation_is_a_model_and_no_start() {
     let net = network();
-    let checkpoint = random(&net, 9);
+    let checkpoint = Checkpoint::random(&net, 9);
     let expected = outputs(&net, &checkpoint);
     let normalization = Normalization { mean: vec![0.4], std: vec![0.3] };
     let (folded, _) = Folded::new(&net, &checkpoint, &RankPlan::dense(&net), normalization, false).unwrap();
     let mut merged = Checkpoint::default();
-    for layer in layers(&net) {
+    for layer in check::layers(&net) {
         let weights = &folded.weights[&layer.name];
         let (weight, bias) = (weights.weight.clone(), weights.bias.clone());
         merged.tensors.insert(layer.bias(), Array { shape: vec![bias.len()], values: bias });
@@ -415,14 +383,14 @@ fn merged_batch_normalisation_is_a_model_and_no_start() {
 fn a_negative_variance_is_named() {
     let net = network();
     for value in [-0.5, f32::NAN, f32::INFINITY] {
-        let mut checkpoint = random(&net, 10);
+        let mut checkpoint = Checkpoint::random(&net, 10);
         checkpoint.tensors.get_mut("layer2.0.bn1.running_var").unwrap().values[3] = value;
         for purpose in [Purpose::Model, TRAINING] {
             let error = checkpoint.clone().fit(&net, purpose).unwrap_err().to_string();
             let expected = format!("tensor layer2.0.bn1.running_var holds {value} (element 3)");
             assert!(error.contains(&expected) && error.contains("variance"), "{error}");
         }
-        assert!(matches!(checkpoint.check(&net), Err(ExportError::Variance { element: 3, .. })));
+        assert!(matches!(checkpoint.check(&net), Err(CheckpointError::Variance { element: 3, .. })));
     }
 }
 
@@ -431,7 +399,7 @@ fn a_head_for_other_classes_is_left_out_where_a_fresh_one_is_asked_for() {
     let shape = Shape::new(1, 12, 10);
     let [many, few] = [5, 2].map(|classes| Network::by_name("resnet8", shape, classes).unwrap());
     let fresh = Purpose::Training { new_head: true };
-    let checkpoint = random(&many, 11);
+    let checkpoint = Checkpoint::random(&many, 11);
     for head in ["fc", "linear", "classifier", "head"] {
         let tensors = raws(&checkpoint, |name| name.replace("fc.", &format!("{head}.")));
         let error = fitted(&tensors, &few, TRAINING).unwrap_err();
@@ -464,7 +432,7 @@ fn damaged_files_are_refused_by_name() {
         let error = Checkpoint::read(&path).unwrap_err().to_string();
         assert!(error.contains("weights.safetensors") && error.contains(word), "{error}");
     };
-    let whole = file(&raws(&random(&network(), 1), str::to_owned), &[]);
+    let whole = file(&raws(&Checkpoint::random(&network(), 1), str::to_owned), &[]);
     for cut in [0, 4, 8, 100, whole.len() - 1] {
         refused(&whole[..cut], "");
     }

@@ -6,7 +6,7 @@ use safetensors::Dtype;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::tests::{network, random, raw};
+use super::tests::{network, raw};
 use super::*;
 
 /// Instructions of a pickle of protocol 2.
@@ -169,7 +169,7 @@ fn refused(bytes: &[u8], words: &[&str]) {
 #[test]
 fn a_state_dict_is_read_in_every_float_type() {
     let net = network();
-    let checkpoint = random(&net, 1);
+    let checkpoint = Checkpoint::random(&net, 1);
     assert_eq!(Checkpoint::from_bytes(&pth(&saved(&checkpoint, F32))).unwrap(), checkpoint);
     let types = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
     let read = Checkpoint::from_bytes(&pth(&saved(&checkpoint, &types))).unwrap();
@@ -198,7 +198,7 @@ fn a_state_dict_is_read_in_every_float_type() {
 
 #[test]
 fn a_state_dict_inside_of_a_training_s_file_is_found() {
-    let checkpoint = random(&network(), 2);
+    let checkpoint = Checkpoint::random(&network(), 2);
     let tensors = saved(&checkpoint, F32);
     let loose = Saved { name: "best".into(), shape: vec![1], strides: vec![1], ..tensors[0].clone() };
     let whole = |keys: &[&str]| {
@@ -306,7 +306,7 @@ fn tensors_that_do_not_lie_in_order_are_read() {
 
 #[test]
 fn what_holds_no_state_dict_says_how_to_make_one() {
-    let checkpoint = random(&network(), 3);
+    let checkpoint = Checkpoint::random(&network(), 3);
     let tensors = saved(&checkpoint, F32);
     let pickled = |bytes: &[u8]| archive(&[("weights/data.pkl", bytes)]);
     refused(

@@ -1,107 +1,19 @@
-//! Sound networks agree, however deep; broken kernels do not, wherever they break.
+//! Broken kernels do not agree, wherever they break.
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
 use half::f16;
-use lrpet_runtime::check::Comparison;
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::{Isa, Method, WinogradTile};
-use lrpet_runtime::model::{Activation, Model, Op, Shape, Weights};
-use lrpet_runtime::plan::Plan;
-use lrpet_runtime::session::Session;
+use lrpet_runtime::model::{Activation, Op, Shape, Weights};
 
 use super::agreement::{Reference, Trace};
-use super::checkpoint::tests::random;
 use super::file::serialize;
-use super::reference::{Storage, activation, logits, sums};
-use super::tests::{difference, every_operation, exported_from, normalization};
-use super::{Checkpoint, ExportError, Folded, checked};
-use crate::data::dataset::tests::noise;
+use super::reference::{activation, sums};
+use super::{ExportError, Folded, checked};
 use crate::lrpet::RankPlan;
-use crate::network::Network;
-use crate::train::{Mode, Trainable};
-
-/// The model's own check by the portable kernels, which add in another order than this machine's: the furthest logit, in
-/// tolerances.
-fn on_another_machine(model: &Model<'_>) -> f32 {
-    let plan = Plan::new(model.program(), Isa::Portable).unwrap();
-    let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-    let mut session = Session::with_isa(model, arena.as_mut_slice(), Isa::Portable).unwrap();
-    let check = model.self_check().unwrap();
-    let mut logits = vec![0.0; session.classes()];
-    let mut furthest = 0.0_f32;
-    for sample in 0..check.samples() {
-        session.run_image(check.image(sample), &mut logits, &mut ()).unwrap();
-        let found = Comparison::of(&logits, &check, sample);
-        furthest = furthest.max(found.max_abs_diff / found.tolerance);
-    }
-    furthest
-}
-
-/// How far logits are from those of the file.
-struct Found {
-    /// By the portable kernels, in tolerances.
-    on_portable: f32,
-    /// By the reference that rounds as the runtime does, in tolerances.
-    on_reference: f32,
-    /// The same as a share of the largest logit (at least 1).
-    reference_share: f64,
-}
-
-/// Weights with which a training begins, by `seed`, with the statistics of a batch of noise.
-fn fresh(net: &Network, seed: u64) -> Checkpoint {
-    const IMAGES: usize = 12;
-    let mut model = Trainable::new(net, seed, &Device::Cpu).unwrap();
-    let data = noise(IMAGES, net.input, 5, seed + 100);
-    let values: Vec<f32> = data.images.iter().map(|&byte| f32::from(byte) / 64.0 - 2.0).collect();
-    let [c, h, w] = [net.input.channels, net.input.height, net.input.width].map(|size| size as usize);
-    let images = Tensor::from_vec(values, (IMAGES, c, h, w), &Device::Cpu).unwrap();
-    model.forward(&images, Mode::Train { momentum: 1.0 }).unwrap();
-    Checkpoint::from_candle(model.tensors().iter()).unwrap()
-}
-
-/// Exports a network with the weights of [`fresh`], at ratio `g`.
-fn found(name: &str, size: u32, seed: u64, g: f64) -> Found {
-    let net = Network::by_name(name, Shape::new(3, size, size), 5).unwrap();
-    let data = noise(2, net.input, 5, seed);
-    let plan = RankPlan::uniform(&net, g).unwrap();
-    let exported = exported_from(&net, &fresh(&net, seed), &plan, &data);
-    let bytes = AlignedBytes::copy_of(&exported.to_bytes().unwrap());
-    let model = checked(bytes.as_slice(), name).unwrap();
-    let mut found =
-        Found { on_portable: on_another_machine(&model), on_reference: 0.0, reference_share: 0.0 };
-    let (network, check) = (exported.folded.rounded(), model.self_check().unwrap());
-    for sample in 0..check.samples() {
-        let image = network.input_values(check.image(sample));
-        let expected = logits(&network, &image, Storage::F16);
-        let share = difference(check.logits(sample).map(f64::from), &expected);
-        let scale = expected.iter().fold(1.0_f64, |most, value| most.max(value.abs()));
-        found.on_reference = found.on_reference.max((share * scale) as f32 / check.tolerance(sample));
-        found.reference_share = found.reference_share.max(share);
-    }
-    found
-}
-
-/// Random MobileNets make more of a rounding than any fixed share of a logit: their logits leave it, and agree all the same.
-#[test]
-fn sound_networks_agree_however_deep_they_are() {
-    let mut beyond_the_usual = 0;
-    for (name, size, seeds) in [("mobilenet_v2", 32, 2), ("mobilenet_v2", 64, 1), ("resnet18", 32, 1)] {
-        for seed in 0..seeds {
-            let g = if seed == 1 { 0.6 } else { 0.0 };
-            let Found { on_portable, on_reference, reference_share } = found(name, size, seed, g);
-            println!("{name} {size} {seed} {g}: {on_portable:.2} {on_reference:.2} {reference_share:.4}");
-            // Far from the edge too, or another seed would cross it.
-            assert!(
-                on_portable < 0.7 && on_reference < 0.7,
-                "{name} at {size}, seed {seed}: {on_portable} {on_reference}"
-            );
-            beyond_the_usual += usize::from(reference_share > 5e-3);
-        }
-    }
-    assert!(beyond_the_usual > 0, "no network here needs a tolerance of its own");
-}
+use crate::support::{every_operation, normalization};
+use crate::{Checkpoint, Dataset, Network};
 
 /// What is wrong with a filter of a layer.
 #[derive(Clone, Copy, Debug)]
@@ -188,7 +100,7 @@ fn broken(
 /// Runs a network with a defect in the place of the sound one, which must be said of that very layer: for each layer with weights, or
 /// each `every`-th of them. Returns how many of the layers that were broken are computed by tiles.
 fn defects_are_found(name: &str, network: &Folded, every: usize, method: Method) -> usize {
-    let data = noise(1, network.input, network.classes as usize, 5);
+    let data = Dataset::noise(1, network.input, network.classes as usize, 5);
     let traced = |network: &Folded| {
         let bytes = AlignedBytes::copy_of(&serialize(network, &BTreeMap::new(), None).unwrap());
         Trace::of(&checked(bytes.as_slice(), "model").unwrap(), data.image(0), method).unwrap()
@@ -238,7 +150,8 @@ fn a_defect_of_any_layer_is_found_there() {
     {
         let net = Network::by_name(name, Shape::new(3, size, size), 5).unwrap();
         let plan = RankPlan::uniform(&net, g).unwrap();
-        let (folded, _) = Folded::new(&net, &random(&net, 4), &plan, normalization(3), false).unwrap();
+        let (folded, _) =
+            Folded::new(&net, &Checkpoint::random(&net, 4), &plan, normalization(3), false).unwrap();
         let network = folded.rounded();
         defects_are_found(name, &network, every, Method::Direct);
         // With the bounds of Winograd's tiles too, where this machine has them.

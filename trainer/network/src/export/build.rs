@@ -11,18 +11,23 @@ use lrpet_runtime::session::Hook;
 
 use super::agreement::{Reference, Trace};
 use super::evaluate::check_data;
-use super::file::{SelfCheck, serialize};
+use super::file::{SELF_CHECK_SAMPLES, SelfCheck, serialize};
 use super::folded::FactoredLayer;
-use super::{Card, Checkpoint, ExportError, Folded, LayerWeights, Ranges, noise};
-use crate::data::{Dataset, Normalization};
+use super::{Card, ExportError, Folded, LayerWeights, Machine, Ranges, noise};
 use crate::lrpet::RankPlan;
-use crate::network::Network;
+use crate::{Checkpoint, Dataset, Network, Normalization};
 
-/// Samples of the self-check.
-pub const SELF_CHECK_SAMPLES: usize = 4;
+/// Where a model's self-check comes from.
+#[derive(Clone, Copy)]
+pub struct Samples<'a> {
+    /// The images to choose from: the test set.
+    pub data: &'a Dataset,
+    /// What tries how far roundings move the logits.
+    pub machine: &'a dyn Machine,
+}
 
 /// What a model is made from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The network.
     pub network: &'a Network,
@@ -36,8 +41,8 @@ pub struct Request<'a> {
     pub normalization: &'a Normalization,
     /// What the card says besides.
     pub card: &'a Card,
-    /// Where the self-check's images come from (the test set); none for a model without self-check.
-    pub samples: Option<&'a Dataset>,
+    /// Where its self-check comes from; none for a model without.
+    pub samples: Option<Samples<'a>>,
 }
 
 /// A model, verified, not yet on the disk.
@@ -79,10 +84,10 @@ pub fn export(request: &Request<'_>) -> Result<Exported, ExportError> {
     let mut exported = Exported { folded, layers, card, self_check: None, ranges: Ranges::default() };
     let bytes = AlignedBytes::copy_of(&exported.to_bytes()?);
     let model = checked(bytes.as_slice(), "the exported model")?;
-    if let Some(data) = samples {
+    if let Some(Samples { data, machine }) = samples {
         check_data(&model, data)?;
         let samples = data.subset(&data.spread(SELF_CHECK_SAMPLES));
-        let (check, ranges) = self_check(&exported.folded.rounded(), &model, samples)?;
+        let (check, ranges) = self_check(&exported.folded.rounded(), &model, samples, machine)?;
         (exported.self_check, exported.ranges) = (Some(check), ranges);
     }
     Ok(exported)
@@ -93,6 +98,7 @@ fn self_check(
     network: &Folded,
     model: &Model<'_>,
     samples: Dataset,
+    machine: &dyn Machine,
 ) -> Result<(SelfCheck, Ranges), ExportError> {
     let reference = Reference::new(network);
     let (mut logits, mut last, mut ranges) = (Vec::new(), Vec::new(), Ranges::default());
@@ -108,7 +114,7 @@ fn self_check(
         trace.stored.iter().enumerate().for_each(|(layer, values)| ranges.stored(layer, values));
         logits.extend(trace.logits);
     }
-    let mut tolerances = noise::tolerances(network, &samples, &last)?;
+    let mut tolerances = noise::tolerances(network, &samples, &last, machine)?;
     let mut check = SelfCheck { images: samples.images, logits, tolerances: None };
     // The format allows no more: within it logits that are all 0 would pass.
     for (tolerance, largest) in tolerances.iter_mut().zip(check.largest(network.classes as usize)) {

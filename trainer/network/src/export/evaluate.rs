@@ -8,7 +8,7 @@ use lrpet_runtime::session::{Hook, Session};
 use rayon::prelude::*;
 
 use super::{ExportError, Ranges};
-use crate::data::Dataset;
+use crate::Dataset;
 
 /// Logits of a list of images.
 #[derive(Debug, Clone, PartialEq)]

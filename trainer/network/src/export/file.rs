@@ -10,11 +10,14 @@ use lrpet_runtime::model::{FORMAT_VERSION, Header, Op};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use super::build::SELF_CHECK_SAMPLES;
 use super::{Card, ExportError, Folded};
-use crate::data::Normalization;
+use crate::Normalization;
+use crate::checkpoint::CheckpointError;
 use crate::lrpet::{RankPlan, Scope};
 use crate::network::Network;
+
+/// Samples of the self-check.
+pub const SELF_CHECK_SAMPLES: usize = 4;
 
 /// Images with the logits that a correct device computes from them.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +59,7 @@ struct Bytes {
 /// tensor is aligned to its elements.
 ///
 /// # Errors
-/// [`ExportError::Overflow`], [`ExportError::NotFinite`], and [`ExportError::Format`] where the network has
+/// [`ExportError::Overflow`], [`CheckpointError::NotFinite`], and [`ExportError::Format`] where the network has
 /// more than the format holds.
 pub fn serialize(
     network: &Folded,
@@ -198,7 +201,7 @@ fn singles(name: &str, shape: Vec<usize>, values: &[f32]) -> Result<Bytes, Expor
 
 fn finite(name: &str, values: &[f32]) -> Result<(), ExportError> {
     match values.iter().position(|value| !value.is_finite()) {
-        Some(element) => Err(ExportError::NotFinite { tensor: name.to_owned(), element }),
+        Some(element) => Err(CheckpointError::NotFinite { tensor: name.to_owned(), element }.into()),
         None => Ok(()),
     }
 }

@@ -6,8 +6,9 @@ use half::f16;
 use lrpet_runtime::model::{Op, Shape};
 use rayon::prelude::*;
 
-use super::{Checkpoint, ExportError};
-use crate::data::Normalization;
+use super::ExportError;
+use crate::Checkpoint;
+use crate::Normalization;
 use crate::lrpet::rank::PlannedLayer;
 use crate::lrpet::{Factors, RankPlan, Spectrum, bn_scale};
 use crate::network::Network;

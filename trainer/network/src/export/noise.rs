@@ -4,52 +4,51 @@
 //! network and on the image. Values that are rounded up or down at random, each way as likely as it is near, have the error of two
 //! correct machines' difference (h²/6, of a step h, against h²/12 of one machine's), so some such runs tell what to expect.
 
-use candle_core::{DType, Device, Result, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Engine, Folded};
-use crate::data::Dataset;
+use super::{ExportError, Folded, Machine};
+use crate::Dataset;
 
 /// Runs with random roundings for each image.
 const RUNS: usize = 8;
 /// Tolerance, in root mean squares of what the runs' logits are off.
 const FACTOR: f64 = 5.0;
 
-/// For each of `samples` how far a logit of a correct machine may be from that of another one. `last` is what the sums of the last
-/// layer alone may move it, for each sample.
+/// For each of `samples` how far a logit of a correct machine may be from that of another one, tried on `machine`. `last` is what the
+/// sums of the last layer alone may move it, for each sample.
 ///
 /// # Errors
-/// candle's, where memory fails.
-pub fn tolerances(network: &Folded, samples: &Dataset, last: &[f64]) -> Result<Vec<f32>> {
-    let device = Device::Cpu;
-    let engine = Engine::new(network, &device)?;
+/// [`ExportError::Machine`].
+pub fn tolerances(
+    network: &Folded,
+    samples: &Dataset,
+    last: &[f64],
+    machine: &dyn Machine,
+) -> Result<Vec<f32>, ExportError> {
     let squares: Vec<f64> = (0..samples.len())
-        .map(|sample| mean_square(network, &engine, samples.image(sample), sample as u64))
-        .collect::<Result<_>>()?;
+        .map(|sample| mean_square(network, machine, samples.image(sample), sample as u64))
+        .collect::<Result<_, _>>()?;
     let all = squares.iter().sum::<f64>() / squares.len().max(1) as f64;
     let tolerance = |(square, last): (&f64, &f64)| (FACTOR * square.max(all).sqrt() + 2.0 * last) as f32;
     Ok(squares.iter().zip(last).map(tolerance).collect())
 }
 
 /// Mean square of what the furthest logit is off, over the runs.
-fn mean_square(network: &Folded, engine: &Engine<'_>, image: &[u8], seed: u64) -> Result<f64> {
+fn mean_square(network: &Folded, machine: &dyn Machine, image: &[u8], seed: u64) -> Result<f64, ExportError> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let input: Vec<f32> =
         network.input_values(image).iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
-    let shape = [network.input.channels, network.input.height, network.input.width].map(|size| size as usize);
     // The first copy keeps what is computed; the others store it with random roundings.
-    let images = Tensor::from_vec(input, (1, shape[0], shape[1], shape[2]), &Device::Cpu)?;
-    let images = images.repeat((RUNS + 1, 1, 1, 1))?;
-    let logits = engine.forward_storing(&images, |value| {
-        let (shape, mut values) = (value.shape().clone(), value.flatten_all()?.to_vec1::<f32>()?);
+    let images = input.repeat(RUNS + 1);
+    let logits = machine.forward(network, images, &mut |values| {
         let one = values.len() / (RUNS + 1);
         values[one..].iter_mut().for_each(|value| *value = randomly_rounded(*value, rng.random()));
-        Tensor::from_vec(values, shape, &Device::Cpu)
     })?;
-    let logits = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-    let off = |run: &Vec<f64>| run.iter().zip(&logits[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    Ok(logits[1..].iter().map(|run| off(run).powi(2)).sum::<f64>() / RUNS as f64)
+    let runs: Vec<&[f32]> = logits.chunks_exact(network.classes as usize).collect();
+    let distance = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).abs();
+    let off = |run: &&[f32]| run.iter().zip(runs[0]).map(distance).fold(0.0, f64::max);
+    Ok(runs[1..].iter().map(|run| off(run).powi(2)).sum::<f64>() / RUNS as f64)
 }
 
 /// One of the two values of f16 around `value`, the nearer one the likelier: `random` says which. Saturates.

@@ -1,10 +1,11 @@
-//! A plain interpreter of a folded network in f64: slow, and close to the definitions of the operations. The runtime and the candle engine are held against it.
+//! A plain interpreter of a folded network in f64: slow, and close to the definitions of the operations. The runtime and
+//! faster machines are held against it.
 
 use half::f16;
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window};
 use rayon::prelude::*;
 
-use super::{Folded, LayerWeights};
+use super::{ExportError, Folded, LayerWeights, Machine};
 
 /// How results are kept between operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,39 @@ pub fn values(network: &Folded, image: &[f32], storage: Storage) -> Vec<Vec<f64>
         values.push(result);
     }
     values
+}
+
+/// The interpreter as a [`Machine`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Interpreter;
+
+impl Machine for Interpreter {
+    fn forward(
+        &self,
+        network: &Folded,
+        images: Vec<f32>,
+        store: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<Vec<f32>, ExportError> {
+        let shapes = network.value_shapes();
+        let image = |values: &[f32]| vec![values.iter().map(|&value| f64::from(value)).collect()];
+        // For each image the values so far.
+        let mut values: Vec<Vec<Vec<f64>>> = images.chunks_exact(network.input.len()).map(image).collect();
+        let mut results = images;
+        for (index, op) in network.ops.iter().enumerate() {
+            let compute = |values: &Vec<Vec<f64>>| {
+                let sums = sums(network, &shapes, index, values);
+                sums.into_iter().map(|value| activate(value, activation(op)) as f32).collect()
+            };
+            results = values.par_iter().map(compute).collect::<Vec<Vec<f32>>>().concat();
+            if index + 1 < network.ops.len() {
+                store(&mut results);
+                for (values, result) in values.iter_mut().zip(results.chunks_exact(shapes[index + 1].len())) {
+                    values.push(result.iter().map(|&value| f64::from(value)).collect());
+                }
+            }
+        }
+        Ok(results)
+    }
 }
 
 /// What operation `index` computes of `values`, before its activation; `shapes` are the network's.

@@ -1,145 +1,27 @@
-//! The whole of export: folding, factoring, the file, and three ways to compute its logits.
+//! The whole of export: folding, factoring, the file, and two ways to compute its logits.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
 use lrpet_runtime::host::AlignedBytes;
-use lrpet_runtime::model::{
-    Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
-};
+use lrpet_runtime::model::{Activation, Op, Shape};
 use proptest::prelude::*;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
-use super::checkpoint::tests::{network, random};
 use super::evaluate::check_data;
 use super::file::serialize;
-use super::reference::{Storage, logits, values};
+use super::reference::{Interpreter, Storage, logits, values};
 use super::*;
-use crate::data::dataset::tests::noise;
-use crate::data::{Dataset, Normalization};
+use crate::checkpoint::Array;
 use crate::lrpet::{LayerWeight, Options, RankPlan, Scope, bn_scale, project};
-use crate::network::Network;
+use crate::support::{card, difference, every_operation, exported, exported_from, normalization};
+use crate::{Checkpoint, Dataset, Network};
 
-pub(super) fn normalization(channels: usize) -> Normalization {
-    Normalization {
-        mean: vec![0.4, 0.5, 0.3][..channels].to_vec(),
-        std: vec![0.3, 0.25, 0.2][..channels].to_vec(),
-    }
-}
-
-fn card() -> Card {
-    let classes = (0..5).map(|class| format!("class {class}")).collect();
-    Card {
-        dataset: "noise".into(),
-        classes,
-        prune: "0.6".into(),
-        command: "lrpet \"test\"".into(),
-        ..Card::default()
-    }
+fn network() -> Network {
+    Network::by_name("resnet8", Shape::new(1, 12, 10), 5).unwrap()
 }
 
 fn folded(network: &Network, checkpoint: &Checkpoint, plan: &RankPlan) -> Folded {
     let channels = network.input.channels as usize;
     Folded::new(network, checkpoint, plan, normalization(channels), false).unwrap().0
-}
-
-pub(super) fn exported(network: &Network, plan: &RankPlan, data: &Dataset) -> Exported {
-    exported_from(network, &random(network, 3), plan, data)
-}
-
-pub(super) fn exported_from(
-    network: &Network,
-    checkpoint: &Checkpoint,
-    plan: &RankPlan,
-    data: &Dataset,
-) -> Exported {
-    let normalization = normalization(network.input.channels as usize);
-    let request = Request {
-        network,
-        checkpoint,
-        plan,
-        energy_transfer: false,
-        normalization: &normalization,
-        card: &card(),
-        samples: Some(data),
-    };
-    export(&request).unwrap()
-}
-
-/// Largest difference as a share of the largest of `b` (at least 1).
-pub(super) fn difference(a: impl IntoIterator<Item = f64>, b: &[f64]) -> f64 {
-    let scale = b.iter().fold(1.0_f64, |most, value| most.max(value.abs()));
-    a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale
-}
-
-/// A network with every operation and every liberty of a window, weights drawn by `seed`.
-pub(super) fn every_operation(seed: u64) -> Folded {
-    let window = |kernel, stride, padding| Window { kernel, stride, padding };
-    let conv = |name: &str, input, out_channels, window, weights, residual, activation| {
-        Op::Conv(Conv { name: name.into(), input, out_channels, window, weights, residual, activation })
-    };
-    let (pair, none) = (|rank| Weights::Pair { rank }, Activation::None);
-    let ops = vec![
-        // 3×11×9 → 6×6×9: another stride and padding on each axis.
-        conv("a", 0, 6, window([3, 2], [2, 1], [1, 1, 2, 0]), Weights::Dense, None, Activation::Relu),
-        conv("b", 1, 6, window([3, 3], [1, 1], [1; 4]), Weights::Depthwise, None, Activation::Relu6),
-        conv("c", 2, 6, window([3, 3], [1, 1], [1; 4]), pair(2), Some(1), none),
-        Op::Add { inputs: [3, 2], activation: Activation::Relu },
-        // 6×6×9 → 6×3×4.
-        Op::Pool(Pool { input: 4, kind: PoolKind::Max, window: window([3, 3], [2, 2], [1, 0, 0, 0]) }),
-        Op::PadShortcut(PadShortcut { input: 4, out_channels: 9, stride: 2 }),
-        Op::Pool(Pool { input: 6, kind: PoolKind::Average, window: window([3, 2], [2, 3], [1, 0, 1, 1]) }),
-        conv("d", 5, 7, window([1, 1], [1, 1], [0; 4]), pair(3), None, none),
-        conv("e", 8, 9, window([3, 3], [2, 3], [1, 1, 1, 1]), Weights::Dense, None, none),
-        Op::Add { inputs: [9, 7], activation: none },
-        Op::Concat(Concat { inputs: Inputs::new(&[10, 7, 9]).unwrap(), out_channels: 27 }),
-        Op::GlobalAveragePool { input: 11 },
-        Op::Linear(Linear {
-            name: "f".into(),
-            input: 12,
-            out_features: 8,
-            weights: pair(2),
-            activation: Activation::Relu,
-        }),
-        Op::Linear(Linear {
-            name: "g".into(),
-            input: 13,
-            out_features: 5,
-            weights: Weights::Dense,
-            activation: none,
-        }),
-    ];
-    let input = Shape::new(3, 11, 9);
-    let mut network =
-        Folded { input, classes: 5, normalization: normalization(3), ops, weights: BTreeMap::new() };
-    let shapes = network.value_shapes();
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut draw = |count: usize, fan: usize| -> Vec<f32> {
-        let bound = (3.0 / fan as f32).sqrt();
-        (0..count).map(|_| rng.random_range(-bound..bound)).collect()
-    };
-    for (op, output) in network.ops.iter().zip(&shapes[1..]) {
-        let (weights, taps) = match op {
-            Op::Conv(conv) => (conv.weights, conv.window.taps() as usize),
-            Op::Linear(linear) => (linear.weights, 1),
-            _ => continue,
-        };
-        let (n, c) = (output.channels as usize, shapes[usize::from(op.inputs().first())].channels as usize);
-        let (rows, fan) = match weights {
-            Weights::Dense => (n, c * taps),
-            Weights::Depthwise => (n, taps),
-            Weights::Pair { rank } => (rank as usize, c * taps),
-        };
-        let layer = LayerWeights {
-            weight: draw(rows * fan, fan),
-            expand: matches!(weights, Weights::Pair { .. }).then(|| draw(n * rows, rows)),
-            bias: draw(n, 10),
-        };
-        network.weights.insert(op.name().to_owned(), layer);
-    }
-    network
 }
 
 /// Batch normalisation written out after the raw convolution is what the folded layer computes.
@@ -155,7 +37,7 @@ fn folding_is_convolution_and_then_normalisation() {
 /// Returns the mean magnitude of the normalised values.
 fn check_folding(epsilon: f64) -> f64 {
     let net = network().with_epsilon(epsilon);
-    let mut checkpoint = random(&net, 5);
+    let mut checkpoint = Checkpoint::random(&net, 5);
     let variance = checkpoint.tensors.get_mut("bn1.running_var").unwrap();
     variance.values.iter_mut().for_each(|value| *value *= 1e-3);
     checkpoint.tensors.insert("conv1.bias".into(), Array { shape: vec![16], values: vec![0.7; 16] });
@@ -171,7 +53,7 @@ fn check_folding(epsilon: f64) -> f64 {
         bias: vec![0.7; 16],
     };
     raw.weights.insert("conv1".into(), own);
-    let image = merged.input_values(noise(1, net.input, 5, 2).image(0));
+    let image = merged.input_values(Dataset::noise(1, net.input, 5, 2).image(0));
     let (raw, merged) = (values(&raw, &image, Storage::F64), values(&merged, &image, Storage::F64));
     let part =
         |part: &str, channel: usize| f64::from(checkpoint.values(&format!("bn1.{part}")).unwrap()[channel]);
@@ -194,8 +76,8 @@ fn check_folding(epsilon: f64) -> f64 {
 fn pairs_compute_what_their_dense_layers_do() {
     for name in ["resnet8", "resnet20"] {
         let net = Network::by_name(name, Shape::new(2, 9, 8), 5).unwrap();
-        let mut checkpoint = random(&net, 8);
-        let data = noise(3, net.input, 5, 1);
+        let mut checkpoint = Checkpoint::random(&net, 8);
+        let data = Dataset::noise(3, net.input, 5, 1);
         let same = |checkpoint: &Checkpoint, plan: &RankPlan, bound: f64| {
             let (pair, dense) =
                 (folded(&net, checkpoint, plan), folded(&net, checkpoint, &RankPlan::dense(&net)));
@@ -237,10 +119,10 @@ fn the_file_holds_the_rounded_network_and_is_the_same_every_time() {
     // The uniform rule leaves the classifier dense; a list need not.
     let list = format!("{},fc=2", RankPlan::uniform(&net, 0.6).unwrap());
     let plan = RankPlan::listed(&net, &list.parse().unwrap()).unwrap();
-    let data = noise(20, net.input, 5, 1);
-    let model = exported(&net, &plan, &data);
+    let data = Dataset::noise(20, net.input, 5, 1);
+    let model = exported(&net, &plan, &data, &Interpreter);
     let bytes = AlignedBytes::copy_of(&model.to_bytes().unwrap());
-    assert_eq!(exported(&net, &plan, &data).to_bytes().unwrap(), bytes.as_slice());
+    assert_eq!(exported(&net, &plan, &data, &Interpreter).to_bytes().unwrap(), bytes.as_slice());
 
     // Any reader opens it.
     let (length, header) = safetensors::SafeTensors::read_metadata(bytes.as_slice()).unwrap();
@@ -277,31 +159,27 @@ fn the_file_holds_the_rounded_network_and_is_the_same_every_time() {
     assert_eq!(labels.len(), 4, "one image a class");
 }
 
-/// The runtime is the reference with f16 activations, near the exact reference, and both engines agree on the
-/// class wherever the first two logits are further apart than that.
+/// The runtime is the reference with f16 activations, near the exact reference, near enough.
 #[test]
-fn runtime_reference_and_candle_agree() {
+fn runtime_and_reference_agree() {
     for (name, g) in [("resnet8", 0.0), ("resnet8", 0.6), ("resnet20", 0.7), ("resnet20b", 0.8)] {
         let net = Network::by_name(name, Shape::new(3, 11, 13), 5).unwrap();
-        let data = noise(24, net.input, 5, 7);
-        let model = exported(&net, &RankPlan::uniform(&net, g).unwrap(), &data);
+        let data = Dataset::noise(24, net.input, 5, 7);
+        let model = exported(&net, &RankPlan::uniform(&net, g).unwrap(), &data, &Interpreter);
         let bytes = AlignedBytes::copy_of(&model.to_bytes().unwrap());
         let read = checked(bytes.as_slice(), "model").unwrap();
         let network = Folded::from_model(&read).unwrap();
-        let device = Device::Cpu;
         let counted = std::sync::atomic::AtomicUsize::new(0);
         let count = |images| {
             counted.fetch_add(images, std::sync::atomic::Ordering::Relaxed);
         };
         let runtime = runtime_logits(&read, &data, count).unwrap();
         assert_eq!(counted.into_inner(), data.len());
-        let candle = Engine::new(&network, &device).unwrap().logits(&Arc::new(data.clone())).unwrap();
-        for (index, (runtime, candle)) in runtime.rows().zip(candle.rows()).enumerate() {
+        for (index, runtime) in runtime.rows().enumerate() {
             let image = network.input_values(data.image(index));
             let wide = |row: &[f32]| row.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
             let exact = logits(&network, &image, Storage::F64);
             let stored = logits(&network, &image, Storage::F16);
-            assert!(difference(wide(candle), &exact) < 1e-5, "{name} {g}");
             assert!(difference(wide(runtime), &stored) < 2e-3, "{name} {g}");
             assert!(difference(wide(runtime), &exact) < 1e-2, "{name} {g}");
         }
@@ -311,25 +189,18 @@ fn runtime_reference_and_candle_agree() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Every operation, window and kind of weights: candle against the reference, runtime against the
-    /// reference.
+    /// Every operation, window and kind of weights: the runtime against the reference.
     #[test]
     fn every_operation_agrees(seed: u64) {
         let network = every_operation(seed).rounded();
-        let data = noise(3, network.input, 5, seed);
+        let data = Dataset::noise(3, network.input, 5, seed);
         let bytes = AlignedBytes::copy_of(&serialize(&network, &BTreeMap::new(), None).unwrap());
         let model = checked(bytes.as_slice(), "model").unwrap();
         prop_assert_eq!(&Folded::from_model(&model).unwrap(), &network);
-        let device = Device::Cpu;
-        let engine = Engine::new(&network, &device).unwrap();
         let runtime = runtime_logits(&model, &data, |_| ()).unwrap();
         for (index, runtime) in runtime.rows().enumerate() {
             let image = network.input_values(data.image(index));
-            let input = Tensor::from_vec(image.clone(), (1, 3, 11, 9), &device).unwrap();
-            let candle = engine.forward(&input).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let exact = logits(&network, &image, Storage::F64);
             let stored = logits(&network, &image, Storage::F16);
-            prop_assert!(difference(candle.iter().map(|&x| f64::from(x)), &exact) < 1e-5);
             prop_assert!(difference(runtime.iter().map(|&x| f64::from(x)), &stored) < 2e-3);
         }
     }
@@ -338,7 +209,7 @@ proptest! {
 #[test]
 fn weights_beyond_f16_are_refused_by_name() {
     let net = network();
-    let mut checkpoint = random(&net, 1);
+    let mut checkpoint = Checkpoint::random(&net, 1);
     checkpoint.tensors.get_mut("layer2.0.bn1.weight").unwrap().values[2] = 1e7;
     let network = folded(&net, &checkpoint, &RankPlan::dense(&net));
     let error = serialize(&network, &BTreeMap::new(), None).unwrap_err().to_string();
@@ -352,10 +223,10 @@ fn weights_beyond_f16_are_refused_by_name() {
 #[test]
 fn activations_beyond_f16_and_foreign_samples_are_refused() {
     let net = network();
-    let mut checkpoint = random(&net, 1);
+    let mut checkpoint = Checkpoint::random(&net, 1);
     checkpoint.tensors.get_mut("layer2.0.bn1.bias").unwrap().values[2] = 1e5;
     let (plan, normalization) = (RankPlan::dense(&net), normalization(1));
-    let data = noise(8, net.input, 5, 1);
+    let data = Dataset::noise(8, net.input, 5, 1);
     let card = card();
     let request = Request {
         network: &net,
@@ -364,12 +235,15 @@ fn activations_beyond_f16_and_foreign_samples_are_refused() {
         energy_transfer: false,
         normalization: &normalization,
         card: &card,
-        samples: Some(&data),
+        samples: Some(Samples { data: &data, machine: &Interpreter }),
     };
     let error = export(&request).unwrap_err().to_string();
     assert!(error.contains("layer2.0.conv1") && error.contains("beyond f16"), "{error}");
-    let foreign = noise(8, Shape::new(1, 10, 12), 5, 1);
-    let error = export(&Request { samples: Some(&foreign), ..request }).unwrap_err().to_string();
+    let foreign = Dataset::noise(8, Shape::new(1, 10, 12), 5, 1);
+    let error =
+        export(&Request { samples: Some(Samples { data: &foreign, machine: &Interpreter }), ..request })
+            .unwrap_err()
+            .to_string();
     assert!(error.contains("1×12×10") && error.contains("1×10×12"), "{error}");
 
     let bytes =
@@ -377,7 +251,7 @@ fn activations_beyond_f16_and_foreign_samples_are_refused() {
     let model = checked(bytes.as_slice(), "model").unwrap();
     assert!(model.self_check().is_none());
     check_data(&model, &data).unwrap();
-    let more = noise(8, net.input, 6, 1);
+    let more = Dataset::noise(8, net.input, 6, 1);
     assert!(check_data(&model, &more).unwrap_err().to_string().contains("5 classes"));
     assert!(
         checked(&bytes.as_slice()[..100], "cut.safetensors")
@@ -391,16 +265,16 @@ fn activations_beyond_f16_and_foreign_samples_are_refused() {
 #[test]
 fn values_near_the_end_of_f16_are_told() {
     let net = network();
-    let mut checkpoint = random(&net, 1);
+    let mut checkpoint = Checkpoint::random(&net, 1);
     let shift = |checkpoint: &mut Checkpoint, bias: f32| {
         checkpoint.tensors.get_mut("layer2.0.bn1.bias").unwrap().values[2] = bias;
     };
     // What reads that channel weighs it little.
     let reader = checkpoint.tensors.get_mut("layer2.0.conv2.weight").unwrap();
     reader.values.chunks_exact_mut(9).skip(2).step_by(32).flatten().for_each(|weight| *weight *= 1e-5);
-    let data = noise(6, net.input, 5, 1);
+    let data = Dataset::noise(6, net.input, 5, 1);
     shift(&mut checkpoint, 63_000.0);
-    let near = exported_from(&net, &checkpoint, &RankPlan::dense(&net), &data);
+    let near = exported_from(&net, &checkpoint, &RankPlan::dense(&net), &data, &Interpreter);
     let bytes = AlignedBytes::copy_of(&near.to_bytes().unwrap());
     let model = checked(bytes.as_slice(), "near").unwrap();
     let layers = near.ranges.of(&model);

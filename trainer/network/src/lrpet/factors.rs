@@ -77,9 +77,9 @@ impl Factors {
 
 #[cfg(test)]
 mod tests {
-    use super::super::projection::tests::random;
     use super::super::{LayerWeight, Options, project};
     use super::*;
+    use crate::support::decaying;
     use proptest::prelude::*;
 
     fn product(factors: &Factors, rows: usize, columns: usize) -> Vec<f64> {
@@ -109,7 +109,7 @@ mod tests {
             rank in 0.0..1.0_f64, seed: u64,
         ) {
             let rank = 1 + (rank * rows.min(columns) as f64) as usize;
-            let (mut weight, alpha) = random(rows, columns, seed);
+            let (mut weight, alpha) = decaying(rows, columns, seed);
             let mut layer =
                 LayerWeight { name: "layer", weight: &mut weight, rows, alpha: Some(alpha.clone()), rank };
             project(&mut layer, &Options::default()).unwrap();
@@ -132,7 +132,7 @@ mod tests {
         ) {
             let m = rows.min(columns);
             let rank = 1 + (rank * m as f64) as usize;
-            let (weight, _) = random(rows, columns, seed);
+            let (weight, _) = decaying(rows, columns, seed);
             let matrix = faer::Mat::from_fn(rows, columns, |i, j| f64::from(weight[i * columns + j]));
             let singular = matrix.singular_values().unwrap();
             let total = norm(singular.iter().copied());

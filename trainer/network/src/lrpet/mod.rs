@@ -7,7 +7,6 @@
 //! thin convolutions.
 
 pub mod budget;
-pub mod device;
 mod error;
 pub mod factors;
 pub mod knapsack;
@@ -18,7 +17,6 @@ pub mod rule;
 pub mod spectrum;
 
 pub use budget::Budget;
-pub use device::{DeviceLayer, DeviceProjectionError, project_on_device};
 pub use error::LrpetError;
 pub use factors::Factors;
 pub use list::RankList;

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use super::{LrpetError, Spectrum};
 
 /// Keeps the division by α² away from zero on the way back from M̃ to M (paper).
-pub(super) const BACK_EPSILON: f64 = 1e-5;
+pub const BACK_EPSILON: f64 = 1e-5;
 /// A layer whose largest singular value is below this is left alone: there is no direction to keep (paper).
-pub(super) const SMALLEST_LEADING_VALUE: f64 = 1e-4;
+pub const SMALLEST_LEADING_VALUE: f64 = 1e-4;
 
 /// What a projection does; the paper's choice is the default.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,32 +108,11 @@ pub fn project_all(layers: &mut [LayerWeight<'_>], options: &Options) -> Result<
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::bn_scale;
+mod tests {
     use super::*;
+    use crate::support::decaying;
     use faer::Mat;
     use proptest::prelude::*;
-    use rand::{Rng, SeedableRng};
-    use rand_chacha::ChaCha8Rng;
-
-    /// A weight with a decaying spectrum, as trained ones have, and a scale of mixed sign.
-    pub(crate) fn random(rows: usize, columns: usize, seed: u64) -> (Vec<f32>, Vec<f64>) {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut normal = |scale: f32| scale * ((0..6).map(|_| rng.random::<f32>()).sum::<f32>() - 3.0);
-        let mut weight = vec![0.0_f32; rows * columns];
-        for direction in 0..rows.min(columns) {
-            let scale = 0.8_f32.powi(direction as i32);
-            let left: Vec<f32> = (0..rows).map(|_| normal(scale)).collect();
-            let right: Vec<f32> = (0..columns).map(|_| normal(0.2)).collect();
-            for (row, left) in weight.chunks_exact_mut(columns).zip(left) {
-                row.iter_mut().zip(&right).for_each(|(value, right)| *value += left * right);
-            }
-        }
-        let gamma: Vec<f32> = (0..rows).map(|_| normal(1.0)).collect();
-        let gamma: Vec<f32> = gamma.iter().map(|g| if g.abs() < 0.3 { 0.5 } else { *g }).collect();
-        let variance: Vec<f32> = (0..rows).map(|_| normal(1.0).abs() + 0.1).collect();
-        (weight, bn_scale(&gamma, &variance, 1e-5))
-    }
 
     fn rectified(weight: &[f32], rows: usize, alpha: &[f64]) -> Mat<f64> {
         let columns = weight.len() / rows;
@@ -195,7 +174,7 @@ pub(super) mod tests {
         ) {
             let m = rows.min(columns);
             let rank = 1 + (rank * m as f64) as usize;
-            let (weight, alpha) = random(rows, columns, seed);
+            let (weight, alpha) = decaying(rows, columns, seed);
             let (found, _) = projected(&weight, rows, &alpha, rank, &options);
             let expected = reference(&weight, rows, &alpha, rank, &options);
             let scale = expected.norm_max();
@@ -216,7 +195,7 @@ pub(super) mod tests {
         ) {
             let m = rows.min(columns);
             let rank = 1 + (rank * m as f64) as usize;
-            let (weight, alpha) = random(rows, columns, seed);
+            let (weight, alpha) = decaying(rows, columns, seed);
             let options = Options { rectification, ..Options::default() };
             let (once, report) = projected(&weight, rows, &alpha, rank, &options);
             let ones = vec![1.0; rows];
@@ -250,7 +229,7 @@ pub(super) mod tests {
 
     #[test]
     fn residual_keeps_the_energy_and_the_rank_of_the_matrix() {
-        let (weight, alpha) = random(12, 27, 5);
+        let (weight, alpha) = decaying(12, 27, 5);
         let options = Options { rectification: false, residual: 0.3, ..Options::default() };
         let (soft, _) = projected(&weight, 12, &alpha, 4, &options);
         let ones = [1.0; 12];
@@ -285,7 +264,7 @@ pub(super) mod tests {
     fn threads_do_not_change_the_result() {
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut weights: Vec<_> = (0..6).map(|seed| random(16, 144, seed)).collect();
+            let mut weights: Vec<_> = (0..6).map(|seed| decaying(16, 144, seed)).collect();
             let mut layers: Vec<_> = weights
                 .iter_mut()
                 .map(|(weight, alpha)| LayerWeight {

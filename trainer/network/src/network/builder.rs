@@ -4,8 +4,7 @@ use lrpet_runtime::model::{
     Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Value, Weights, Window,
 };
 
-use super::{Layer, Network, Norm};
-use crate::ops::EPSILON;
+use super::{EPSILON, Layer, Network, Norm};
 
 /// Collects layers; each method returns the value that its layer makes.
 pub(crate) struct Builder {

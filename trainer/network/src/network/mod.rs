@@ -18,6 +18,10 @@ pub use known::{KNOWN, Known, NetworkError, names};
 use lrpet_runtime::model::cost::{self, Cost, Matrix};
 use lrpet_runtime::model::{Op, Shape};
 
+/// Added to the variance of a batch normalisation under the root, where nothing else is said (the default of PyTorch's
+/// BatchNorm2d).
+pub const EPSILON: f64 = 1e-5;
+
 /// One operation, with what only training needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
@@ -32,7 +36,7 @@ pub struct Layer {
 pub struct Norm {
     /// Its name.
     pub name: String,
-    /// ε: [`EPSILON`](crate::ops::EPSILON) in PyTorch's networks and in those that start here, 1e-3 in most of Keras'.
+    /// ε: [`EPSILON`] in PyTorch's networks and in those that start here, 1e-3 in most of Keras'.
     pub epsilon: f64,
 }
 

@@ -10,7 +10,7 @@ use super::proto::{NodeProto, TensorProto};
 use super::*;
 
 fn kept(name: &str) -> AlignedBytes {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(name);
     AlignedBytes::copy_of(&std::fs::read(path).unwrap())
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::builder::PossibleValuesParser;
-use lrpet_trainer::boards::{Board, HOST};
-use lrpet_trainer::report::{self, Report};
-use lrpet_trainer::sweep::Sweep;
+use lrpet_study::boards::{Board, HOST};
+use lrpet_study::report::{self, Report};
+use lrpet_study::schema::sweep::Sweep;
 
 use self::own::{Trained, Wanted};
 use super::Output;
@@ -93,7 +93,7 @@ fn measured(args: &Args) -> Result<Report> {
             let found = own::models_of(folder, &training)?;
             found.iter().for_each(|file| eprintln!("{}: its model is {}", folder.display(), file.display()));
             if found.is_empty() && !training.models.iter().all(|model| model.eval.is_none()) {
-                let weights = folder.join(lrpet_trainer::train::FINAL);
+                let weights = folder.join(lrpet_train::FINAL);
                 tracing::warn!(
                     "{}: no model file of this training is there, beside it or here, so its costs are not known; make one with `lrpet \
                      factorize {} --out MODEL.safetensors`",
@@ -128,7 +128,7 @@ fn measured(args: &Args) -> Result<Report> {
 /// The sweep that is named; none where these are other reports.
 fn sweep(sources: &[PathBuf]) -> Result<Option<Sweep>> {
     for source in sources {
-        let named = source.file_name().is_some_and(|name| name == lrpet_trainer::sweep::FILE_NAME);
+        let named = source.file_name().is_some_and(|name| name == lrpet_study::schema::sweep::FILE_NAME);
         let folder = if named { source.parent().unwrap_or(Path::new("")) } else { source };
         if let Some(sweep) = Sweep::read(folder)? {
             ensure!(sources.len() == 1, "{}: a sweep is shown alone", source.display());

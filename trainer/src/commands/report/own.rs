@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use lrpet_network::inspect;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model as File;
-use lrpet_trainer::boards::{Board, HOST};
-use lrpet_trainer::follow::Host;
-use lrpet_trainer::measure::{self, BenchOptions};
-use lrpet_trainer::report::schema::{self, Bench, Dataset, Eval, Model, Step};
-use lrpet_trainer::report::{self, AsTrained, Report};
+use lrpet_study::boards::{Board, HOST};
+use lrpet_study::host::Host;
+use lrpet_study::measure::BenchOptions;
+use lrpet_study::report::{self, AsTrained, Report};
+use lrpet_study::schema::{self, Bench, Dataset, Eval, Model, Step};
 use sha2::{Digest, Sha256};
 
 use crate::commands::bench::on_host;
@@ -154,7 +155,7 @@ fn distinct(named: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<ModelFile>)> {
 fn described(file: &ModelFile, path: &Path, model: &File<'_>, data: Option<&str>) -> Result<Model> {
     let header = model.program().header();
     let [channels, height, width] = [header.input.channels, header.input.height, header.input.width];
-    let inspection = measure::inspect(model, Isa::CortexM).with_context(|| path.display().to_string())?;
+    let inspection = inspect(model, Isa::CortexM).with_context(|| path.display().to_string())?;
     let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let sha256 = Sha256::digest(file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Model {
@@ -177,9 +178,9 @@ fn card(model: &File<'_>, key: &str) -> Option<String> {
 
 /// Name of the data set or folder `data`: a set known by name keeps it; only a folder of that name is told apart.
 fn named(data: &str) -> String {
-    match lrpet_trainer::data::registry::entry(data) {
+    match lrpet_data::registry::entry(data) {
         Ok(entry) => entry.name.to_owned(),
-        Err(_) => lrpet_trainer::data::folder::name(Path::new(data)),
+        Err(_) => lrpet_data::folder::name(Path::new(data)),
     }
 }
 
@@ -285,7 +286,7 @@ pub fn models_of(folder: &Path, training: &Report) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use lrpet_trainer::report::schema::{Accuracy, Training};
+    use lrpet_study::schema::{Accuracy, Training};
 
     use super::*;
 

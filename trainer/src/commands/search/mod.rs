@@ -9,14 +9,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use lrpet_trainer::boards::{Bench, Board, HOST, Measured, count_text};
-use lrpet_trainer::export::{self, Card, Checkpoint, Request as Export, folded};
-use lrpet_trainer::lrpet::{RankPlan, Scope};
-use lrpet_trainer::network::Network;
-use lrpet_trainer::report::{columns, units};
-use lrpet_trainer::search::{
-    Base, CostTable, Found, LayerShape, Limits, Request, Values, find, table, worth,
-};
+use lrpet_network::Checkpoint;
+use lrpet_network::export::{self, Card, Request as Export, Samples, folded};
+use lrpet_network::lrpet::{RankPlan, Scope};
+use lrpet_network::network::Network;
+use lrpet_study::boards::{Bench, Board, HOST, Measured, count_text};
+use lrpet_study::report::{columns, units};
+use lrpet_study::search::{Base, CostTable, Found, LayerShape, Limits, Request, Values, find, table, worth};
+use lrpet_train::folded::Candle;
 use serde::Serialize;
 
 use super::Output;
@@ -219,7 +219,7 @@ impl Trial<'_> {
             energy_transfer: true,
             normalization: &self.images.normalization,
             card: &card,
-            samples: Some(&samples),
+            samples: Some(Samples { data: &samples, machine: &Candle }),
         })?;
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let file = folder.path().join("model.safetensors");

@@ -7,16 +7,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use lrpet_data::Loader;
+use lrpet_network::Checkpoint;
+use lrpet_network::network::{Known, Network, names};
 use lrpet_runtime::model::Shape;
-use lrpet_trainer::data::{self, Loader};
-use lrpet_trainer::export;
-use lrpet_trainer::follow::{self, About, Follow, Images, Setup};
-use lrpet_trainer::network::{Known, Network, names};
-use lrpet_trainer::report::schema::Training;
-use lrpet_trainer::report::units;
-use lrpet_trainer::train::{
-    self, Evaluation, Exchange, Length, Observer, Origin, Progress, Silent, TrainConfig,
-};
+use lrpet_study::follow::{self, About, Follow, Images, Progress, Setup};
+use lrpet_study::report::units;
+use lrpet_study::schema::Training;
+use lrpet_train::{Evaluation, Exchange, Length, Observer, Origin, Silent, TrainConfig};
 use serde::Serialize;
 
 use super::Output;
@@ -191,7 +189,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     }
     let device = options.device.open_for(processes.index)?;
     if processes.leads() {
-        train::check_folder(&args.out, args.resume)?;
+        lrpet_train::check_folder(&args.out, args.resume)?;
     }
     let exchange = processes.on(&device)?;
     let known = Known::named(&options.net)?;
@@ -227,7 +225,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     let mut progress = Progress::new();
     let mut follow = Follow::new(&mut progress, about);
     let observer: &mut dyn Observer = if processes.leads() { &mut follow } else { &mut Silent };
-    let outcome = train::run_together(&config, &network, &data, &device, exchange, observer)
+    let outcome = lrpet_train::run_together(&config, &network, &data, &device, exchange, observer)
         .map_err(|error| other_run::with_advice(error, &args.out))?;
     if !processes.leads() {
         return Ok(());
@@ -254,14 +252,14 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
 fn epsilon(options: &Options, exchange: &dyn Exchange) -> Result<f64> {
     let Some(init) = &options.init else { return Ok(options.epsilon.alone()) };
     let epsilon = match exchange.rank() {
-        0 => options.epsilon.of(&export::Checkpoint::read(init)?.metadata, init)?,
+        0 => options.epsilon.of(&Checkpoint::read(init)?.metadata, init)?,
         _ => 0.0,
     };
     exchange.gather(&[epsilon]).first().copied().context("the first process is silent")
 }
 
 /// Names of the classes of which `images` have none.
-fn without_images(images: &data::Images) -> Vec<String> {
+fn without_images(images: &lrpet_data::Images) -> Vec<String> {
     let mut seen = vec![false; images.classes().len()];
     for index in 0..images.len() {
         if let Some(seen) = seen.get_mut(images.label(index) as usize) {

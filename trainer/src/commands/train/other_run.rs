@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Error, anyhow};
-use lrpet_trainer::train::{FINAL, LAST, TrainError};
+use lrpet_train::{FINAL, LAST, TrainError};
 
 use super::super::line;
 

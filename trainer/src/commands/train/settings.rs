@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
-use lrpet_trainer::export::{self, Card};
-use lrpet_trainer::lrpet::{RankRule, Rule};
-use lrpet_trainer::network::Network;
-use lrpet_trainer::train::{Choose, Decay, Period, ProjectionSettings, Schedule, Settings};
+use lrpet_network::export::{self, Card};
+use lrpet_network::lrpet::{RankRule, Rule};
+use lrpet_network::network::Network;
+use lrpet_train::{Choose, Decay, Period, ProjectionSettings, Schedule, Settings};
 
 use super::super::command_line;
 use super::{Args, OptimizerArgs, Options, ProjectionArgs, ScheduleName};

@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use lrpet_network::export::checked;
 use lrpet_runtime::host::MappedModel;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::plan::Plan;
 use sha2::{Digest, Sha256};
 
 use super::{Bench, Board, Measured, NANOSECONDS};
-use crate::export::checked;
-use crate::follow::Host;
+use crate::host::Host;
 use crate::measure::{self, BenchOptions};
-use crate::report::schema::LayerTicks;
+use crate::schema::LayerTicks;
 
 /// Most bytes of a model: caches beyond this would measure memory and not kernels.
 const CAPACITY: u64 = 1 << 20;

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use lrpet_runtime::kernel::Isa;
 
-pub use crate::report::schema::Board as Measured;
+pub use crate::schema::Board as Measured;
 pub use emulated::EmulatedBench;
 pub use host::HostBench;
 
@@ -123,7 +123,7 @@ pub trait Bench {
 
 /// A count of `counter` in words: `1.52 M instructions`, `0.203 ms`.
 pub fn count_text(count: f64, counter: &str) -> String {
-    crate::report::units::counted(count, counter)
+    lrpet_report::units::counted(count, counter)
 }
 
 /// What [`HostBench`] counts.

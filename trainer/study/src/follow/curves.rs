@@ -1,9 +1,9 @@
 //! The run's curves as one SVG: losses, accuracies, learning rate, energy kept, speed.
 
+use lrpet_train::EpochRecord;
 use maud::{Markup, PreEscaped, html};
 
 use crate::report::chart::{LineChart, Point, SIZE, STYLE, Series};
-use crate::train::EpochRecord;
 
 /// What this file adds to the style sheet of charts.
 const TEXT_STYLE: &str = "

@@ -8,12 +8,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use lrpet_network::atomic;
+use lrpet_train::{EpochRecord, Evaluation, Start};
 use prost::Message;
 
 use super::event::{Event, SessionLog, SessionStatus, Summary, VERSION, Value, What};
 use super::record;
-use crate::atomic;
-use crate::train::{EpochRecord, Evaluation, Start};
 
 /// How names of event files begin.
 pub const PREFIX: &str = "events.out.tfevents.";

@@ -7,7 +7,7 @@ mod curves;
 mod document;
 mod event;
 mod events;
-mod host;
+mod progress;
 mod record;
 mod setup;
 mod summary;
@@ -19,14 +19,15 @@ use std::path::{Path, PathBuf};
 
 pub use curves::svg;
 pub use events::{Events, PREFIX};
-pub use host::Host;
+pub use progress::Progress;
 pub use setup::Setup;
 
+use crate::host::Host;
 use serde::Serialize;
 
-use crate::atomic;
-use crate::network::Network;
-use crate::train::{EpochRecord, Observer, Outcome, Settings, Start, StepRecord};
+use lrpet_network::atomic;
+use lrpet_network::network::Network;
+use lrpet_train::{EpochRecord, Observer, Outcome, Settings, Start, StepRecord};
 
 /// File of the curves in the run directory.
 pub const CURVES: &str = "curves.svg";

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::metrics::{EpochRecord, Evaluation, Observer, Start, StepRecord};
-use crate::report::units;
+use lrpet_report::units;
+use lrpet_train::{EpochRecord, Evaluation, Observer, Start, StepRecord};
 
 /// Time between two lines inside an epoch where there is no terminal.
 const LINES_APART: Duration = Duration::from_secs(30);

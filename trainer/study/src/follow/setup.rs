@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use lrpet_data::folder::names::shown;
+use lrpet_network::network::Network;
+use lrpet_report::units;
 use lrpet_runtime::model::cost::Cost;
+use lrpet_train::{Choose, Origin, Period, Settings, Start};
 use serde::Serialize;
 
 use super::{About, Host, Images};
-use crate::data::folder::names::shown;
-use crate::network::Network;
-use crate::report::units;
-use crate::train::{Choose, Origin, Period, Settings, Start};
 
 /// Batches of an epoch below which a smaller batch is advised.
 const FEW_BATCHES: usize = 10;

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
+use lrpet_report::units;
 use lrpet_runtime::model::cost::Cost;
+use lrpet_train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Origin, Outcome};
 use serde_json::Value;
 
 use super::document::{Block, Document};
 use super::setup::{Setup, cost_at};
-use super::{About, CURVES, Host};
-use crate::report::units;
-use crate::train::{EpochRecord, Evaluation, FINAL, LAST, METRICS, Origin, Outcome};
+use super::{About, CURVES};
+use crate::host::Host;
 
 /// The page of the run `about` that ended as `outcome`. `began` and `ended` are in seconds since 1970; `events` is the name of the
 /// file for TensorBoard, where there is one.
@@ -193,11 +194,11 @@ fn flatten(prefix: &str, value: &Value, facts: &mut Vec<(String, String)>) {
 fn machine(about: &About, host: &Host) -> Vec<(String, String)> {
     let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { text.to_owned() };
     vec![
-        fact("lrpet", format!("{}, revision {}", host.version, known(host.revision))),
-        fact("Compiler", known(host.rustc)),
+        fact("lrpet", format!("{}, revision {}", host.version, known(&host.revision))),
+        fact("Compiler", known(&host.rustc)),
         fact(
             "Target",
-            format!("{}, features {}", known(host.target), known(&host.target_features.replace(',', ", "))),
+            format!("{}, features {}", known(&host.target), known(&host.target_features.replace(',', ", "))),
         ),
         fact("Device", about.device.clone()),
         fact("CPU", format!("{}, {} processors", host.cpu, host.processors)),

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use candle_core::Device;
+use lrpet_train::{LAST, Length, Period, TrainConfig, TrainError};
 use prost::Message;
 
 use super::event::{Event, What};
 use super::*;
-use crate::train::run_tests::{choosing, config, data, network};
-use crate::train::{LAST, Length, Period, TrainConfig, TrainError};
+use small::{choosing, config, data, network};
+
+#[path = "../../../train/tests/small/mod.rs"]
+mod small;
 
 /// Dies after the second batch of an epoch, as a killed process does.
 struct Killer(usize);
@@ -31,7 +34,7 @@ fn run(config: &TrainConfig, inner: &mut dyn Observer) -> Result<Outcome, TrainE
         augmentation: "random | crop".to_owned(),
         device: "CPU".to_owned(),
     };
-    crate::train::run(config, &network, &data, &Device::Cpu, &mut Follow::new(inner, about))
+    lrpet_train::run(config, &network, &data, &Device::Cpu, &mut Follow::new(inner, about))
 }
 
 /// Steps and values of each curve in the run's only event file.
@@ -65,7 +68,7 @@ fn timeless(folder: &Path) -> BTreeMap<String, Vec<(i64, f32)>> {
 #[test]
 fn a_resumed_run_has_the_curves_of_one_that_was_never_interrupted() {
     let [whole, killed] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let outcome = run(&config(whole.path(), 4), &mut crate::train::Silent).unwrap();
+    let outcome = run(&config(whole.path(), 4), &mut lrpet_train::Silent).unwrap();
     let expected = timeless(whole.path());
     let steps = |name: &str| expected[name].iter().map(|(step, _)| *step).collect::<Vec<_>>();
     assert_eq!(steps("loss/train"), [1, 2, 3, 4]);
@@ -87,13 +90,13 @@ fn a_resumed_run_has_the_curves_of_one_that_was_never_interrupted() {
         bytes.extend([24, 0, 0]);
         std::fs::write(&file, bytes).unwrap();
     }
-    run(&config, &mut crate::train::Silent).unwrap();
+    run(&config, &mut lrpet_train::Silent).unwrap();
     assert_eq!(timeless(killed.path()), expected);
     // A finished run that is resumed only ends once more; without its events they are made again from the records.
-    run(&config, &mut crate::train::Silent).unwrap();
+    run(&config, &mut lrpet_train::Silent).unwrap();
     assert_eq!(timeless(killed.path()), expected);
     std::fs::remove_file(events_file(killed.path())).unwrap();
-    run(&config, &mut crate::train::Silent).unwrap();
+    run(&config, &mut lrpet_train::Silent).unwrap();
     let mut by_epoch = expected;
     by_epoch.retain(|name, _| !name.starts_with("batch/"));
     assert_eq!(timeless(killed.path()), by_epoch);
@@ -112,7 +115,7 @@ fn of(tag: &str) -> What {
 #[test]
 fn the_picture_has_a_point_for_each_value() {
     let folder = tempfile::tempdir().unwrap();
-    let outcome = run(&config(folder.path(), 3), &mut crate::train::Silent).unwrap();
+    let outcome = run(&config(folder.path(), 3), &mut lrpet_train::Silent).unwrap();
     let picture = std::fs::read_to_string(folder.path().join(CURVES)).unwrap();
     let document = roxmltree::Document::parse(&picture).unwrap();
     let lines: Vec<_> = document.descendants().filter(|node| node.has_tag_name("polyline")).collect();
@@ -148,7 +151,7 @@ fn the_picture_has_a_point_for_each_value() {
 fn the_summary_says_what_came_out_and_of_what() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), 3);
-    let outcome = run(&config, &mut crate::train::Silent).unwrap();
+    let outcome = run(&config, &mut lrpet_train::Silent).unwrap();
     let page = std::fs::read_to_string(folder.path().join(SUMMARY)).unwrap();
     let network = network();
     let low: u64 = network
@@ -159,9 +162,9 @@ fn the_summary_says_what_came_out_and_of_what() {
             matrix.cost(ranks.get(*name).copied().unwrap_or(0)).macs
         })
         .sum();
-    let grouped = |count: u64| crate::report::units::grouped(count as f64);
+    let grouped = |count: u64| lrpet_report::units::grouped(count as f64);
     let last = outcome.history.last().unwrap().projection.as_ref().unwrap();
-    let kept = crate::report::units::percent(last.layers["layer2.0.conv2"]);
+    let kept = lrpet_report::units::percent(last.layers["layer2.0.conv2"]);
     for text in [
         "# resnet8 on quadrants, low-rank".to_owned(),
         format!("| Test accuracy | {:.2} % of 40 images", 100.0 * outcome.test.unwrap().accuracy),
@@ -192,7 +195,7 @@ fn the_summary_says_what_came_out_and_of_what() {
 #[test]
 fn the_summary_knows_ranks_that_were_chosen_on_the_way() {
     let folder = tempfile::tempdir().unwrap();
-    let outcome = run(&choosing(folder.path(), 3, 1), &mut crate::train::Silent).unwrap();
+    let outcome = run(&choosing(folder.path(), 3, 1), &mut lrpet_train::Silent).unwrap();
     let page = std::fs::read_to_string(folder.path().join(SUMMARY)).unwrap();
     let ranks = outcome.ranks.unwrap();
     assert!(!ranks.is_empty());
@@ -266,7 +269,7 @@ fn the_block_before_the_training_says_what_it_will_do() {
     assert!(late.contains("give a smaller --project-iterations"), "{late}");
     let folder = tempfile::tempdir().unwrap();
     let mut longer = config(folder.path(), 1);
-    run(&longer, &mut crate::train::Silent).unwrap();
+    run(&longer, &mut lrpet_train::Silent).unwrap();
     longer.resume = true;
     longer.extend = Some(Length { epochs: 2, schedule: longer.settings.schedule.clone() });
     let mut stages = Block::default();

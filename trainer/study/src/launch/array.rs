@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lrpet_network::atomic;
 use serde::{Deserialize, Serialize};
 
 use super::queue::output;
 use super::script::script;
 use super::{LaunchError, Task};
-use crate::atomic;
 
 /// A submitted array.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

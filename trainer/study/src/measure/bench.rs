@@ -13,7 +13,7 @@ use lrpet_runtime::session::Session;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::export::ExportError;
+use lrpet_network::export::ExportError;
 
 /// How often a model runs.
 #[derive(Clone, Copy, Debug)]
@@ -169,12 +169,12 @@ pub fn bench(model: &Model<'_>, options: BenchOptions) -> Result<Times, ExportEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::checked;
+    use lrpet_network::export::checked;
 
     #[test]
     fn models_are_measured_in_turns_and_every_inference_counts() {
         let file = |name: &str| {
-            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(name);
             AlignedBytes::copy_of(&std::fs::read(path).unwrap())
         };
         let files =

@@ -1,9 +1,9 @@
 //! What a model says of labelled images, counted by class.
 
+use lrpet_network::export::Logits;
 use lrpet_runtime::host::softmax;
 
-use crate::export::Logits;
-use crate::report::schema::{Accuracy, ClassAccuracy};
+use crate::schema::{Accuracy, ClassAccuracy};
 
 /// Classes among which the right one is looked for.
 const TOP: usize = 5;

@@ -3,8 +3,8 @@
 
 use maud::{Markup, html};
 
-use super::schema::Report;
 use super::table::is_dense;
+use crate::schema::Report;
 
 /// Colours of the style sheet after `c0`.
 const PALETTE: usize = 6;

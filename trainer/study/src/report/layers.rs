@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 
 use super::chart::bar;
-use super::schema::{Bench, LayerCost, Model, Report};
 use super::table::{baseline, bench_like, is_dense, on_board, reference};
 use super::units;
+use crate::schema::{Bench, LayerCost, Model, Report};
 
 /// The section; `colours` has the class of each model's colour.
 pub(super) fn section(report: &Report, colours: &[String]) -> Markup {
@@ -134,7 +134,7 @@ impl<'a> Breakdown<'a> {
     fn add_boards(&mut self, model: &'a Model, dense: Option<&'a Model>, keys: &[Key]) {
         for board in model.boards.iter().filter(|board| !board.layers.is_empty()) {
             let reference = dense.and_then(|dense| on_board(dense, (&board.board, &board.counter)));
-            let ticks = |layers: &'a [super::schema::LayerTicks]| -> HashMap<Key<'a>, f64> {
+            let ticks = |layers: &'a [crate::schema::LayerTicks]| -> HashMap<Key<'a>, f64> {
                 keyed(layers, |l| &l.name).into_iter().map(|(key, layer)| (key, layer.ticks as f64)).collect()
             };
             let own = ticks(&board.layers);
@@ -157,7 +157,7 @@ impl<'a> Breakdown<'a> {
     }
 
     fn add_bench(&mut self, bench: &'a Bench, reference: Option<&'a Bench>, keys: &[Key]) {
-        let times = |layers: &'a [super::schema::LayerTime]| -> HashMap<Key<'a>, f64> {
+        let times = |layers: &'a [crate::schema::LayerTime]| -> HashMap<Key<'a>, f64> {
             keyed(layers, |l| &l.name).into_iter().map(|(key, layer)| (key, layer.median_ms)).collect()
         };
         let own = times(&bench.layers);

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lrpet_data::folder::names::shown;
 use lrpet_report::{Kind, Run};
 use serde::Deserialize;
 
 use super::measured;
 use super::run_folder::{is_run, run_folder};
-use super::schema::{Model, Origin, Report};
 use super::summary::title_of;
-use crate::data::folder::names::shown;
+use crate::schema::{Model, Origin, Report, is_document};
 
 /// Name of a report in its folder.
 pub const FILE_NAME: &str = "report.json";
@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// The final weights of a training cannot be read.
     #[error(transparent)]
-    Weights(Box<crate::export::ExportError>),
+    Weights(Box<lrpet_network::checkpoint::CheckpointError>),
     /// Not JSON: a truncated file, or another kind of file.
     #[error("{}: not a JSON document: {message}", path.display())]
     Syntax {
@@ -234,11 +234,11 @@ fn read_any(path: &Path) -> Result<Document, Error> {
     let text = text(path)?;
     let head = serde_json::Deserializer::from_str(&text);
     let document = serde_json::Value::deserialize(&mut { head }).unwrap_or_default();
-    if measured::is_run(&document) {
+    if is_document(&document) {
         return Ok(Document::Runs(vec![run(&text, path, "")?]));
     }
     // `lrpet bench` of several models.
-    if let Some(several) = document["runs"].as_array().filter(|runs| runs.iter().all(measured::is_run)) {
+    if let Some(several) = document["runs"].as_array().filter(|runs| runs.iter().all(is_document)) {
         if several.is_empty() {
             return Err(Error::Empty { path: path.to_owned() });
         }

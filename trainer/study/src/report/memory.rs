@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::chart::bar;
-use super::schema::{Board, Report};
 use super::table::{boards, on_board};
 use super::units;
+use crate::schema::{Board, Report};
 
 /// The section; `colours` has the class of each model's colour.
 pub(super) fn section(report: &Report, colours: &[String]) -> Markup {

@@ -1,7 +1,7 @@
 //! The report of one or several runs: what each model costs and what it gives up, as a web page, as a markdown table
 //! and as a table for a terminal.
 //!
-//! [`schema`] is the document `report.json`, [`load()`] reads it and [`merge`] puts several together. [`html`],
+//! [`Report`] is the document `report.json`, [`load()`] reads it and [`merge`] puts several together. [`html`],
 //! [`markdown`] and [`text`] render the same table: rows are metrics, columns are models, each low-rank model
 //! beside the ratio to its dense twin.
 
@@ -17,7 +17,6 @@ mod origin;
 mod page;
 mod plain;
 mod run_folder;
-pub mod schema;
 mod summary;
 pub mod sweep;
 mod table;
@@ -32,8 +31,9 @@ pub use load::{Error, FILE_NAME, load, load_all, load_with, merge, name_apart};
 pub use page::html;
 pub use plain::{markdown, text};
 pub use run_folder::{AsTrained, is_run, model_files, run_folder, trained_as, training_command};
-pub use schema::{Model, Report};
 pub use summary::{summary, title_of};
+
+pub use crate::schema::{Model, Report};
 
 /// A report with invented figures, for tests only.
 #[cfg(test)]

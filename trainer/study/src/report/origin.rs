@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use maud::{Markup, html};
 
 use super::chart::bar;
-use super::schema::{Dataset, Host, Model, Origin, Report, Step};
 use super::units;
+use crate::schema::{Dataset, Host, Model, Origin, Report, Step};
 
 /// The section; `colours` has the class of each model's colour.
 pub(super) fn section(report: &Report, colours: &[String]) -> Markup {

@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 
 use super::frame::frame;
-use super::schema::{Model, Origin, Report};
 use super::summary::{realisations, sampling_error, summary, title};
 use super::table::{Cell, Column, Row, Table, boards, dataset};
 use super::{accuracy, chart, layers, memory, origin, training, units};
+use crate::schema::{Model, Origin, Report};
 
 /// Nothing may be loaded but pictures in the page itself, and no script run.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";

@@ -1,9 +1,9 @@
 //! The table without a browser: GitHub markdown and aligned text.
 
 use super::columns::{columns, rule};
-use super::schema::Report;
 use super::summary;
 use super::table::{Cell, Column, Row, Table};
+use crate::schema::Report;
 
 /// The table as GitHub markdown, for a README.
 pub fn markdown(report: &Report) -> String {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use lrpet_network::Checkpoint;
+use lrpet_train::{EpochRecord, FINAL, METRICS};
+
 use super::load::{Error, label};
-use super::schema::{Accuracy, Dataset, Eval, Model, Report, Training};
-use crate::export::Checkpoint;
-use crate::train::{EpochRecord, FINAL, METRICS};
+use crate::schema::{Accuracy, Dataset, Eval, Model, Report, Training};
 
 /// Whether `folder` is one that `lrpet train --out` writes.
 pub fn is_run(folder: &Path) -> bool {

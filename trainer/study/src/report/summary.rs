@@ -1,9 +1,9 @@
 //! The report in one sentence, and what follows from its figures.
 
 use super::page::common;
-use super::schema::{Accuracy, Bench, Model, Report};
 use super::table::{baseline, boards, dataset, latencies, on_board};
 use super::units;
+use crate::schema::{Accuracy, Bench, Model, Report};
 
 /// The headline.
 pub(super) fn title(report: &Report) -> &str {
@@ -45,7 +45,7 @@ fn compare(report: &Report, model: &Model, dense: &Model) -> String {
         }
     };
     let inspect =
-        |m: &Model, of: fn(&super::schema::Inspect) -> u64| m.inspect.as_ref().map(|i| of(i) as f64);
+        |m: &Model, of: fn(&crate::schema::Inspect) -> u64| m.inspect.as_ref().map(|i| of(i) as f64);
     share(inspect(model, |i| i.macs), inspect(dense, |i| i.macs), "multiply-adds".into());
     share(inspect(model, |i| i.weight_bytes), inspect(dense, |i| i.weight_bytes), "weight bytes".into());
     for board in boards(report) {

@@ -1,7 +1,7 @@
 //! The table as data: one row a metric, one column a model, each value beside its ratio to the dense model.
 
-use super::schema::{Accuracy, Bench, Board, Host, Inspect, Model, Origin, Report};
 use super::units;
+use crate::schema::{Accuracy, Bench, Board, Host, Inspect, Model, Origin, Report};
 
 /// The comparison of all models of a report.
 pub(super) struct Table<'a> {

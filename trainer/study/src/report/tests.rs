@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use roxmltree::{Document, Node};
 
-use super::schema::{Board, Dataset, LayerCost, LayerTicks, Training};
 use super::*;
+use crate::schema;
+use crate::schema::{Board, Dataset, LayerCost, LayerTicks, Training};
 
 /// The page's body, which is well-formed XML.
 fn body(page: &str) -> &str {

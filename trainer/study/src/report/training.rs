@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use super::chart::{LineChart, Point, Series};
-use super::schema::{Epoch, Report, Training};
 use super::units;
+use crate::schema::{Epoch, Report, Training};
 
 /// The section; `colours` has the class of each model's colour.
 pub(super) fn section(report: &Report, colours: &[String]) -> Markup {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use lrpet_network::lrpet::RankPlan;
+use lrpet_network::network::Network;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::{FORMAT_VERSION, Header, Op, Program};
 use lrpet_runtime::plan::Plan;
@@ -12,8 +14,6 @@ use super::solve::{Choice, solve};
 use super::worth::Values;
 use super::{CostTable, LayerShape};
 use crate::boards::count_text;
-use crate::lrpet::RankPlan;
-use crate::network::Network;
 
 /// What there may be, each at most; none: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -297,7 +297,7 @@ impl Found {
     pub fn latency_of(request: &Request<'_>, plan: &RankPlan) -> Option<u64> {
         let shapes: BTreeMap<String, LayerShape> = LayerShape::all(request.network).into_iter().collect();
         let searched = plan.layers.iter().filter(|layer| request.values.contains_key(&layer.name));
-        let cost = |layer: &crate::lrpet::rank::PlannedLayer| {
+        let cost = |layer: &lrpet_network::lrpet::rank::PlannedLayer| {
             let shape = shapes.get(&layer.name)?;
             Some(request.table.cost(shape, layer.rank.unwrap_or(0))?.count)
         };
@@ -307,7 +307,7 @@ impl Found {
 
     /// Worth of `plan`.
     pub fn value_of(values: &Values, plan: &RankPlan) -> f64 {
-        let worth = |(layer, rank): (&crate::lrpet::rank::PlannedLayer, u64)| {
+        let worth = |(layer, rank): (&lrpet_network::lrpet::rank::PlannedLayer, u64)| {
             values.get(&layer.name)?.get(usize::try_from(rank).ok()?.checked_sub(1)?).copied()
         };
         plan.pairs().filter_map(worth).sum()

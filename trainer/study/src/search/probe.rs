@@ -6,6 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, ensure};
+use lrpet_data::{Dataset, Normalization};
+use lrpet_network::export::file::{SelfCheck, serialize};
+use lrpet_network::export::{Folded, LayerWeights, checked, runtime_logits};
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::{Activation, Conv, Linear, Op, Shape, Value, Weights, Window};
 use rand::{Rng, SeedableRng};
@@ -13,9 +16,6 @@ use rand_chacha::ChaCha8Rng;
 
 use super::LayerShape;
 use crate::boards::Measured;
-use crate::data::{Dataset, Normalization};
-use crate::export::file::{SelfCheck, serialize};
-use crate::export::{Folded, LayerWeights, checked, runtime_logits};
 
 /// Layers of one model, at most: a board decodes the program again for each, which takes time with their square.
 const MOST_LAYERS: usize = 96;
@@ -222,7 +222,7 @@ fn random(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Option<LayerWe
 mod tests {
     use super::*;
     use crate::boards::{Bench, HostBench};
-    use crate::network::Network;
+    use lrpet_network::network::Network;
 
     fn points(network: &str, ranks: impl Fn(&LayerShape) -> Vec<u64>) -> Vec<Point> {
         let network = Network::by_name(network, Shape::new(3, 32, 32), 10).unwrap();

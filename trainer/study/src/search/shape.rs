@@ -5,7 +5,7 @@ use std::fmt;
 use lrpet_runtime::model::cost::Matrix;
 use lrpet_runtime::model::{Activation, Conv, Linear, Op, Shape, Value, Weights};
 
-use crate::network::Network;
+use lrpet_network::network::Network;
 
 /// A convolution or linear layer without its name, weights and place in a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +39,7 @@ impl LayerShape {
     /// The shapes of the layers of `network` that can be factored: name and shape, in order.
     pub fn all(network: &Network) -> Vec<(String, LayerShape)> {
         let shapes = network.value_shapes().unwrap_or_default();
-        let layer = |layer: &crate::network::Layer| {
+        let layer = |layer: &lrpet_network::network::Layer| {
             let input = shapes.get(usize::from(layer.op.inputs().first()))?;
             Some((layer.op.name().to_owned(), LayerShape::of(&layer.op, *input)?))
         };

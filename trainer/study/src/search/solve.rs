@@ -3,7 +3,7 @@
 //! One budget is [`knapsack::solve`]'s. For two, Lagrange's relaxation of the second gives bounds, each from an exact
 //! solution of the first; then partial solutions are extended layer by layer, as for one budget.
 
-use crate::lrpet::knapsack::{self, Solution};
+use lrpet_network::lrpet::knapsack::{self, Solution};
 
 /// One option of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use lrpet_network::atomic;
 use serde::{Deserialize, Serialize};
 
 use super::LayerShape;
 use super::probe::{self, Point};
-use crate::atomic;
 use crate::boards::Bench;
 
 /// Ranks of one shape that are measured, at most, besides the dense layer.

@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
+use lrpet_network::export::checked;
+use lrpet_network::lrpet::{RankList, RankPlan};
+use lrpet_network::network::Network;
 use lrpet_runtime::host::MappedModel;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Shape;
@@ -10,10 +13,7 @@ use lrpet_runtime::model::cost;
 
 use super::*;
 use crate::boards::{Bench, Board, INSTRUCTIONS, Measured};
-use crate::export::checked;
-use crate::lrpet::{RankList, RankPlan};
-use crate::network::Network;
-use crate::report::schema::LayerTicks;
+use crate::schema::LayerTicks;
 use crate::search::Values;
 
 /// A board whose layers take twice their multiply-adds and, in blocks of four ranks, some more.

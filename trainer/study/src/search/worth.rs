@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use lrpet_network::lrpet::{Scope, Spectrum};
+use lrpet_network::network::Network;
+
 use super::LayerShape;
-use crate::lrpet::{Scope, Spectrum};
-use crate::network::Network;
 
 /// Worth of each rank of each layer: by name, of rank 1 first. A dense layer is worth 0.
 pub type Values = BTreeMap<String, Vec<f64>>;

@@ -3,12 +3,12 @@
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
+use lrpet_train::{FINAL, METRICS};
 
 use super::Job;
 use super::progress::View;
 use super::run::{LOG, Runs, Stage, State, claim, fail, finish, lock};
 use crate::launch::{News, Slurm, Task};
-use crate::train::{FINAL, METRICS};
 
 /// Trains the runs as job arrays: one of all that can start, then one of those that start from these, and so on. Each is
 /// measured here as soon as it is trained.

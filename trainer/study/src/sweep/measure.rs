@@ -6,20 +6,23 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use lrpet_network::Checkpoint;
+use lrpet_network::export::{checked, folded};
+use lrpet_network::inspect;
+use lrpet_network::network::{Known, Network};
 use lrpet_runtime::host::MappedModel;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Shape;
 use lrpet_runtime::plan::Plan;
+use lrpet_train::{EpochRecord, FINAL};
 use sha2::{Digest, Sha256};
 
 use super::progress::history;
-use super::{Job, Row, RowLayer, Runs, Sweep};
+use super::{Job, Runs};
 use crate::boards::Board;
-use crate::export::{Checkpoint, checked, folded};
 use crate::measure::{self, BenchOptions};
-use crate::network::{Known, Network};
-use crate::report::schema::{Accuracy, Bench, Eval, Inspect, Model, Training};
-use crate::train::{EpochRecord, FINAL};
+use crate::schema::sweep::{Row, RowLayer, Sweep};
+use crate::schema::{Accuracy, Bench, Eval, Inspect, Model, Training};
 
 /// The model file in a run's folder.
 const MODEL: &str = "model.safetensors";
@@ -51,7 +54,7 @@ pub fn measure(
     let known = known.filter(|row| row.model.sha256.as_ref() == Some(&sha256));
     let model = checked(map.bytes(), &file.display().to_string())?;
 
-    let inspection = measure::inspect(&model, Isa::CortexM)?;
+    let inspection = inspect(&model, Isa::CortexM)?;
     let card = inspection.card.clone();
     let inspect: Inspect = serde_json::from_value(serde_json::to_value(&inspection)?)?;
     let plan = |board: Board| {

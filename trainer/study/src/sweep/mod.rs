@@ -1,12 +1,10 @@
 //! Sweeps: one run for each pruning ratio, and what each costs and keeps.
 //!
-//! [`Sweep`] is the document `sweep.json`, [`csv()`] the same as a table. `plan` says which run starts from which
+//! [`Sweep`](crate::schema::sweep::Sweep) is the document `sweep.json`. `plan` says which run starts from which
 //! weights, [`run`] trains them as processes of their own, several at a time, and [`measure`] makes a row of a finished
 //! one. Runs are ordinary folders of `lrpet train`.
 
 mod cluster;
-mod csv;
-mod document;
 mod measure;
 mod plan;
 mod progress;
@@ -14,8 +12,6 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use csv::csv;
-pub use document::{FILE_NAME, Row, RowLayer, Sweep, SweepError};
 pub use measure::{host_times, measure};
 pub use plan::{Job, WarmStart, jobs};
 pub use run::{Runs, run};

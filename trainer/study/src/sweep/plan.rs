@@ -3,14 +3,14 @@
 use anyhow::{Result, ensure};
 
 /// What the runs of low rank start from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WarmStart {
-    /// Fresh weights, each run for itself
+    /// Fresh weights, each run for itself.
     #[default]
     None,
-    /// The weights of the dense run
+    /// The weights of the dense run.
     Dense,
-    /// The weights of the run with the next lower ratio
+    /// The weights of the run with the next lower ratio.
     Neighbour,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::train::{EpochRecord, METRICS};
+use lrpet_train::{EpochRecord, METRICS};
 
 /// The view; shared by the threads that wait for runs.
 pub struct View {

@@ -9,12 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use lrpet_train::FINAL;
 
 use super::measure::measure;
 use super::progress::View;
-use super::{Job, Sweep, cluster};
+use super::{Job, cluster};
 use crate::launch::Slurm;
-use crate::train::FINAL;
+use crate::schema::sweep::Sweep;
 
 /// Time between two looks at a running training.
 const LOOK: Duration = Duration::from_millis(250);

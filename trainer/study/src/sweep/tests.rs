@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::report::sweep::tests::invented;
+use crate::schema::sweep::{FILE_NAME, Sweep};
+use crate::schema::sweep_files::csv;
 
 #[test]
 fn jobs_start_from_what_the_warm_start_says() {

@@ -12,20 +12,20 @@ const THREADS: u32 = 256;
 const MOST_BLOCKS: u32 = 4096;
 
 /// An address on a device; 0 is none.
-pub(super) type Address = u64;
+pub(crate) type Address = u64;
 
 /// What may be handed to a kernel by value.
 #[cfg(feature = "cuda")]
-pub(super) use candle_core::cuda_backend::cudarc::driver::DeviceRepr as ByValue;
+pub(crate) use candle_core::cuda_backend::cudarc::driver::DeviceRepr as ByValue;
 #[cfg(not(feature = "cuda"))]
-pub(super) use std::marker::Copy as ByValue;
+pub(crate) use std::marker::Copy as ByValue;
 
 /// What a kernel takes.
 ///
 /// # Safety
 /// The type is `repr(C)` and, field by field, a structure of `kernels.cu`.
 #[allow(unsafe_code)] // what the kernels do with it is beyond the compiler's sight
-pub(super) unsafe trait Parameters: Copy + ByValue {}
+pub(crate) unsafe trait Parameters: Copy + ByValue {}
 
 macro_rules! parameters {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
@@ -33,7 +33,7 @@ macro_rules! parameters {
             $(#[$doc])*
             #[repr(C)]
             #[derive(Clone, Copy, Debug)]
-            pub(super) struct $name { $(pub $field: $type),* }
+            pub(crate) struct $name { $(pub $field: $type),* }
             // SAFETY: a C structure of plain numbers, kept in step with `kernels.cu`.
             #[allow(unsafe_code)]
             unsafe impl Parameters for $name {}
@@ -48,7 +48,7 @@ macro_rules! parameters {
 /// A window over a batch of planes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Geometry {
+pub(crate) struct Geometry {
     pub channels: u32,
     pub batch: u32,
     pub rows: u32,
@@ -68,7 +68,7 @@ impl Geometry {
     ///
     /// # Errors
     /// Where an index of a kernel would pass 31 bits.
-    pub(super) fn new(input: Shape, output: Shape, window: &Window, batch: usize) -> Result<Geometry> {
+    pub(crate) fn new(input: Shape, output: Shape, window: &Window, batch: usize) -> Result<Geometry> {
         let taps = u64::from(window.taps());
         let largest = input.pixels().max(output.pixels()) as u64 * batch as u64;
         let rows = u64::from(input.channels.max(output.channels)) * taps;
@@ -92,17 +92,17 @@ impl Geometry {
     }
 
     /// Values of one channel of the input.
-    pub(super) fn input_length(&self) -> u32 {
+    pub(crate) fn input_length(&self) -> u32 {
         self.batch * self.rows * self.columns
     }
 
     /// Values of one channel of the output.
-    pub(super) fn output_length(&self) -> u32 {
+    pub(crate) fn output_length(&self) -> u32 {
         self.batch * self.out_rows * self.out_columns
     }
 
     /// Taps of the window.
-    pub(super) fn taps(&self) -> u32 {
+    pub(crate) fn taps(&self) -> u32 {
         self.kernel_rows * self.kernel_columns
     }
 }
@@ -145,7 +145,7 @@ parameters! {
 }
 
 /// The number by which the kernels know an activation.
-pub(super) fn code(activation: Activation) -> u32 {
+pub(crate) fn code(activation: Activation) -> u32 {
     match activation {
         Activation::None => 0,
         Activation::Relu => 1,
@@ -154,12 +154,12 @@ pub(super) fn code(activation: Activation) -> u32 {
 }
 
 /// Blocks for `elements` in each of `rows`.
-pub(super) fn over(elements: u32, rows: u32) -> [u32; 2] {
+pub(crate) fn over(elements: u32, rows: u32) -> [u32; 2] {
     [elements.div_ceil(THREADS).clamp(1, MOST_BLOCKS), rows.clamp(1, 65_535)]
 }
 
 /// A contiguous f32 tensor of `shape` on `device` that a kernel is about to fill.
-pub(super) fn fresh(shape: impl Into<candle_core::Shape>, device: &Device) -> Result<Tensor> {
+pub(crate) fn fresh(shape: impl Into<candle_core::Shape>, device: &Device) -> Result<Tensor> {
     // SAFETY: every caller hands the tensor to a kernel that writes all of it before anything reads it.
     #[allow(unsafe_code)]
     unsafe {
@@ -171,7 +171,7 @@ pub(super) fn fresh(shape: impl Into<candle_core::Shape>, device: &Device) -> Re
 ///
 /// # Errors
 /// Where the tensor is not contiguous, or of a dtype that no kernel takes.
-pub(super) fn address(tensor: &Tensor) -> Result<Address> {
+pub(crate) fn address(tensor: &Tensor) -> Result<Address> {
     if !tensor.is_contiguous() {
         bail!("a kernel needs a contiguous tensor, not {:?}", tensor.layout());
     }
@@ -196,7 +196,7 @@ pub(super) fn address(tensor: &Tensor) -> Result<Address> {
 ///
 /// The caller answers for the addresses: they are of tensors on `device` that live until the call returns (a device
 /// keeps freed memory until the kernels before the release are through), as large as the kernel takes them to be.
-pub(super) fn launch<P: Parameters>(
+pub(crate) fn launch<P: Parameters>(
     device: &Device,
     kernel: &'static str,
     blocks: [u32; 2],

@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 use lrpet_runtime::model::Activation;
 
 use super::launch::{self, address, code, fresh, launch, over};
-use crate::train::Exchange;
+use crate::Exchange;
 
 /// Values of a channel that one block sums.
 const PART: u32 = 4096;
@@ -12,7 +12,7 @@ const PART: u32 = 4096;
 const MOST_PARTS: u32 = 64;
 
 /// The tensors of a batch normalisation, `[n]` each, and its ε.
-pub(super) struct Norm<'a> {
+pub(crate) struct Norm<'a> {
     pub gamma: &'a Tensor,
     pub beta: &'a Tensor,
     pub mean: &'a Tensor,
@@ -22,7 +22,7 @@ pub(super) struct Norm<'a> {
 
 /// How much of a batch this process has, and who has the rest.
 #[derive(Clone, Copy)]
-pub(super) struct Share<'a> {
+pub(crate) struct Share<'a> {
     pub exchange: &'a dyn Exchange,
     /// Images here, and in all processes together.
     pub images: usize,
@@ -45,7 +45,7 @@ impl Share<'_> {
 }
 
 /// Mean and 1 / standard deviation by which a batch was normalised, `[n]` each.
-pub(super) struct Statistics {
+pub(crate) struct Statistics {
     mean: Tensor,
     inverse: Tensor,
 }
@@ -66,7 +66,7 @@ fn parts(length: u32) -> u32 {
 
 impl Statistics {
     /// Those of the batch of which `y` is a share; the running ones move towards them by `momentum` (variances unbiased).
-    pub(super) fn of_batch(y: &Tensor, norm: &Norm, momentum: f64, share: Share) -> Result<Statistics> {
+    pub(crate) fn of_batch(y: &Tensor, norm: &Norm, momentum: f64, share: Share) -> Result<Statistics> {
         let (channels, length) = sizes(y)?;
         let splits = parts(length);
         let device = y.device();
@@ -106,7 +106,7 @@ impl Statistics {
     }
 
     /// The running ones.
-    pub(super) fn running(norm: &Norm) -> Result<Statistics> {
+    pub(crate) fn running(norm: &Norm) -> Result<Statistics> {
         let device = norm.mean.device();
         let inverse = fresh(norm.mean.shape(), device)?;
         let channels = norm.mean.elem_count() as u32;
@@ -130,7 +130,7 @@ impl Statistics {
 }
 
 /// How the sum becomes the result.
-pub(super) enum Shift<'a> {
+pub(crate) enum Shift<'a> {
     /// By statistics, γ and β.
     Norm(&'a Statistics, &'a Norm<'a>),
     /// By a bias `[n]`.
@@ -157,7 +157,7 @@ fn optional(tensor: Option<&Tensor>) -> Result<launch::Address> {
 }
 
 /// act(shift(y) + residual).
-pub(super) fn finish(
+pub(crate) fn finish(
     y: &Tensor,
     shift: &Shift,
     residual: Option<&Tensor>,
@@ -183,7 +183,7 @@ pub(super) fn finish(
 }
 
 /// What the way back gives.
-pub(super) struct Slopes {
+pub(crate) struct Slopes {
     /// Gradient of the product y.
     pub y: Tensor,
     /// Gradients of γ (without a normalisation there is none) and of β or the bias, by this process's share.
@@ -194,7 +194,7 @@ pub(super) struct Slopes {
 }
 
 /// What the way back starts from.
-pub(super) struct Past<'a> {
+pub(crate) struct Past<'a> {
     /// The product; a bias does not need it.
     pub y: Option<&'a Tensor>,
     /// The result.
@@ -204,7 +204,7 @@ pub(super) struct Past<'a> {
 
 /// The way back through [`finish`], from `slope`, the gradient of its result, which it overwrites. Where there is a
 /// residual, its gradient is written, or added to the one that it has.
-pub(super) fn back(
+pub(crate) fn back(
     past: &Past,
     shift: &Shift,
     slope: Tensor,

@@ -20,28 +20,28 @@ fn elementwise(kernel: &'static str, [a, b, to]: [&Tensor; 3], activation: Activ
 }
 
 /// act(a + b).
-pub(super) fn add(a: &Tensor, b: &Tensor, activation: Activation) -> Result<Tensor> {
+pub(crate) fn add(a: &Tensor, b: &Tensor, activation: Activation) -> Result<Tensor> {
     let to = fresh(a.shape(), a.device())?;
     elementwise("add", [a, b, &to], activation)?;
     Ok(to)
 }
 
 /// The gradient before an activation whose result was `z`, in memory of its own.
-pub(super) fn before(slope: &Tensor, z: &Tensor, activation: Activation) -> Result<Tensor> {
+pub(crate) fn before(slope: &Tensor, z: &Tensor, activation: Activation) -> Result<Tensor> {
     let to = fresh(z.shape(), z.device())?;
     elementwise("add_input", [slope, z, &to], activation)?;
     Ok(to)
 }
 
 /// `more`, added in place to `old` where there is one.
-pub(super) fn sum(old: Option<Tensor>, more: Tensor) -> Result<Tensor> {
+pub(crate) fn sum(old: Option<Tensor>, more: Tensor) -> Result<Tensor> {
     let Some(old) = old else { return Ok(more) };
     elementwise("add", [&old, &more, &old], Activation::None)?;
     Ok(old)
 }
 
 /// Mean of each plane: `[c, batch, h, w]` to `[c, batch, 1, 1]`.
-pub(super) fn mean(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn mean(x: &Tensor) -> Result<Tensor> {
     let (c, batch, h, w) = x.dims4()?;
     let to = fresh((c, batch, 1, 1), x.device())?;
     let parameters = launch::Mean {
@@ -56,7 +56,7 @@ pub(super) fn mean(x: &Tensor) -> Result<Tensor> {
 }
 
 /// Gradient of [`mean`]'s input `x`, added to `old` where there is one.
-pub(super) fn mean_back(x: &Tensor, slope: &Tensor, old: Option<Tensor>) -> Result<Tensor> {
+pub(crate) fn mean_back(x: &Tensor, slope: &Tensor, old: Option<Tensor>) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     let add = u32::from(old.is_some());
     let to = old.map_or_else(|| fresh(x.shape(), x.device()), Ok)?;

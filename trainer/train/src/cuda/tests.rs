@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
+use lrpet_network::network::{Layer, Network};
 use lrpet_runtime::model::{
     Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
 };
@@ -10,11 +11,9 @@ use rand::{Rng, SeedableRng};
 
 use super::launch;
 use super::norm::{Norm, Share, Shift, Statistics, finish};
-use crate::network::{Layer, Network};
-use crate::train::threads::Threads;
-use crate::train::{
-    Alone, Exchange, Gradients, Mode, Parameters, Sgd, Trainable, cross_entropy, whole_gradients,
-};
+use crate::exchange::whole_gradients;
+use crate::threads::Threads;
+use crate::{Alone, Exchange, Gradients, Mode, Parameters, Sgd, Trainable, cross_entropy};
 
 /// The devices that run the kernels here: the emulation, and a GPU where the build and the machine have one.
 pub(crate) fn devices() -> Vec<Device> {
@@ -127,7 +126,7 @@ fn whole_networks_match_the_cpu() {
 
 fn conv(name: &str, input: u16, out_channels: u32, window: Window, activation: Activation) -> Layer {
     let weights = if name.starts_with("depthwise") { Weights::Depthwise } else { Weights::Dense };
-    let norm = (!name.ends_with("biased")).then(|| crate::network::Norm {
+    let norm = (!name.ends_with("biased")).then(|| lrpet_network::network::Norm {
         name: format!("{name}_norm"),
         // One is Keras'.
         epsilon: if name == "first" { 1e-5 } else { 1e-3 },

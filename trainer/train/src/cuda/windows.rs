@@ -7,7 +7,7 @@ use super::launch::{self, Geometry, address, fresh, launch, over};
 
 /// A convolution of every input channel with every filter.
 #[derive(Clone, Copy)]
-pub(super) struct Dense(pub Geometry);
+pub(crate) struct Dense(pub Geometry);
 
 impl Dense {
     /// True where each pixel is its own window, so that the input is its own unfolding.
@@ -32,7 +32,7 @@ impl Dense {
     }
 
     /// The convolution of `x` with `weight` `[n, c, kh, kw]`.
-    pub(super) fn forward(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         let g = self.0;
         let n = weight.dim(0)?;
         let y = weight.reshape((n, ()))?.matmul(&self.unfolded(x)?)?;
@@ -40,7 +40,7 @@ impl Dense {
     }
 
     /// Gradients of the weight and, where it is `wanted`, of the input, added to `old` where there is one.
-    pub(super) fn backward(
+    pub(crate) fn backward(
         &self,
         x: &Tensor,
         weight: &Tensor,
@@ -78,11 +78,11 @@ fn target(old: Option<Tensor>, x: &Tensor) -> Result<(Tensor, bool)> {
 
 /// A convolution of each channel with its own filter `[c, 1, kh, kw]`.
 #[derive(Clone, Copy)]
-pub(super) struct Depthwise(pub Geometry);
+pub(crate) struct Depthwise(pub Geometry);
 
 impl Depthwise {
     /// The convolution of `x`.
-    pub(super) fn forward(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         let g = self.0;
         let shape = [g.channels, g.batch, g.out_rows, g.out_columns].map(|size| size as usize);
         let to = fresh(&shape, x.device())?;
@@ -99,7 +99,7 @@ impl Depthwise {
     }
 
     /// As [`Dense::backward`].
-    pub(super) fn backward(
+    pub(crate) fn backward(
         &self,
         x: &Tensor,
         weight: &Tensor,
@@ -130,7 +130,7 @@ impl Depthwise {
 
 /// A pooling.
 #[derive(Clone, Copy)]
-pub(super) struct Pooling(pub Geometry, pub PoolKind);
+pub(crate) struct Pooling(pub Geometry, pub PoolKind);
 
 impl Pooling {
     fn parameters(&self, x: &Tensor) -> Result<launch::Pooling> {
@@ -139,7 +139,7 @@ impl Pooling {
     }
 
     /// The pooled map.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let g = self.0;
         let shape = [g.channels, g.batch, g.out_rows, g.out_columns].map(|size| size as usize);
         let to = fresh(&shape, x.device())?;
@@ -149,7 +149,7 @@ impl Pooling {
     }
 
     /// Gradient of the input, added to `old` where there is one.
-    pub(super) fn backward(&self, x: &Tensor, slope: &Tensor, old: Option<Tensor>) -> Result<Tensor> {
+    pub(crate) fn backward(&self, x: &Tensor, slope: &Tensor, old: Option<Tensor>) -> Result<Tensor> {
         let g = self.0;
         let (to, add) = target(old, x)?;
         let (slope, address_to) = (address(slope)?, address(&to)?);
@@ -162,19 +162,19 @@ impl Pooling {
 
 /// The option-A shortcut: every stride-th pixel, between zero channels.
 #[derive(Clone, Copy)]
-pub(super) struct Shortcut {
+pub(crate) struct Shortcut {
     g: Geometry,
     out_channels: u32,
 }
 
 impl Shortcut {
     /// The window of a shortcut of `stride`.
-    pub(super) fn window(stride: u16) -> Window {
+    pub(crate) fn window(stride: u16) -> Window {
         Window { kernel: [1, 1], stride: [stride; 2], padding: [0; 4] }
     }
 
     /// A shortcut to `out_channels`; `g` is of [`Shortcut::window`].
-    pub(super) fn new(g: Geometry, out_channels: u32) -> Shortcut {
+    pub(crate) fn new(g: Geometry, out_channels: u32) -> Shortcut {
         Shortcut { g, out_channels }
     }
 
@@ -186,7 +186,7 @@ impl Shortcut {
     }
 
     /// The shortcut's map.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let g = self.g;
         let shape = [self.out_channels, g.batch, g.out_rows, g.out_columns].map(|size| size as usize);
         let to = fresh(&shape, x.device())?;
@@ -196,7 +196,7 @@ impl Shortcut {
     }
 
     /// Gradient of the input, added to `old` where there is one.
-    pub(super) fn backward(&self, x: &Tensor, slope: &Tensor, old: Option<Tensor>) -> Result<Tensor> {
+    pub(crate) fn backward(&self, x: &Tensor, slope: &Tensor, old: Option<Tensor>) -> Result<Tensor> {
         let (to, add) = target(old, x)?;
         let parameters = self.parameters(slope, &to, add)?;
         launch(x.device(), "shortcut_input", over(self.g.input_length(), self.g.channels), parameters)?;

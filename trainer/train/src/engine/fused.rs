@@ -1,4 +1,4 @@
-//! Forward and backward passes on the CPU with the fused kernels of [`crate::ops`].
+//! Forward and backward passes on the CPU with the fused kernels of [`lrpet_kernels`].
 //!
 //! Feature maps live in buffers that are reused from step to step, channels-last. A buffer goes back as soon as no
 //! layer, forward or backward, needs its value any more.
@@ -6,16 +6,17 @@
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
+use lrpet_kernels::layout::to_channels_last;
+use lrpet_network::network::Network;
 use rayon::prelude::*;
 
 use super::buffers::Buffers;
 use super::layers::Convolved;
 use super::node::{Backward, Forward, Node};
 use super::{Engine, Mode, no_forward_pass};
-use crate::network::Network;
-use crate::ops::layout::{to_channels_last, with_values};
-use crate::train::exchange::Exchange;
-use crate::train::{Gradients, Parameters, TrainError};
+use crate::exchange::Exchange;
+use crate::values::with_values;
+use crate::{Gradients, Parameters, TrainError};
 
 /// What a training forward pass leaves for the backward pass.
 struct Tape {
@@ -26,7 +27,7 @@ struct Tape {
 }
 
 /// The engine.
-pub(in crate::train) struct Fused {
+pub(crate) struct Fused {
     nodes: Vec<Node>,
     /// Who has the rest of each batch.
     exchange: Rc<dyn Exchange>,
@@ -45,7 +46,7 @@ pub(in crate::train) struct Fused {
 
 impl Fused {
     /// The engine for `network`; `None` where a layer has no kernel here.
-    pub(in crate::train) fn new(network: &Network, exchange: Rc<dyn Exchange>) -> Option<Fused> {
+    pub(crate) fn new(network: &Network, exchange: Rc<dyn Exchange>) -> Option<Fused> {
         let shapes = network.value_shapes()?;
         let layers = network.layers.iter().enumerate();
         let nodes: Vec<Node> =

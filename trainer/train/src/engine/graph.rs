@@ -1,23 +1,23 @@
 //! Forward and backward passes as a graph of candle operations: any layer, any device.
 
 use candle_core::{D, Tensor};
+use lrpet_network::network::{Layer, Network};
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
 
 use super::{Engine, Mode, no_forward_pass};
-use crate::network::{Layer, Network};
-use crate::ops::conv2d;
-use crate::train::parameters::{LayerNames, NormNames};
-use crate::train::{Gradients, Parameters, TrainError};
+use crate::conv2d::conv2d;
+use crate::parameters::{LayerNames, NormNames};
+use crate::{Gradients, Parameters, TrainError};
 
 /// The engine.
-pub(in crate::train) struct Graph {
+pub(crate) struct Graph {
     layers: Vec<Layer>,
     /// Logits of the last training forward pass, with the graph behind them.
     logits: Option<Tensor>,
 }
 
 impl Graph {
-    pub(in crate::train) fn new(network: &Network) -> Graph {
+    pub(crate) fn new(network: &Network) -> Graph {
         Graph { layers: network.layers.clone(), logits: None }
     }
 }

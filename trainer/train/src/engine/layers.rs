@@ -1,14 +1,14 @@
 //! Layers with parameters in the fused engine: convolutions and fully connected ones.
 
 use candle_core::{Device, Tensor};
+use lrpet_kernels::{ConvNorm, InputGradient, Moments, Past, SlopeSums};
 use lrpet_runtime::model::Activation;
 
 use super::Mode;
-use crate::ops::layout::with_values;
-use crate::ops::{self, ConvNorm, InputGradient, Moments, Past, SlopeSums};
-use crate::train::exchange::{Exchange, total, whole_moments};
-use crate::train::parameters::{LayerNames, NormNames};
-use crate::train::{Gradients, Parameters, TrainError};
+use crate::exchange::{Exchange, total, whole_moments};
+use crate::parameters::{LayerNames, NormNames};
+use crate::values::with_values;
+use crate::{Gradients, Parameters, TrainError};
 
 /// What a convolution's forward pass leaves for its backward pass: its result before the normalisation, with the
 /// statistics.
@@ -171,7 +171,7 @@ impl LinearLayer<'_> {
         slope: &mut [f32],
         gradients: &mut Gradients,
     ) -> Result<Vec<f32>, TrainError> {
-        ops::mask(z, self.activation, slope);
+        lrpet_kernels::mask(z, self.activation, slope);
         let weight = self.parameters.get(&self.names.weight)?;
         let (rows, columns) = weight.dims2()?;
         let x = Tensor::from_slice(x, (batch, columns), &Device::Cpu)?;

@@ -1,8 +1,11 @@
 //! Ways to compute forward and backward passes.
 //!
-//! [`Fused`] runs the kernels of [`crate::ops`] on the CPU, [`Graph`] candle's operations anywhere; a GPU's is in `crate::cuda`.
+//! [`Fused`] runs the kernels of [`lrpet_kernels`] on the CPU, [`Graph`] candle's operations anywhere, `DeviceEngine` those
+//! of `crate::cuda` on a GPU.
 
 mod buffers;
+#[cfg(any(test, feature = "cuda"))]
+mod device;
 mod fused;
 mod graph;
 mod layers;
@@ -12,6 +15,8 @@ mod node;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "cuda"))]
+pub(super) use device::DeviceEngine;
 pub(super) use fused::Fused;
 pub(super) use graph::Graph;
 

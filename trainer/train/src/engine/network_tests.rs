@@ -1,15 +1,15 @@
 //! One training pass of every kind of network; what it leaves, folded, is what inference computes.
 
 use candle_core::{Device, Tensor};
+use lrpet_data::Normalization;
+use lrpet_network::export::Folded;
+use lrpet_network::export::reference::{Storage, logits};
+use lrpet_network::lrpet::RankPlan;
+use lrpet_network::network::Network;
 use lrpet_runtime::model::Shape;
 
 use super::Mode;
-use crate::data::Normalization;
-use crate::export::reference::{Storage, logits};
-use crate::export::{Checkpoint, Folded};
-use crate::lrpet::RankPlan;
-use crate::network::Network;
-use crate::train::{Trainable, cross_entropy};
+use crate::{Trainable, cross_entropy};
 
 #[test]
 fn every_kind_of_network_trains_and_is_what_it_exports() {
@@ -38,7 +38,7 @@ fn every_kind_of_network_trains_and_is_what_it_exports() {
             assert!(size.is_finite() && size > 0.0, "{name}: the gradient of {parameter} has size {size}");
         }
         let found = model.forward(&images, Mode::Infer).unwrap().to_vec2::<f32>().unwrap();
-        let checkpoint = Checkpoint::from_candle(&model.tensors()).unwrap();
+        let checkpoint = crate::checkpoint(&model.tensors()).unwrap();
         let channels = shape.channels as usize;
         let plain = Normalization { mean: vec![0.0; channels], std: vec![1.0; channels] };
         let dense = RankPlan::dense(&network);

@@ -1,18 +1,18 @@
 //! One layer of the fused engine, forward and backward.
 
+use lrpet_kernels::{
+    Concat, Conv, ConvNorm, Depthwise, InputGradient, Isa, PadShortcut, Pooling, global_average_pool,
+    global_average_pool_backward,
+};
+use lrpet_network::network::{EPSILON, Layer};
 use lrpet_runtime::model::{Activation, Op, PoolKind, Shape, Value, Weights};
 
 use super::Mode;
 use super::buffers::Buffers;
 use super::layers::{ConvLayer, ConvPast, Convolved, LinearLayer};
-use crate::network::Layer;
-use crate::ops::{
-    self, Concat, Conv, ConvNorm, Depthwise, InputGradient, Isa, PadShortcut, Pooling, global_average_pool,
-    global_average_pool_backward,
-};
-use crate::train::exchange::Exchange;
-use crate::train::parameters::LayerNames;
-use crate::train::{Gradients, Parameters, TrainError};
+use crate::exchange::Exchange;
+use crate::parameters::LayerNames;
+use crate::{Gradients, Parameters, TrainError};
 
 /// A layer in the form that the kernels run.
 enum Kernel {
@@ -73,20 +73,18 @@ impl Node {
         let output = shapes[value];
         let (kernel, needs) = match &layer.op {
             Op::Conv(conv) => {
+                // Without a normalisation none is added to.
+                let epsilon = layer.norm.as_ref().map_or(EPSILON, |norm| norm.epsilon);
                 let op = match conv.weights {
                     Weights::Dense => {
                         let plan = Conv::new(shape, conv.out_channels, &conv.window)?;
-                        ConvNorm::new(plan, conv.activation, Isa::best())
+                        ConvNorm::new(plan, conv.activation, epsilon, Isa::best())
                     }
                     Weights::Depthwise => {
                         let plan = Depthwise::new(shape, &conv.window)?;
-                        ConvNorm::new(plan, conv.activation, Isa::best())
+                        ConvNorm::new(plan, conv.activation, epsilon, Isa::best())
                     }
                     Weights::Pair { .. } => return None,
-                };
-                let op = match &layer.norm {
-                    Some(norm) => op.with_epsilon(norm.epsilon),
-                    None => op,
                 };
                 let masked =
                     conv.activation != Activation::None && (conv.residual.is_some() || layer.norm.is_none());
@@ -142,7 +140,7 @@ impl Node {
             Kernel::Pool(pool) => pool.forward(x, result),
             Kernel::AveragePool(pixels, channels) => global_average_pool(x, *pixels, *channels, result),
             Kernel::Shortcut(shortcut) => shortcut.forward(x, result),
-            Kernel::Add(activation) => ops::add(x, input(1), *activation, result),
+            Kernel::Add(activation) => lrpet_kernels::add(x, input(1), *activation, result),
             Kernel::Concat(concat) => {
                 for index in 0..self.inputs.len() {
                     concat.forward(index, input(index), result);
@@ -201,7 +199,7 @@ impl Node {
             }
             Kernel::Shortcut(shortcut) => shortcut.backward(&slope, back.sum(first)),
             Kernel::Add(activation) => {
-                ops::mask(z, *activation, &mut slope);
+                lrpet_kernels::mask(z, *activation, &mut slope);
                 let mut copy = back.buffers.take(slope.len());
                 copy.copy_from_slice(&slope);
                 back.buffers.add(&mut back.slopes[first], copy);

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
+use lrpet_network::network::{Layer, Network};
 use lrpet_runtime::model::{Activation, Conv, Linear, Op, Pool, PoolKind, Shape, Weights, Window};
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::network::{Layer, Network};
-use crate::train::*;
+use crate::*;
 
 fn images(count: usize, shape: Shape, seed: u64) -> (Tensor, Vec<u32>) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);

@@ -11,9 +11,9 @@ mod nccl;
 use std::fmt::Debug;
 
 use candle_core::Tensor;
+use lrpet_kernels::Moments;
 
 use super::{Gradients, Parameters, TrainError};
-use crate::ops::Moments;
 
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;

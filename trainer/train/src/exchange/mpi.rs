@@ -7,7 +7,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Root};
 
 use super::Exchange;
-use crate::train::TrainError;
+use crate::TrainError;
 
 /// The processes that were started together. Where one fails, MPI ends all.
 pub struct Mpi {

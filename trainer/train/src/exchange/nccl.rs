@@ -7,7 +7,7 @@ use candle_core::cuda_backend::cudarc::nccl::{Comm, Id, ReduceOp};
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 
 use super::Exchange;
-use crate::train::TrainError;
+use crate::TrainError;
 
 /// Processes that reach each other in another way (MPI), with a GPU each: tensors are summed from GPU to GPU, all else
 /// goes the other way.

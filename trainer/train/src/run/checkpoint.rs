@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use lrpet_network::atomic::Staged;
 use safetensors::SafeTensors;
 
 use super::metrics::EpochRecord;
-use crate::atomic::Staged;
-use crate::train::{Parameters, Sgd, TrainError};
+use crate::{Parameters, Sgd, TrainError};
 
 /// The newest checkpoint.
 pub const LAST: &str = "checkpoint.safetensors";

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use lrpet_network::lrpet::{self, RankRule};
+use lrpet_network::network::Network;
 use serde::{Deserialize, Serialize};
 
 use super::extension::{Extension, Length};
-use crate::lrpet::{self, RankRule};
-use crate::network::Network;
-use crate::train::{Schedule, TrainError};
+use crate::{Schedule, TrainError};
 
 /// Settings that decide the result of a run, bit for bit on one kind of machine. They are written into the checkpoints; a
 /// run is only resumed with the same ones.

@@ -1,12 +1,12 @@
 //! Runs that go on for longer than they were first asked to.
 
+use lrpet_report::units;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checkpoint::{Checkpoint, difference};
 use super::config::Settings;
-use crate::report::units;
-use crate::train::{Schedule, TrainError};
+use crate::{Schedule, TrainError};
 
 /// How long a run is in all, and its learning rate over all that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,9 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::tests::{Killer, config, result, start};
+use super::tests::{Killer, result, start};
 use super::*;
-use crate::train::{Decay, Schedule};
+use crate::small::config;
+use crate::{Decay, Schedule};
 
 /// The command that makes a run of `epochs` epochs `to` epochs long.
 fn longer(folder: &Path, epochs: usize, to: usize) -> TrainConfig {
@@ -31,7 +32,7 @@ fn a_longer_run_goes_on_with_the_rates_of_its_new_length_and_resumes_to_the_same
     }
     assert!(outcome.history[2].rate > 3.0 * outcome.history[1].rate);
     assert_eq!(std::fs::read(whole.path().join("final-2-epochs.safetensors")).unwrap(), first);
-    assert_eq!(crate::export::Checkpoint::read(&outcome.weights).unwrap().metadata["epochs"], "5");
+    assert_eq!(lrpet_network::Checkpoint::read(&outcome.weights).unwrap().metadata["epochs"], "5");
     let expected = result(whole.path());
 
     start(&config(killed.path(), 2), &mut Silent).unwrap();

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use lrpet_data::Loader;
+
 use super::Run;
 use super::checkpoint;
 use super::metrics::{EpochRecord, Evaluation, Observer};
 use super::passes::{evaluate, reestimate};
 use super::records::Finished;
-use crate::data::Loader;
-use crate::train::TrainError;
+use crate::TrainError;
 
 /// File of the final weights in the run directory.
 pub const FINAL: &str = "final.safetensors";

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use lrpet_report::units;
+
 use super::checkpoint::{io, last_path};
 use super::finish::FINAL;
-use crate::report::units;
-use crate::train::{Parameters, TrainError};
+use crate::{Parameters, TrainError};
 
 /// Refuses a folder that holds another run (unless the run goes on: `resume`), or that cannot be written. Makes nothing.
 ///
@@ -70,11 +71,11 @@ fn free_space(folder: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
+    use lrpet_network::network::Network;
     use lrpet_runtime::model::Shape;
 
     use super::*;
-    use crate::network::Network;
-    use crate::train::Trainable;
+    use crate::Trainable;
 
     #[test]
     fn a_run_needs_space_for_three_checkpoints_and_its_weights() {

@@ -5,6 +5,9 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use lrpet_network::Checkpoint;
+use lrpet_network::checkpoint::{CheckpointError, Purpose};
+use lrpet_network::network::Network;
 use serde::Serialize;
 
 use super::Run;
@@ -12,9 +15,7 @@ use super::checkpoint::io;
 use super::config::Settings;
 use super::metrics::Observer;
 use super::passes::reestimate;
-use crate::export::{Checkpoint, ExportError, Purpose};
-use crate::network::Network;
-use crate::train::TrainError;
+use crate::TrainError;
 
 /// Weights for a network, from a file.
 struct Initial {
@@ -36,8 +37,8 @@ fn read(path: &Path, network: &Network, new_head: bool) -> Result<Initial, Train
     let fitted = Checkpoint::read(path)
         .and_then(|checkpoint| checkpoint.fit(network, Purpose::Training { new_head }))
         .map_err(|error| match error {
-            ExportError::Io { path, source } => io(&path, source),
-            ExportError::Unreadable { reason, .. } => failed(path, reason),
+            CheckpointError::Io { path, source } => io(&path, source),
+            CheckpointError::Unreadable { reason, .. } => failed(path, reason),
             other => failed(path, other),
         })?;
     let tensors = fitted.checkpoint.tensors.into_iter();

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use super::tests::{Killer, choosing, config, data, network, result, start};
+use super::tests::{Killer, result, start};
 use super::*;
+use crate::small::{choosing, config, data, network};
 
 /// The weights of a dense run of `epochs` epochs.
 fn trained(folder: &Path, epochs: usize) -> PathBuf {

@@ -13,7 +13,6 @@ mod initial_tests;
 mod metrics;
 mod norms;
 mod passes;
-mod progress;
 mod projections;
 mod records;
 #[cfg(test)]
@@ -27,12 +26,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use candle_core::Device;
+use lrpet_data::Loader;
+use lrpet_network::lrpet::LrpetError;
+use lrpet_network::network::Network;
 
 use super::exchange::{Alone, Exchange, whole_batch, whole_gradients};
 use super::{Meter, Mode, Sgd, TrainError, Trainable};
-use crate::data::Loader;
-use crate::lrpet::LrpetError;
-use crate::network::Network;
 
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
 pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
@@ -42,7 +41,6 @@ pub use folder::check_folder;
 pub use initial::Origin;
 pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
 pub use passes::{evaluate, project, reestimate, spectra};
-pub use progress::Progress;
 
 use checkpoint::io;
 use folder::check_space;

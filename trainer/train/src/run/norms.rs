@@ -1,9 +1,10 @@
 //! The batch normalisations of a network, and how many values a batch must give them.
 
-use crate::network::Network;
-use crate::ops::Moments;
-use crate::train::parameters::{LayerNames, NormNames};
-use crate::train::{Parameters, TrainError};
+use lrpet_kernels::Moments;
+use lrpet_network::network::Network;
+
+use crate::parameters::{LayerNames, NormNames};
+use crate::{Parameters, TrainError};
 
 /// A batch normalisation.
 pub(super) struct Norm {
@@ -17,7 +18,7 @@ pub(super) struct Norm {
 /// Those of `network`, in order of execution.
 pub(super) fn norms(network: &Network) -> Vec<Norm> {
     let shapes = network.value_shapes().unwrap_or_default();
-    let norm = |(layer, output): (&crate::network::Layer, &lrpet_runtime::model::Shape)| {
+    let norm = |(layer, output): (&lrpet_network::network::Layer, &lrpet_runtime::model::Shape)| {
         let names = LayerNames::of(layer)?.norm?;
         Some(Norm { layer: layer.op.name().to_owned(), names, pixels: output.pixels() })
     };

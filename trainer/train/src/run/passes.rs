@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use lrpet_data::{Batch, DataError, Loader};
+use lrpet_kernels::Moments;
+use lrpet_network::lrpet::{self, LayerWeight, Spectrum, bn_scale};
+use lrpet_network::network::Layer;
 use lrpet_runtime::model::Op;
 use rayon::prelude::*;
 
 use super::metrics::Evaluation;
 use super::norms::{enough_values, norms};
-use crate::data::{Batch, DataError, Loader};
-use crate::lrpet::{self, LayerWeight, Spectrum, bn_scale};
-use crate::network::Layer;
-use crate::ops::Moments;
-use crate::train::exchange::{share_tensors, total, whole_batch};
-use crate::train::parameters::{LayerNames, NormNames};
-use crate::train::{Mode, Parameters, TrainError, Trainable, cross_entropy};
+use crate::exchange::{share_tensors, total, whole_batch};
+use crate::parameters::{LayerNames, NormNames};
+use crate::projection::{DeviceLayer, project_on_device};
+use crate::{Mode, Parameters, TrainError, Trainable, cross_entropy};
 
 /// A batch as labels and a tensor on the model's device.
 pub(super) fn input(model: &Trainable, batch: Batch) -> Result<(Vec<u32>, Tensor), TrainError> {
@@ -187,10 +188,10 @@ fn project_where_it_lies(
             None => None,
         };
         let weight = get(&found.weight)?;
-        layers.push(lrpet::DeviceLayer { name: layer.op.name(), weight, norm, rank: rank as usize });
+        layers.push(DeviceLayer { name: layer.op.name(), weight, norm, rank: rank as usize });
         names.push(found.weight);
     }
-    let found = lrpet::project_on_device(&layers, options)?;
+    let found = project_on_device(&layers, options)?;
     for (name, (weight, _)) in names.iter().zip(&found) {
         if let Some(weight) = weight {
             parameters.get(name)?.set(weight)?;
@@ -203,8 +204,8 @@ fn project_where_it_lies(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Network;
     use candle_core::Device;
+    use lrpet_network::network::Network;
     use lrpet_runtime::model::Shape;
 
     #[test]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use lrpet_network::lrpet;
+
 use super::config::ProjectionSettings;
 use super::metrics::ProjectionRecord;
 use super::passes::project;
-use crate::lrpet;
-use crate::train::{TrainError, Trainable};
+use crate::{TrainError, Trainable};
 
 /// Counts them and keeps what the last found.
 #[derive(Default)]

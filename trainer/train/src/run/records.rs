@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
 
+use lrpet_data::Loader;
+use lrpet_network::checkpoint::epsilon::BN_EPSILON;
+use lrpet_network::network::EPSILON;
+use lrpet_network::network::Network;
+
 use super::checkpoint::io;
 use super::config::Settings;
 use super::metrics::{EpochRecord, Evaluation};
-use crate::data::Loader;
-use crate::network::Network;
-use crate::ops::EPSILON;
-use crate::train::TrainError;
-use crate::train::epsilon::BN_EPSILON;
+use crate::TrainError;
 
 /// What a checkpoint must agree on with the run that resumes it.
 pub(super) fn identity(

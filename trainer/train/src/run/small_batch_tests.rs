@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
+use lrpet_data::{Batch, DataError, Dataset, LoaderOptions, Normalization};
 use lrpet_runtime::model::Shape;
 use rand::{Rng, SeedableRng};
 
-use super::tests::config;
 use super::*;
-use crate::data::{Batch, DataError, Dataset, LoaderOptions, Normalization};
+use crate::small::config;
 
 /// The smallest images of a ResNet-8: its last maps are of one pixel.
 const SHAPE: Shape = Shape::new(2, 4, 4);

@@ -3,91 +3,14 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::Device;
-use lrpet_runtime::model::Shape;
-use rand::{Rng, SeedableRng};
+use lrpet_network::lrpet::{RankRule, Rule, Scope, Spectrum};
+use lrpet_network::network::Network;
 
 use super::*;
-use crate::data::{Augmentation, Dataset, Loader, LoaderOptions, Normalization};
-use crate::lrpet::{RankRule, Rule, Scope, Spectrum};
-use crate::network::Network;
-use crate::train::*;
-
-const SHAPE: Shape = Shape::new(2, 8, 8);
-
-/// Images whose class is the brighter quadrant, under noise.
-fn quadrants(count: usize, seed: u64) -> Dataset {
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    let labels: Vec<u32> = (0..count as u32).map(|index| index % 4).collect();
-    let mut images = Vec::new();
-    for label in &labels {
-        for (row, col) in (0..8).flat_map(|row| (0..8).map(move |col| (row, col))) {
-            let bright = u32::from(row >= 4) * 2 + u32::from(col >= 4) == *label;
-            let base = if bright { 120 } else { 40 };
-            images.extend([0, 1].map(|_| base + rng.random_range(0..100u8)));
-        }
-    }
-    let classes = (0..4).map(|class| format!("quadrant {class}")).collect();
-    Dataset { images, labels, shape: SHAPE, classes }
-}
-
-pub(crate) fn data() -> TrainData {
-    let normalization = Normalization { mean: vec![0.4; 2], std: vec![0.2; 2] };
-    let options = LoaderOptions {
-        batch: 24,
-        shuffle: true,
-        augmentation: Augmentation { crop_padding: 1, flip: false, part: None },
-        normalization: normalization.clone(),
-        seed: 3,
-        ahead: 2,
-        threads: 1,
-    };
-    let plain =
-        |seed| Loader::new(Arc::new(quadrants(40, seed)), LoaderOptions::plain(16, normalization.clone()));
-    TrainData {
-        train: Loader::new(Arc::new(quadrants(100, 1)), options),
-        validation: Some(plain(2)),
-        test: Some(plain(3)),
-    }
-}
-
-pub(crate) fn network() -> Network {
-    Network::by_name("resnet8", SHAPE, 4).unwrap()
-}
-
-pub(crate) fn config(folder: &Path, epochs: usize) -> TrainConfig {
-    let ranks = [("layer1.0.conv1", 5), ("layer2.0.conv2", 9), ("layer3.0.conv2", 20)];
-    TrainConfig {
-        settings: Settings {
-            dataset: "quadrants".to_owned(),
-            epochs,
-            batch: 24,
-            schedule: Schedule { rate: 0.05, warm_up: 0.5, decay: Decay::Cosine },
-            momentum: 0.9,
-            weight_decay: 1e-4,
-            seed: 11,
-            projection: Some(ProjectionSettings {
-                ranks: ranks.map(|(name, rank)| (name.to_owned(), rank)).into(),
-                rule: "listed".to_owned(),
-                choose: None,
-                period: Period::Iterations(3),
-                energy_transfer: true,
-                rectification: true,
-                residual: 0.0,
-            }),
-            reestimate_batches: 3,
-            init: None,
-            new_head: false,
-            extended: Vec::new(),
-        },
-        run_dir: folder.to_owned(),
-        resume: false,
-        extend: None,
-        command: "lrpet train".to_owned(),
-    }
-}
+use crate::small::{choosing, config, data, network};
+use crate::*;
 
 pub(super) fn start(config: &TrainConfig, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
     run(config, &network(), &data(), &Device::Cpu, observer)
@@ -282,16 +205,6 @@ fn another_run_is_not_overwritten_nor_resumed() {
     assert!(result(folder.path()) == before);
 }
 
-/// A run that chooses its ranks after an epoch.
-pub(crate) fn choosing(folder: &Path, epochs: usize, after: usize) -> TrainConfig {
-    let mut config = config(folder, epochs);
-    let projection = config.settings.projection.as_mut().unwrap();
-    projection.ranks.clear();
-    let rule = RankRule { rule: Rule::Budget("macs=0.5x".parse().unwrap()), scope: Scope::Convolutions };
-    projection.choose = Some(Choose { rule, after });
-    config
-}
-
 #[test]
 fn ranks_chosen_on_the_way_stay_and_survive_a_kill() {
     let [whole, killed] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
@@ -302,7 +215,7 @@ fn ranks_chosen_on_the_way_stay_and_survive_a_kill() {
         .map(|epoch| epoch.projection.as_ref().map_or(0, |projection| projection.count))
         .collect();
     assert!(counts[0] == 0 && counts[1..].iter().all(|&count| count > 0), "{counts:?}");
-    let weights = crate::export::Checkpoint::read(&outcome.weights).unwrap();
+    let weights = lrpet_network::Checkpoint::read(&outcome.weights).unwrap();
     let ranks: BTreeMap<String, u64> = serde_json::from_str(&weights.metadata["ranks"]).unwrap();
     let cost = |rank: &dyn Fn(&str) -> u64| -> u64 {
         network().matrices().iter().map(|(_, name, matrix)| matrix.cost(rank(name)).macs).sum()

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use lrpet_data::Loader;
 
 use super::TrainData;
-use crate::data::Loader;
-use crate::train::exchange::{Exchange, share_tensors};
-use crate::train::{Sgd, TrainError, Trainable};
+use crate::exchange::{Exchange, share_tensors};
+use crate::{Sgd, TrainError, Trainable};
 
 /// Refuses batches of `train` of which one of `size` processes would have no share.
 pub(super) fn check_batches(train: &Loader, size: usize) -> Result<(), TrainError> {

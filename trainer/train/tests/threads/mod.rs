@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Barrier, Mutex};
 
-use super::Exchange;
+use lrpet_train::Exchange;
 
 /// A thread among others, each with the numbers that it has just given.
 #[derive(Debug)]

@@ -1,12 +1,11 @@
 //! The confusion matrix: a table of numbers for few classes, a picture for many.
 
-use lrpet_report::visible;
+use lrpet_report::{units, visible};
 use maud::{Markup, html};
 
 use super::short;
 use crate::report::chart::n;
-use crate::report::schema::{Accuracy, ClassAccuracy};
-use crate::report::units;
+use crate::schema::{Accuracy, ClassAccuracy};
 
 /// Classes up to which every cell shows its number.
 const NUMBERS: usize = 25;

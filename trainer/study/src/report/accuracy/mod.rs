@@ -8,7 +8,7 @@ pub use page::{Tested, page};
 pub(super) use page::{section, style};
 pub use text::text;
 
-use super::schema::{Accuracy, ClassAccuracy};
+use crate::schema::{Accuracy, ClassAccuracy};
 
 /// Names that a sentence lists.
 const LISTED: usize = 8;

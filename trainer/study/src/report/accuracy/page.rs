@@ -1,6 +1,6 @@
 //! Accuracy by class as a section of a report, and as a page of its own.
 
-use lrpet_report::visible;
+use lrpet_report::{units, visible};
 use maud::{Markup, html};
 
 use super::matrix::matrix;
@@ -8,8 +8,7 @@ use super::short;
 use crate::report::chart::bar;
 use crate::report::frame::frame;
 use crate::report::page::POLICY;
-use crate::report::schema::{Accuracy, Report};
-use crate::report::units;
+use crate::schema::{Accuracy, Report};
 
 /// Mistakes that a page lists.
 const MISTAKES: usize = 12;

@@ -1,9 +1,10 @@
 //! Accuracy by class for a terminal.
 
+use lrpet_report::units;
+
 use super::short;
 use crate::report::columns::columns;
-use crate::report::schema::Accuracy;
-use crate::report::units;
+use crate::schema::Accuracy;
 
 /// Classes up to which the whole matrix fits a terminal.
 const MATRIX: usize = 12;

@@ -1,8 +1,9 @@
 //! What the runs of a sweep are compared by.
 
+use lrpet_report::units;
+
 use crate::boards::NANOSECONDS;
-use crate::report::units;
-use crate::sweep::{Row, Sweep};
+use crate::schema::sweep::{Row, Sweep};
 
 /// How a figure is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What fits which board.
 
 use crate::boards::Board;
-use crate::sweep::{Row, Sweep};
+use crate::schema::sweep::{Row, Sweep};
 
 /// Flash and RAM of a run on a board against what the board has. Bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ fn fit(row: &Row, board: &Board) -> Option<Fit> {
     let measured = &row.model.boards;
     let same_core = || measured.iter().find(|of| of.core.as_deref() == Some(board.core));
     let other = row.board(board.name).or_else(same_core).or(measured.first());
-    let of = |bytes: fn(&crate::report::schema::Board) -> Option<u64>| other.and_then(bytes).unwrap_or(0);
+    let of = |bytes: fn(&crate::schema::Board) -> Option<u64>| other.and_then(bytes).unwrap_or(0);
     Some(Fit {
         flash: row.file_bytes + of(|board| board.text_bytes),
         flash_has: memory.flash,

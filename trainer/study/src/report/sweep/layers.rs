@@ -1,10 +1,10 @@
 //! Ranks, spectra with the cuts drawn, and the energy that is kept.
 
+use lrpet_report::units;
 use maud::{Markup, html};
 
 use crate::report::chart::n;
-use crate::report::units;
-use crate::sweep::{Row, RowLayer, Sweep};
+use crate::schema::sweep::{Row, RowLayer, Sweep};
 
 /// Width and height of a spectrum, and left, top, right and bottom of its plot.
 const SIZE: (f64, f64) = (230.0, 120.0);

@@ -8,7 +8,7 @@ use super::fits::{Fit, fits};
 use super::{layers, scatter};
 use crate::report::frame::frame;
 use crate::report::{Report, chart, training, units};
-use crate::sweep::{Row, Sweep};
+use crate::schema::sweep::{Row, Sweep};
 
 /// Moves the limits and marks the run under the pointer. It loads nothing.
 const SCRIPT: &str = include_str!("page.js");

@@ -3,15 +3,15 @@
 use super::figures::{Figure, figures};
 use super::page::summary;
 use crate::report::{columns, units};
-use crate::sweep::Sweep;
+use crate::schema::sweep::Sweep;
 
 /// Head and one line a run.
 fn table(sweep: &Sweep) -> Vec<Vec<String>> {
     let figures: Vec<Figure> = figures(sweep);
     let mut head = vec!["Run".to_owned(), "Top-1 accuracy (runtime, f16)".to_owned()];
     head.extend(figures.iter().map(|figure| figure.label.clone()));
-    let dense = sweep.rows.iter().find(|row| row.prune == 0.0).and_then(crate::sweep::Row::accuracy);
-    let line = |(index, row): (usize, &crate::sweep::Row)| {
+    let dense = sweep.rows.iter().find(|row| row.prune == 0.0).and_then(crate::schema::sweep::Row::accuracy);
+    let line = |(index, row): (usize, &crate::schema::sweep::Row)| {
         let name = if row.prune == 0.0 { "dense".to_owned() } else { format!("g = {}", row.prune) };
         let accuracy = match (row.accuracy(), dense) {
             (Some(own), Some(full)) if row.prune > 0.0 => {

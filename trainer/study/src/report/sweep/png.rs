@@ -4,7 +4,7 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
 use super::scatter::picture;
-use crate::sweep::Sweep;
+use crate::schema::sweep::Sweep;
 
 /// Pixels for each unit of the SVG.
 const SCALE: f32 = 2.0;

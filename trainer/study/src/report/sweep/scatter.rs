@@ -1,11 +1,11 @@
 //! Accuracy against a cost: points, the Pareto front through them, and the dense network as a reference.
 
+use lrpet_report::units;
 use maud::{Markup, PreEscaped, html};
 
 use super::figures::{Figure, figures, pareto};
 use crate::report::chart::{STYLE, decimals_of_step, n, range, ticks};
-use crate::report::units;
-use crate::sweep::Sweep;
+use crate::schema::sweep::Sweep;
 
 /// Width and height of a chart, and left, top, right and bottom of its plot.
 const SIZE: (f64, f64) = (460.0, 270.0);
@@ -46,7 +46,7 @@ fn points<'a>(sweep: &'a Sweep, figure: &Figure) -> Vec<Point<'a>> {
     let known: Vec<_> =
         known.filter_map(|(index, (row, value))| Some((index, row, (*value)?, row.accuracy()?))).collect();
     let front = pareto(&known.iter().map(|(.., x, y)| (*x, *y)).collect::<Vec<_>>());
-    let point = |((row, of, x, y), front): ((usize, &'a crate::sweep::Row, f64, f64), bool)| Point {
+    let point = |((row, of, x, y), front): ((usize, &'a crate::schema::sweep::Row, f64, f64), bool)| Point {
         row,
         name: &of.run,
         dense: of.prune == 0.0,

@@ -4,8 +4,8 @@ use roxmltree::{Document, Node};
 
 use super::fits::fits;
 use super::*;
-use crate::report::schema::{Accuracy, Bench, Board, Dataset, Eval, Inspect, Model};
-use crate::sweep::{Row, RowLayer, Sweep};
+use crate::schema::sweep::{Row, RowLayer, Sweep};
+use crate::schema::{Accuracy, Bench, Board, Dataset, Eval, Inspect, Model};
 
 /// A sweep with invented figures: dense, two good ones, and one that is both dear and bad.
 pub(crate) fn invented() -> Sweep {

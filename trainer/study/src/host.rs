@@ -1,18 +1,19 @@
-//! What a run was built with and what it runs on.
+//! What this program was built with and what it runs on.
 
-use crate::ops::Isa;
+use lrpet_kernels::Isa;
+use lrpet_report::Compiler;
 
 /// Build and machine. Empty texts are not known.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Version of this crate.
+    /// Version of this crate, which is the program's.
     pub version: &'static str,
     /// Revision of its repository when it was built.
-    pub revision: &'static str,
+    pub revision: String,
     /// Compiler.
-    pub rustc: &'static str,
+    pub rustc: String,
     /// Target of the compilation.
-    pub target: &'static str,
+    pub target: String,
     /// Instruction-set features that the whole program was compiled for.
     pub target_features: &'static str,
     /// Instruction set of the CPU kernels.
@@ -28,23 +29,17 @@ pub struct Host {
 impl Host {
     /// This process, now.
     pub fn here() -> Host {
+        let Compiler { version: rustc, target, .. } = Compiler::of_this_program();
         Host {
             version: env!("CARGO_PKG_VERSION"),
-            revision: env!("LRPET_REVISION"),
-            rustc: env!("LRPET_RUSTC"),
-            target: env!("LRPET_TARGET"),
-            target_features: env!("LRPET_TARGET_FEATURES"),
+            revision: lrpet_report::revision().unwrap_or_default(),
+            rustc,
+            target,
+            target_features: lrpet_report::target_features(),
             isa: Isa::best().name(),
-            cpu: cpu(),
+            cpu: lrpet_report::host::core(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             threads: rayon::current_num_threads(),
         }
     }
-}
-
-/// The processor's name as Linux tells it, else its architecture.
-fn cpu() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }

@@ -1,7 +1,31 @@
-//! A sweep as a table of comma-separated values (RFC 4180), one line a run.
+//! The files of a sweep: the document, and a table of comma-separated values (RFC 4180), one line a run.
 
-use super::{Row, Sweep};
+use std::path::Path;
+
+use lrpet_network::atomic;
+
+use super::sweep::{FILE_NAME, Row, Sweep, SweepError};
 use crate::csv;
+
+/// Name of the table beside the document.
+const TABLE_NAME: &str = "sweep.csv";
+
+impl Sweep {
+    /// Writes document and table to `folder`, each whole or not at all.
+    ///
+    /// # Errors
+    /// [`SweepError::Io`].
+    pub fn write(&self, folder: &Path) -> Result<(), SweepError> {
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            atomic::write(&path, bytes).map_err(|source| SweepError::Io { path, source })
+        };
+        let io =
+            |error: serde_json::Error| SweepError::Io { path: folder.join(FILE_NAME), source: error.into() };
+        file(FILE_NAME, &serde_json::to_vec_pretty(self).map_err(io)?)?;
+        file(TABLE_NAME, csv(self).as_bytes())
+    }
+}
 
 /// The table: fixed columns, then two or three for each board. What was not measured is empty.
 pub fn csv(sweep: &Sweep) -> String {
@@ -42,8 +66,8 @@ pub fn csv(sweep: &Sweep) -> String {
 fn line(sweep: &Sweep, row: &Row, boards: &[&str]) -> Vec<String> {
     let model = &row.model;
     let eval = model.eval.clone().unwrap_or_default();
-    let accuracy = |of: Option<crate::report::schema::Accuracy>| of.map(|of| of.accuracy.to_string());
-    let cost = |of: fn(&crate::report::schema::Inspect) -> u64| {
+    let accuracy = |of: Option<crate::schema::Accuracy>| of.map(|of| of.accuracy.to_string());
+    let cost = |of: fn(&crate::schema::Inspect) -> u64| {
         model.inspect.as_ref().map(|inspect| of(inspect).to_string())
     };
     let seconds = model.training.as_ref().and_then(|training| training.seconds);

@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::atomic;
-use crate::report::schema::{Board, Dataset, Host, Model};
+use super::{Board, Dataset, Host, Model};
 
 /// Name of the document in the folder of a sweep.
 pub const FILE_NAME: &str = "sweep.json";
-/// Name of the table beside it.
-const TABLE_NAME: &str = "sweep.csv";
 
 /// One run for each pruning ratio.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -163,21 +160,6 @@ impl Sweep {
         self.rows.retain(|old| old.run != row.run);
         self.rows.push(row);
         self.rows.sort_by(|a, b| a.prune.total_cmp(&b.prune));
-    }
-
-    /// Writes document and table to `folder`, each whole or not at all.
-    ///
-    /// # Errors
-    /// [`SweepError::Io`].
-    pub fn write(&self, folder: &Path) -> Result<(), SweepError> {
-        let file = |name: &str, bytes: &[u8]| {
-            let path = folder.join(name);
-            atomic::write(&path, bytes).map_err(|source| SweepError::Io { path, source })
-        };
-        let io =
-            |error: serde_json::Error| SweepError::Io { path: folder.join(FILE_NAME), source: error.into() };
-        file(FILE_NAME, &serde_json::to_vec_pretty(self).map_err(io)?)?;
-        file(TABLE_NAME, super::csv(self).as_bytes())
     }
 
     /// Names of the boards that measured some row, in the order in which they first occur.

@@ -3,9 +3,15 @@
 //! Fields that are not listed here are ignored. Parts that were not measured are absent or `null`; what is present must
 //! be complete, so that a renamed field is an error and not a silently missing figure.
 
+mod run;
+pub mod sweep;
+pub mod sweep_files;
+
 use serde::{Deserialize, Serialize};
 
-use super::{measured, units};
+use lrpet_report::units;
+
+pub use run::is_document;
 
 /// The whole document.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,7 +35,7 @@ pub struct Report {
     /// Wall time of each step.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// The runs behind a merged report (see [`super::merge`]); empty for a single run, whose origin is the fields above.
+    /// The runs behind a merged report (see [`crate::report::merge`]); empty for a single run, whose origin is the fields above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origins: Vec<Origin>,
 }
@@ -72,7 +78,7 @@ pub struct Host {
 impl Host {
     /// This machine and this program.
     pub fn here() -> Host {
-        let here = crate::follow::Host::here();
+        let here = crate::host::Host::here();
         Host {
             cpu: Some(here.cpu),
             threads: Some(here.processors as u64),
@@ -145,13 +151,13 @@ pub struct Model {
     /// Accuracy on the test set.
     pub eval: Option<Eval>,
     /// Latency on the host; also read from the document that every machine writes (docs/report-format.md).
-    #[serde(default, deserialize_with = "measured::bench")]
+    #[serde(default, deserialize_with = "run::bench")]
     pub bench: Option<Bench>,
     /// Latencies on further machines with an operating system.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further_benches: Vec<Bench>,
     /// What each board measured; also read from such documents.
-    #[serde(default, deserialize_with = "measured::boards")]
+    #[serde(default, deserialize_with = "run::boards")]
     pub boards: Vec<Board>,
     /// How the training went.
     pub training: Option<Training>,
@@ -428,8 +434,8 @@ pub struct Epoch {
     pub projected: Option<bool>,
 }
 
-impl From<&crate::train::EpochRecord> for Epoch {
-    fn from(record: &crate::train::EpochRecord) -> Epoch {
+impl From<&lrpet_train::EpochRecord> for Epoch {
+    fn from(record: &lrpet_train::EpochRecord) -> Epoch {
         Epoch {
             epoch: record.epoch as u64,
             loss: Some(record.train_loss),

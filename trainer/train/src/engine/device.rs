@@ -3,16 +3,17 @@
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
+use lrpet_network::network::{Layer, Network};
 use lrpet_runtime::model::{Activation, Op, Shape, Weights};
 
-use super::launch::Geometry;
-use super::norm::{self, Norm, Past, Share, Shift, Statistics};
-use super::steps;
-use super::windows::{Dense, Depthwise, Pooling, Shortcut};
-use crate::network::{Layer, Network};
-use crate::train::{
-    Engine, Exchange, Gradients, LayerNames, Mode, Parameters, TrainError, no_forward_pass, whole_batch,
-};
+use super::{Engine, Mode, no_forward_pass};
+use crate::cuda::launch::Geometry;
+use crate::cuda::norm::{self, Norm, Past, Share, Shift, Statistics};
+use crate::cuda::steps;
+use crate::cuda::windows::{Dense, Depthwise, Pooling, Shortcut};
+use crate::exchange::whole_batch;
+use crate::parameters::LayerNames;
+use crate::{Exchange, Gradients, Parameters, TrainError};
 
 /// A layer as the device runs it.
 struct Node {
