@@ -33,7 +33,8 @@ pub enum Arithmetic {
     #[default]
     F32,
     /// f16 for up to 144 products at a time, whose sums are added in f32; a pair's intermediate values are rounded to f16.
-    /// What exceeds the range of f16 within such a sum is lost. Only on [`Isa::NeonF16`], twice as fast there, for
+    /// What exceeds the range of f16 within such a sum is lost, and so are sums of four inputs where Winograd's tiles are
+    /// used, that is inputs beyond 16376. Only on [`Isa::NeonF16`], twice as fast there, for
     /// convolutions on packed weights; other layers stay with f32.
     F16,
 }

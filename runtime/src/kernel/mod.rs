@@ -8,12 +8,12 @@
 //!
 //! | operation | `x86_64` | `aarch64` | `cortex_m` | `cortex_m55` |
 //! |---|---|---|---|---|
-//! | convolution and pair, weights packed | `conv` (pixels in the lanes), `channels` (output channels), `winograd` | `conv`, `sums` | | |
-//! | depthwise, weights packed | `depthwise` (3×3, 5×5), `conv` | `conv`, `sums` | | |
+//! | convolution and pair, weights packed | `conv` (pixels in the lanes), `channels` (output channels), `winograd` | `conv`, `sums`, `squares` (Winograd) | | |
+//! | depthwise, weights packed | `depthwise` (3×3, 5×5), `conv` | `depthwise` (3×3, 5×5), `conv` | | |
 //! | the same, weights in place | `portable/conv` | `portable/conv` | `conv`, `micro` | `conv`, `micro` |
-//! | linear | `linear` | `portable/linear` | `portable/linear` | `other` |
+//! | linear | `linear` | `linear` | `portable/linear` | `other` |
 //! | windows of pooling | `portable/pool` | `portable/pool` | `portable/pool` | `portable/pool` |
-//! | mean of a plane | `average` | `portable/pool` | `portable/pool` | `other` |
+//! | mean of a plane | `average` | `primitives` | `portable/pool` | `other` |
 //! | addition | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` | `other` |
 //! | shortcut, copy | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` |
 

@@ -289,6 +289,12 @@ fn convolution(case: Case) {
             let (output, _) = task.run(Isa::NeonF16, Some(&conv), count);
             task.check(output.checked(), &[], &expected(Arithmetic::F16), NO_HALF_SUMS, "f16 arithmetic");
         }
+        winograd::by_half_tiles(&task, |tile| {
+            let second = wide_second.as_deref();
+            reference::conv_by_half_tiles(
+                tile, &x64, input, output, &window, &matrix, &wide_bias, second, activation,
+            )
+        });
     }
 }
 

@@ -3,10 +3,12 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use super::depthwise::{self, Part};
 use super::fill::fill;
-use super::finish::{finish, limit};
+use super::finish::finish;
 use super::geometry::{MOST_ROWS, Runs, registers};
 use super::pack::{Group, Matrix, Packed, Taps};
+use super::squares;
 use super::sums::{Job, Kernels, Output};
 use crate::kernel::team::Team;
 use crate::kernel::tiling::CACHE_LINE;
@@ -26,17 +28,31 @@ pub(super) fn run<E: Kernels>(
         Second::Other(second) if second.len() == output.len() => second.as_ptr(),
         Second::Other(_) => return false,
     };
-    let needed = conv.patch.scratch(conv.rank);
+    let needed = conv.scratch();
     let fits = buffers.input.len() == conv.input.len()
         && output.len() == conv.output.len()
         && buffers.scratch.len() >= needed;
     if !fits {
         return false;
     }
+    if let Some(squares) = &conv.squares {
+        let buffers = (buffers.input.as_ptr(), output.as_mut_ptr(), second, &mut *buffers.scratch);
+        // SAFETY: `fits`.
+        unsafe { squares::run::<E>(conv, squares, buffers, team.filter(|team| team.scratch() >= needed)) };
+        return true;
+    }
     let layer = Placed::<E> { conv, input: buffers.input.as_ptr(), output: output.as_mut_ptr(), second };
     match team.filter(|team| team.scratch() >= needed) {
         // SAFETY: `fits`.
-        None => unsafe { layer.tiles(buffers.scratch, conv.patch.rows, &AtomicUsize::new(0)) },
+        None => unsafe { layer.tiles(buffers.scratch, (conv.patch.rows, 1), &AtomicUsize::new(0)) },
+        Some(team) if conv.depthwise => {
+            let next = AtomicUsize::new(0);
+            let tile = (conv.patch.rows, team.threads().min(conv.input.channels as usize));
+            // SAFETY: `fits`, and the team's scratch is large enough too; its threads have these instructions.
+            team.share(buffers.scratch, &|scratch| unsafe {
+                layer.tiles(scratch, tile, &next);
+            });
+        }
         Some(team) => {
             let share = (conv.output.height as usize).div_ceil(team.threads());
             // Whole strips where that leaves nobody idle.
@@ -45,7 +61,7 @@ pub(super) fn run<E: Kernels>(
             let next = AtomicUsize::new(0);
             team.share(buffers.scratch, &|scratch| {
                 // SAFETY: `fits`, and the team's scratch is large enough too; its threads have these instructions.
-                unsafe { layer.tiles(scratch, rows, &next) }
+                unsafe { layer.tiles(scratch, (rows, 1), &next) }
             });
         }
     }
@@ -65,7 +81,8 @@ struct Placed<'a, E: Kernels> {
 unsafe impl<E: Kernels> Sync for Placed<'_, E> {}
 
 impl<E: Kernels> Placed<'_, E> {
-    /// Computes tiles of `rows` ≤ `conv.patch.rows` rows, the `next` one again and again, until there is none left.
+    /// Computes tiles of `rows` ≤ `conv.patch.rows` rows, of a depthwise layer one of `parts` parts of its channels: the
+    /// `next` one again and again, until there is none left.
     ///
     /// # Safety
     ///
@@ -73,7 +90,7 @@ impl<E: Kernels> Placed<'_, E> {
     /// the instructions of `E`.
     ///
     /// [`Patch::scratch`]: crate::kernel::tiling::Patch::scratch
-    unsafe fn tiles(&self, scratch: &mut [f32], rows: usize, next: &AtomicUsize) {
+    unsafe fn tiles(&self, scratch: &mut [f32], (rows, parts): (usize, usize), next: &AtomicUsize) {
         let conv = self.conv;
         let aligned = scratch.as_ptr().align_offset(CACHE_LINE);
         let scratch = scratch.get_mut(aligned..).unwrap_or_default();
@@ -97,16 +114,24 @@ impl<E: Kernels> Placed<'_, E> {
         };
         let height = conv.output.height as usize;
         loop {
-            let y = next.fetch_add(1, Ordering::Relaxed).saturating_mul(rows);
+            let item = next.fetch_add(1, Ordering::Relaxed);
+            let (y, part) = ((item / parts).saturating_mul(rows), item % parts);
             if y >= height {
                 return;
             }
             let rows = rows.min(height - y);
-            let channels = if conv.depthwise { conv.input.channels as usize } else { 1 };
-            for channel in 0..channels {
-                // SAFETY: the caller's promise; the fields of a packed convolution fit each other.
-                unsafe {
-                    fill::<E>(conv, self.input, tile.patch, (y, rows, channel));
+            let all = if conv.depthwise { conv.input.channels as usize } else { 1 };
+            let channels = part * all / parts..(part + 1) * all / parts;
+            // SAFETY: the caller's promise; the fields of a packed convolution fit each other.
+            unsafe {
+                if conv.depthwise && depthwise::covers(&conv.window) {
+                    let Tile { patch, output, second, .. } = tile;
+                    let input = self.input;
+                    E::depthwise(&Part { conv, input, patch, output, second, y, rows, channels });
+                    continue;
+                }
+                for channel in channels {
+                    fill::<E>(&conv.frame(), self.input, tile.patch, (y, rows, channel));
                     for strip in (0..rows).step_by(conv.strip) {
                         tile.strip(channel, y, strip, conv.strip.min(rows - strip));
                     }
@@ -168,25 +193,41 @@ impl<E: Kernels> Tile<'_, E> {
     ) {
         let conv = self.conv;
         let (area, plane, width) = (conv.patch.area(rows), conv.output.pixels(), conv.patch.width);
-        // Straight from the registers where these are full.
-        let limit = limit(conv.activation).filter(|_| area == rows * width);
+        // Straight from the registers where these are full: all of them, or all but the last of a run.
+        let (valid, joined) = (rows * width, conv.patch.runs(rows).runs == 1);
+        let full = area == valid;
+        let whole = valid / E::LANES;
+        let row = conv.patch.area(conv.strip);
+        let to = To { sums: self.sums, first: 0, row, direct: false };
         for group in groups {
             let at = group.first * plane + y * width;
             // SAFETY: as for `strip`.
             unsafe {
-                let output = limit.map(|limit| Output {
+                let output = (full || joined).then(|| Output {
                     to: self.output.add(at),
                     second: if self.second.is_null() { self.second } else { self.second.add(at) },
                     row: plane,
                     run: width,
                     step: 0,
-                    limit,
+                    activation: conv.activation,
                 });
-                let row = conv.patch.area(conv.strip);
-                let to = To { sums: self.sums, first: 0, row, direct: false };
-                product::<E>(matrix, group, taps, pixels, Some(&conv.bias), to, output);
-                if limit.is_none() {
-                    self.finish(group, y, rows);
+                let (x, runs) = pixels;
+                if full || !joined {
+                    product::<E>(matrix, group, taps, (x, runs), Some(&conv.bias), to, output);
+                    if !full {
+                        self.finish(group, y, rows);
+                    }
+                    continue;
+                }
+                let (most, last) = (Runs { registers: whole, ..runs }, Runs { registers: 1, ..runs });
+                product::<E>(matrix, group, taps, (x, most), Some(&conv.bias), to, output);
+                let done = whole * E::LANES;
+                product::<E>(matrix, group, taps, (x.add(done), last), Some(&conv.bias), to, None);
+                for n in 0..group.rows {
+                    let at = at + n * plane + done;
+                    let second = if self.second.is_null() { self.second } else { self.second.add(at) };
+                    let sums = self.sums.add(n * row).cast_const();
+                    finish(sums, second, self.output.add(at), valid - done, conv.activation);
                 }
             }
         }
@@ -215,14 +256,14 @@ impl<E: Kernels> Tile<'_, E> {
 
 /// Where sums go.
 #[derive(Clone, Copy)]
-struct To {
-    sums: *mut f32,
+pub(super) struct To {
+    pub(super) sums: *mut f32,
     /// The first of them: f32, or elements where they are `direct`.
-    first: usize,
+    pub(super) first: usize,
     /// From those of one row to the next's.
-    row: usize,
+    pub(super) row: usize,
     /// See [`Job::direct`].
-    direct: bool,
+    pub(super) direct: bool,
 }
 
 impl To {
@@ -239,7 +280,7 @@ impl To {
 }
 
 /// A group of rows of a matrix times the pixels in `runs`, from `x` on; `to` is where the sums go; `output` is where the results go instead, from the first on.
-unsafe fn product<E: Kernels>(
+pub(super) unsafe fn product<E: Kernels>(
     matrix: &Matrix<E::Bits>,
     group: &Group,
     taps: &Taps,

@@ -26,6 +26,8 @@ pub(super) unsafe trait Element {
 
     /// An element from the f16 bits of the model file.
     fn element(half: u16) -> Self::Bits;
+    /// An element of an f32, rounded.
+    fn rounded(value: f32) -> Self::Bits;
     /// The same value in every lane, rounded to an element.
     unsafe fn zero() -> Self::Register;
     /// A register from its bytes.
@@ -41,7 +43,7 @@ pub(super) unsafe trait Element {
     ) -> Self::Register;
     /// What sums begin with: f32 sums with `bias`, f16 sums with zero.
     unsafe fn begin(bias: f32) -> Self::Register;
-    /// Carries sums into f32. Where they are f16 they are added to `bias`, or to what is there if `resume`.
+    /// Carries sums into f32. They are added to what is there if `resume`, and else, where they are f16, to `bias`.
     unsafe fn carry(sums: Self::Register, to: *mut f32, bias: f32, resume: bool);
     /// Sums in f32, in the first register or in both; arguments as for [`Element::carry`].
     unsafe fn carried(sums: Self::Register, to: *const f32, bias: f32, resume: bool) -> [float32x4_t; 2];
@@ -70,6 +72,10 @@ unsafe impl Element for Full {
 
     fn element(half: u16) -> f32 {
         crate::kernel::f16::widen(half)
+    }
+
+    fn rounded(value: f32) -> f32 {
+        value
     }
 
     #[inline(always)]
@@ -110,8 +116,8 @@ unsafe impl Element for Full {
     }
 
     #[inline(always)]
-    unsafe fn carry(sums: float32x4_t, to: *mut f32, _bias: f32, _resume: bool) {
-        unsafe { vst1q_f32(to, sums) }
+    unsafe fn carry(sums: float32x4_t, to: *mut f32, _bias: f32, resume: bool) {
+        unsafe { vst1q_f32(to, if resume { vaddq_f32(vld1q_f32(to), sums) } else { sums }) }
     }
 
     #[inline(always)]
@@ -145,6 +151,10 @@ unsafe impl Element for Half {
 
     fn element(half: u16) -> u16 {
         half
+    }
+
+    fn rounded(value: f32) -> u16 {
+        crate::kernel::f16::narrow(value)
     }
 
     #[inline(always)]

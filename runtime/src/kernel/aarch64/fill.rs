@@ -7,20 +7,19 @@ use core::arch::aarch64::*;
 use std::vec::Vec;
 
 use super::element::Element;
-use super::pack::Packed;
 use crate::kernel::tiling::{MAX_STRIDE, Patch};
 use crate::model::{Shape, Window};
 
 /// Elements placed at a time.
-const EIGHT: usize = 8;
+pub(super) const EIGHT: usize = 8;
 
 /// Columns of one plane of the patch that lie in the image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns {
     /// The first in the patch, their number, and the first in the input.
-    to: usize,
-    count: usize,
-    from: usize,
+    pub(super) to: usize,
+    pub(super) count: usize,
+    pub(super) from: usize,
 }
 
 /// The columns of each plane.
@@ -40,10 +39,36 @@ pub(super) fn columns(patch: &Patch, input: Shape, window: &Window) -> Vec<Colum
 /// Rows of one row phase of the patch that lie in the image: from `first` up to `end`; `from` is where the first of them
 /// begins in a channel of the input.
 #[derive(Clone, Copy, Debug, Default)]
-struct Phase {
-    first: usize,
-    end: usize,
-    from: usize,
+pub(super) struct Phase {
+    pub(super) first: usize,
+    pub(super) end: usize,
+    pub(super) from: usize,
+}
+
+/// A patch and what it is filled from.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub(super) patch: &'a Patch,
+    pub(super) columns: &'a [Columns],
+    pub(super) input: Shape,
+}
+
+/// The rows of each phase that output rows y… y + rows need.
+#[inline(always)]
+pub(super) fn phases(frame: &Frame<'_>, y: usize, rows: usize) -> [Phase; MAX_STRIDE] {
+    let (height, width) = (frame.input.height as usize, frame.input.width as usize);
+    let window = &frame.patch.window;
+    let (sy, top) = (usize::from(window.stride[0]), usize::from(window.padding[0]));
+    let rows = rows + (frame.patch.phase_rows - frame.patch.rows);
+    let mut phases = [Phase::default(); MAX_STRIDE];
+    for (i, phase) in phases.iter_mut().enumerate() {
+        // Row j of the phase is input row (y + j)·stride + i − top.
+        let at = y * sy + i;
+        phase.first = top.saturating_sub(at).div_ceil(sy).min(rows);
+        phase.end = (height + top).saturating_sub(at).div_ceil(sy).clamp(phase.first, rows);
+        phase.from = (at + phase.first * sy).saturating_sub(top).min(height - 1) * width;
+    }
+    phases
 }
 
 /// Places what the output rows from `y` on need of `input`: of all channels of the patch, from `channel` on. Rows outside
@@ -53,29 +78,21 @@ struct Phase {
 ///
 /// `input` has the elements of the convolution's input, `to` those of its patch; output rows y… y + rows exist.
 pub(super) unsafe fn fill<E: Element>(
-    conv: &Packed<E::Bits>,
+    frame: &Frame<'_>,
     input: *const u16,
     to: *mut E::Bits,
     (y, rows, channel): (usize, usize, usize),
 ) {
-    let patch = &conv.patch;
-    let (height, width) = (conv.input.height as usize, conv.input.width as usize);
-    let [sy, sx] = conv.window.stride.map(usize::from);
-    let top = usize::from(conv.window.padding[0]);
+    let patch = frame.patch;
+    let (height, width) = (frame.input.height as usize, frame.input.width as usize);
+    let [sy, sx] = patch.window.stride.map(usize::from);
+    let phases = phases(frame, y, rows);
     let rows = rows + (patch.phase_rows - patch.rows);
-    let mut phases = [Phase::default(); MAX_STRIDE];
-    for (i, phase) in phases.iter_mut().enumerate() {
-        // Row j of the phase is input row (y + j)·stride + i − top.
-        let at = y * sy + i;
-        phase.first = top.saturating_sub(at).div_ceil(sy).min(rows);
-        phase.end = (height + top).saturating_sub(at).div_ceil(sy).clamp(phase.first, rows);
-        phase.from = (at + phase.first * sy).saturating_sub(top).min(height - 1) * width;
-    }
     // SAFETY: rows first..end and the columns lie in the image; planes, rows and columns in the patch.
     unsafe {
-        let end = input.add(conv.input.len());
+        let end = input.add(frame.input.len());
         for (i, Phase { first, end: last, from }) in phases.iter().take(patch.phases).enumerate() {
-            for (j, columns) in conv.columns.iter().enumerate() {
+            for (j, columns) in frame.columns.iter().enumerate() {
                 let to = to.add(patch.plane(i, j) + columns.to);
                 // The first tile finds them cleared.
                 let outside = if y > 0 { [0..*first, *last..rows] } else { [0..0, 0..0] };
@@ -100,6 +117,10 @@ pub(super) unsafe fn fill<E: Element>(
                 if sx == 1 && patch.pitch == columns.count && sy * width == columns.count {
                     // Rows that follow one another here and there are one.
                     (lines.rows, lines.count) = (1, lines.rows * lines.count);
+                    if lines.from_step[0] == lines.count && lines.to_step[0] == lines.count {
+                        // And so may channels be.
+                        (lines.channels, lines.count) = (1, lines.channels * lines.count);
+                    }
                 }
                 match (sx, lines.count) {
                     (1, 8) => lines.place::<E, 1, 1>(),
@@ -182,6 +203,10 @@ unsafe fn row<E: Element>(from: *const u16, end: *const u16, stride: usize, to: 
     // SAFETY: elements of the row are in the image, and nothing else is read unless it is, too.
     unsafe {
         let mut at = 0;
+        while stride == 1 && at + 4 * EIGHT <= count {
+            E::place_all::<4>(from.add(at), to.add(at));
+            at += 4 * EIGHT;
+        }
         while at + EIGHT <= count {
             E::place(eight(from.add(at * stride), end, stride, EIGHT), to.add(at));
             at += EIGHT;

@@ -3,19 +3,91 @@
 
 use core::arch::aarch64::*;
 
-use super::element::narrow;
 use crate::model::Activation;
 
 /// Largest finite f16, and 6.0, as bits.
 const MAX: i16 = 0x7bff;
 const SIX: i16 = 0x4600;
 
-/// The largest result of an activation that is 0 for all that is less, as f16 bits.
-pub(super) fn limit(activation: Activation) -> Option<i16> {
-    match activation {
-        Activation::None => None,
-        Activation::Relu => Some(MAX),
-        Activation::Relu6 => Some(SIX),
+/// What an activation makes of a sum that is rounded to f16: bounds of the bits, whose order is that of the values as long as
+/// these are positive.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// The smallest and the largest as signed numbers.
+    low: int16x8_t,
+    high: int16x8_t,
+    /// The largest as an unsigned one: of values below zero the one that is farthest from it.
+    far: uint16x8_t,
+}
+
+impl Limits {
+    #[inline(always)]
+    pub(super) fn of(activation: Activation) -> Limits {
+        let (low, high) = match activation {
+            Activation::None => (i16::MIN, MAX),
+            Activation::Relu => (0, MAX),
+            Activation::Relu6 => (0, SIX),
+        };
+        // SAFETY: NEON is part of A64.
+        unsafe { Limits { low: vdupq_n_s16(low), high: vdupq_n_s16(high), far: vdupq_n_u16(0xfbff) } }
+    }
+
+    /// To f16, nearest even, saturated and activated.
+    #[inline(always)]
+    pub(super) fn round(&self, [low, high]: [float32x4_t; 2]) -> uint16x8_t {
+        // SAFETY: NEON is part of A64.
+        unsafe {
+            let halves = vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low), high));
+            let halves = vreinterpretq_s16_u16(vminq_u16(halves, self.far));
+            vreinterpretq_u16_s16(vmaxq_s16(vminq_s16(halves, self.high), self.low))
+        }
+    }
+}
+
+/// Stores the first `count` ≤ 8 of eight f16.
+///
+/// # Safety
+///
+/// There is room for them.
+#[inline(always)]
+pub(super) unsafe fn store(halves: uint16x8_t, to: *mut u16, count: usize) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if count == 8 {
+            return vst1q_u16(to, halves);
+        }
+        let (mut rest, mut to) = (vget_low_u16(halves), to);
+        if count & 4 != 0 {
+            vst1_u16(to, rest);
+            (rest, to) = (vget_high_u16(halves), to.add(4));
+        }
+        if count & 2 != 0 {
+            to.cast::<u32>().write_unaligned(vget_lane_u32::<0>(vreinterpret_u32_u16(rest)));
+            (rest, to) = (vext_u16::<2>(rest, rest), to.add(2));
+        }
+        if count & 1 != 0 {
+            *to = vget_lane_u16::<0>(rest);
+        }
+    }
+}
+
+/// The first `count` ≤ 8 of eight f16, with zeros behind them.
+///
+/// # Safety
+///
+/// They are there.
+#[inline(always)]
+pub(super) unsafe fn some(from: *const u16, count: usize) -> uint16x8_t {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if count == 8 {
+            return vld1q_u16(from);
+        }
+        let mut halves = [0; 8];
+        for (i, half) in halves.iter_mut().enumerate().take(count) {
+            *half = *from.add(i);
+        }
+        vld1q_u16(halves.as_ptr())
     }
 }
 
@@ -31,25 +103,13 @@ pub(super) unsafe fn finish(
     count: usize,
     activation: Activation,
 ) {
+    let limits = Limits::of(activation);
     // SAFETY: as the caller promises.
     unsafe {
-        match (activation, second.is_null()) {
-            (Activation::None, true) => values::<false>(sums, second, to, count, |a, b| narrow(a, b)),
-            (Activation::None, false) => values::<true>(sums, second, to, count, |a, b| narrow(a, b)),
-            (Activation::Relu, true) => values::<false>(sums, second, to, count, |a, b| positive(a, b, MAX)),
-            (Activation::Relu, false) => values::<true>(sums, second, to, count, |a, b| positive(a, b, MAX)),
-            (Activation::Relu6, true) => values::<false>(sums, second, to, count, |a, b| positive(a, b, SIX)),
-            (Activation::Relu6, false) => values::<true>(sums, second, to, count, |a, b| positive(a, b, SIX)),
+        match second.is_null() {
+            true => values::<false>(sums, second, to, count, &limits),
+            false => values::<true>(sums, second, to, count, &limits),
         }
-    }
-}
-
-/// To f16, nearest even, at least 0 and at most `limit`. Finite f16 are ordered as their bits are.
-#[inline(always)]
-pub(super) unsafe fn positive(low: float32x4_t, high: float32x4_t, limit: i16) -> uint16x8_t {
-    unsafe {
-        let halves = vreinterpretq_s16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low), high));
-        vreinterpretq_u16_s16(vminq_s16(vmaxq_s16(halves, vdupq_n_s16(0)), vdupq_n_s16(limit)))
     }
 }
 
@@ -68,13 +128,13 @@ unsafe fn values<const SECOND: bool>(
     second: *const u16,
     to: *mut u16,
     count: usize,
-    round: impl Fn(float32x4_t, float32x4_t) -> uint16x8_t,
+    limits: &Limits,
 ) {
     // SAFETY: as for `finish`.
     unsafe {
         let eight = |low: float32x4_t, high: float32x4_t, second: uint16x8_t| {
             let [low, high] = if SECOND { add([low, high], second) } else { [low, high] };
-            round(low, high)
+            limits.round([low, high])
         };
         let mut at = 0;
         while at + 16 <= count {
@@ -89,15 +149,12 @@ unsafe fn values<const SECOND: bool>(
         }
         while at < count {
             // The sums' buffer has whole registers of eight; the others end with the image.
-            let (left, mut halves) = ((count - at).min(8), [0u16; 8]);
-            if SECOND {
-                core::ptr::copy_nonoverlapping(second.add(at), halves.as_mut_ptr(), left);
-            }
+            let left = (count - at).min(8);
             let mut sums_left = [0.0f32; 8];
             core::ptr::copy_nonoverlapping(sums.add(at), sums_left.as_mut_ptr(), left);
             let (low, high) = (vld1q_f32(sums_left.as_ptr()), vld1q_f32(sums_left.as_ptr().add(4)));
-            vst1q_u16(halves.as_mut_ptr(), eight(low, high, vld1q_u16(halves.as_ptr())));
-            core::ptr::copy_nonoverlapping(halves.as_ptr(), to.add(at), left);
+            let second = if SECOND { some(second.add(at), left) } else { vdupq_n_u16(0) };
+            store(eight(low, high, second), to.add(at), left);
             at += 8;
         }
     }

@@ -5,7 +5,10 @@
 //! sums of N rows of weights × P registers of pixels stay in registers over all channels and taps (N·P up to 24), and the
 //! pixels of a row come up to four registers a load. Sums go to a small buffer of f32, from which they are finished.
 //!
-//! With f32 arithmetic sums are made in the order of the portable code, so that both give the same bits. With f16
+//! Depthwise layers of the common windows keep the sums of several rows in registers (`depthwise`); convolutions of 3×3 with
+//! stride 1 go by Winograd's tiles (`squares`) where that takes fewer instructions.
+//!
+//! With f32 arithmetic all other sums are made in the order of the portable code, so that both give the same bits. With f16
 //! arithmetic (`Arithmetic::F16`, cores with FEAT_FP16) at most `CARRY` products are summed in f16 before they are
 //! added to sums in f32.
 
@@ -15,19 +18,27 @@ mod geometry;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod conv;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
+mod depthwise;
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod element;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod fill;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod finish;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
+mod linear;
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod load;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod pack;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod peak;
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
+mod planes;
 #[cfg(target_arch = "aarch64")]
 mod primitives;
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
+mod squares;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod sums;
 

@@ -3,9 +3,11 @@
 use std::vec::Vec;
 
 use super::conv;
+use super::depthwise;
 use super::element::{Element, Full, Half};
-use super::fill::{self, Columns};
+use super::fill::{self, Columns, Frame};
 use super::geometry::{self, MOST_ROWS, Runs};
+use super::squares::Squared;
 use crate::kernel::team::Team;
 use crate::kernel::tiling::Form;
 use crate::kernel::tiling::Patch;
@@ -18,7 +20,7 @@ pub(super) struct Group {
     pub(super) first: usize,
     pub(super) rows: usize,
     /// Where its weights begin.
-    at: usize,
+    pub(super) at: usize,
 }
 
 /// A matrix in groups of rows, each stored column by column, a column in whole registers.
@@ -30,12 +32,12 @@ pub(super) struct Matrix<B> {
 
 impl<B: Copy + Default> Matrix<B> {
     /// From f16 bits in row-major order, in the groups that take the fewest instructions for pixels in `runs`.
-    fn new<E: Element<Bits = B>>(bits: &[u16], rows: usize, runs: Runs) -> Self {
+    pub(super) fn new<E: Element<Bits = B>>(bits: &[u16], rows: usize, runs: Runs) -> Self {
         let sizes = sizes(rows, |rows| runs.cost(rows, E::LANES));
         Self::with_groups::<E>(bits, rows, sizes)
     }
 
-    fn with_groups<E: Element<Bits = B>>(
+    pub(super) fn with_groups<E: Element<Bits = B>>(
         bits: &[u16],
         rows: usize,
         sizes: impl IntoIterator<Item = usize>,
@@ -56,6 +58,22 @@ impl<B: Copy + Default> Matrix<B> {
         matrix
     }
 
+    /// One row of taps behind the other, each in whole registers, for [`depthwise`].
+    fn of_channels<E: Element<Bits = B>>(bits: &[u16], rows: usize) -> Self {
+        let taps = (bits.len() / rows.max(1)).max(1);
+        let mut weights = Vec::new();
+        for row in bits.chunks(taps) {
+            weights.extend(row.iter().map(|bits| E::element(*bits)));
+            weights.resize(weights.len().next_multiple_of(E::LANES), B::default());
+        }
+        Matrix { groups: Vec::new(), weights }
+    }
+
+    /// All weights.
+    pub(super) fn all(&self) -> &[B] {
+        &self.weights
+    }
+
     /// Weights of a group from column `column` on.
     pub(super) fn weights(&self, group: &Group, column: usize, lanes: usize) -> &[B] {
         let column = group.at + column * group.rows.next_multiple_of(lanes);
@@ -68,7 +86,7 @@ impl<B: Copy + Default> Matrix<B> {
 }
 
 /// Cuts `rows` into groups of up to [`MOST_ROWS`] rows that cost the least in all, the larger ones first.
-fn sizes(rows: usize, cost: impl Fn(usize) -> usize) -> Vec<usize> {
+pub(super) fn sizes(rows: usize, cost: impl Fn(usize) -> usize) -> Vec<usize> {
     let costs: Vec<usize> = (0..=MOST_ROWS).map(cost).collect();
     // The least cost of each number of rows, and its last group.
     let mut best = Vec::with_capacity(rows + 1);
@@ -97,7 +115,7 @@ pub(super) struct Taps {
 }
 
 impl Taps {
-    fn new<E: Element>(offsets: Vec<u32>) -> Taps {
+    pub(super) fn new<E: Element>(offsets: Vec<u32>) -> Taps {
         let next = offsets.iter().skip(1).chain(offsets.last());
         let elements = offsets.iter().zip(next).map(|(at, next)| i64::from(*next) - i64::from(*at));
         let steps = elements.map(|step| step as isize * size_of::<E::Bits>() as isize).collect();
@@ -131,12 +149,15 @@ pub(super) struct Packed<B> {
     pub(super) first: Matrix<B>,
     /// A pair's expanding half.
     pub(super) expand: Option<Matrix<B>>,
+    /// Where Winograd's tiles compute the dense layer, or a pair's thin half: `first` is then empty.
+    pub(super) squares: Option<Squared<B>>,
     pub(super) bias: Vec<f32>,
     pub(super) activation: Activation,
 }
 
-impl<B: Copy + Default> Packed<B> {
-    fn new<E: Element<Bits = B>>(layer: &Layer<'_>) -> Option<Self> {
+impl<B: Copy + Default + 'static> Packed<B> {
+    /// `method` says whether tiles may compute it, or must where they serve.
+    fn new<E: Element<Bits = B>>(layer: &Layer<'_>, method: Method) -> Option<Self> {
         let Layer::Conv { input, output, window, weights, bias, activation } = *layer else { return None };
         let form = weights.form();
         let (first, rows) = weights.first(output.channels as usize);
@@ -154,18 +175,25 @@ impl<B: Copy + Default> Packed<B> {
         let rank = form.rank();
         let strip = patch.strip(rank);
         let runs = patch.runs(strip);
+        let squares = Squared::new::<E>((input, output), (&patch, method), form, (first, rows));
+        // Outputs of a strip.
+        let area = squares.as_ref().map_or(patch.area(strip), |squares| squares.plan.area());
         let expand = match weights {
             LayerWeights::Pair { expand, .. } if expand.len() != bias.len().checked_mul(rank)? => {
                 return None;
             }
             LayerWeights::Pair { expand, .. } => {
-                let runs = Runs { runs: 1, registers: patch.area(strip) / E::LANES, pitch: 0 };
+                let runs = Runs { runs: 1, registers: area / E::LANES, pitch: 0 };
                 Some(Matrix::new::<E>(expand, bias.len(), runs))
             }
             _ => None,
         };
         // Depthwise weights are rows of their own: no two share a pixel.
-        let first = if depthwise {
+        let first = if squares.is_some() {
+            Matrix { groups: Vec::new(), weights: Vec::new() }
+        } else if depthwise && depthwise::covers(&window) {
+            Matrix::of_channels::<E>(first, rows)
+        } else if depthwise {
             Matrix::with_groups::<E>(first, rows, core::iter::repeat_n(1, rows))
         } else {
             Matrix::new::<E>(first, rows, runs)
@@ -179,18 +207,33 @@ impl<B: Copy + Default> Packed<B> {
             rank,
             strip,
             taps: Taps::new::<E>(patch.offsets()),
-            middle: Taps::new::<E>((0..rank).map(|k| (k * patch.area(strip)) as u32).collect()),
+            middle: Taps::new::<E>((0..rank).map(|k| (k * area) as u32).collect()),
             columns: fill::columns(&patch, input, &window),
             first,
             expand,
+            squares,
             bias: bias.to_vec(),
             activation,
         })
     }
 
+    /// How the patch is filled.
+    pub(super) fn frame(&self) -> Frame<'_> {
+        Frame { patch: &self.patch, columns: &self.columns, input: self.input }
+    }
+
+    /// f32 of scratch that it uses.
+    pub(super) fn scratch(&self) -> usize {
+        match &self.squares {
+            Some(squares) => squares.plan.scratch(self.input.channels as usize, self.rank),
+            None => self.patch.scratch(self.rank),
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.first.bytes()
             + self.expand.as_ref().map_or(0, Matrix::bytes)
+            + self.squares.as_ref().map_or(0, Squared::bytes)
             + self.taps.bytes()
             + self.middle.bytes()
             + size_of_val(self.columns.as_slice())
@@ -210,10 +253,10 @@ enum Kind {
 
 impl PackedConv {
     /// Packs a convolution for `isa`; `None` where the portable code runs it, and for other layers.
-    pub fn new(isa: Isa, arithmetic: Arithmetic, _method: Method, layer: &Layer<'_>) -> Option<PackedConv> {
+    pub fn new(isa: Isa, arithmetic: Arithmetic, method: Method, layer: &Layer<'_>) -> Option<PackedConv> {
         let kind = match (isa, arithmetic) {
-            (Isa::Neon | Isa::NeonF16, Arithmetic::F32) => Kind::Full(Packed::new::<Full>(layer)?),
-            (Isa::NeonF16, Arithmetic::F16) => Kind::Half(Packed::new::<Half>(layer)?),
+            (Isa::Neon | Isa::NeonF16, Arithmetic::F32) => Kind::Full(Packed::new::<Full>(layer, method)?),
+            (Isa::NeonF16, Arithmetic::F16) => Kind::Half(Packed::new::<Half>(layer, method)?),
             _ => return None,
         };
         Some(PackedConv(kind))
@@ -229,19 +272,28 @@ impl PackedConv {
 
     /// The tiles by which it is computed; `None` where every product is made.
     pub fn tile(&self) -> Option<WinogradTile> {
-        None
+        match &self.0 {
+            Kind::Full(conv) => conv.squares.as_ref().map(|_| geometry::tile(Arithmetic::F32)),
+            Kind::Half(conv) => conv.squares.as_ref().map(|_| geometry::tile(Arithmetic::F16)),
+        }
     }
 
     /// How it is computed, in a word or two for reports.
     pub fn form(&self) -> &'static str {
-        "pixels in lanes"
+        let depthwise = |conv: (bool, Window)| conv.0 && depthwise::covers(&conv.1);
+        match (self.tile(), &self.0) {
+            (Some(tile), _) => tile.name(),
+            (None, Kind::Full(conv)) if depthwise((conv.depthwise, conv.window)) => "depthwise",
+            (None, Kind::Half(conv)) if depthwise((conv.depthwise, conv.window)) => "depthwise",
+            _ => "pixels in lanes",
+        }
     }
 
     /// f32 of scratch that it uses.
     pub fn scratch(&self) -> usize {
         match &self.0 {
-            Kind::Full(conv) => conv.patch.scratch(conv.rank),
-            Kind::Half(conv) => conv.patch.scratch(conv.rank),
+            Kind::Full(conv) => conv.scratch(),
+            Kind::Half(conv) => conv.scratch(),
         }
     }
 

@@ -84,6 +84,10 @@ impl Kernel for Neon {
         if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
             return average(buffers.input, input.pixels(), output);
         }
+        #[cfg(feature = "std")]
+        if let Layer::Linear { weights, bias, activation } = layer {
+            return super::linear::linear(weights, bias, *activation, &mut buffers);
+        }
         portable::run::<Neon, 4, LANES>(Isa::Neon, layer, buffers);
     }
 }

@@ -4,9 +4,11 @@
 
 use core::arch::aarch64::*;
 
+use super::depthwise;
 use super::element::{Element, Full, Half};
-use super::finish::{add, positive};
-use super::load;
+use super::finish::{Limits, add};
+use super::{load, squares};
+use crate::model::Activation;
 
 /// Sums of N rows of weights for blocks of R runs × C registers of pixels.
 #[derive(Clone, Copy)]
@@ -39,7 +41,7 @@ pub(super) struct Job<B> {
     pub(super) output: Option<Output>,
 }
 
-/// Results of whole registers with an activation that is 0 for all that is less.
+/// Results of whole registers.
 #[derive(Clone, Copy)]
 pub(super) struct Output {
     pub(super) to: *mut u16,
@@ -49,8 +51,7 @@ pub(super) struct Output {
     pub(super) row: usize,
     pub(super) run: usize,
     pub(super) step: usize,
-    /// The largest result, as f16 bits.
-    pub(super) limit: i16,
+    pub(super) activation: Activation,
 }
 
 /// Computes a job.
@@ -178,6 +179,7 @@ unsafe fn finish<E: Element, const N: usize, const R: usize, const C: usize, con
     (job, bias): (&Job<E::Bits>, *const f32),
     output: &Output,
 ) {
+    let limits = Limits::of(output.activation);
     // SAFETY: as for `sums`.
     unsafe {
         for n in 0..N {
@@ -188,7 +190,7 @@ unsafe fn finish<E: Element, const N: usize, const R: usize, const C: usize, con
                     |c: usize| E::carried(sums[n][r][c], before.add(c * E::LANES), *bias.add(n), job.resume);
                 let results = |full: [float32x4_t; 2], second: uint16x8_t| {
                     let [low, high] = if SECOND { add(full, second) } else { full };
-                    positive(low, high, output.limit)
+                    limits.round([low, high])
                 };
                 if C * E::LANES == 4 {
                     // Half of a register.
@@ -213,13 +215,31 @@ unsafe fn finish<E: Element, const N: usize, const R: usize, const C: usize, con
 }
 
 /// The kernels of an element.
-pub(super) unsafe trait Kernels: Element {
+///
+/// # Safety
+///
+/// They do what their functions state, and touch no other memory.
+pub(super) unsafe trait Kernels: Element + Sized {
     /// Computes a job of `rows` rows of weights, in blocks of `runs` × `registers` registers.
     ///
     /// # Safety
     ///
     /// As for [`sums()`]; the machine has the element's instructions.
     unsafe fn compute(rows: usize, runs: usize, registers: usize, job: &Job<Self::Bits>);
+
+    /// Computes a part of a depthwise layer.
+    ///
+    /// # Safety
+    ///
+    /// As for [`depthwise::run`]; the machine has the element's instructions.
+    unsafe fn depthwise(part: &depthwise::Part<'_, Self::Bits>);
+
+    /// Computes a strip of a convolution by Winograd's tiles.
+    ///
+    /// # Safety
+    ///
+    /// As for [`squares::strip`]; the machine has the element's instructions.
+    unsafe fn strip(layer: &squares::Placed<'_, Self>, strip: &squares::Strip<Self::Bits>);
 }
 
 /// Calls the kernel for (rows, runs, registers).
@@ -257,6 +277,16 @@ unsafe impl Kernels for Full {
         }
         dispatch!(kernel, rows, runs, registers, job)
     }
+
+    unsafe fn depthwise(part: &depthwise::Part<'_, f32>) {
+        // SAFETY: NEON is part of A64; otherwise as for the caller.
+        unsafe { depthwise::run::<Full>(part) }
+    }
+
+    unsafe fn strip(layer: &squares::Placed<'_, Full>, strip: &squares::Strip<f32>) {
+        // SAFETY: NEON is part of A64; otherwise as for the caller.
+        unsafe { squares::strip::<Full, 6, 4>(layer, strip) }
+    }
 }
 
 unsafe impl Kernels for Half {
@@ -268,5 +298,25 @@ unsafe impl Kernels for Half {
             unsafe { sums::<Half, N, R, C>(job) }
         }
         dispatch!(kernel, rows, runs, registers, job)
+    }
+
+    unsafe fn depthwise(part: &depthwise::Part<'_, u16>) {
+        #[target_feature(enable = "neon,fp16")]
+        unsafe fn run(part: &depthwise::Part<'_, u16>) {
+            // SAFETY: as for the caller.
+            unsafe { depthwise::run::<Half>(part) }
+        }
+        // SAFETY: as for the caller.
+        unsafe { run(part) }
+    }
+
+    unsafe fn strip(layer: &squares::Placed<'_, Half>, strip: &squares::Strip<u16>) {
+        #[target_feature(enable = "neon,fp16")]
+        unsafe fn run(layer: &squares::Placed<'_, Half>, strip: &squares::Strip<u16>) {
+            // SAFETY: as for the caller.
+            unsafe { squares::strip::<Half, 4, 2>(layer, strip) }
+        }
+        // SAFETY: as for the caller.
+        unsafe { run(layer, strip) }
     }
 }

@@ -13,7 +13,7 @@
 //! No value can leave the range of f32 on the way: inputs and weights are f16, so a transformed input is below 28·65504, and
 //! a transformed weight below 3·65504; 2³² products of those are below 10²², their transforms below 10²⁴.
 // Elsewhere only the bounds are in use.
-#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
+#![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code, unused_imports))]
 
 mod bound;
 mod matrices;

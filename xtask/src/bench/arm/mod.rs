@@ -33,6 +33,12 @@ pub struct Arguments {
     /// Model files, or networks with random weights as `NETWORK:PRUNING-RATIO` or `NETWORK:dense` [default: resnet8:dense
     /// and resnet8:0.6 on Cortex-M, resnet20b:dense, resnet20b:0.6 and resnet20b:0.8 on Cortex-A]
     models: Vec<String>,
+    /// More networks with random weights, as `NETWORK:PRUNING-RATIO` or `NETWORK:dense`; all that `lrpet info` lists
+    #[arg(long, value_delimiter = ',', value_name = "NETWORK:RATIO")]
+    net: Vec<String>,
+    /// Shape of the images of these networks [default: the one that each is known for]
+    #[arg(long, value_name = "CxHxW", requires = "net")]
+    size: Option<String>,
     /// Cores [default: all that run here]
     #[arg(long, value_delimiter = ',', value_parser = names())]
     core: Vec<String>,
@@ -146,6 +152,11 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         arguments.core.iter().filter_map(|name| Core::named(name)).collect()
     };
     cores.iter().try_for_each(|core| installed(core).map(|_| ()))?;
+    let net = arguments.net.iter().map(|net| match &arguments.size {
+        Some(size) => format!("{net}:{size}"),
+        None => net.clone(),
+    });
+    let wanted: Vec<String> = arguments.models.iter().cloned().chain(net).collect();
     let mut counter = Counter::new(toolchain, Duration::from_secs(arguments.timeout))?;
     counter.cycles = !arguments.no_cycles;
     counter.run_options = &arguments.run_option;
@@ -156,7 +167,7 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
             Place::Program(_) => &["resnet20b:dense", "resnet20b:0.6", "resnet20b:0.8"][..],
         };
         let defaults: Vec<String> = defaults.iter().map(|name| name.to_string()).collect();
-        for name in if arguments.models.is_empty() { &defaults } else { &arguments.models } {
+        for name in if wanted.is_empty() { &defaults } else { &wanted } {
             let model = models::find(name)?;
             let (measured, _) = counter.measure(core, &model)?;
             show::print(&measured, arguments.top);
