@@ -93,8 +93,14 @@ impl Owned {
         }
     }
 
-    fn pack(&mut self) -> Option<()> {
-        self.packed = Some(PackedConv::new(self.isa, Arithmetic::F32, Method::Fastest, &self.layer())?);
+    /// Packs the weights; `None` where there is no such method.
+    fn pack(&mut self, method: Method) -> Option<()> {
+        let packed = PackedConv::new(self.isa, Arithmetic::F32, method, &self.layer())?;
+        if let Method::Tiles(tile) = method {
+            packed.tile().filter(|found| *found == tile)?;
+        }
+        let scratch = self.scratch.as_slice().len().max(packed.scratch() * 4);
+        (self.scratch, self.packed) = (AlignedBytes::zeroed(scratch), Some(packed));
         Some(())
     }
 
@@ -120,7 +126,13 @@ impl Owned {
 
 impl Chain {
     /// What computes `workload`; `None` where there is no such variant.
-    pub fn new(case: &Case, workload: Workload, isa: Isa, separate: bool, packed: bool) -> Option<Chain> {
+    pub fn new(
+        case: &Case,
+        workload: Workload,
+        isa: Isa,
+        separate: bool,
+        packed: Option<Method>,
+    ) -> Option<Chain> {
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
         let (input, n, window) = (case.input, case.out_channels, case.window);
         let mut layers = match (workload, separate) {
@@ -137,8 +149,8 @@ impl Chain {
             }
             (Workload::Dense | Workload::Depthwise, true) => return None,
         };
-        if packed {
-            layers.iter_mut().try_for_each(Owned::pack)?;
+        if let Some(method) = packed {
+            layers.iter_mut().try_for_each(|layer| layer.pack(method))?;
         }
         Some(Chain { input: random(rng, input.len()), layers })
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use cases::{Case, Workload};
 use layer::Chain;
-use lrpet_runtime::kernel::{self, Arithmetic, Isa};
+use lrpet_runtime::kernel::{self, Arithmetic, Isa, Method, WinogradTile};
 use serde_json::json;
 
 /// Least seconds between two readings of the clock: more than it takes to read, less than a turn of the scheduler.
@@ -24,7 +24,8 @@ struct Variant {
     /// A pair as two convolutions, its intermediate values in memory.
     separate: bool,
     isa: Isa,
-    packed: bool,
+    /// How packed weights are used; none where they are in place.
+    packed: Option<Method>,
     chain: Chain,
     /// Executions between two readings of the clock.
     repeats: u32,
@@ -58,7 +59,9 @@ fn variants(case: &Case) -> Vec<Variant> {
     for workload in case.workloads() {
         for isa in &isas {
             for separate in [false, true] {
-                for packed in [false, true] {
+                let tiles = [WinogradTile::Two, WinogradTile::Four].map(|tile| Some(Method::Tiles(tile)));
+                let tiles = if separate { &[][..] } else { &tiles };
+                for &packed in [None, Some(Method::Direct)].iter().chain(tiles) {
                     let Some(chain) = Chain::new(case, workload, *isa, separate, packed) else { continue };
                     let (isa, repeats, seconds) = (*isa, 1, Vec::new());
                     variants.push(Variant { workload, separate, isa, packed, chain, repeats, seconds });
@@ -69,12 +72,13 @@ fn variants(case: &Case) -> Vec<Variant> {
     variants
 }
 
-/// True where packed weights give the bits that the same weights give in place, as the runtime promises.
+/// True where packed weights give the bits that the same weights give in place, as the runtime promises where every product is
+/// made.
 fn agree(variants: &mut [Variant]) -> bool {
     variants.iter_mut().for_each(|variant| variant.chain.run());
-    variants.iter().filter(|variant| variant.packed).all(|packed| {
+    variants.iter().filter(|variant| variant.packed == Some(Method::Direct)).all(|packed| {
         let same = |other: &&Variant| {
-            !other.packed
+            other.packed.is_none()
                 && (other.workload, other.separate, other.isa)
                     == (packed.workload, packed.separate, packed.isa)
         };
@@ -121,7 +125,11 @@ fn measure(case: &Case, rounds: usize) -> Option<serde_json::Value> {
             "macs": case.macs(variant.workload),
             "form": if variant.separate { "two layers" } else { "one operation" },
             "isa": variant.isa.name(),
-            "weights": if variant.packed { "packed" } else { "in place" },
+            "weights": match variant.packed {
+                None => "in place",
+                Some(Method::Tiles(tile)) => tile.name(),
+                Some(_) => "packed",
+            },
             "min_us": variant.seconds.iter().copied().fold(f64::INFINITY, f64::min) * 1e6,
             "median_us": median(&variant.seconds) * 1e6,
         })

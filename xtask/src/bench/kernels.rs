@@ -80,7 +80,7 @@ struct Variant {
     /// `one operation`, or `two layers` with the values between them in memory.
     form: String,
     isa: String,
-    /// `packed` or `in place`.
+    /// `in place`, `packed`, or packed for the tiles of Winograd that it names.
     weights: String,
     min_us: f64,
     median_us: f64,

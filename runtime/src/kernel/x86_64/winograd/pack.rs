@@ -12,6 +12,9 @@ use crate::model::{Activation, Shape, Window};
 /// f32 of tiles and products that are fitted to a second-level cache of 1 MiB.
 const BUDGET: usize = 200 << 10;
 
+/// Bytes of that cache.
+const CACHE: usize = 1 << 20;
+
 /// f32 of scratch beyond which tiles are not used.
 const LIMIT: usize = 1 << 20;
 
@@ -127,7 +130,8 @@ impl Cut {
         let block = |registers: usize| {
             // The share of the peak, and what each group of tiles begins and ends with.
             let (percent, together) = match (self.lanes, registers) {
-                (_, 1) => (80, 12),
+                (16, 1) => (80, 12),
+                (_, 1) => (65, 12),
                 (16, 2) => (88, 12),
                 (16, 3) => (93, 9),
                 _ => (93, 6),
@@ -137,13 +141,14 @@ impl Cut {
         };
         let blocks = like(registers, together(self.lanes, registers));
         let sums = blocks.map(|(_, count)| block(count)).fold(0, usize::saturating_add);
-        // Weights come from memory at 22 GB/s, in part while sums are made.
+        // Weights that a second-level cache does not keep come from memory at 22 GB/s, in part while sums are made.
         let bytes = (products * channels).saturating_mul(registers * self.lanes * size_of::<f32>());
-        let weights = bytes / 10 * 26 / self.lanes;
+        let weights = bytes.saturating_sub(CACHE) / 10 * 26 / self.lanes;
         let sums = sums.max(weights).saturating_add(sums.min(weights) / 4);
         // A tile's transforms, for each register of channels and of filters.
         let (to, from) = match self.tile {
             WinogradTile::Two => (60, 80),
+            WinogradTile::Four if self.lanes == 8 => (250, 250),
             WinogradTile::Four => (190, 250),
         };
         let transforms = tiles.saturating_mul(channels.div_ceil(self.lanes) * to + registers * from);
