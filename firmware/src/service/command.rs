@@ -33,9 +33,16 @@ pub(super) enum Command<'c> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal<'c> {
     Unknown(&'c [u8]),
-    Argument { command: &'static str, usage: &'static str },
+    Argument {
+        command: &'static str,
+        usage: &'static str,
+    },
     OddDigits,
-    BadDigit { at: usize },
+    BadDigit {
+        at: usize,
+    },
+    /// Words behind the last that the command takes: what a lost `%` makes of two commands.
+    Surplus,
 }
 
 impl fmt::Display for Refusal<'_> {
@@ -50,6 +57,9 @@ impl fmt::Display for Refusal<'_> {
             Self::BadDigit { at } => {
                 write!(f, "Digit {at} is not hexadecimal: nothing of the line was taken")
             }
+            Self::Surplus => f.write_str(
+                "More words than the command takes (was a % lost?): nothing of the line was taken",
+            ),
         }
     }
 }
@@ -63,6 +73,12 @@ impl<'c> Command<'c> {
     pub(super) fn parse(line: &'c [u8]) -> Result<Self, Refusal<'c>> {
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let word = words.next().unwrap_or_default();
+        let command = Self::with_words(word, &mut words)?;
+        if words.next().is_some() { Err(Refusal::Surplus) } else { Ok(command) }
+    }
+
+    /// The command that begins with `word`; takes what it needs of the words behind it.
+    fn with_words(word: &'c [u8], words: &mut impl Iterator<Item = &'c [u8]>) -> Result<Self, Refusal<'c>> {
         let mut next = || words.next();
         match word {
             b"name" => Ok(Command::Name),
@@ -151,5 +167,16 @@ mod tests {
         assert_eq!(refusal(b"db 0g"), "Digit 1 is not hexadecimal: nothing of the line was taken");
         assert!(refusal(b"db 012").starts_with("Odd number"));
         assert!(refusal(b"db").starts_with("Wrong argument: db takes load N"));
+        for line in [
+            "name x",
+            "results results",
+            "db print 1",
+            "db load 3 db",
+            "db 0011 22",
+            "infer 1 0 2",
+            "help\r\nname",
+        ] {
+            assert!(refusal(line.as_bytes()).starts_with("More words than the command takes"), "{line}");
+        }
     }
 }

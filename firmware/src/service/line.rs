@@ -8,7 +8,7 @@ pub const LINE_BYTES: usize = 80;
 pub(super) struct Line {
     bytes: [u8; LINE_BYTES],
     length: usize,
-    /// Something of it is lost: it was too long, or the wire failed.
+    /// Something of it is lost: it was too long.
     broken: bool,
 }
 

@@ -1,5 +1,7 @@
 //! The serial service on the host: a clock of 1 MHz that each reading advances, a wire that is a vector.
 
+mod storm;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
