@@ -40,11 +40,11 @@ typedef enum {
      */
     LRPET_ARENA = 3,
     /*
-     The input has another length than the model takes, or a value that is no finite number.
+     The input has another length than the model takes, is not aligned, or has a value that is no finite number.
      */
     LRPET_INPUT = 4,
     /*
-     There is room for another number of logits than the model has classes.
+     There is room for another number of logits than the model has classes, or it is not aligned.
      */
     LRPET_LOGITS = 5,
     /*
@@ -117,7 +117,7 @@ lrpet_status lrpet_inspect(const uint8_t *model,
 /*
  Opens a model in `arena`, which has `arena_bytes` bytes (those that lrpet_inspect states, or more) and begins at a
  multiple of 16. `*session` is valid until lrpet_close, as long as model and arena stay where they are and nobody else
- writes to them.
+ writes to them; NULL where the model cannot be opened.
  */
 lrpet_status lrpet_open(const uint8_t *model,
                         size_t model_bytes,

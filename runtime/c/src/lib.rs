@@ -28,9 +28,9 @@ pub enum Status {
     LRPET_MODEL = 2,
     /// The arena is too small or not aligned.
     LRPET_ARENA = 3,
-    /// The input has another length than the model takes, or a value that is no finite number.
+    /// The input has another length than the model takes, is not aligned, or has a value that is no finite number.
     LRPET_INPUT = 4,
-    /// There is room for another number of logits than the model has classes.
+    /// There is room for another number of logits than the model has classes, or it is not aligned.
     LRPET_LOGITS = 5,
     /// The arena was overwritten from outside.
     LRPET_CORRUPT = 6,
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn lrpet_inspect(
 
 /// Opens a model in `arena`, which has `arena_bytes` bytes (those that lrpet_inspect states, or more) and begins at a
 /// multiple of 16. `*session` is valid until lrpet_close, as long as model and arena stay where they are and nobody else
-/// writes to them.
+/// writes to them; NULL where the model cannot be opened.
 ///
 /// # Safety
 ///
@@ -151,6 +151,11 @@ pub unsafe extern "C" fn lrpet_open(
 ) -> Status {
     // SAFETY: the caller's promise.
     let (bytes, mut message) = unsafe { (bytes(model, model_bytes), Message::new(message, message_bytes)) };
+    if !session.is_null() {
+        // What was there before is none that may be run, whatever the caller makes of the status.
+        // SAFETY: the caller's promise.
+        unsafe { session.write(core::ptr::null_mut()) };
+    }
     let Some(bytes) = bytes.filter(|_| !arena.is_null() && !session.is_null()) else {
         return message.say(LRPET_NULL, "model, arena or session is NULL");
     };
@@ -273,6 +278,9 @@ pub unsafe extern "C" fn lrpet_check(
     let Some(session) = session.filter(|_| !logits.is_null()) else {
         return message.say(LRPET_NULL, "session or logits is NULL");
     };
+    if !logits.is_aligned() {
+        return message.say(LRPET_LOGITS, UNALIGNED_LOGITS);
+    }
     // SAFETY: the caller's promise.
     let logits = unsafe { core::slice::from_raw_parts_mut(logits, classes) };
     let Some(check) = session.model.self_check() else { return LRPET_OK };
@@ -342,12 +350,21 @@ unsafe fn run<T>(
     let Some(session) = session.filter(|_| !input.is_null() && !logits.is_null()) else {
         return message.say(LRPET_NULL, "session, input or logits is NULL");
     };
+    if !input.is_aligned() {
+        return message.say(LRPET_INPUT, "the values must begin at a multiple of 4 bytes");
+    }
+    if !logits.is_aligned() {
+        return message.say(LRPET_LOGITS, UNALIGNED_LOGITS);
+    }
     // SAFETY: the caller's promise.
     let (input, logits) = unsafe {
         (core::slice::from_raw_parts(input, count), core::slice::from_raw_parts_mut(logits, classes))
     };
     status(infer(session, input, logits).map_err(|error| message.say(failure(&error), error)))
 }
+
+/// Floats elsewhere are a fault on some cores, and nothing that Rust may be given on any.
+const UNALIGNED_LOGITS: &str = "the logits must begin at a multiple of 4 bytes";
 
 fn failure(error: &RunError) -> Status {
     match error {

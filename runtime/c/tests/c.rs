@@ -139,6 +139,22 @@ fn a_program_on_this_machine() {
     failing(&[&cut], "cut.safetensors: ");
 }
 
+/// What the interface can notice is an error with a message, and no session is left behind that could be run.
+#[test]
+fn what_is_wrong_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let (model, _) = write_model(place.path());
+    let program = place.path().join("wrong");
+    let words = documented(&folder().join("examples/classify.c"), "cc");
+    let library = library(place.path(), None);
+    let changes = [
+        ("runtime/c/examples/classify.c", "runtime/c/tests/wrong.c"),
+        ("target/release/liblrpet.a", &text(&library)),
+    ];
+    succeed(compile(words, &changes).arg("-std=c11").arg("-o").arg(&program));
+    assert_eq!(succeed(Command::new(&program).arg(&model)), "");
+}
+
 /// A board of QEMU's, with the options of the compiler for its core and the addresses of code and variables.
 struct Emulated {
     machine: &'static str,

@@ -1,0 +1,111 @@
+/* wrong MODEL: gives the library what it must refuse; prints what is not as it should be. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lrpet.h"
+
+static int failures;
+static char message[256];
+
+/* The status is `expected`, and the message says `words`. */
+static void check(int line, lrpet_status expected, lrpet_status found, const char *words)
+{
+    if (found != expected || strstr(message, words) == NULL) {
+        printf("line %d: status %d and not %d, `%s` and not `%s`\n", line, (int)found, (int)expected, message, words);
+        failures++;
+    }
+}
+
+#define CHECK(expected, words, call) check(__LINE__, expected, call, words)
+#define MESSAGE message, sizeof message
+
+int main(int count, char **arguments)
+{
+    FILE *file = count < 2 ? NULL : fopen(arguments[1], "rb");
+    if (file == NULL || fseek(file, 0, SEEK_END) != 0) {
+        return 2;
+    }
+    size_t bytes = (size_t)ftell(file);
+    rewind(file);
+    uint8_t *model = malloc(bytes + 4);
+    if (model == NULL || fread(model, 1, bytes, file) != bytes) {
+        return 2;
+    }
+    fclose(file);
+
+    lrpet_info info;
+    CHECK(LRPET_OK, "", lrpet_inspect(model, bytes, &info, MESSAGE));
+    CHECK(LRPET_NULL, "model is NULL", lrpet_inspect(NULL, bytes, &info, MESSAGE));
+    CHECK(LRPET_MODEL, "0 bytes", lrpet_inspect(model, 0, &info, MESSAGE));
+    for (size_t shift = 1; shift < 4; shift++) {
+        memmove(model + shift, model + shift - 1, bytes);
+        CHECK(LRPET_MODEL, "multiple of 4", lrpet_inspect(model + shift, bytes, &info, MESSAGE));
+    }
+    memmove(model, model + 3, bytes);
+    /* A message is cut to its room, and none is written where there is none. */
+    memset(message, '#', sizeof message);
+    if (lrpet_inspect(model, bytes - 1, NULL, message, 5) != LRPET_MODEL || strlen(message) != 4 || message[5] != '#' ||
+        lrpet_inspect(model, bytes - 1, NULL, NULL, 5) != LRPET_MODEL ||
+        lrpet_inspect(model, bytes - 1, NULL, message, 0) != LRPET_MODEL) {
+        printf("a message is not cut as it should be\n");
+        failures++;
+    }
+
+    size_t room = (info.arena_bytes + 15) / 16 * 16;
+    uint8_t *arena = aligned_alloc(16, room + 16);
+    float *logits = calloc(info.classes + 2, sizeof *logits);
+    size_t image_bytes = (size_t)info.channels * info.height * info.width;
+    float *values = calloc(image_bytes + 1, sizeof *values);
+    const uint8_t *image = (const uint8_t *)values;
+    if (arena == NULL || logits == NULL || values == NULL) {
+        return 2;
+    }
+    lrpet_session *const nothing = (lrpet_session *)arena;
+    lrpet_session *session = nothing;
+    CHECK(LRPET_ARENA, "and must have", lrpet_open(model, bytes, arena, info.arena_bytes - 1, &session, MESSAGE));
+    CHECK(LRPET_NULL, "session or logits is NULL", lrpet_check(session, logits, info.classes, MESSAGE));
+    session = nothing;
+    CHECK(LRPET_ARENA, "multiple of 16", lrpet_open(model, bytes, arena + 4, room, &session, MESSAGE));
+    CHECK(LRPET_NULL, "session or logits is NULL", lrpet_check(session, logits, info.classes, MESSAGE));
+    session = nothing;
+    CHECK(LRPET_NULL, "arena", lrpet_open(model, bytes, NULL, room, &session, MESSAGE));
+    CHECK(LRPET_NULL, "session, input", lrpet_run_image(session, image, image_bytes, logits, info.classes, MESSAGE));
+    session = nothing;
+    CHECK(LRPET_MODEL, "", lrpet_open(model, bytes - 1, arena, room, &session, MESSAGE));
+    CHECK(LRPET_NULL, "session, input", lrpet_run_image(session, image, image_bytes, logits, info.classes, MESSAGE));
+    lrpet_watch(session, NULL, NULL);
+    lrpet_close(session);
+    CHECK(LRPET_NULL, "session is NULL", lrpet_open(model, bytes, arena, room, NULL, MESSAGE));
+
+    /* Opened, closed and opened anew in the same arena. */
+    for (int i = 0; i < 3; i++) {
+        CHECK(LRPET_OK, "", lrpet_open(model, bytes, arena, info.arena_bytes, &session, MESSAGE));
+        CHECK(LRPET_OK, "", lrpet_check(session, logits, info.classes, MESSAGE));
+        lrpet_close(session);
+    }
+    CHECK(LRPET_OK, "", lrpet_open(model, bytes, arena, info.arena_bytes, &session, MESSAGE));
+    CHECK(LRPET_LOGITS, "logits", lrpet_check(session, logits, info.classes + 1, MESSAGE));
+    CHECK(LRPET_LOGITS, "logits", lrpet_run_image(session, image, image_bytes, logits, 0, MESSAGE));
+    CHECK(LRPET_INPUT, "values", lrpet_run_image(session, image, image_bytes - 1, logits, info.classes, MESSAGE));
+    CHECK(LRPET_NULL, "input", lrpet_run_image(session, NULL, image_bytes, logits, info.classes, MESSAGE));
+    CHECK(LRPET_NULL, "logits", lrpet_run_values(session, values, image_bytes, NULL, info.classes, MESSAGE));
+    float *shifted = (float *)((char *)logits + 1);
+    const float *behind = (const float *)((const char *)values + 2);
+    CHECK(LRPET_LOGITS, "multiple of 4", lrpet_check(session, shifted, info.classes, MESSAGE));
+    CHECK(LRPET_LOGITS, "multiple of 4", lrpet_run_image(session, image, image_bytes, shifted, info.classes, MESSAGE));
+    CHECK(LRPET_INPUT, "multiple of 4", lrpet_run_values(session, behind, image_bytes, logits, info.classes, MESSAGE));
+    CHECK(LRPET_OK, "", lrpet_run_values(session, values, image_bytes, logits, info.classes, MESSAGE));
+    uint32_t nan = 0x7fc00000;
+    memcpy(values, &nan, sizeof nan);
+    CHECK(LRPET_INPUT, "value 0", lrpet_run_values(session, values, image_bytes, logits, info.classes, MESSAGE));
+    /* None of that spoiled the session. */
+    CHECK(LRPET_OK, "", lrpet_check(session, logits, info.classes, MESSAGE));
+    lrpet_close(session);
+    free(values);
+    free(logits);
+    free(arena);
+    free(model);
+    return failures != 0;
+}
