@@ -38,11 +38,13 @@ impl<'m> Room<'m> {
         let program = model.program();
         let header = program.header();
         let (classes, layers, input) = (header.classes as usize, program.len(), header.input.len());
-        let arena = Plan::new(program, Isa::detect()).map_err(Unusable::Plan)?.arena_bytes;
-        let needed = memory_bytes(arena, classes, layers, input);
+        let plan = Plan::new(program, Isa::detect()).map_err(Unusable::Plan)?;
+        let needed = memory_bytes(plan.arena_bytes, classes, layers, input);
         let given = memory.len();
         let missing = Unusable::Memory { needed, given };
-        let memory = memory.get_mut(..needed).ok_or(missing)?;
+        // What is left makes layers faster.
+        let left = given.checked_sub(needed).ok_or(missing)? / ALIGNMENT * ALIGNMENT;
+        let arena = plan.arena_bytes.saturating_add(left).min(plan.fastest_bytes);
         let (arena, behind) = memory.split_at_mut_checked(arena).ok_or(missing)?;
         let logits = classes.saturating_mul(size_of::<f32>());
         let cut = behind.split_at_mut_checked(logits.saturating_add(ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);

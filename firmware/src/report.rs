@@ -48,7 +48,7 @@ pub struct Start<'a, N: Display> {
     pub model_crc32: u32,
     /// Bytes of the model file, all of them in flash.
     pub model_bytes: usize,
-    /// Bytes of the arena that the model needs.
+    /// Bytes of the arena in use: at least what the model needs.
     pub arena_bytes: usize,
     /// Bytes of memory that the model needs: arena, logits, and image or counts of the layers.
     pub needed_bytes: usize,

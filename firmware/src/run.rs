@@ -111,7 +111,7 @@ fn steps<'a>(
             source: source.name(),
             model_crc32: checksum::crc32(bytes),
             model_bytes: bytes.len(),
-            arena_bytes: session.plan().arena_bytes,
+            arena_bytes: session.arena_bytes(),
             needed_bytes,
             memory_bytes,
         })

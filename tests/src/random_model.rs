@@ -141,6 +141,44 @@ pub fn random_convolutions(
     model_of(input, classes, &ops, values, seed)
 }
 
+/// A network of pairs with 3×3 windows and stride 1, of the channels and ranks at which a device may make their thin half by
+/// tiles: one after another, paddings of their own, with and without residual; the last layers weigh every value.
+///
+/// # Errors
+/// Where an image of `input` is smaller than 6×6.
+pub fn random_pairs(input: Shape, classes: u32, values: Values, seed: u64) -> Result<Vec<u8>> {
+    /// Channels between the pairs.
+    const CHANNELS: u32 = 24;
+    let conv = |name: &str, from, window, weights, residual| {
+        let activation = if values == Values::Whole { Activation::Relu6 } else { Activation::Relu };
+        let (name, out_channels) = (name.to_owned(), CHANNELS);
+        Op::Conv(Conv { name, input: from, out_channels, window, weights, residual, activation })
+    };
+    let pair = |rank| Weights::Pair { rank };
+    let uneven = Window { kernel: [3, 3], stride: [1, 1], padding: [0, 2, 1, 0] };
+    let mut ops = vec![
+        conv("widen", 0, Window::square(1, 1, 0), Weights::Dense, None),
+        conv("seven", 1, Window::square(3, 1, 1), pair(7), None),
+        conv("added", 2, Window::square(3, 1, 1), pair(12), Some(1)),
+        conv("uneven", 3, uneven, pair(9), None),
+        conv("inside", 4, Window::square(3, 1, 0), pair(10), None),
+    ];
+    let last =
+        ops.iter().try_fold(input, |shape, op| op.output_shape(shape)).context("the image is too small")?;
+    let whole = [u16::try_from(last.height)?, u16::try_from(last.width)?];
+    let window = Window { kernel: whole, stride: [1, 1], padding: [0; 4] };
+    let (weights, activation) = (Weights::Dense, Activation::None);
+    ops.push(conv("all", 5, window, weights, None));
+    ops.push(Op::Linear(Linear {
+        name: "fc".to_owned(),
+        input: 6,
+        out_features: classes,
+        weights,
+        activation,
+    }));
+    model_of(input, classes, &ops, values, seed)
+}
+
 /// Kernel, stride and a padding smaller than the kernel that fit `input`; every other one of the kind that networks use.
 fn random_window(rng: &mut ChaCha8Rng, input: Shape) -> Window {
     let [height, width] = [input.height, input.width].map(|size| size.min(5) as u16);

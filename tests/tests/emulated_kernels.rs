@@ -4,12 +4,15 @@ use std::process::Command;
 
 use lrpet_runtime::model::Shape;
 use lrpet_tests::programs::root;
-use lrpet_tests::random_model::{Values, random_convolutions};
+use lrpet_tests::random_model::{Values, random_convolutions, random_pairs};
 use serde_json::Value;
 
 /// Images of the networks.
 const SHAPES: [Shape; 4] =
     [Shape::new(3, 13, 11), Shape::new(1, 16, 33), Shape::new(4, 9, 20), Shape::new(2, 24, 7)];
+
+/// Images of the networks of pairs.
+const PAIRS: [Shape; 2] = [Shape::new(2, 13, 19), Shape::new(3, 16, 16)];
 
 /// Bytes of memory for a network. They are read from the board's region: its firmware is built once for all of them.
 const MEMORY: &str = "131072";
@@ -18,9 +21,17 @@ const MEMORY: &str = "131072";
 fn check(board: &str, branches: usize, values: Values, exact: bool) {
     let folder = root().join("target/test-models");
     std::fs::create_dir_all(&folder).unwrap();
-    for (seed, input) in (0..).zip(SHAPES) {
+    let convolutions = SHAPES.map(|input| (input, branches));
+    for (seed, (input, branches)) in (0..).zip(convolutions.into_iter().chain(PAIRS.map(|input| (input, 0))))
+    {
+        // Sums of products by tiles are rounded in another way.
+        let exact = exact && (branches > 0 || values == Values::Whole);
         let file = folder.join(format!("{board}-{values:?}-{seed}.safetensors"));
-        std::fs::write(&file, random_convolutions(input, branches, 6, values, seed).unwrap()).unwrap();
+        let model = match branches {
+            0 => random_pairs(input, 6, values, seed),
+            _ => random_convolutions(input, branches, 6, values, seed),
+        };
+        std::fs::write(&file, model.unwrap()).unwrap();
         let output = Command::new(env!("CARGO"))
             .current_dir(root())
             .args(["xtask", "board", board])
@@ -40,6 +51,7 @@ fn check(board: &str, branches: usize, values: Values, exact: bool) {
 #[test]
 fn cortex_m4f() {
     check("qemu-mps2-an386", 24, Values::Real, true);
+    check("qemu-mps2-an386", 24, Values::Whole, true);
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub struct Start {
     pub model_crc32: String,
     /// Bytes of the model file.
     pub model_bytes: u64,
-    /// Bytes of the arena that the model needs.
+    /// Bytes of the arena in use.
     pub arena_bytes: u64,
 }
 

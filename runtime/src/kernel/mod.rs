@@ -10,7 +10,7 @@
 //! |---|---|---|---|---|
 //! | convolution and pair, weights packed | `conv` (pixels in the lanes), `channels` (output channels), `winograd` | `conv`, `sums`, `squares` (Winograd) | | |
 //! | depthwise, weights packed | `depthwise` (3×3, 5×5), `conv` | `depthwise` (3×3, 5×5), `conv` | | |
-//! | the same, weights in place | `portable/conv` | `portable/conv` | `conv`, `micro` | `conv`, `micro` |
+//! | the same, weights in place | `portable/conv` | `portable/conv` | `conv`, `depthwise`, `winograd` | `conv`, `micro` |
 //! | linear | `linear` | `linear` | `portable/linear` | `other` |
 //! | windows of pooling | `portable/pool` | `portable/pool` | `portable/pool` | `portable/pool` |
 //! | mean of a plane | `average` | `primitives` | `portable/pool` | `other` |
@@ -51,7 +51,8 @@ pub use isa::Method;
 pub use isa::{Arithmetic, Isa};
 pub use layer::{Buffers, Layer, LayerWeights, Output, Second};
 use primitives::{Primitives, activate};
-pub use scratch::scratch;
+pub(crate) use scratch::scratch_range;
+pub use scratch::{most_scratch, scratch};
 #[cfg(feature = "std")]
 pub use share::run_shared;
 
@@ -61,7 +62,7 @@ pub use aarch64::PackedConv;
 #[cfg(feature = "std")]
 pub use team::Team;
 #[cfg(feature = "std")]
-pub use winograd::{WinogradTile, winograd_error};
+pub use winograd::{WinogradTile, winograd_error, winograd_error_in_place};
 #[cfg(all(feature = "std", not(target_arch = "aarch64")))]
 pub use x86_64::PackedConv;
 

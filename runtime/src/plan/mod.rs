@@ -2,6 +2,9 @@
 //!
 //! The arena holds the table of steps, the activations (f16) and, for the duration of a step, its scratch. Values are
 //! placed in the order of execution, from both ends of the space: a value goes to the end where the arena grows least.
+//! Scratch has a least size, which counts for the arena, and one beyond which nothing is gained; a step gets all of the
+//! space between the values at both ends, up to that. So a layer whose values are small runs as fast as it can in the
+//! least arena already, and a larger arena serves those at the peak.
 
 mod place;
 mod step;
@@ -19,8 +22,11 @@ pub const ALIGNMENT: usize = 16;
 /// Memory that a program needs on an instruction set. Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The whole arena: exactly what [`crate::session::Session::new`] takes.
+    /// The whole arena: the least that [`crate::session::Session::new`] takes.
     pub arena_bytes: usize,
+    /// The arena in which every layer has the scratch to run as fast as it can; more is left unused. Cortex-M has layers
+    /// that take fewer instructions there, and sums of other roundings: docs/decisions/cortex-m-winograd.md.
+    pub fastest_bytes: usize,
     /// Of that, the table of steps.
     pub table_bytes: usize,
     /// Of that, activations at the operation that needs most (with gaps between them, if there are any).
@@ -69,6 +75,32 @@ pub(crate) struct Placement {
     pub(crate) scratch: Place,
     /// Extent that the step needs.
     need: usize,
+    /// Scratch beyond which nothing is gained, bytes.
+    most: usize,
+    /// Extents of the values at both ends.
+    taken: [usize; 2],
+}
+
+impl Placement {
+    /// Extent in which the step has the most scratch that it can use; `None` where the address space is exceeded.
+    fn fastest(&self) -> Option<usize> {
+        if self.most <= self.scratch.bytes {
+            return Some(self.need);
+        }
+        let [low, high] = self.taken;
+        Some(low.checked_add(high)?.checked_add(self.most)?.max(self.need))
+    }
+
+    /// Begin and bytes of the scratch in a space of `space` bytes: where it was placed, or between the values at both ends
+    /// where that is more of use.
+    pub(crate) fn scratch_in(&self, space: usize) -> [usize; 2] {
+        let [low, high] = self.taken;
+        let between = space.saturating_sub(low.saturating_add(high)).min(self.most);
+        match between > self.scratch.bytes {
+            true => [low, between],
+            false => [self.scratch.offset(space), self.scratch.bytes],
+        }
+    }
 }
 
 /// Goes through a program and places its values.
@@ -133,8 +165,11 @@ impl<'a> Placer<'a> {
         // Kept at once, so that the scratch is placed beside it; an overwritten value keeps its place till then.
         let fresh = output.filter(|output| Some(*output) != second);
         fresh.into_iter().for_each(|output| self.space.keep(index + 1, output));
-        let scratch = kernel::scratch(self.isa, &layer.op, layer.input).checked_mul(4).ok_or(too_large)?;
-        let scratch = self.space.place(scratch, input.side).ok_or(too_large)?;
+        let bytes = |words: usize| words.checked_mul(size_of::<f32>()).ok_or(too_large);
+        let [scratch, most] = kernel::scratch_range(self.isa, &layer.op, layer.input);
+        let most = bytes(most)?.checked_next_multiple_of(ALIGNMENT).ok_or(too_large)?;
+        let scratch = self.space.place(bytes(scratch)?, input.side).ok_or(too_large)?;
+        let taken = self.space.extents();
         let need = self.space.extent_with(scratch).ok_or(too_large)?;
         for (&value, _) in values.values().iter().zip(layer.last_read).filter(|(_, dies)| *dies) {
             self.space.release(usize::from(value));
@@ -142,7 +177,7 @@ impl<'a> Placer<'a> {
         if fresh.is_none() {
             output.into_iter().for_each(|output| self.space.keep(index + 1, output));
         }
-        Ok(Some((layer, Placement { inputs, output, scratch, need })))
+        Ok(Some((layer, Placement { inputs, output, scratch, need, most, taken })))
     }
 }
 
@@ -153,6 +188,7 @@ impl Plan {
         let table_bytes = (program.len() * size_of::<Step>()).next_multiple_of(ALIGNMENT);
         let mut plan = Plan {
             arena_bytes: table_bytes,
+            fastest_bytes: table_bytes,
             table_bytes,
             activation_bytes: 0,
             scratch_bytes: 0,
@@ -160,8 +196,11 @@ impl Plan {
         };
         while let Some((layer, placement)) = placer.next_step()? {
             let too_large = PlanError::TooLarge { index: layer.index, layer: op_name(&layer.op) };
-            let arena = table_bytes.checked_add(placement.need).filter(|&bytes| u32::try_from(bytes).is_ok());
-            let arena = arena.filter(|&bytes| isize::try_from(bytes).is_ok()).ok_or(too_large)?;
+            let fits = |bytes: &usize| u32::try_from(*bytes).is_ok() && isize::try_from(*bytes).is_ok();
+            let arena = table_bytes.checked_add(placement.need).filter(fits).ok_or(too_large)?;
+            // Where that exceeds what can be addressed, what is needed must do.
+            let fastest = placement.fastest().and_then(|bytes| table_bytes.checked_add(bytes)).filter(fits);
+            plan.fastest_bytes = plan.fastest_bytes.max(fastest.unwrap_or(arena));
             if arena > plan.arena_bytes {
                 plan.arena_bytes = arena;
                 plan.scratch_bytes = placement.scratch.bytes;

@@ -83,14 +83,22 @@ impl Space {
         }
     }
 
-    /// Bytes that the live values and one more span.
+    /// Bytes up to which the live values reach from each end.
     #[inline(never)]
-    pub(super) fn extent_with(&self, place: Place) -> Option<usize> {
+    pub(super) fn extents(&self) -> [usize; 2] {
         let mut extents = [0, 0];
-        for place in self.live().iter().map(|(_, place)| place).chain([&place]) {
+        for (_, place) in self.live() {
             let extent = &mut extents[usize::from(place.side == Side::High)];
             *extent = place.end().max(*extent);
         }
+        extents
+    }
+
+    /// Bytes that the live values and one more span.
+    pub(super) fn extent_with(&self, place: Place) -> Option<usize> {
+        let mut extents = self.extents();
+        let extent = &mut extents[usize::from(place.side == Side::High)];
+        *extent = place.end().max(*extent);
         extents[0].checked_add(extents[1])
     }
 

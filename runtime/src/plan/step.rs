@@ -59,14 +59,15 @@ impl Step {
         let optional = |place: Option<Place>| place.map_or(NONE, offset);
         let axes = |shape: Shape| [shape.channels, shape.height, shape.width];
         let [first, second, third, fourth] = placement.inputs;
+        let [scratch, scratch_bytes] = placement.scratch_in(space);
         let mut step = Step {
             input_shape: axes(layer.input),
             output_shape: axes(layer.output),
             input: optional(first),
             second: optional(second),
             output: optional(placement.output),
-            scratch: offset(placement.scratch),
-            scratch_bytes: placement.scratch.bytes as u32,
+            scratch: scratch as u32,
+            scratch_bytes: scratch_bytes as u32,
             details: [tensors.weight as u32, tensors.expand as u32, tensors.bias as u32, 0],
             ..Step::zeroed()
         };

@@ -216,6 +216,68 @@ proptest! {
     }
 }
 
+/// In an arena of `arena` bytes: no scratch meets a value that lives, none is less than a step needs, and in the fastest
+/// each is the most that it can use. Returns the bytes of all scratch.
+fn scratch_of(program: &Program<'_>, plan: &Plan, isa: Isa, arena: usize) -> usize {
+    let space = arena - plan.table_bytes;
+    let layers: Vec<_> = program.layers().collect();
+    let last_read = |value: usize| {
+        layers
+            .iter()
+            .rev()
+            .find(|layer| layer.op.inputs().values().contains(&(value as Value)))
+            .map(|layer| layer.index)
+    };
+    let range = |place: Place, bytes: usize| place.offset(space)..place.offset(space) + bytes;
+    let mut placer = Placer::new(program, isa).unwrap();
+    let mut values = vec![Some(range(placer.input(), program.header().input.len() * 2))];
+    let mut all = 0;
+    while let Some((layer, placement)) = placer.next_step().unwrap() {
+        let [begin, bytes] = placement.scratch_in(space);
+        let scratch = begin..begin + bytes;
+        assert!(scratch.end <= space && begin.is_multiple_of(ALIGNMENT) && bytes >= placement.scratch.bytes);
+        assert!(bytes <= placement.most.max(placement.scratch.bytes));
+        assert!(arena < plan.fastest_bytes || bytes >= placement.most, "layer {}", layer.index);
+        values.push(placement.output.map(|place| range(place, layer.output.len() * 2)));
+        for (value, place) in values.iter().enumerate() {
+            let lives = value == layer.index + 1 || last_read(value).is_some_and(|last| last >= layer.index);
+            assert!(
+                !lives || place.as_ref().is_none_or(|place| !overlap(place, &scratch)),
+                "scratch of {}",
+                layer.index
+            );
+        }
+        all += bytes;
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn scratch_takes_what_values_leave(seed: u64, ops in 0usize..40, share in 0.0f64..1.0) {
+        let bytes = random(seed, ops);
+        let program = Program::new_checked(&bytes).unwrap();
+        for isa in [Isa::Portable, Isa::CortexM, Isa::CortexM55] {
+            let plan = Plan::new(&program, isa).unwrap();
+            let (least, fastest) = (plan.arena_bytes, plan.fastest_bytes);
+            prop_assert!(least <= fastest && (least == fastest || isa == Isa::CortexM));
+            let between = least + ((fastest - least) as f64 * share) as usize / ALIGNMENT * ALIGNMENT;
+            let all = [least, between, fastest].map(|arena| scratch_of(&program, &plan, isa, arena));
+            prop_assert!(all.is_sorted());
+        }
+    }
+}
+
+/// Layers behind the peak run by tiles in the least arena already; those at the peak take more.
+#[test]
+fn a_resnet_has_a_faster_arena() {
+    let bytes = resnet(1, true);
+    let plan = Plan::new(&Program::new_checked(&bytes).unwrap(), Isa::CortexM).unwrap();
+    assert!(plan.fastest_bytes > plan.arena_bytes + (16 << 10), "{plan:?}");
+    assert!(plan.fastest_bytes < 2 * plan.arena_bytes, "{plan:?}");
+}
+
 #[test]
 fn resnets_take_the_least_that_their_values_allow() {
     for blocks in [1, 3, 5] {

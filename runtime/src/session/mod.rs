@@ -63,7 +63,8 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Resolves `model` into `arena`, for the best instruction set of this machine. The arena must begin at a multiple
-    /// of 16 bytes and have at least the bytes that [`Plan::new`] states for [`Isa::detect`].
+    /// of 16 bytes and have at least the bytes that [`Plan::new`] states for [`Isa::detect`]; what it has beyond them, up to
+    /// [`Plan::fastest_bytes`], is used.
     pub fn new(model: &Model<'a>, arena: &'a mut [u8]) -> Result<Session<'a>, SessionError<'a>> {
         Self::with_isa(model, arena, Isa::detect())
     }
@@ -81,7 +82,8 @@ impl<'a> Session<'a> {
         let program = model.program();
         let plan = Plan::new(program, isa)?;
         let given = arena.len();
-        let arena = arena.get_mut(..plan.arena_bytes);
+        let used = given.min(plan.fastest_bytes) / ALIGNMENT * ALIGNMENT;
+        let arena = arena.get_mut(..used).filter(|_| used >= plan.arena_bytes);
         let arena = arena.ok_or(SessionError::ArenaTooSmall { needed: plan.arena_bytes, given })?;
         if !arena.as_ptr().addr().is_multiple_of(ALIGNMENT) {
             return Err(SessionError::ArenaMisaligned);
@@ -216,6 +218,11 @@ impl<'a> Session<'a> {
     /// The memory plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Bytes of the arena in use: [`Plan::arena_bytes`] or more, up to [`Plan::fastest_bytes`], as it was given.
+    pub fn arena_bytes(&self) -> usize {
+        self.plan.table_bytes + self.space.len()
     }
 
     /// The instruction set in use.

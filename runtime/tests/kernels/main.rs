@@ -1,10 +1,12 @@
 //! Every operation on every instruction set of this machine against the f64 reference, on random shapes; guards around
 //! every buffer catch a write outside.
 
+mod guarded;
 #[path = "../support/mod.rs"]
 mod support;
 mod winograd;
 
+use guarded::Guarded;
 use half::f16;
 use lrpet_runtime::kernel::{
     self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Method, Output, PackedConv, Second, WinogradTile,
@@ -35,34 +37,6 @@ const HALF_UNIT: f64 = 8192.0;
 const CASES: u32 = if cfg!(target_arch = "aarch64") { 60 } else { 400 };
 /// Ranks of each shape of a common network, as many.
 const RANKS: usize = if cfg!(target_arch = "aarch64") { 1 } else { 3 };
-/// Elements on each side of a buffer.
-const GUARD: usize = 64;
-
-/// A buffer between two guards.
-struct Guarded<T> {
-    all: Vec<T>,
-    mark: T,
-}
-
-impl<T: Copy + PartialEq + std::fmt::Debug> Guarded<T> {
-    fn new(values: &[T], mark: T) -> Self {
-        let guard = [mark; GUARD];
-        Self { all: [&guard[..], values, &guard[..]].concat(), mark }
-    }
-
-    fn values(&mut self) -> &mut [T] {
-        let end = self.all.len() - GUARD;
-        &mut self.all[GUARD..end]
-    }
-
-    /// The values, after a look at the guards.
-    fn checked(&self) -> &[T] {
-        let end = self.all.len() - GUARD;
-        assert!(self.all[..GUARD].iter().all(|x| *x == self.mark), "written before the buffer");
-        assert!(self.all[end..].iter().all(|x| *x == self.mark), "written behind the buffer");
-        &self.all[GUARD..end]
-    }
-}
 
 /// How the second operand and the result are held.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,14 +82,26 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Executes the layer, on packed weights if there are some; `count` values come out, halves or logits.
+    /// Executes the layer, on packed weights if there are some, with the least scratch; `count` values come out, halves or
+    /// logits.
     fn run(&self, isa: Isa, packed: Option<&PackedConv>, count: usize) -> (Guarded<u16>, Guarded<f32>) {
+        let planned = kernel::scratch(isa, self.op, self.input);
+        let scratch = packed.map_or(planned, |conv| planned.max(conv.scratch()));
+        self.run_in(scratch, isa, packed, count)
+    }
+
+    /// The same with `scratch` f32 of scratch.
+    fn run_in(
+        &self,
+        scratch: usize,
+        isa: Isa,
+        packed: Option<&PackedConv>,
+        count: usize,
+    ) -> (Guarded<u16>, Guarded<f32>) {
         let initial = match self.place {
             Place::Overwritten => self.second.unwrap().to_vec(),
             _ => vec![0x7e00; count],
         };
-        let planned = kernel::scratch(isa, self.op, self.input);
-        let scratch = packed.map_or(planned, |conv| planned.max(conv.scratch()));
         let mut scratch = Guarded::new(&vec![f32::NAN; scratch], 12345.0);
         let mut output = Guarded::new(&initial, 0x5a5a);
         let mut logits = Guarded::new(&vec![f32::NAN; count], 54321.0);
@@ -172,6 +158,21 @@ fn compare(
     expected: &[Bounded],
     half: HalfSums,
 ) {
+    compare_forms(op, input, layer, x, second, place, (expected, expected), half);
+}
+
+/// The same where another form, of more scratch than the layer must have, has bounds of its own.
+#[allow(clippy::too_many_arguments)]
+fn compare_forms(
+    op: &Op<&str>,
+    input: Shape,
+    layer: &Layer<'_>,
+    x: &[u16],
+    second: Option<&[u16]>,
+    place: Place,
+    (expected, other): (&[Bounded], &[Bounded]),
+    half: HalfSums,
+) {
     let task = Task { op, input, layer, x, second, place };
     for isa in ISAS.into_iter().filter(|isa| isa.is_available() || EVERYWHERE.contains(isa)) {
         let summed = if isa == Isa::CortexM55Half { half } else { NO_HALF_SUMS };
@@ -184,6 +185,14 @@ fn compare(
             assert_eq!(packed.checked(), output, "{}: packed", isa.name());
         }
         task.check(output, logits, expected, summed, isa.name());
+        // More scratch than it must have: other tiles, and other forms.
+        let (least, most) = (kernel::scratch(isa, op, input), kernel::most_scratch(isa, op, input));
+        for scratch in
+            [least + most.saturating_sub(least) / 2, most].into_iter().filter(|words| *words > least)
+        {
+            let (output, logits) = task.run_in(scratch, isa, None, expected.len());
+            task.check(output.checked(), logits.checked(), other, summed, isa.name());
+        }
     }
 }
 
@@ -271,7 +280,14 @@ fn convolution(case: Case) {
         underflow: if scale == 0.0 { 0.0 } else { ((columns + 4) * (r + 1)) as f64 * 2f64.powi(-25) },
     };
     let second = second.as_deref();
-    compare(&op, input, &layer, &x, second, place, &expected(Arithmetic::F32), half);
+    let direct = expected(Arithmetic::F32);
+    let tiled = match &matrix {
+        Matrix::Pair { thin, expand, .. } if WinogradTile::serves(&window) => {
+            winograd::in_place(&direct, &x64, (input, &window), thin, expand)
+        }
+        _ => direct.clone(),
+    };
+    compare_forms(&op, input, &layer, &x, second, place, (&direct, &tiled), half);
     if WinogradTile::serves(&window) && place != Place::Logits {
         let task = Task { op: &op, input, layer: &layer, x: &x, second, place };
         winograd::by_tiles(&task, |tile| {

@@ -1,11 +1,11 @@
 //! Convolutions by Winograd's tiles against the f64 reference, within the bound that the runtime states.
 
-use lrpet_runtime::kernel::{Arithmetic, Isa, Method, PackedConv, WinogradTile};
-use lrpet_runtime::model::{Activation, Window};
+use lrpet_runtime::kernel::{self, Arithmetic, Isa, Method, PackedConv, WinogradTile};
+use lrpet_runtime::model::{Activation, Shape, Window};
 use proptest::prelude::*;
 
 use super::support::reference::Bounded;
-use super::{CASES, Case, ISAS, NO_HALF_SUMS, Place, Task, activation, convolution};
+use super::{CASES, Case, ISAS, NO_HALF_SUMS, Place, Task, activation, convolution, place};
 
 /// Runs a convolution by Winograd's tiles wherever there are some, and compares.
 pub fn by_tiles(task: &Task<'_>, expected: impl Fn(WinogradTile) -> Vec<Bounded>) {
@@ -69,5 +69,44 @@ fn tiles_of_many_channels() {
             let (shape, seed) = ((c, size, size, n), i as u64);
             convolution(Case { shape, window, form, rank: n / 3, activation, place, scale: 1.0, seed });
         }
+    }
+}
+
+/// What the errors of a thin half by tiles on weights in place, which the expanding half carries on, add to the bounds of a pair
+/// in `direct`.
+pub fn in_place(
+    direct: &[Bounded],
+    x: &[f64],
+    (input, window): (Shape, &Window),
+    thin: &[f64],
+    expand: &[f64],
+) -> Vec<Bounded> {
+    let errors = kernel::winograd_error_in_place(x, input, window, thin);
+    let rank = thin.len() / (input.channels as usize * window.taps() as usize);
+    let pixels = errors.len() / rank;
+    let mut bounds = direct.to_vec();
+    for (row, bounds) in expand.chunks_exact(rank).zip(bounds.chunks_exact_mut(pixels)) {
+        for (pixel, bound) in bounds.iter_mut().enumerate() {
+            let errors = errors.iter().skip(pixel).step_by(pixels);
+            bound.error +=
+                1.001 * row.iter().zip(errors).map(|(weight, error)| weight.abs() * error).sum::<f64>();
+        }
+    }
+    bounds
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES / 10, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Pairs that strips of tiles may serve: maps of any size, more channels and ranks.
+    #[test]
+    fn thin_halves_by_tiles(
+        (c, h, w, n) in (1u32..70, 1u32..20, 1u32..36, 1u32..9), rank in 1u32..20,
+        (top, left, bottom, right) in (0u16..3, 0u16..3, 0u16..3, 0u16..3),
+        activation in activation(), place in place(), scale in prop_oneof![Just(1.0f32), Just(0.0), Just(3e3)], seed: u64,
+    ) {
+        let c = c.min(5000 / (h * w)).max(1);
+        let window = Window { kernel: [3, 3], stride: [1, 1], padding: [top, left, bottom, right] };
+        convolution(Case { shape: (c, h, w, n), window, form: 1, rank, activation, place, scale, seed });
     }
 }

@@ -5,10 +5,12 @@
 
 use super::super::portable::{Epilogue, finish};
 use super::super::{Buffers, LayerWeights, Output, Second};
+use super::depthwise;
 use super::fill::Filler;
 use super::micro::{self, Offsets, Residual, Rows, Start, Sweep, Taps};
-use super::tile::{Geometry, Tile};
-use super::{Native, OUTS, PIXELS};
+use super::tile::{self, Geometry, Tile};
+use super::winograd::Strips;
+use super::{Native, OUTS, PIXELS, together};
 use crate::kernel::tiling::Form;
 use crate::model::{Shape, Window};
 
@@ -22,6 +24,7 @@ pub(super) fn run(
     let geometry = Geometry::new(input, output, window);
     let tile = Tile::fit(&geometry, form, buffers.scratch.len());
     let taps = match (geometry.kernel[1], geometry.stride[1]) {
+        _ if geometry.is_pointwise() => Taps::Ranks,
         (3, 1) => Taps::Row,
         (3, 2) => Taps::Stride2,
         _ => Taps::Single,
@@ -30,6 +33,16 @@ pub(super) fn run(
     let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
     // What happened before is not this layer's.
     micro::overflow();
+    let strips = match weights {
+        LayerWeights::Pair { rank, .. } if matches!(buffers.output, Output::Half(_)) => {
+            Strips::fit(&geometry, *rank, buffers.scratch.len(), tile.thin_cost(&geometry))
+        }
+        _ => None,
+    };
+    if let (Some(strips), LayerWeights::Pair { thin, expand, .. }) = (strips, weights) {
+        conv.pair_in_strips(&strips, (thin, expand), epilogue, buffers);
+        return saturated(buffers);
+    }
     for y in (0..height).step_by(tile.rows.max(1)) {
         for x in (0..width).step_by(tile.columns.max(1)) {
             let (rows, columns) = (tile.rows.min(height - y), tile.columns.min(width - x));
@@ -43,6 +56,11 @@ pub(super) fn run(
             }
         }
     }
+    saturated(buffers);
+}
+
+/// Puts right what exceeded the range of f16 on the way to the output.
+fn saturated(buffers: &mut Buffers<'_>) {
     if micro::overflow()
         && let Output::Half(values) = &mut buffers.output
     {
@@ -57,8 +75,8 @@ fn saturate(values: &mut [u16]) {
     }
 }
 
-struct Conv {
-    geometry: Geometry,
+pub(super) struct Conv {
+    pub geometry: Geometry,
     tile: Tile,
     form: Form,
     taps: Taps,
@@ -106,15 +124,10 @@ impl Conv {
             let outs = self.tile.outs.min(n - first);
             let Some(weights) = weights.get(first * columns..(first + outs) * columns) else { return };
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
-            self.accumulate(area, weights, outs, bias, buffers.input, &mut scratch);
-            self.store(
-                area,
-                scratch.sums,
-                first..first + outs,
-                epilogue,
-                &mut buffers.output,
-                buffers.second,
-            );
+            let filled = first > 0 && self.tile.block >= self.geometry.input.channels as usize;
+            self.accumulate(area, weights, (outs, bias), buffers.input, filled, &mut scratch);
+            let (output, second) = (&mut buffers.output, buffers.second);
+            self.store(area, scratch.sums, first..first + outs, epilogue, output, second);
         }
     }
 
@@ -125,22 +138,43 @@ impl Conv {
         epilogue: Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
-        let n = self.geometry.output.channels as usize;
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
-        self.accumulate(area, thin, rank, &[], buffers.input, &mut scratch);
-        let groups = area.rows * area.groups;
+        self.accumulate(area, thin, (rank, &[]), buffers.input, false, &mut scratch);
+        let Scratch { sums, patch, panel, .. } = scratch;
         // The expanded sums take the place of the patch, which has done its part.
-        let (middle, sums) = (&*scratch.sums, &mut *scratch.patch);
+        let to = (&mut buffers.output, buffers.second);
+        self.expand(area, (expand, rank), epilogue, sums, (patch, panel), to);
+    }
+
+    /// What the expanding half makes of the rank-r values `middle` of a tile, with scratch for sums and weights.
+    pub(super) fn expand(
+        &self,
+        area: &Area,
+        (expand, rank): (&[u16], usize),
+        epilogue: Epilogue<'_>,
+        middle: &[f32],
+        (sums, panel): (&mut [f32], &mut [f32]),
+        (output, second): (&mut Output<'_>, Second<'_>),
+    ) {
+        let n = self.geometry.output.channels as usize;
+        let groups = area.rows * area.groups;
         let block = self.tile.ranks.max(1);
-        for first in (0..n).step_by(OUTS) {
-            let outs = OUTS.min(n - first);
+        for (first, outs) in together(n) {
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
             let sums_group = outs * PIXELS;
-            let sweep = Sweep { rows: 1, groups, x_group: rank * PIXELS, x_row: 0, sums_group, phase: 0 };
+            let sweep = Sweep {
+                rows: 1,
+                groups,
+                x_group: rank * PIXELS,
+                x_row: 0,
+                sums_group,
+                phase: 0,
+                weights_row: 0,
+            };
             for from in (0..rank).step_by(block) {
                 let ranks = block.min(rank - from);
                 let Some(rows) = expand.get(first * rank + from..) else { return };
-                let Some(panel) = scratch.panel.get_mut(..ranks * outs) else { return };
+                let Some(panel) = panel.get_mut(..ranks * outs) else { return };
                 if !micro::widen_panel(rows, rank, outs, ranks, panel) {
                     return;
                 }
@@ -156,64 +190,86 @@ impl Conv {
                     start,
                 );
             }
-            self.store(area, sums, first..first + outs, epilogue, &mut buffers.output, buffers.second);
+            self.store(area, sums, first..first + outs, epilogue, output, second);
         }
     }
 
     fn depthwise(&self, area: &Area, weights: &[u16], epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
+        if depthwise::run(
+            &self.geometry,
+            area,
+            weights,
+            epilogue,
+            (buffers.input, &mut buffers.output, buffers.second),
+            scratch.patch,
+        ) {
+            return;
+        }
         let planes = buffers.input.chunks_exact(self.geometry.input.pixels().max(1));
         let weights = weights.chunks_exact(self.geometry.taps().max(1));
         for (channel, (plane, weights)) in planes.zip(weights).enumerate() {
             let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
-            self.accumulate(area, weights, 1, bias, plane, &mut scratch);
+            self.accumulate(area, weights, (1, bias), plane, false, &mut scratch);
             let channels = channel..channel + 1;
             self.store(area, scratch.sums, channels, epilogue, &mut buffers.output, buffers.second);
         }
     }
 
-    /// Sums of `outs` channels of a tile, from `bias` (or zero) on: one row of `weights` for each of them.
+    /// Sums of `outs` channels of a tile, from `bias` (or zero) on: one row of `weights` for each of them. The patch holds
+    /// all channels already where it is `filled`.
     fn accumulate(
         &self,
         area: &Area,
         weights: &[u16],
-        outs: usize,
-        bias: &[f32],
+        (outs, bias): (usize, &[f32]),
         input: &[u16],
+        filled: bool,
         scratch: &mut Scratch<'_>,
     ) {
         let geometry = &self.geometry;
         // A checked model and its tiles have nothing that is empty; so the compiler knows it too.
         let (plane, taps) = (geometry.input.pixels().max(1), geometry.taps());
         let (channel, pitch) =
-            (geometry.channel(area.rows, area.columns).max(1), geometry.pitch(area.columns));
+            (tile::channel(geometry, area.rows, area.columns).max(1), geometry.pitch(area.columns));
         let columns = weights.len() / outs.max(1);
         let block = self.tile.block.max(1);
         let sums_group = outs * PIXELS;
-        let sweep = Sweep {
+        let pointwise = self.taps == Taps::Ranks;
+        let mut sweep = Sweep {
             rows: area.rows,
             groups: area.groups,
             x_group: PIXELS,
             x_row: geometry.row_step() * geometry.phases() * pitch,
             sums_group,
             phase: pitch,
+            weights_row: 0,
         };
         let Scratch { sums, patch, panel, offsets } = scratch;
         // The first block has the most channels; another has the first of its offsets.
-        let each = taps / self.taps.each();
+        let each = if pointwise { 0 } else { taps / self.taps.each() };
         let Some(offsets) = offsets.get_mut(..block.min(input.len() / plane) * each) else { return };
         self.offsets(channel, pitch, offsets);
         let offsets = Offsets::new(offsets);
         let filler = Filler::new(geometry, area);
         for (i, planes) in input.chunks((block * plane).max(1)).enumerate() {
             let channels = planes.len() / plane;
-            for (plane, patch) in planes.chunks_exact(plane).zip(patch.chunks_exact_mut(channel)) {
-                filler.fill(plane, patch);
+            let offsets = if pointwise { Offsets::ranks(channels) } else { offsets.first(channels * each) };
+            if pointwise {
+                sweep.x_group = channels * PIXELS;
             }
-            let offsets = offsets.first(channels * each);
+            if filled {
+                // Nothing has changed.
+            } else if pointwise {
+                let from = planes.get(area.x..).unwrap_or_default();
+                micro::widen_groups(from, plane, channels, area.columns, patch);
+            } else {
+                for (plane, patch) in planes.chunks_exact(plane).zip(patch.chunks_exact_mut(channel)) {
+                    filler.fill(plane, patch);
+                }
+            }
             let from = i * block * taps;
-            for first in (0..outs).step_by(OUTS) {
-                let some = OUTS.min(outs - first);
+            for (first, some) in together(outs) {
                 let Some(rows) = weights.get(first * columns + from..) else { return };
                 let Some(panel) = panel.get_mut(..channels * taps * some) else { return };
                 let Some(sums) = sums.get_mut(first * PIXELS..) else { return };
@@ -254,21 +310,28 @@ impl Conv {
     ) {
         let (width, pixels) = (self.geometry.output.width as usize, self.geometry.output.pixels());
         let sums_group = channels.len() * PIXELS;
-        let shape = Rows { rows: area.rows, columns: area.columns, sums_group, width };
+        if let Output::Half(values) = output {
+            let first = channels.start * pixels + area.y * width + area.x;
+            let residual = match second {
+                Second::None => Residual::None,
+                Second::InPlace => Residual::InPlace,
+                Second::Other(values) => Residual::Other(values.get(first..).unwrap_or_default()),
+            };
+            let shape = Rows {
+                channels: channels.len(),
+                rows: area.rows,
+                columns: area.columns,
+                sums_group,
+                width,
+                plane: pixels,
+            };
+            let Some(values) = values.get_mut(first..) else { return };
+            return micro::finish(sums, values, residual, shape, epilogue.activation);
+        }
+        // Logits.
         for (i, channel) in channels.enumerate() {
             let first = channel * pixels + area.y * width + area.x;
             let Some(sums) = sums.get_mut(i * PIXELS..) else { return };
-            if let Output::Half(values) = output {
-                let residual = match second {
-                    Second::None => Residual::None,
-                    Second::InPlace => Residual::InPlace,
-                    Second::Other(values) => Residual::Other(values.get(first..).unwrap_or_default()),
-                };
-                let Some(values) = values.get_mut(first..) else { return };
-                micro::finish(sums, values, residual, shape, epilogue.activation);
-                continue;
-            }
-            // Logits.
             for row in 0..area.rows {
                 for group in 0..area.groups {
                     let at = (row * area.groups + group) * sums_group;

@@ -3,12 +3,13 @@
 //! A tile is some rows and columns of output pixels; each of its rows is cut into groups of four pixels, the last one
 //! filled up. Sums lie group by group: for each group, four values of each output channel. The part of the input under
 //! a tile is widened into a patch, channel by channel: rows as they follow in the image, each split by the stride's
-//! phase, so that a kernel tap meets neighbouring pixels side by side.
+//! phase, so that a kernel tap meets neighbouring pixels side by side. Under a 1×1 convolution of all pixels it lies group
+//! by group instead: for each group, four pixels of each channel.
 //!
 //! The scratch of a layer depends on its shape and not on whether it is stored dense or as a pair (up to the rank at
 //! which a pair stops paying), so that a low-rank model never needs a larger arena than its dense twin.
 
-use super::{OUTS, PIXELS};
+use super::{OUTS, PIXELS, winograd};
 use crate::kernel::tiling::{Form, of_either_form};
 use crate::model::{Shape, Window};
 
@@ -18,14 +19,17 @@ const BUDGET: usize = 1024;
 /// Groups in a tile, at most: beyond, nothing is gained.
 const GROUPS: usize = 48;
 
-/// Channels in a block, at most.
+/// Scratch that is made use of where there is room, in f32.
+const MOST: usize = 8192;
+
+/// Channels in a block of a tile that is fitted to [`BUDGET`], at most.
 const BLOCK: usize = 8;
 
 /// Columns below which a tile is not cut, where it fits.
 const NARROW: usize = 16;
 
 /// Ranks that are expanded in one pass, at most.
-const RANKS: usize = 32;
+pub(super) const RANKS: usize = 32;
 
 /// A convolution's shape, as tiles see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,12 @@ impl Geometry {
             stride: window.stride.map(|s| usize::from(s.max(1))),
             before: [usize::from(top), usize::from(left)],
         }
+    }
+
+    /// True where each output pixel is made of the input pixel in its place.
+    pub fn is_pointwise(&self) -> bool {
+        let row = (self.input.height, self.output.height, self.input.width) == (1, 1, self.output.width);
+        row && self.kernel == [1, 1] && self.stride == [1, 1] && self.before == [0, 0]
     }
 
     /// Stride phases of a row that some tap meets.
@@ -111,8 +121,9 @@ impl Tile {
             Form::Pair { rank } => (rank, rank.min(RANKS)),
             Form::Depthwise => (1, 0),
         };
+        let most = if budget > BUDGET { channels } else { channels.min(BLOCK) };
         let smallest = Tile { rows: 1, columns: width.min(PIXELS), block: 1, outs, ranks };
-        let mut best = (u64::MAX, smallest);
+        let mut best = (u32::MAX, smallest);
         let mut columns = width;
         loop {
             for rows in 1..=height {
@@ -131,7 +142,7 @@ impl Tile {
                 }
                 let each = tile.block_scratch(geometry);
                 let room = budget.saturating_sub(tile.sums().saturating_add(PIXELS));
-                let mut block = (room / each.max(1)).min(channels.min(BLOCK)).max(1);
+                let mut block = (room / each.max(1)).min(most).max(1);
                 while block > 1 && !fits(&Tile { block, ..tile }) {
                     block -= 1;
                 }
@@ -154,7 +165,7 @@ impl Tile {
                 }
             }
             // Narrow tiles widen more pixels around them.
-            if columns <= PIXELS || (columns <= NARROW && best.0 < u64::MAX) {
+            if columns <= PIXELS || (columns <= NARROW && best.0 < u32::MAX) {
                 return best.1;
             }
             columns = (columns / 2).next_multiple_of(PIXELS);
@@ -166,32 +177,54 @@ impl Tile {
         self.rows.saturating_mul(self.columns.div_ceil(PIXELS))
     }
 
-    /// Estimate of the instructions that a layer takes: see docs/decisions/cortex-m-kernels.md.
-    fn cost(&self, geometry: &Geometry, form: Form) -> u64 {
-        let count = |x: usize| x as u64;
-        let depthwise = form == Form::Depthwise;
-        let channels = count(if depthwise { 1 } else { geometry.input.channels as usize });
-        let (n, outs) = (count(geometry.output.channels as usize), count(self.outs));
-        let (groups, taps) = (count(self.groups()), count(geometry.taps()));
-        let passes = if form == Form::Dense { n.div_ceil(outs.max(1)) } else { 1 };
-        let line = count(geometry.channel(self.rows, self.columns)) * 9 / 4;
-        let fill = channels.saturating_mul(line + 40 * count(geometry.patch_rows(self.rows)));
-        let weights = outs.saturating_mul(channels).saturating_mul(taps);
-        let calls = channels.div_ceil(count(self.block).max(1)).saturating_mul(outs.div_ceil(OUTS as u64));
-        let call = 140 + 12 * groups;
-        let thin = calls.saturating_mul(call).saturating_add(weights.saturating_mul(3 + 9 * groups));
-        let finish = n * (60 + 14 * groups);
+    /// Estimate of the instructions that a layer takes: see docs/decisions/cortex-m-kernels.md. In u32, because every
+    /// inference asks for it.
+    fn cost(&self, geometry: &Geometry, form: Form) -> u32 {
+        let count = |x: usize| x as u32;
+        let (n, outs, groups) = (geometry.output.channels, count(self.outs), count(self.groups()));
+        let (channels, passes) = match form {
+            Form::Dense => (geometry.input.channels, n.div_ceil(outs.max(1))),
+            Form::Pair { .. } => (geometry.input.channels, 1),
+            Form::Depthwise => (1, 1),
+        };
         let expand = match form {
             Form::Pair { .. } => {
-                n.saturating_mul(outs).saturating_mul(3 + 10 * groups) + n.div_ceil(4) * call
+                let weights = n.saturating_mul(outs).saturating_mul(3 + 10 * groups);
+                weights.saturating_add(n.div_ceil(4).saturating_mul(140 + 12 * groups))
             }
             _ => 0,
         };
-        let tiles = (geometry.output.height as usize).div_ceil(self.rows.max(1))
-            * (geometry.output.width as usize).div_ceil(self.columns.max(1));
-        let one =
-            fill.saturating_add(thin).saturating_mul(passes).saturating_add(finish).saturating_add(expand);
-        one.saturating_mul(count(tiles))
+        let finish = n.saturating_mul(60 + 14 * groups).saturating_add(expand);
+        self.sums_cost(geometry, (channels, passes), 90)
+            .saturating_add(finish.saturating_mul(self.tiles(geometry)))
+    }
+
+    /// Estimate of the instructions of a pair's thin half with fused multiply-adds.
+    pub fn thin_cost(&self, geometry: &Geometry) -> u32 {
+        self.sums_cost(geometry, (geometry.input.channels, 1), 46)
+    }
+
+    /// The same of sums over some channels, made in so many passes, of which four products take `tenths` / 10.
+    #[inline(never)]
+    fn sums_cost(&self, geometry: &Geometry, (channels, passes): (u32, u32), tenths: u32) -> u32 {
+        let count = |x: usize| x as u32;
+        let (outs, groups) = (count(self.outs), count(self.groups()));
+        let blocks = channels.div_ceil(count(self.block).max(1));
+        // One block stays filled.
+        let fills = if blocks > 1 { passes } else { 1 };
+        let line = count(self.channel(geometry)) * 9 / 4;
+        let fill = channels.saturating_mul(line + 40 * count(geometry.patch_rows(self.rows)));
+        let weights = outs.saturating_mul(channels).saturating_mul(count(geometry.taps()));
+        let calls = blocks.saturating_mul(outs.div_ceil(OUTS as u32)).saturating_mul(140 + 12 * groups);
+        let thin = weights.saturating_mul(3 + groups * tenths / 10).saturating_add(calls);
+        let one = thin.saturating_mul(passes).saturating_add(fill.saturating_mul(fills));
+        one.saturating_mul(self.tiles(geometry))
+    }
+
+    /// Tiles of a layer.
+    fn tiles(&self, geometry: &Geometry) -> u32 {
+        let (height, width) = (geometry.output.height, geometry.output.width);
+        height.div_ceil((self.rows as u32).max(1)) * width.div_ceil((self.columns as u32).max(1))
     }
 
     /// Elements of the sums.
@@ -199,11 +232,15 @@ impl Tile {
         self.groups().saturating_mul(PIXELS).saturating_mul(self.outs)
     }
 
+    /// Elements of one channel of a full tile's patch.
+    fn channel(&self, geometry: &Geometry) -> usize {
+        channel(geometry, self.rows, self.columns)
+    }
+
     /// Elements of the patch, with the few that the last group may read beyond it. The expanded sums of a pair take
     /// its place.
     pub fn patch(&self, geometry: &Geometry, form: Form) -> usize {
-        let patch =
-            self.block.saturating_mul(geometry.channel(self.rows, self.columns)).saturating_add(PIXELS);
+        let patch = self.block.saturating_mul(self.channel(geometry)).saturating_add(PIXELS);
         match form {
             Form::Pair { .. } => patch.max(self.groups().saturating_mul(PIXELS * OUTS)),
             _ => patch,
@@ -218,7 +255,7 @@ impl Tile {
     /// What one more channel in a block takes at most.
     fn block_scratch(&self, geometry: &Geometry) -> usize {
         let weights = geometry.taps().saturating_mul(OUTS + 1);
-        geometry.channel(self.rows, self.columns).saturating_add(weights)
+        self.channel(geometry).saturating_add(weights)
     }
 
     /// Scratch of the whole tiling: sums, patch, widened weights and the offset of each tap.
@@ -228,10 +265,21 @@ impl Tile {
     }
 }
 
-/// Scratch of a convolution, in f32.
-pub(in crate::kernel) fn scratch(input: Shape, output: Shape, window: &Window, form: Form) -> usize {
+/// Elements of one channel of the patch under `rows` by `columns` output pixels.
+pub(super) fn channel(geometry: &Geometry, rows: usize, columns: usize) -> usize {
+    if geometry.is_pointwise() {
+        return columns.next_multiple_of(PIXELS);
+    }
+    geometry.channel(rows, columns)
+}
+
+/// Least scratch of a convolution, and that beyond which it gains nothing, in f32.
+pub(in crate::kernel) fn scratch(input: Shape, output: Shape, window: &Window, form: Form) -> [usize; 2] {
     let geometry = Geometry::new(input, output, window);
-    of_either_form((input, output), window, form, |form| {
+    let least = of_either_form((input, output), window, form, |form| {
         Tile::fit(&geometry, form, BUDGET).scratch(&geometry, form)
-    })
+    });
+    let tile = Tile::fit(&geometry, form, MOST);
+    let strips = winograd::most_scratch(&geometry, form.rank(), tile.thin_cost(&geometry));
+    [least, least.max(tile.scratch(&geometry, form)).max(strips)]
 }

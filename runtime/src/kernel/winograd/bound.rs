@@ -30,11 +30,40 @@ pub fn winograd_error(
     window: &Window,
     filters: &[f64],
 ) -> Vec<f64> {
+    let channels = input.channels as usize;
+    let sums = channels.min(TOGETHER) + channels.div_ceil(TOGETHER) + 2;
+    error(tile, x, (input, window), filters, sums, |weights| filter(tile, weights))
+}
+
+/// The same for tiles of 2×2 whose weights are transformed in f32 where they are used, and whose products are summed one after
+/// another, as on Cortex-M. A computed weight is off by γ₄·|G|·|g|·|Gᵀ| at most, scaling by a half being exact; so that stands
+/// for |U|, with four roundings more.
+pub fn winograd_error_in_place(x: &[f64], input: Shape, window: &Window, filters: &[f64]) -> Vec<f64> {
+    let sums = input.channels as usize + 1 + 4;
+    error(WinogradTile::Two, x, (input, window), filters, sums, |weights| {
+        // G's only negative entries stand at the middle weight of one row, so of |g| the other row has their magnitudes.
+        let products = filter(WinogradTile::Two, weights.map(f64::abs));
+        core::array::from_fn(|at| {
+            let positive = |i: usize| if i == 2 { 1 } else { i };
+            products[positive(at / 4) * 4 + positive(at % 4)]
+        })
+    })
+}
+
+/// The bounds, of sums in which so many roundings meet, of weights whose magnitudes are those that `transform` gives.
+fn error(
+    tile: WinogradTile,
+    x: &[f64],
+    (input, window): (Shape, &Window),
+    filters: &[f64],
+    sums: usize,
+    transform: impl Fn([f64; 9]) -> [f64; MOST_PRODUCTS],
+) -> Vec<f64> {
     let Some((height, width)) = window.output(input.height, input.width) else { return Vec::new() };
     let (height, width, channels) = (height as usize, width as usize, input.channels as usize);
     let (m, side, products) = (tile.outputs(), tile.inputs(), tile.products());
     let count = filters.len() / (9 * channels).max(1);
-    let sums = gamma(channels.min(TOGETHER) + channels.div_ceil(TOGETHER) + 2 + OUTPUT_ROUNDINGS);
+    let sums = gamma(sums + OUTPUT_ROUNDINGS);
     let inputs_of = gamma(INPUT_ROUNDINGS);
     let (b, a) = (inputs(tile), magnitudes(outputs(tile)));
     let of_magnitudes = magnitudes(b);
@@ -43,7 +72,7 @@ pub fn winograd_error(
         .chunks_exact(9)
         .map(|weights| {
             let weights = core::array::from_fn(|i| weights.get(i).copied().unwrap_or(0.0));
-            filter(tile, weights).map(|weight| weight.abs() * (1.0 + 1e-12))
+            transform(weights).map(|weight| weight.abs() * (1.0 + 1e-12))
         })
         .collect();
     let mut errors = vec![0.0; count * height * width];

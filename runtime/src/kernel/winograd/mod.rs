@@ -19,7 +19,7 @@ mod bound;
 mod matrices;
 mod transform;
 
-pub use bound::winograd_error;
+pub use bound::{winograd_error, winograd_error_in_place};
 pub(in crate::kernel) use matrices::filter;
 pub(in crate::kernel) use transform::{Registers, input, output};
 

@@ -11,7 +11,12 @@ mod inner;
 use super::{OUTS, PIXELS};
 use crate::model::Activation;
 
+mod depthwise;
+mod winograd;
+
+pub(super) use depthwise::{Depthwise, depthwise};
 pub(super) use inner::{overflow, widen_one};
+pub(super) use winograd::{Transform, transform_pixels, transform_sums, transform_weights};
 
 /// Which taps share a load of pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub(super) struct Sweep {
     pub sums_group: usize,
     /// From phase 0 to phase 1 in `x` ([`Taps::Stride2`]).
     pub phase: usize,
+    /// From the weights of a row to those of the next ([`Taps::Ranks`]); 0 where all have the same.
+    pub weights_row: usize,
 }
 
 /// Where the pixels of each tap (or row of three) begin.
@@ -104,9 +111,10 @@ struct Accumulate {
     start_group: usize,
     x_group: usize,
     phase: usize,
+    weights_row: usize,
 }
 
-/// For each group of pixels and each of `outs` channels (1 to 4): adds to its four sums, for every offset and each of
+/// For each group of pixels and each of `outs` channels (1, 2 or 4): adds to its four sums, for every offset and each of
 /// its taps, weight · pixels. `weights` holds for each tap one weight a
 /// channel. Does nothing where a length does not fit.
 pub(super) fn accumulate(
@@ -119,13 +127,15 @@ pub(super) fn accumulate(
     start: Start<'_>,
 ) {
     const F32: usize = size_of::<f32>();
-    let Sweep { rows, groups, x_group, x_row, sums_group, phase } = sweep;
+    let Sweep { rows, groups, x_group, x_row, sums_group, phase, weights_row } = sweep;
     let count = offsets.count;
+    // Ranks are taken in twos; this says whether one is left.
+    let phase = if taps == Taps::Ranks { count % 2 } else { phase };
     if rows == 0
         || groups == 0
         || count == 0
         || (taps == Taps::Ranks) != offsets.bytes.is_empty()
-        || !(1..=OUTS).contains(&outs)
+        || !matches!(outs, 1 | 2 | OUTS)
     {
         return;
     }
@@ -137,8 +147,12 @@ pub(super) fn accumulate(
     };
     let reach = offsets.farthest / F32 + (rows - 1) * x_row + (groups - 1) * x_group + span;
     let kept = (rows * groups - 1) * sums_group + outs * PIXELS;
-    let fits = reach <= x.len() && kept <= sums.len() && weights.len() == count * taps.each() * outs;
-    if !fits {
+    let of_row = count * taps.each() * outs;
+    let weighed = match weights_row {
+        0 => weights.len() == of_row,
+        _ => taps == Taps::Ranks && weights.len() == (rows - 1) * weights_row + of_row,
+    };
+    if reach > x.len() || kept > sums.len() || !weighed {
         return;
     }
     static ZERO: [f32; OUTS * PIXELS] = [0.0; OUTS * PIXELS];
@@ -152,7 +166,7 @@ pub(super) fn accumulate(
         Start::Bias(_) => ZERO.as_ptr(),
         Start::Resume => sums.as_ptr(),
     };
-    let ends = [offsets.bytes.as_ptr_range().end, weights.as_ptr_range().end.cast()];
+    let ends = [offsets.bytes.as_ptr_range().end, weights.as_ptr().wrapping_add(of_row).cast()];
     let mut arguments = Accumulate {
         x: x.as_ptr(),
         x_row: x_row * F32,
@@ -167,13 +181,14 @@ pub(super) fn accumulate(
         start_group: if let Start::Resume = start { sums_group * F32 } else { 0 },
         x_group: x_group * F32,
         phase: phase * F32,
+        weights_row: weights_row * F32,
     };
     // SAFETY: pixels up to `reach` and sums up to `kept` are there, checked above; each offset has its taps' weights;
     // the initial sums are 16 values, or the sums themselves.
     unsafe { inner::accumulate(taps, outs, &mut arguments) }
 }
 
-/// What [`finish`]'s loops read; lengths in bytes. The assembler knows the order of the fields.
+/// What [`finish`]'s loops read and count down; lengths in bytes. The assembler knows the order of the fields.
 #[repr(C)]
 struct Finish {
     sums: *const f32,
@@ -186,6 +201,9 @@ struct Finish {
     gap: usize,
     /// Pixels of a row behind its last whole group.
     rest: usize,
+    channels: usize,
+    /// From a channel to the next, in output and residual.
+    plane: usize,
 }
 
 /// What is added to the sums before activation.
@@ -200,12 +218,16 @@ pub(super) enum Residual<'a> {
 /// Rows of pixels that are finished; lengths in elements.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rows {
+    /// Channels, whose sums of a group follow one another.
+    pub channels: usize,
     pub rows: usize,
     pub columns: usize,
     /// From a group to the next in the sums, of which each row has whole groups.
     pub sums_group: usize,
     /// From a row to the next in the output.
     pub width: usize,
+    /// From a channel to the next in the output.
+    pub plane: usize,
 }
 
 /// Adds the residual to sums, activates them and stores them in `output`, which begins with the first row's first
@@ -217,12 +239,12 @@ pub(super) fn finish(
     shape: Rows,
     activation: Activation,
 ) {
-    let Rows { rows, columns, sums_group, width } = shape;
-    if rows == 0 || columns == 0 || columns > width {
+    let Rows { channels, rows, columns, sums_group, width, plane } = shape;
+    if channels == 0 || rows == 0 || columns == 0 || columns > width {
         return;
     }
-    let pixels = (rows - 1) * width + columns;
-    let kept = (rows * columns.div_ceil(PIXELS) - 1) * sums_group + PIXELS;
+    let pixels = (channels - 1) * plane + (rows - 1) * width + columns;
+    let kept = (rows * columns.div_ceil(PIXELS) - 1) * sums_group + channels * PIXELS;
     let (residual, there) = match residual {
         Residual::None => (core::ptr::null(), usize::MAX),
         Residual::InPlace => (output.as_ptr(), usize::MAX),
@@ -231,7 +253,7 @@ pub(super) fn finish(
     if pixels > output.len().min(there) || kept > sums.len() {
         return;
     }
-    let arguments = Finish {
+    let mut arguments = Finish {
         sums: sums.as_ptr(),
         sums_group: sums_group * size_of::<f32>(),
         output: output.as_mut_ptr(),
@@ -240,10 +262,12 @@ pub(super) fn finish(
         rows,
         gap: (width - columns) * size_of::<u16>(),
         rest: columns % PIXELS,
+        channels,
+        plane: plane * size_of::<u16>(),
     };
     // SAFETY: the pixels and sums that are met are there, checked above. A residual in the output is read before its
     // place is written.
-    unsafe { inner::finish(activation, &arguments) }
+    unsafe { inner::finish(activation, &mut arguments) }
 }
 
 /// What [`widen_rows`]'s loops read. The assembler knows the order of the fields.
@@ -257,6 +281,8 @@ struct WidenRows {
     before: usize,
     inside: usize,
     behind: usize,
+    /// Bytes from there to the next row.
+    gap: usize,
 }
 
 /// f16 bits → f32, row by row: `rows` rows of `inside` values that begin `pitch` apart, between zeros `before` and
@@ -268,7 +294,7 @@ pub(super) fn widen_rows(from: &[u16], pitch: usize, rows: usize, to: &mut [f32]
     }
     let (to, from, pitch) = (to.as_mut_ptr(), from.as_ptr(), pitch * size_of::<u16>());
     // SAFETY: the values are there, checked above.
-    unsafe { inner::widen_rows(&WidenRows { to, from, pitch, rows, before, inside, behind }) }
+    unsafe { inner::widen_rows(&WidenRows { to, from, pitch, rows, before, inside, behind, gap: 0 }) }
 }
 
 /// What [`widen_phases`]'s loops read. The assembler knows the order of the fields.
@@ -291,6 +317,26 @@ struct WidenPhases {
     behind: [usize; 2],
 }
 
+impl WidenPhases {
+    /// Of no rows.
+    fn nothing() -> Self {
+        let (to, from, none) = (core::ptr::null_mut(), core::ptr::null(), [0; 2]);
+        Self {
+            even: to,
+            odd: to,
+            from,
+            from_row: 0,
+            to_row: 0,
+            rows: 0,
+            before: none,
+            first: 0,
+            pairs: 0,
+            last: 0,
+            behind: none,
+        }
+    }
+}
+
 /// f16 bits → f32, row by row, even elements of a row before odd ones, each half `pitch` long; or, with `odd` false,
 /// the even ones alone. A row has its values from element `begin` to `end`, and zeros around them. The rows of `from`
 /// begin `from_row` apart. Does nothing where a length does not fit.
@@ -301,10 +347,25 @@ pub(super) fn widen_phases(
     (pitch, odd): (usize, bool),
     [begin, end]: [usize; 2],
 ) {
+    if let Some(arguments) = phases((from, from_row), rows, to, (pitch, odd), [begin, end]) {
+        // SAFETY: the values are there, as was checked, and zeros and values of a phase are `pitch` elements; odd ones
+        // that are not wanted lie where even ones follow.
+        unsafe { inner::widen_phases(&arguments) }
+    }
+}
+
+/// What [`widen_phases`] hands on; `None` where a length does not fit.
+fn phases(
+    (from, from_row): (&[u16], usize),
+    rows: usize,
+    to: &mut [f32],
+    (pitch, odd): (usize, bool),
+    [begin, end]: [usize; 2],
+) -> Option<WidenPhases> {
     let row = if odd { 2 * pitch } else { pitch };
     let fits = rows > 0 && begin < end && end <= 2 * pitch && rows * row <= to.len();
     if !fits || (rows - 1) * from_row + (end - begin) > from.len() {
-        return;
+        return None;
     }
     // Without odd elements their place is that of the even ones, which are written behind them.
     let skipped = if odd { 0 } else { begin % 2 };
@@ -314,7 +375,7 @@ pub(super) fn widen_phases(
     let even = values.div_ceil(2);
     let behind = [pitch - before[0] - even, if odd { pitch - before[1] - first - values / 2 } else { 0 }];
     let even = to.as_mut_ptr();
-    let arguments = WidenPhases {
+    Some(WidenPhases {
         even,
         odd: even.wrapping_add(if odd { pitch } else { before[0] }),
         from: from.as_ptr().wrapping_add(skipped),
@@ -326,16 +387,49 @@ pub(super) fn widen_phases(
         pairs: values / 2,
         last: values % 2,
         behind,
-    };
-    // SAFETY: the values are there, checked above, and zeros and values of a phase are `pitch` elements; odd ones
-    // that are not wanted lie where even ones follow.
-    unsafe { inner::widen_phases(&arguments) }
+    })
 }
 
-/// f16 bits → f32: the first `count` elements of `rows` (1 to 4) that begin `pitch` apart, element by element.
+/// What [`widen_groups`]'s loops read; lengths in bytes. The assembler knows the order of the fields.
+#[repr(C)]
+struct WidenGroups {
+    from: *const u16,
+    to: *mut f32,
+    /// From a channel to the next.
+    plane: usize,
+    /// From a group to the next.
+    group: usize,
+    pixels: usize,
+    channels: usize,
+}
+
+/// f16 bits → f32: `pixels` of each of `channels` planes that begin `plane` apart, in groups of four pixels of each
+/// channel. What fills up the last group is left as it is. Does nothing where a length does not fit.
+pub(super) fn widen_groups(from: &[u16], plane: usize, channels: usize, pixels: usize, to: &mut [f32]) {
+    let groups = pixels.div_ceil(PIXELS);
+    if channels == 0
+        || pixels == 0
+        || (channels - 1) * plane + pixels > from.len()
+        || groups * channels * PIXELS > to.len()
+    {
+        return;
+    }
+    let arguments = WidenGroups {
+        from: from.as_ptr(),
+        to: to.as_mut_ptr(),
+        plane: plane * size_of::<u16>(),
+        group: channels * PIXELS * size_of::<f32>(),
+        pixels,
+        channels,
+    };
+    // SAFETY: the values and their places are there, checked above.
+    unsafe { inner::widen_groups(&arguments) }
+}
+
+/// f16 bits → f32: the first `count` elements of `rows` (1, 2 or 4) that begin `pitch` apart, element by element.
 pub(super) fn widen_panel(from: &[u16], pitch: usize, rows: usize, count: usize, to: &mut [f32]) -> bool {
     let there =
-        (1..=OUTS).contains(&rows) && (rows - 1) * pitch + count <= from.len() && rows * count <= to.len();
+        matches!(rows, 1 | 2 | OUTS) && (rows - 1) * pitch + count <= from.len() && rows * count <= to.len();
     if there {
         // SAFETY: the elements are there, checked above.
         unsafe { inner::widen_panel(from.as_ptr(), pitch, rows, count, to.as_mut_ptr()) }

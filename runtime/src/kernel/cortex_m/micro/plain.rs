@@ -1,8 +1,12 @@
 //! The inner loops in Rust, for machines that only test or simulate the device.
 
+use core::array::from_fn;
+
 use super::super::super::f16;
 use super::super::PIXELS;
-use super::{Accumulate, Finish, Taps, WidenPhases, WidenRows};
+use super::depthwise::Arguments;
+use super::winograd::{Pixels, Sums, Weights};
+use super::{Accumulate, Finish, Taps, WidenGroups, WidenPhases, WidenRows};
 use crate::model::Activation;
 
 /// True where a value exceeded the range since the last call: not known here, so always.
@@ -17,7 +21,7 @@ pub(in super::super) fn widen_one(half: u16) -> f32 {
 /// # Safety
 /// As in [`super::accumulate`].
 pub(super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumulate) {
-    let Accumulate { mut x, mut sums, mut start, .. } = *arguments;
+    let Accumulate { mut x, mut sums, mut start, weights: mut row, .. } = *arguments;
     let count = match taps {
         Taps::Ranks => (arguments.end as usize - arguments.weights as usize) / (outs * size_of::<f32>()),
         _ => (arguments.end as usize - arguments.offsets as usize) / size_of::<u32>(),
@@ -34,7 +38,7 @@ pub(super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumul
             unsafe {
                 let mut block = [0.0; 16];
                 (0..outs * PIXELS).for_each(|i| block[i] = *start.add(i));
-                let mut weights = arguments.weights;
+                let mut weights = row;
                 for tap in 0..count {
                     let offset = match taps {
                         Taps::Ranks => tap * PIXELS * size_of::<f32>(),
@@ -57,12 +61,27 @@ pub(super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumul
             pixels = pixels.wrapping_byte_add(arguments.x_group);
         }
         x = x.wrapping_byte_add(arguments.x_row);
+        row = row.wrapping_byte_add(arguments.weights_row);
     }
 }
 
 /// # Safety
 /// As in [`super::finish`].
-pub(super) unsafe fn finish(activation: Activation, arguments: &Finish) {
+pub(super) unsafe fn finish(activation: Activation, arguments: &mut Finish) {
+    for channel in 0..arguments.channels {
+        let at = channel * arguments.plane;
+        let residual = arguments.residual;
+        let residual = if residual.is_null() { residual } else { residual.wrapping_byte_add(at) };
+        let sums = arguments.sums.wrapping_add(channel * PIXELS);
+        let output = arguments.output.wrapping_byte_add(at);
+        // SAFETY: the caller's lengths.
+        unsafe { finish_channel(activation, &Finish { sums, output, residual, ..*arguments }) }
+    }
+}
+
+/// # Safety
+/// As in [`super::finish`], of one channel.
+unsafe fn finish_channel(activation: Activation, arguments: &Finish) {
     let Finish { mut sums, mut output, mut residual, .. } = *arguments;
     for _ in 0..arguments.rows {
         let rest = (arguments.rest > 0).then_some(arguments.rest);
@@ -137,7 +156,7 @@ pub(super) unsafe fn widen_panel(from: *const u16, pitch: usize, rows: usize, co
 /// # Safety
 /// As in [`super::widen_rows`].
 pub(super) unsafe fn widen_rows(arguments: &WidenRows) {
-    let WidenRows { mut to, mut from, pitch, rows, before, inside, behind } = *arguments;
+    let WidenRows { mut to, mut from, pitch, rows, before, inside, behind, gap } = *arguments;
     for _ in 0..rows {
         // SAFETY: the caller's lengths.
         unsafe {
@@ -145,6 +164,134 @@ pub(super) unsafe fn widen_rows(arguments: &WidenRows) {
             widen(from, to.add(before), inside);
         }
         from = from.wrapping_byte_add(pitch);
-        to = to.wrapping_add(before + inside + behind);
+        to = to.wrapping_add(before + inside + behind).wrapping_byte_add(gap);
+    }
+}
+
+/// # Safety
+/// As in [`super::widen_groups`].
+pub(super) unsafe fn widen_groups(arguments: &WidenGroups) {
+    let WidenGroups { from, to, plane, group, pixels, channels } = *arguments;
+    for channel in 0..channels {
+        let (from, to) = (from.wrapping_byte_add(channel * plane), to.wrapping_add(channel * PIXELS));
+        for i in 0..pixels {
+            let to = to.wrapping_byte_add(i / PIXELS * group).wrapping_add(i % PIXELS);
+            // SAFETY: the caller's lengths.
+            unsafe { *to = f16::widen(*from.add(i)) };
+        }
+    }
+}
+
+/// # Safety
+/// As in [`super::depthwise::depthwise`].
+pub(super) unsafe fn depthwise(stride: usize, arguments: &mut Arguments) {
+    let Arguments { x, x_row, row, phase, rows, output, gap, plane, weights, bias, .. } = *arguments;
+    let columns = arguments.groups * PIXELS + arguments.rest;
+    for channel in 0..arguments.channels {
+        // SAFETY: the caller's lengths.
+        unsafe {
+            match stride {
+                1 => widen_rows(&*arguments.fill_rows()),
+                _ => widen_phases(&*arguments.fill_phases()),
+            }
+            *arguments.from = (*arguments.from).wrapping_byte_add(arguments.from_plane);
+            let mut output = output.wrapping_byte_add(channel * plane);
+            for y in 0..rows {
+                for column in 0..columns {
+                    let mut value = [*bias.add(channel)];
+                    for tap in 0..9 {
+                        let shift = match (stride, tap % 3) {
+                            (1, kx) => kx * 4,
+                            (_, 1) => phase,
+                            (_, kx) => kx / 2 * 4,
+                        };
+                        let x = x.byte_add(y * x_row + tap / 3 * row + shift).add(column);
+                        value[0] += f16::widen(*weights.add(channel * 9 + tap)) * *x;
+                    }
+                    super::super::super::activate(arguments.activation(), &mut value);
+                    *output = f16::narrow(value[0]);
+                    output = output.wrapping_add(1);
+                }
+                output = output.wrapping_byte_add(gap);
+            }
+        }
+    }
+}
+
+/// Nothing that these loops need.
+pub(super) fn fill(_stride: usize) -> usize {
+    0
+}
+
+/// # Safety
+/// As in [`super::winograd::transform_pixels`].
+pub(super) unsafe fn transform_pixels(arguments: &Pixels) {
+    let Pixels { x, pitch, to, product, rows, across, group, x_row } = *arguments;
+    let side = |d: [f32; 4]| [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]];
+    for tile in 0..rows * across * PIXELS {
+        let (of_group, lane) = (tile / PIXELS, tile % PIXELS);
+        let first = x
+            .wrapping_byte_add(of_group / across * x_row)
+            .wrapping_add((of_group % across * PIXELS + lane) * 2);
+        // SAFETY: the caller's lengths.
+        unsafe {
+            let d: [[f32; 4]; 4] = from_fn(|i| from_fn(|j| *first.byte_add(i * pitch).add(j)));
+            let columns: [[f32; 4]; 4] = from_fn(|j| side(d.map(|row| row[j])));
+            for i in 0..4 {
+                let products = side(columns.map(|column| column[i]));
+                for (j, value) in products.into_iter().enumerate() {
+                    *to.byte_add((i * 4 + j) * product + of_group * group).add(lane) = value;
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As in [`super::winograd::transform_weights`].
+pub(super) unsafe fn transform_weights(arguments: &Weights) {
+    let Weights { from, pitch, to, product, channels, outs, step } = *arguments;
+    let side = |g: [f32; 3]| [g[0], g[0] + g[2] + g[1], g[0] + g[2] - g[1], g[2]];
+    let scale = [1.0, 0.5, 0.5, 1.0];
+    for out in 0..outs {
+        for channel in 0..channels {
+            // SAFETY: the caller's lengths.
+            unsafe {
+                let from = from.byte_add(out * pitch).add(channel * 9);
+                let columns: [[f32; 4]; 3] = from_fn(|j| side(from_fn(|i| f16::widen(*from.add(i * 3 + j)))));
+                for i in 0..4 {
+                    let products = side(columns.map(|column| column[i]));
+                    for (j, value) in products.into_iter().enumerate() {
+                        let to = to.byte_add((i * 4 + j) * product + channel * step).add(out);
+                        *to = value * (scale[i] * scale[j]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As in [`super::winograd::transform_sums`].
+pub(super) unsafe fn transform_sums(arguments: &mut Sums) {
+    let Sums { from, product, to, group, last, to_row, ranks, across, rows } = *arguments;
+    let side = |m: [f32; 4]| [m[0] + m[1] + m[2], m[1] - m[2] - m[3]];
+    for at in 0..rows * across * ranks * PIXELS {
+        let (lane, rank, of_group) = (at % PIXELS, at / PIXELS % ranks, at / PIXELS / ranks);
+        // SAFETY: the caller's lengths.
+        unsafe {
+            let m: [[f32; 4]; 4] = from_fn(|i| from_fn(|j| *from.byte_add((i * 4 + j) * product).add(at)));
+            let columns: [[f32; 2]; 4] = from_fn(|j| side(m.map(|row| row[j])));
+            let second = if of_group % across + 1 == across { last } else { group };
+            if lane >= 2 && second == 0 {
+                continue;
+            }
+            for i in 0..2 {
+                let row = to.byte_add((of_group / across * 2 + i) * to_row + of_group % across * 2 * group);
+                let row = row.byte_add(lane / 2 * second).add(rank * PIXELS + lane % 2 * 2);
+                let pixels = side(columns.map(|column| column[i]));
+                (*row, *row.add(1)) = (pixels[0], pixels[1]);
+            }
+        }
     }
 }

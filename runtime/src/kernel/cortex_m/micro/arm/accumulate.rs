@@ -96,16 +96,13 @@ macro_rules! mac {
     };
 }
 
-/// One tap: four pixels for each of 1 to 4 output channels, with weights that lie in the given registers.
+/// One tap: four pixels for each of 1, 2 or 4 output channels, with weights that lie in the given registers.
 macro_rules! tap {
     ($($p:literal)*; $w0:literal) => {
         mac!($w0; $($p)*; 0 1 2 3)
     };
     ($($p:literal)*; $w0:literal $w1:literal) => {
         concat!(mac!($w0; $($p)*; 0 1 2 3), mac!($w1; $($p)*; 4 5 6 7))
-    };
-    ($($p:literal)*; $w0:literal $w1:literal $w2:literal) => {
-        concat!(mac!($w0; $($p)*; 0 1 2 3), mac!($w1; $($p)*; 4 5 6 7), mac!($w2; $($p)*; 8 9 10 11))
     };
     ($($p:literal)*; $w0:literal $w1:literal $w2:literal $w3:literal) => {
         concat!(
@@ -129,15 +126,6 @@ macro_rules! three {
             $($first,)? tap!($($p)*; 22 23), $($second,)? tap!($($q)*; 24 25), $($third,)? tap!($($r)*; 26 27),
         )
     };
-    // Nine registers are free for weights besides the products' two and six pixels.
-    (3; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
-        concat!(
-            "vldmia r4!, {{s22-s27}}\n",
-            $($first,)? tap!($($p)*; 22 23 24), $($second,)? tap!($($q)*; 25 26 27),
-            "vldmia r4!, {{s22-s24}}\n",
-            $($third,)? tap!($($r)*; 22 23 24),
-        )
-    };
     (4; [$($first:expr)?; $($p:literal)*] [$($second:expr)?; $($q:literal)*] [$($third:expr)?; $($r:literal)*]) => {
         concat!(
             "vldmia r4!, {{s22-s29}}\n",
@@ -148,7 +136,7 @@ macro_rules! three {
     };
 }
 
-/// The taps of one offset, whose pixels begin at r5 (or follow r5, and end where the weights do).
+/// The taps of one offset, whose pixels begin at r5 (or follow r5, two ranks at a time, and end where the weights do).
 macro_rules! taps {
     (Single 1) => {
         concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22}}\n", tap!(16 17 18 19; 22))
@@ -156,23 +144,12 @@ macro_rules! taps {
     (Single 2) => {
         concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22-s23}}\n", tap!(16 17 18 19; 22 23))
     };
-    (Single 3) => {
-        concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22-s24}}\n", tap!(16 17 18 19; 22 23 24))
-    };
     (Single 4) => {
         concat!("vldmia r5, {{s16-s19}}\nvldmia r4!, {{s22-s25}}\n", tap!(16 17 18 19; 22 23 24 25))
     };
-    (Ranks 1) => {
-        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22}}\n", tap!(16 17 18 19; 22))
-    };
-    (Ranks 2) => {
-        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s23}}\n", tap!(16 17 18 19; 22 23))
-    };
-    (Ranks 3) => {
-        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s24}}\n", tap!(16 17 18 19; 22 23 24))
-    };
-    (Ranks 4) => {
-        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s25}}\n", tap!(16 17 18 19; 22 23 24 25))
+    // Two of them.
+    (Ranks $n:tt) => {
+        ranks!(Two $n)
     };
     (Row $n:tt) => {
         concat!("vldmia r5, {{s16-s21}}\n", three!($n; [; 16 17 18 19] [; 17 18 19 20] [; 18 19 20 21]))
@@ -186,10 +163,77 @@ macro_rules! taps {
     };
 }
 
+/// One or two ranks, whose pixels and weights follow r5 and r4. Registers are left for four pixels of one at a time beside
+/// products.
+#[cfg(not(fpv5))]
+macro_rules! ranks {
+    (One 1) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22}}\n", tap!(16 17 18 19; 22))
+    };
+    (One 2) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s23}}\n", tap!(16 17 18 19; 22 23))
+    };
+    (One 4) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s25}}\n", tap!(16 17 18 19; 22 23 24 25))
+    };
+    (Two $last:literal; $($w:literal)*; $($v:literal)*) => {
+        concat!(
+            "vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s22-s", $last, "}}\n", tap!(16 17 18 19; $($w)*),
+            "vldmia r5!, {{s16-s19}}\n", tap!(16 17 18 19; $($v)*),
+        )
+    };
+    (Two 1) => {
+        ranks!(Two 23; 22; 23)
+    };
+    (Two 2) => {
+        ranks!(Two 25; 22 23; 24 25)
+    };
+    (Two 4) => {
+        ranks!(Two 29; 22 23 24 25; 26 27 28 29)
+    };
+}
+
+/// One or two ranks, whose pixels and weights follow r5 and r4.
+#[cfg(fpv5)]
+macro_rules! ranks {
+    (One 1) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s24}}\n", tap!(16 17 18 19; 24))
+    };
+    (One 2) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s24-s25}}\n", tap!(16 17 18 19; 24 25))
+    };
+    (One 4) => {
+        concat!("vldmia r5!, {{s16-s19}}\nvldmia r4!, {{s24-s27}}\n", tap!(16 17 18 19; 24 25 26 27))
+    };
+    (Two $last:literal; $($w:literal)*; $($v:literal)*) => {
+        concat!(
+            "vldmia r5!, {{s16-s23}}\nvldmia r4!, {{s24-s", $last, "}}\n",
+            tap!(16 17 18 19; $($w)*), tap!(20 21 22 23; $($v)*),
+        )
+    };
+    (Two 1) => {
+        ranks!(Two 25; 24; 25)
+    };
+    (Two 2) => {
+        ranks!(Two 27; 24 25; 26 27)
+    };
+    (Two 4) => {
+        ranks!(Two 31; 24 25 26 27; 28 29 30 31)
+    };
+}
+
 /// From offset to offset.
 macro_rules! walk {
-    (Ranks Begin) => {
-        "mov r5, r1"
+    // An odd rank first.
+    (Ranks $n:tt Begin) => {
+        concat!("mov r5, r1\ncmp lr, #0\nbeq 4f\n", ranks!(One $n), "cmp r4, r3\nbeq 5f\n")
+    };
+    // The next row's weights.
+    (Ranks Row) => {
+        "ldr r10, [r0, #52]\nldr r4, [r0, #24]\nadd r3, r3, r10\nadd r4, r4, r10\nstr r4, [r0, #24]"
+    };
+    ($taps:ident Row) => {
+        ""
     };
     (Ranks Next) => {
         ""
@@ -197,7 +241,7 @@ macro_rules! walk {
     (Ranks End) => {
         "cmp r4, r3"
     };
-    ($taps:ident Begin) => {
+    ($taps:ident $n:tt Begin) => {
         ""
     };
     ($taps:ident Next) => {
@@ -209,7 +253,8 @@ macro_rules! walk {
 }
 
 /// Loops over rows, groups and offsets. r0 arguments, r1 pixels of the group, r2 and r3 offsets, r4 weights, r6 and r7
-/// sums, r8 and r9 what they start from, r10 groups left, r12 from a group to the next, lr to the second phase.
+/// sums, r8 and r9 what they start from, r10 groups left, r12 from a group to the next, lr to the second phase, or 1 where
+/// the ranks are odd.
 macro_rules! accumulate {
     ($($name:ident: $taps:ident $n:tt $last:literal;)*) => {$(
         #[unsafe(naked)]
@@ -233,12 +278,13 @@ macro_rules! accumulate {
                 "add r8, r8, r9",
                 "ldr r2, [r0, #16]",
                 "ldr r4, [r0, #24]",
-                walk!($taps Begin),
+                walk!($taps $n Begin),
                 "4:",
                 walk!($taps Next),
                 taps!($taps $n),
                 walk!($taps End),
                 "bne 4b",
+                "5:",
                 concat!("vstmia r6, {{s0-s", $last, "}}"),
                 "add r6, r6, r7",
                 "add r1, r1, r12",
@@ -248,6 +294,7 @@ macro_rules! accumulate {
                 "ldr r10, [r0, #4]",
                 "add r1, r1, r10",
                 "str r1, [r0]",
+                walk!($taps Row),
                 "ldr r10, [r0, #8]",
                 "subs r10, r10, #1",
                 "str r10, [r0, #8]",
@@ -262,41 +309,33 @@ macro_rules! accumulate {
 accumulate! {
     single_1: Single 1 3;
     single_2: Single 2 7;
-    single_3: Single 3 11;
     single_4: Single 4 15;
     ranks_1: Ranks 1 3;
     ranks_2: Ranks 2 7;
-    ranks_3: Ranks 3 11;
     ranks_4: Ranks 4 15;
     row_1: Row 1 3;
     row_2: Row 2 7;
-    row_3: Row 3 11;
     row_4: Row 4 15;
     stride2_1: Stride2 1 3;
     stride2_2: Stride2 2 7;
-    stride2_3: Stride2 3 11;
     stride2_4: Stride2 4 15;
 }
 
 /// # Safety
-/// `outs` is 1 to 4; the rest as in [`super::super::accumulate`].
+/// `outs` is 1, 2 or 4; the rest as in [`super::super::accumulate`].
 pub(in super::super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumulate) {
     let inner = match (taps, outs) {
         (Taps::Single, 1) => single_1,
         (Taps::Single, 2) => single_2,
-        (Taps::Single, 3) => single_3,
         (Taps::Single, _) => single_4,
         (Taps::Ranks, 1) => ranks_1,
         (Taps::Ranks, 2) => ranks_2,
-        (Taps::Ranks, 3) => ranks_3,
         (Taps::Ranks, _) => ranks_4,
         (Taps::Row, 1) => row_1,
         (Taps::Row, 2) => row_2,
-        (Taps::Row, 3) => row_3,
         (Taps::Row, _) => row_4,
         (Taps::Stride2, 1) => stride2_1,
         (Taps::Stride2, 2) => stride2_2,
-        (Taps::Stride2, 3) => stride2_3,
         (Taps::Stride2, _) => stride2_4,
     };
     // SAFETY: the caller's lengths.

@@ -111,15 +111,16 @@ macro_rules! activate {
     };
 }
 
-/// Loops over rows, groups and the last pixels. r1 and r2 sums, r3 output, r4 residual, r5 groups left, r6 rows left.
+/// Loops over channels, rows, groups and the last pixels. r1 and r2 sums, r3 output, r4 residual, r5 groups left, r6 rows left.
 macro_rules! finish {
     ($($name:ident: $residual:ident $activation:ident;)*) => {$(
         #[unsafe(naked)]
-        unsafe extern "C" fn $name(arguments: *const Finish) {
+        unsafe extern "C" fn $name(arguments: *mut Finish) {
             naked_asm!(
                 fpu!(),
                 "push {{r4-r7, lr}}",
                 activate!(Constants),
+                "1:",
                 "ldr r1, [r0]",
                 "ldr r2, [r0, #4]",
                 "ldr r3, [r0, #8]",
@@ -164,6 +165,21 @@ macro_rules! finish {
                 "add r4, r4, r5",
                 "subs r6, r6, #1",
                 "bne 2b",
+                // The next channel.
+                "ldr r1, [r0]",
+                "ldr r5, [r0, #36]",
+                "ldr r3, [r0, #8]",
+                "ldr r4, [r0, #12]",
+                "ldr r6, [r0, #32]",
+                "adds r1, #16",
+                "add r3, r3, r5",
+                "add r4, r4, r5",
+                "str r1, [r0]",
+                "str r3, [r0, #8]",
+                "str r4, [r0, #12]",
+                "subs r6, r6, #1",
+                "str r6, [r0, #32]",
+                "bne 1b",
                 "pop {{r4-r7, pc}}",
             )
         }
@@ -181,7 +197,7 @@ finish! {
 
 /// # Safety
 /// As in [`super::super::finish`].
-pub(in super::super) unsafe fn finish(activation: Activation, arguments: &Finish) {
+pub(in super::super) unsafe fn finish(activation: Activation, arguments: &mut Finish) {
     let inner = match (arguments.residual.is_null(), activation) {
         (true, Activation::None) => plain,
         (true, Activation::Relu) => plain_relu,

@@ -21,14 +21,18 @@ macro_rules! fpu {
 }
 
 mod accumulate;
+mod depthwise;
 mod finish;
 mod widen;
+mod winograd;
 
 use core::arch::asm;
 
 pub(super) use accumulate::accumulate;
+pub(super) use depthwise::{depthwise, fill};
 pub(super) use finish::finish;
-pub(super) use widen::{widen_panel, widen_phases, widen_rows};
+pub(super) use widen::{widen_groups, widen_panel, widen_phases, widen_rows};
+pub(super) use winograd::{transform_pixels, transform_sums, transform_weights};
 
 /// True where an f32 or f16 exceeded its range since the last call: FPSCR.OFC, which is cleared.
 pub(in super::super::super) fn overflow() -> bool {

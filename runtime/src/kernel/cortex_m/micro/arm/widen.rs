@@ -2,7 +2,7 @@
 
 use core::arch::naked_asm;
 
-use super::super::{WidenPhases, WidenRows};
+use super::super::{WidenGroups, WidenPhases, WidenRows};
 
 /// Widens r2 values from r0 to r1, which both go behind them; uses r3 and r12.
 macro_rules! widen {
@@ -85,8 +85,8 @@ pub(in super::super) unsafe extern "C" fn widen(from: *const u16, to: *mut f32, 
 pub(in super::super) unsafe extern "C" fn widen_rows(arguments: *const WidenRows) {
     naked_asm!(
         fpu!(),
-        "push {{r4-r9, lr}}",
-        "ldm r0, {{r1, r4-r9}}",
+        "push {{r4-r10, lr}}",
+        "ldm r0, {{r1, r4-r10}}",
         "movs r0, #0",
         "vmov s12, r0",
         "2:",
@@ -107,8 +107,57 @@ pub(in super::super) unsafe extern "C" fn widen_rows(arguments: *const WidenRows
         "subs r2, #1",
         "bne 5b",
         "6:",
+        "add r1, r1, r10",
         "add r4, r4, r5",
         "subs r6, #1",
+        "bne 2b",
+        "pop {{r4-r10, pc}}",
+    )
+}
+
+/// r0 values, r1 where they go, r2 left, r3 and r12 two words of them; r4 the channel, r5 where it goes, r6 from a channel
+/// to the next, r7 from a group to the next, r8 channels left, r9 pixels.
+///
+/// # Safety
+/// As in [`super::super::widen_groups`].
+#[unsafe(naked)]
+pub(in super::super) unsafe extern "C" fn widen_groups(arguments: *const WidenGroups) {
+    naked_asm!(
+        fpu!(),
+        "push {{r4-r9, lr}}",
+        "ldm r0, {{r4-r7}}",
+        "ldrd r9, r8, [r0, #16]",
+        "2:",
+        "mov r0, r4",
+        "mov r1, r5",
+        "subs r2, r9, #4",
+        "blo 4f",
+        "3:",
+        "ldr r3, [r0], #4",
+        "ldr r12, [r0], #4",
+        "vmov s8, s9, r3, r12",
+        "vcvtb.f32.f16 s0, s8",
+        "vcvtt.f32.f16 s1, s8",
+        "vcvtb.f32.f16 s2, s9",
+        "vcvtt.f32.f16 s3, s9",
+        "vstmia r1, {{s0-s3}}",
+        "add r1, r1, r7",
+        "subs r2, #4",
+        "bhs 3b",
+        "4:",
+        "adds r2, #4",
+        "beq 6f",
+        "5:",
+        "ldrh r3, [r0], #2",
+        "vmov s8, r3",
+        "vcvtb.f32.f16 s0, s8",
+        "vstmia r1!, {{s0}}",
+        "subs r2, #1",
+        "bne 5b",
+        "6:",
+        "add r4, r4, r6",
+        "adds r5, #16",
+        "subs r8, #1",
         "bne 2b",
         "pop {{r4-r9, pc}}",
     )
@@ -259,15 +308,6 @@ panel! {
         "ldrh r7, [r0]\nldrh r8, [r4]\nvmov s8, s9, r7, r8\n",
         "vcvtb.f32.f16 s0, s8\nvcvtb.f32.f16 s1, s9\nvstmia r3!, {{s0-s1}}\n",
     );
-    panel_3: concat!(
-        "ldr r7, [r0], #4\nldr r8, [r4], #4\nldr r12, [r5], #4\nvmov s8, s9, r7, r8\nvmov s10, r12\n",
-        "vcvtb.f32.f16 s0, s8\nvcvtb.f32.f16 s1, s9\nvcvtb.f32.f16 s2, s10\n",
-        "vcvtt.f32.f16 s3, s8\nvcvtt.f32.f16 s4, s9\nvcvtt.f32.f16 s5, s10\n",
-        "vstmia r3!, {{s0-s5}}\n",
-    ), concat!(
-        "ldrh r7, [r0]\nldrh r8, [r4]\nldrh r12, [r5]\nvmov s8, s9, r7, r8\nvmov s10, r12\n",
-        "vcvtb.f32.f16 s0, s8\nvcvtb.f32.f16 s1, s9\nvcvtb.f32.f16 s2, s10\nvstmia r3!, {{s0-s2}}\n",
-    );
     panel_4: concat!(
         "ldr r7, [r0], #4\nldr r8, [r4], #4\nldr r12, [r5], #4\nldr lr, [r6], #4\n",
         "vmov s8, s9, r7, r8\nvmov s10, s11, r12, lr\n",
@@ -297,7 +337,6 @@ pub(in super::super) unsafe fn widen_panel(
         match rows {
             1 => widen(from, to, count),
             2 => panel_2(from, pitch, count, to),
-            3 => panel_3(from, pitch, count, to),
             _ => panel_4(from, pitch, count, to),
         }
     }
