@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::balance;
 use super::copies::{self, Copies};
-use super::files::{Bad, Listed, lossy};
+use super::error::{Bad, lossy};
+use super::files::Listed;
 use super::folder::{Folder, Ignored, Part, by_ending, names};
 use super::picture::{self, Header};
 

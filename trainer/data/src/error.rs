@@ -1,13 +1,27 @@
 //! Errors of reading data; each names the file and says what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lrpet_report::{units, visible, visible_path};
-
-use super::files::Bad;
+use serde::Serialize;
 
 /// Files that an error names.
 const NAMED: usize = 10;
+
+/// A file that is no picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bad {
+    /// The file.
+    #[serde(serialize_with = "lossy")]
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A path as text; a name that is no UTF-8 is no error.
+pub(super) fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
 
 /// Why data could not be had.
 #[derive(Debug, thiserror::Error)]

@@ -10,10 +10,9 @@ use lrpet_runtime::model::Shape;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use serde::Serialize;
 
 use super::crop::{Cutter, RandomCrop};
-use super::error::name_some;
+use super::error::{Bad, name_some};
 use super::folder::Rule;
 use super::picture::{self, Header, Picture};
 use super::{DataError, Dataset, Preparation};
@@ -25,21 +24,6 @@ pub struct Listed {
     pub path: PathBuf,
     /// Its class number.
     pub label: u32,
-}
-
-/// A file that is no picture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Bad {
-    /// The file.
-    #[serde(serialize_with = "lossy")]
-    pub file: PathBuf,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-/// A path as text; a name that is no UTF-8 is no error.
-pub(super) fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.display())
 }
 
 /// What is done about pictures that cannot be read.

@@ -1,49 +1,12 @@
 //! The forms in which the files of a data set lie in a folder.
 
-use std::path::{Path, PathBuf};
-
-use super::registry::Entry;
-use super::{DataError, Dataset, cifar_binary, cifar_png, idx};
-
-/// How the files of a data set are called and read.
+/// A form in which the files of a data set lie in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// Four IDX files with MNIST's names ([`idx`]).
+    /// Four IDX files with MNIST's names ([`idx`](super::idx)).
     Idx,
-    /// CIFAR-10's official binary files ([`cifar_binary`]).
+    /// CIFAR-10's official binary files ([`cifar_binary`](super::cifar_binary)).
     CifarBinary,
-    /// CIFAR-10 as PNG sheets ([`cifar_png`]).
+    /// CIFAR-10 as PNG sheets ([`cifar_png`](super::cifar_png)).
     CifarPng,
-}
-
-impl Layout {
-    /// Names of all its files.
-    pub(super) fn files(self) -> &'static [&'static str] {
-        match self {
-            Layout::Idx => &idx::FILES,
-            Layout::CifarBinary => &cifar_binary::FILES,
-            Layout::CifarPng => &cifar_png::FILES,
-        }
-    }
-
-    /// The file called `name` in `folder`, where it is there.
-    pub(super) fn locate(self, folder: &Path, name: &str) -> Option<PathBuf> {
-        match self {
-            Layout::Idx => idx::locate(folder, name),
-            Layout::CifarBinary | Layout::CifarPng => Some(folder.join(name)).filter(|path| path.is_file()),
-        }
-    }
-
-    /// Reads the training set and the test set of `entry` from `folder`; neither is empty, and every image has
-    /// the entry's shape.
-    ///
-    /// # Errors
-    /// [`DataError::Io`] and [`DataError::Format`].
-    pub(super) fn read(self, folder: &Path, entry: &Entry) -> Result<[Dataset; 2], DataError> {
-        match self {
-            Layout::Idx => idx::read_folder(folder, entry),
-            Layout::CifarBinary => cifar_binary::read_folder(folder, entry),
-            Layout::CifarPng => cifar_png::read_folder(folder, entry),
-        }
-    }
 }

@@ -25,12 +25,13 @@ mod layout;
 pub mod loader;
 pub mod picture;
 mod preparation;
+mod readers;
 pub mod registry;
 pub mod source;
 
 pub use augment::Augmentation;
 pub use crop::RandomCrop;
-pub use error::DataError;
+pub use error::{Bad, DataError};
 pub use files::{BadImages, Files};
 pub use folder::Folder;
 pub use images::Images;

@@ -13,7 +13,7 @@ use lrpet_report::{visible, visible_path};
 use lrpet_study::report::{columns, units};
 
 use super::Output;
-use super::data_args::bar;
+use super::bar::bar;
 use super::folder_args::PlaceArgs;
 use super::numbers::part;
 

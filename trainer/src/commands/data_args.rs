@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
+
 use lrpet_data::check::headers;
 use lrpet_data::files::Cache;
 use lrpet_data::folder::{Part, names};
@@ -17,9 +17,10 @@ use lrpet_runtime::model::Shape;
 use lrpet_study::report::units;
 use lrpet_train::TrainData;
 
+use super::bar::bar;
 use super::folder_args::{PlaceArgs, Policy, folder, say};
+use super::numbers::parse_resize;
 use super::numbers::{count, part, share, times, whole};
-use super::test_images::parse_resize;
 
 /// Images held out for validation, at most, where nothing else is asked for.
 const VALIDATION: usize = 5000;
@@ -364,15 +365,6 @@ fn decode(files: &mut [Files], keep: bool, policy: BadImages, folder: &Path) -> 
     let bad = seen.iter_mut().flat_map(|files| files.decode_all(keep, || bar.inc(1))).collect();
     bar.finish_and_clear();
     Ok(policy.settle(bad, total, folder)?)
-}
-
-/// A bar on a terminal.
-pub fn bar(total: usize, what: &str) -> ProgressBar {
-    let bar = ProgressBar::new(total as u64);
-    match ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {per_sec}, {eta} left") {
-        Ok(style) => bar.with_style(style).with_message(what.to_owned()),
-        Err(_) => bar,
-    }
 }
 
 /// Height and width on the command line.

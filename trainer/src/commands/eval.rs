@@ -18,12 +18,13 @@ use lrpet_train::folded::Engine;
 use serde::Serialize;
 
 use super::Output;
-use super::data_args::bar;
+use super::bar::bar;
 use super::device::DeviceArgs;
 use super::model_file::ModelFile;
 use super::numbers::count;
+use super::numbers::parse_resize;
 use super::outputs;
-use super::test_images::{self, SourceArgs, Trained, parse_resize};
+use super::test_images::{self, SourceArgs, Trained};
 
 #[derive(clap::Args)]
 pub struct Args {

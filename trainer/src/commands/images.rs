@@ -15,10 +15,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::data_args::parse_size;
 use super::folder_args::folder;
+use super::numbers::parse_resize;
 use super::numbers::{pixel_deviation, pixel_mean};
-use super::test_images::{
-    self, FOLDER_RULE, Found, SourceArgs, TEST_RESIZE, TEST_SHARE, Trained, parse_resize,
-};
+use super::test_images::{self, FOLDER_RULE, Found, SourceArgs, TEST_RESIZE, TEST_SHARE, Trained};
 
 /// Images of a self-check where no data set is at hand.
 const NOISE_IMAGES: usize = 4;

@@ -1,5 +1,6 @@
 //! One file for each subcommand of `lrpet`.
 
+mod bar;
 mod bench;
 mod checkpoint;
 mod data;

@@ -71,6 +71,13 @@ fn number<T: FromStr + Into<f64> + Copy>(text: &str, fits: impl Fn(f64) -> bool,
     text.trim().parse().ok().filter(fitting).ok_or_else(|| format!("it must be {what}"))
 }
 
+/// [`test_resize`](lrpet_data::Preparation::test_resize) on the command line.
+pub fn parse_resize(text: &str) -> Result<f64, String> {
+    text.parse()
+        .map_err(|_| "a number such as 1.143".to_owned())
+        .and_then(lrpet_data::Preparation::check_resize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Cli;

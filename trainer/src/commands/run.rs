@@ -18,8 +18,9 @@ use serde::Serialize;
 use super::Output;
 use super::model_file::ModelFile;
 use super::numbers::count;
+use super::numbers::parse_resize;
 use super::outputs;
-use super::test_images::{self, parse_resize};
+use super::test_images;
 
 /// Inputs that are read at once.
 const AT_ONCE: usize = 64;

@@ -13,7 +13,7 @@ use lrpet_data::{BadImages, Files, Images, Preparation, registry};
 use lrpet_runtime::host::labels;
 use lrpet_runtime::model::{Model, Shape};
 
-use super::data_args::bar;
+use super::bar::bar;
 use super::folder_args::{PlaceArgs, Policy, folder, say};
 
 /// Key of [`Preparation::test_resize`] in a checkpoint's metadata and in a model's card.
@@ -232,9 +232,4 @@ impl Found {
 /// The number that a model's card has for `key`, where it has one.
 pub fn card_number(model: &Model<'_>, key: &str) -> Option<f64> {
     model.container().metadata_value(key).and_then(|value| value.to_string().parse().ok())
-}
-
-/// [`Preparation::test_resize`] on the command line.
-pub fn parse_resize(text: &str) -> Result<f64, String> {
-    text.parse().map_err(|_| "a number such as 1.143".to_owned()).and_then(Preparation::check_resize)
 }

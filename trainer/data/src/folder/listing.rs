@@ -10,7 +10,8 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::{names, places};
 use crate::DataError;
-use crate::files::{Bad, Listed, lossy};
+use crate::error::{Bad, lossy};
+use crate::files::Listed;
 use crate::picture::{is_picture, unread};
 
 /// Folders of systems, file managers, storage boxes and notebooks, in lower case: copies and thumbnails, no data.

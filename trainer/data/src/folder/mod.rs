@@ -20,7 +20,8 @@ pub use listing::{Ignored, by_ending};
 pub use rule::Rule;
 
 use self::listing::Listing;
-use super::files::{Bad, Listed};
+use super::error::Bad;
+use super::files::Listed;
 use super::picture::ENDINGS;
 use super::{DataError, registry};
 

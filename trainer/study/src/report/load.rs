@@ -8,93 +8,12 @@ use lrpet_data::folder::names::shown;
 use lrpet_report::{Kind, Run};
 use serde::Deserialize;
 
+use super::error::{Error, FILE_NAME};
 use super::measured;
+use super::names::{Names, label};
 use super::run_folder::{is_run, run_folder};
 use super::summary::title_of;
 use crate::schema::{Model, Origin, Report, is_document};
-
-/// Name of a report in its folder.
-pub const FILE_NAME: &str = "report.json";
-
-/// Why a report cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file or folder cannot be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// What was opened.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A folder without a report.
-    #[error(
-        "{}: neither a {FILE_NAME} nor a training's metrics.jsonl here or in the folders directly below; name the folder of a training \
-         (`lrpet train --out`), of a sweep (`lrpet sweep --out`) or of a demo, a report file, or a model file",
-        path.display()
-    )]
-    Missing {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The final weights of a training cannot be read.
-    #[error(transparent)]
-    Weights(Box<lrpet_network::checkpoint::CheckpointError>),
-    /// Not JSON: a truncated file, or another kind of file.
-    #[error("{}: not a JSON document: {message}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, with line and column.
-        message: String,
-    },
-    /// A line of a training's metrics.
-    #[error("{}, line {line}: not the record of an epoch: {message}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// Number of the line, from 1.
-        line: usize,
-        /// What is wrong, with the column.
-        message: String,
-    },
-    /// JSON of another kind.
-    #[error(
-        "{}: {found}, which is neither a report (`lrpet report --json`) nor what `lrpet bench --json`, `lrpet flash --json` or \
-         `lrpet-run bench --json` prints",
-        path.display()
-    )]
-    Kind {
-        /// The file.
-        path: PathBuf,
-        /// What it is, in words.
-        found: String,
-    },
-    /// A list of measurements without one.
-    #[error("{}: it holds no measurement: its `runs` are empty", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A field of a machine's document has a value that cannot be.
-    #[error("{}: {message}", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, with the field.
-        message: String,
-    },
-    /// A field that is missing, or of the wrong type.
-    #[error("{}: field {field}: {message}", path.display())]
-    Field {
-        /// The file.
-        path: PathBuf,
-        /// Path of the field, such as `models[1].inspect.macs`.
-        field: String,
-        /// What is wrong, with line and column.
-        message: String,
-    },
-}
 
 /// Reads the report `path`: a file, a folder that holds `report.json` or is that of a training ([`run_folder`]), or a folder whose
 /// subfolders are such (they are merged in the order of their names). A file may also be the document of one machine (docs/report-format.md).
@@ -301,14 +220,6 @@ fn parse(text: &str, path: &Path) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Name of the folder of a report: of `path` itself where it is a folder, else of the one that it lies in.
-pub(super) fn label(path: &Path) -> String {
-    let absolute = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = if absolute.is_dir() { Some(absolute.as_path()) } else { absolute.parent() };
-    let name = folder.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_else(|| "report".to_owned())
-}
-
 /// Names of models that occur in more than one of the reports.
 fn shared_names(reports: &[(String, Report)]) -> HashSet<String> {
     let mut seen = HashSet::new();
@@ -324,23 +235,6 @@ fn shared_names(reports: &[(String, Report)]) -> HashSet<String> {
 pub fn name_apart(models: &mut [Model]) {
     let mut names = Names::default();
     models.iter_mut().for_each(|model| model.name = names.unique(std::mem::take(&mut model.name)));
-}
-
-/// Hands out names, each once.
-#[derive(Default)]
-pub(super) struct Names(HashSet<String>);
-
-impl Names {
-    /// `name`, or `name (2)`, `name (3)`, … where it was given out before.
-    pub(super) fn unique(&mut self, name: String) -> String {
-        let mut candidate = name.clone();
-        let mut number = 2;
-        while !self.0.insert(candidate.clone()) {
-            candidate = format!("{name} ({number})");
-            number += 1;
-        }
-        candidate
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lrpet_report::{Kind, Run};
 
-use super::load::Names;
+use super::names::Names;
 use super::table::host;
 use crate::schema::{Bench, Board, Model, Report};
 

@@ -8,11 +8,13 @@
 pub mod accuracy;
 pub(crate) mod chart;
 mod columns;
+mod error;
 pub(crate) mod frame;
 mod layers;
 mod load;
 mod measured;
 mod memory;
+mod names;
 mod origin;
 mod page;
 mod plain;
@@ -27,7 +29,8 @@ mod training;
 pub use lrpet_report::units;
 
 pub use columns::{columns, rule};
-pub use load::{Error, FILE_NAME, load, load_all, load_with, merge, name_apart};
+pub use error::{Error, FILE_NAME};
+pub use load::{load, load_all, load_with, merge, name_apart};
 pub use page::html;
 pub use plain::{markdown, text};
 pub use run_folder::{AsTrained, is_run, model_files, run_folder, trained_as, training_command};

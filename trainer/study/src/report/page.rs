@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::frame::frame;
-use super::summary::{realisations, sampling_error, summary, title};
+use super::summary::{common, realisations, sampling_error, summary, title};
 use super::table::{Cell, Column, Row, Table, boards, dataset};
 use super::{accuracy, chart, layers, memory, origin, training, units};
 use crate::schema::{Model, Origin, Report};
@@ -47,12 +47,6 @@ fn kicker(report: &Report) -> String {
         common(days.map(Some)),
     ];
     facts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
-}
-
-/// The value that all have in common; none where one is not known.
-pub(super) fn common<T: PartialEq>(mut values: impl Iterator<Item = Option<T>>) -> Option<T> {
-    let first = values.next()??;
-    values.all(|value| value.as_ref() == Some(&first)).then_some(first)
 }
 
 fn comparison(report: &Report, table: &Table, colours: &[String]) -> Markup {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use lrpet_network::Checkpoint;
 use lrpet_train::{EpochRecord, FINAL, METRICS};
 
-use super::load::{Error, label};
+use super::error::Error;
+use super::names::label;
 use crate::schema::{Accuracy, Dataset, Eval, Model, Report, Training};
 
 /// Whether `folder` is one that `lrpet train --out` writes.

@@ -1,9 +1,14 @@
 //! The report in one sentence, and what follows from its figures.
 
-use super::page::common;
 use super::table::{baseline, boards, dataset, latencies, on_board};
 use super::units;
 use crate::schema::{Accuracy, Bench, Model, Report};
+
+/// The value that all have in common; none where one is not known.
+pub(super) fn common<T: PartialEq>(mut values: impl Iterator<Item = Option<T>>) -> Option<T> {
+    let first = values.next()??;
+    values.all(|value| value.as_ref() == Some(&first)).then_some(first)
+}
 
 /// The headline.
 pub(super) fn title(report: &Report) -> &str {

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use anyhow::{Context, Result};
 use lrpet_train::{FINAL, METRICS};
 
-use super::Job;
 use super::progress::View;
-use super::run::{LOG, Runs, Stage, State, claim, fail, finish, lock};
+use super::state::{LOG, Stage, State, claim, fail, finish, lock};
+use super::{Job, Runs};
 use crate::launch::{News, Slurm, Task};
 
 /// Trains the runs as job arrays: one of all that can start, then one of those that start from these, and so on. Each is

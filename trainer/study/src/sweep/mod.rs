@@ -5,13 +5,17 @@
 //! one. Runs are ordinary folders of `lrpet train`.
 
 mod cluster;
+mod local;
 mod measure;
 mod plan;
 mod progress;
 mod run;
+mod runs;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use measure::{host_times, measure};
 pub use plan::{Job, WarmStart, jobs};
-pub use run::{Runs, run};
+pub use run::run;
+pub use runs::Runs;

@@ -7,7 +7,6 @@ use lrpet_network::lrpet::{self, RankRule};
 use lrpet_network::network::Network;
 use serde::{Deserialize, Serialize};
 
-use super::extension::{Extension, Length};
 use crate::{Schedule, TrainError};
 
 /// Settings that decide the result of a run, bit for bit on one kind of machine. They are written into the checkpoints; a
@@ -159,5 +158,39 @@ impl Settings {
             }
         }
         Ok(())
+    }
+}
+
+/// How long a run is in all, and its learning rate over all that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Length {
+    /// Epochs in all.
+    pub epochs: usize,
+    /// Learning rate over them.
+    pub schedule: Schedule,
+}
+
+/// A run was made longer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Extension {
+    /// Epochs that were done by then. What follows has the learning rates that a run of the new length has there.
+    pub after: usize,
+    /// The new length.
+    #[serde(flatten)]
+    pub to: Length,
+}
+
+impl Settings {
+    /// Epochs of the run in all.
+    pub fn epochs_in_all(&self) -> usize {
+        self.extended.last().map_or(self.epochs, |last| last.to.epochs)
+    }
+
+    /// Learning rate of the batch that begins after `done` epochs.
+    pub fn rate(&self, done: f64) -> f64 {
+        match self.extended.last() {
+            Some(Extension { to, .. }) => to.schedule.rate(done, to.epochs),
+            None => self.schedule.rate(done, self.epochs),
+        }
     }
 }

@@ -1,49 +1,14 @@
 //! Runs that go on for longer than they were first asked to.
 
 use lrpet_report::units;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checkpoint::{Checkpoint, difference};
-use super::config::Settings;
-use crate::{Schedule, TrainError};
-
-/// How long a run is in all, and its learning rate over all that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Length {
-    /// Epochs in all.
-    pub epochs: usize,
-    /// Learning rate over them.
-    pub schedule: Schedule,
-}
-
-/// A run was made longer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Extension {
-    /// Epochs that were done by then. What follows has the learning rates that a run of the new length has there.
-    pub after: usize,
-    /// The new length.
-    #[serde(flatten)]
-    pub to: Length,
-}
+use super::config::{Extension, Length};
+use crate::TrainError;
 
 /// Name of the extensions among the settings.
 pub(super) const EXTENDED: &str = "extended";
-
-impl Settings {
-    /// Epochs of the run in all.
-    pub fn epochs_in_all(&self) -> usize {
-        self.extended.last().map_or(self.epochs, |last| last.to.epochs)
-    }
-
-    /// Learning rate of the batch that begins after `done` epochs.
-    pub fn rate(&self, done: f64) -> f64 {
-        match self.extended.last() {
-            Some(Extension { to, .. }) => to.schedule.rate(done, to.epochs),
-            None => self.schedule.rate(done, self.epochs),
-        }
-    }
-}
 
 /// The extensions of the run of which `found` is a checkpoint, where it goes on as `ours` says and is to be `longer`, if that is
 /// given. The second is true where `longer` is news to it.

@@ -1,13 +1,10 @@
 //! What follows the batches: validation of an epoch, and the final weights of a run.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use lrpet_data::Loader;
 
 use super::Run;
 use super::checkpoint;
-use super::metrics::{EpochRecord, Evaluation, Observer};
+use super::metrics::{Evaluation, Observer, Outcome};
 use super::passes::{evaluate, reestimate};
 use super::records::Finished;
 use crate::TrainError;
@@ -17,21 +14,6 @@ pub const FINAL: &str = "final.safetensors";
 
 /// Most training batches whose statistics are averaged for the validation of projected weights.
 const VALIDATION_BATCHES: usize = 20;
-
-/// What a finished run leaves.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The final weights' file.
-    pub weights: PathBuf,
-    /// Rank of each projected layer, stated or chosen in the course of the run; none of a dense run.
-    pub ranks: Option<BTreeMap<String, u64>>,
-    /// Records of all epochs.
-    pub history: Vec<EpochRecord>,
-    /// The final weights on the validation set.
-    pub validation: Option<Evaluation>,
-    /// The final weights on the test set.
-    pub test: Option<Evaluation>,
-}
 
 impl Run<'_> {
     /// Evaluates the validation set, where there is one. Running statistics do not fit weights that were `projected` a moment

@@ -1,12 +1,11 @@
 //! What a run reports while it goes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::config::Settings;
-use super::finish::Outcome;
 
 /// One epoch; one line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,6 +141,21 @@ pub struct Start<'a> {
     pub ranks: Option<&'a BTreeMap<String, u64>>,
     /// Batches of an epoch.
     pub batches: usize,
+}
+
+/// What a finished run leaves.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The final weights' file.
+    pub weights: PathBuf,
+    /// Rank of each projected layer, stated or chosen in the course of the run; none of a dense run.
+    pub ranks: Option<BTreeMap<String, u64>>,
+    /// Records of all epochs.
+    pub history: Vec<EpochRecord>,
+    /// The final weights on the validation set.
+    pub validation: Option<Evaluation>,
+    /// The final weights on the test set.
+    pub test: Option<Evaluation>,
 }
 
 /// Who follows a run. All methods do nothing unless overridden.

@@ -34,12 +34,11 @@ use super::exchange::{Alone, Exchange, whole_batch, whole_gradients};
 use super::{Meter, Mode, Sgd, TrainError, Trainable};
 
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
-pub use config::{Choose, Period, ProjectionSettings, Settings, TrainConfig};
-pub use extension::{Extension, Length};
-pub use finish::{FINAL, Outcome};
+pub use config::{Choose, Extension, Length, Period, ProjectionSettings, Settings, TrainConfig};
+pub use finish::FINAL;
 pub use folder::check_folder;
 pub use initial::Origin;
-pub use metrics::{EpochRecord, Evaluation, Observer, ProjectionRecord, Silent, Start, StepRecord};
+pub use metrics::{EpochRecord, Evaluation, Observer, Outcome, ProjectionRecord, Silent, Start, StepRecord};
 pub use passes::{evaluate, project, reestimate, spectra};
 
 use checkpoint::io;

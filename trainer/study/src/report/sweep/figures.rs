@@ -128,3 +128,8 @@ pub fn pareto(points: &[(f64, f64)]) -> Vec<bool> {
     let beats = |a: &(f64, f64), b: &(f64, f64)| a.0 <= b.0 && a.1 >= b.1 && a != b;
     points.iter().map(|point| !points.iter().any(|other| beats(other, point))).collect()
 }
+
+/// The headline of a sweep.
+pub(super) fn title(sweep: &Sweep) -> String {
+    format!("{} on {}: accuracy against cost", sweep.network, sweep.dataset.name)
+}

@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
-use super::figures::{Figure, Kind, figures};
+use super::figures::{Figure, Kind, figures, title};
 use super::fits::{Fit, fits};
 use super::{layers, scatter};
 use crate::report::frame::frame;
@@ -43,10 +43,6 @@ pub fn html(sweep: &Sweep) -> String {
         script { (PreEscaped(SCRIPT)) }
     };
     frame(&title(sweep), Some(POLICY), &[scatter::POINTS, STYLE], body)
-}
-
-pub(super) fn title(sweep: &Sweep) -> String {
-    format!("{} on {}: accuracy against cost", sweep.network, sweep.dataset.name)
 }
 
 fn kicker(sweep: &Sweep) -> String {

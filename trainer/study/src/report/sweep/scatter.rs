@@ -151,7 +151,7 @@ pub(super) fn picture(sweep: &Sweep, style: &str) -> String {
     let step = (SIZE.0 + MARGIN, SIZE.1 + HEAD + MARGIN);
     let width = MARGIN + COLUMNS as f64 * step.0;
     let height = MARGIN + TITLE + figures.len().div_ceil(COLUMNS) as f64 * step.1;
-    let title = super::page::title(sweep);
+    let title = super::figures::title(sweep);
     let picture = html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height)
             role="img" aria-label=(title) {
