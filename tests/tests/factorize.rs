@@ -155,3 +155,33 @@ fn eval_counts_what_is_cut_off() {
     let candle = json("lrpet", &[&eval[..], &["--engine", "candle"]].concat()).unwrap();
     assert!(candle["ranges"].as_array().unwrap().is_empty());
 }
+
+/// Options about a folder of test images say nothing where no such folder is: no file is written as if they had been heard.
+#[test]
+fn options_about_test_images_that_are_not_there_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = checkpoint(folder.path(), "weights.safetensors", &[], 0.0);
+    let out = folder.path().join("model.safetensors");
+    let photos = folder.path().join("photos").to_str().unwrap().to_owned();
+    for option in [
+        &["--test-data", &photos][..],
+        &["--flat"],
+        &["--bad-images", "skip"],
+        &["--other-classes"],
+        &["--allow-partial"],
+        &["--data-dir", &photos],
+    ] {
+        let error = refused("lrpet", &arguments(&checkpoint, out.to_str().unwrap(), option)).unwrap();
+        assert!(error.contains(option[0]) && error.contains("--data"), "{option:?}: {error}");
+        // A known set has its own test images.
+        if option.len() == 1 && option[0] == "--flat" {
+            let known =
+                [&["factorize", &checkpoint, "--out", out.to_str().unwrap(), "--net", "resnet8"], option]
+                    .concat();
+            let known = [&known[..], &["--data", "cifar10"]].concat();
+            let error = refused("lrpet", &known).unwrap();
+            assert!(error.contains("--flat is for a folder of images"), "{error}");
+        }
+        assert!(!out.exists(), "{option:?}");
+    }
+}

@@ -103,7 +103,9 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
         println!("{}", serde_json::json!({ "event": "memory", "memory": report.memory }));
     }
     let failures = report.self_check.map_or(0, |check| check.samples - check.passed);
-    ensure!(failures == 0, "{failures} samples of the self-check fail on {}", board.name);
+    let fail =
+        if failures == 1 { "sample of the self-check fails" } else { "samples of the self-check fail" };
+    ensure!(failures == 0, "{failures} {fail} on {}", board.name);
     Ok(())
 }
 
@@ -136,6 +138,11 @@ fn real(board: &Board, chip: &Chip, arguments: &Arguments, options: &Options) ->
     let FlashArguments { flash, uf2, probe } = &arguments.real;
     if uf2.is_some() && chip.uf2_family.is_none() {
         bail!("{} takes no UF2 files: flash it with --flash", board.name);
+    }
+    let is_model =
+        |file: &std::path::PathBuf| file.canonicalize().ok() == arguments.model.canonicalize().ok();
+    if let Some(file) = uf2.as_ref().filter(|file| file.exists() && is_model(file)) {
+        bail!("{} is the model: it would be replaced; name another file for --uf2", file.display());
     }
     if *flash {
         flash::ensure_probe()?;

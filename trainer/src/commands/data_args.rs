@@ -376,3 +376,45 @@ pub fn parse_size(text: &str) -> Result<[u32; 2], String> {
         _ => Err("the size is one number, such as 224, or HxW, such as 96x160".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::test_images::SourceArgs;
+    use super::*;
+
+    #[derive(Parser)]
+    struct Training {
+        #[command(flatten)]
+        data: DataArgs,
+    }
+
+    #[derive(Parser)]
+    struct Testing {
+        #[arg(long)]
+        data: String,
+        #[command(flatten)]
+        source: SourceArgs,
+    }
+
+    /// A sweep and a search hand the options of their trainings on to what exports and measures them.
+    #[test]
+    fn options_that_say_which_images_are_meant_go_to_the_next_command() {
+        for given in [
+            "--data photos",
+            "--data cifar10 --data-dir below --allow-partial",
+            "--data photos --data-dir below --flat --bad-images skip",
+            "--data photos --test-data elsewhere --bad-images skip",
+        ] {
+            let words = |given: &str| {
+                ["lrpet"].into_iter().chain(given.split(' ')).map(str::to_owned).collect::<Vec<_>>()
+            };
+            let passed = Training::try_parse_from(words(given)).unwrap().data.words();
+            assert_eq!(passed.join(" "), given);
+            let Testing { data, source } = Testing::try_parse_from(words(&passed.join(" "))).unwrap();
+            let again: Vec<_> = source.words().into_iter().map(|word| word.into_string().unwrap()).collect();
+            assert_eq!([vec!["--data".to_owned(), data], again].concat().join(" "), given);
+        }
+    }
+}

@@ -39,13 +39,14 @@ pub struct Args {
     #[arg(long, value_name = "PORT", conflicts_with = "dry_run")]
     port: Option<PathBuf>,
     /// Debug probe, where several are connected: VID:PID or VID:PID:SERIAL as `probe-rs list` shows them
-    #[arg(long, value_name = "PROBE", conflicts_with = "dry_run")]
+    #[arg(long, value_name = "PROBE", conflicts_with_all = ["dry_run", "uf2"])]
     probe: Option<String>,
-    /// Write an UF2 file for a board whose boot ROM takes them (pico2), instead of flashing through a debug probe
+    /// Write an UF2 file for a board whose boot ROM takes them (pico2), instead of flashing through a debug probe; to the board's own
+    /// drive, or to any file to be copied there
     #[arg(long, value_name = "FILE")]
     uf2: Option<PathBuf>,
     /// Write only the model, to its own region of flash, for firmware that reads it from there; nothing is built
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["iterations", "warm_up"])]
     region: bool,
     /// With --region: write the region's bytes to a file too
     #[arg(long, value_name = "FILE", requires = "region")]
@@ -127,6 +128,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 fn check_target(args: &Args, board: &Board) -> Result<()> {
     let Some(chip) = board.chip() else {
         let (name, model) = (board.name, args.model.display());
+        ensure!(args.uf2.is_none(), "{name} is emulated: it takes no UF2 files; leave --uf2 away");
         ensure!(
             args.dry_run,
             "{name} is emulated: --dry-run says what {model} takes there, `lrpet bench --board {name}` runs it"
@@ -187,8 +189,16 @@ fn region(
     if let Some(file) = &args.region_file {
         outputs::write(file, &region.bytes)?;
     }
-    let to_files_only = args.uf2.is_none() && args.region_file.is_some() && flash::ensure_probe().is_err();
-    if to_files_only || (args.dry_run && args.uf2.is_none()) {
+    if args.dry_run && args.uf2.is_none() {
+        return Ok(());
+    }
+    if let (None, Some(file), Err(missing)) = (&args.uf2, &args.region_file, flash::ensure_probe()) {
+        ensure!(
+            args.port.is_none() && args.probe.is_none(),
+            "only {} was written, the board was not: {missing}",
+            file.display()
+        );
+        eprintln!("only {} was written, the board was not: {missing}", file.display());
         return Ok(());
     }
     let write = || {
@@ -206,9 +216,26 @@ fn region(
 }
 
 fn write_uf2(file: &Path, blocks: &[u8]) -> Result<()> {
+    let name = file.display();
+    if on_boot_drive(file) {
+        // No other name first: the boot ROM takes blocks as they come, and may start the program before a file is renamed.
+        std::fs::write(file, blocks).with_context(|| {
+            format!("cannot write {name}: it lies on the drive of a boot loader, which may have the file all the same")
+        })?;
+        eprintln!(
+            "wrote {name}, on the drive of the board's boot loader, which starts the program by itself"
+        );
+        return Ok(());
+    }
     outputs::write(file, blocks)?;
-    eprintln!("wrote {}: hold BOOTSEL while plugging the board in, then copy the file to it", file.display());
+    eprintln!("wrote {name}: hold BOOTSEL while plugging the board in, then copy the file to it");
     Ok(())
+}
+
+/// Whether a file lies on the drive as which a boot ROM shows itself: the UF2 format wants a file of this name there.
+fn on_boot_drive(file: &Path) -> bool {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).join("INFO_UF2.TXT").is_file()
 }
 
 /// What the image says of the later run.
@@ -267,5 +294,60 @@ fn words(advice: &Advice) -> String {
              {arena_bytes}; take a smaller network, smaller images or a larger board"
         ),
         Advice::Unknown(reason) => format!("which ranks would fit is not known: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::commands::{Cli, run};
+
+    const MODEL: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../models/fashion-mnist-resnet8-g0.6.safetensors");
+
+    fn flash(words: &[&str]) -> Result<()> {
+        run(Cli::try_parse_from(["lrpet", "flash", MODEL, "--board"].iter().chain(words))?)
+    }
+
+    fn refusal(words: &[&str]) -> String {
+        format!("{:#}", flash(words).unwrap_err())
+    }
+
+    #[test]
+    fn options_that_would_do_nothing_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.uf2");
+        let uf2 = file.to_str().unwrap();
+        for words in [
+            &["pico2", "--uf2", uf2, "--probe", "2e8a:000c"][..],
+            &["pico2", "--region", "--dry-run", "--iterations", "5"],
+            &["pico2", "--region", "--dry-run", "--warm-up", "5"],
+        ] {
+            assert!(refusal(words).contains("cannot be used with"), "{words:?}: {}", refusal(words));
+        }
+        let emulated = refusal(&["qemu-mps2-an386", "--dry-run", "--uf2", uf2]);
+        assert!(emulated.contains("takes no UF2 files"), "{emulated}");
+        assert!(!file.exists());
+    }
+
+    /// The boot ROM may be gone with its drive when the last block is there.
+    #[test]
+    fn a_file_on_the_drive_of_a_boot_loader_is_written_under_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let words = |file: &Path| flash(&["pico2", "--region", "--uf2", file.to_str().unwrap()]);
+        words(&at("plain.uf2")).unwrap();
+        std::fs::write(at("INFO_UF2.TXT"), "UF2 Bootloader v1.0\n").unwrap();
+        std::fs::write(at("drive.uf2"), "old").unwrap();
+        #[cfg(unix)]
+        let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(at(name)).unwrap());
+        #[cfg(unix)]
+        let before = inode("drive.uf2");
+        words(&at("drive.uf2")).unwrap();
+        #[cfg(unix)]
+        assert_eq!(inode("drive.uf2"), before, "another file was renamed to it");
+        assert_eq!(std::fs::read(at("drive.uf2")).unwrap(), std::fs::read(at("plain.uf2")).unwrap());
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use half::f16;
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::{Isa, Method, WinogradTile};
-use lrpet_runtime::model::{Activation, Op, Shape, Weights};
+use lrpet_runtime::model::{Activation, Conv, Op, Shape, Weights};
 
 use super::agreement::{Reference, Trace};
 use super::file::serialize;
-use super::reference::{activation, sums};
+use super::reference::{activate, activation, sums};
 use super::{ExportError, Folded, checked};
 use crate::lrpet::RankPlan;
 use crate::support::{every_operation, normalization};
@@ -97,25 +97,30 @@ fn broken(
     Some(broken)
 }
 
+/// What the runtime makes of the first image.
+fn traced(network: &Folded, data: &Dataset, method: Method) -> Trace {
+    let bytes = AlignedBytes::copy_of(&serialize(network, &BTreeMap::new(), None).unwrap());
+    Trace::of(&checked(bytes.as_slice(), "model").unwrap(), data.image(0), method).unwrap()
+}
+
+/// The first image and what every layer stored of it, the logits last.
+fn values(network: &Folded, data: &Dataset, trace: &Trace) -> Vec<Vec<f64>> {
+    let input = network.input_values(data.image(0));
+    let input = input.iter().map(|&value| f16::from_f32(value).to_f64()).collect();
+    let stored = trace.stored.iter().map(|bits| bits.iter().map(|&x| f16::from_bits(x).to_f64()).collect());
+    let logits = trace.logits.iter().map(|&logit| f64::from(logit)).collect();
+    std::iter::once(input).chain(stored).chain([logits]).collect()
+}
+
 /// Runs a network with a defect in the place of the sound one, which must be said of that very layer: for each layer with weights, or
 /// each `every`-th of them. Returns how many of the layers that were broken are computed by tiles.
 fn defects_are_found(name: &str, network: &Folded, every: usize, method: Method) -> usize {
     let data = Dataset::noise(1, network.input, network.classes as usize, 5);
-    let traced = |network: &Folded| {
-        let bytes = AlignedBytes::copy_of(&serialize(network, &BTreeMap::new(), None).unwrap());
-        Trace::of(&checked(bytes.as_slice(), "model").unwrap(), data.image(0), method).unwrap()
-    };
+    let traced = |network: &Folded| traced(network, &data, method);
     let reference = Reference::new(network);
     let sound = traced(network);
     reference.check(0, data.image(0), &sound).unwrap();
-    let values = |trace: &Trace| -> Vec<Vec<f64>> {
-        let input = network.input_values(data.image(0));
-        let input = input.iter().map(|&value| f16::from_f32(value).to_f64()).collect();
-        let stored =
-            trace.stored.iter().map(|bits| bits.iter().map(|&x| f16::from_bits(x).to_f64()).collect());
-        let logits = trace.logits.iter().map(|&logit| f64::from(logit)).collect();
-        std::iter::once(input).chain(stored).chain([logits]).collect()
-    };
+    let values = |trace: &Trace| values(network, &data, trace);
     let (shapes, inputs) = (network.value_shapes(), values(&sound));
     let weighted =
         (0..network.ops.len()).filter(|&index| network.weights.contains_key(network.ops[index].name()));
@@ -159,4 +164,70 @@ fn a_defect_of_any_layer_is_found_there() {
         let by_tiles = tiles.map(|method| defects_are_found(name, &network, every, method));
         assert!(!matches!(Isa::detect(), Isa::Avx2 | Isa::Avx512) || by_tiles.iter().all(|count| *count > 0));
     }
+}
+
+/// A kernel that steps by another stride, and a layer that adds what another layer stored.
+#[test]
+fn a_wrong_stride_and_the_residual_of_another_layer_are_said_of_their_layer() {
+    let (mut strides, mut residuals, mut run) = (0, 0, 0);
+    let name = "resnet8";
+    for g in [0.0, 0.6] {
+        let net = Network::by_name(name, Shape::new(3, 12, 12), 5).unwrap();
+        let plan = RankPlan::uniform(&net, g).unwrap();
+        let (folded, _) =
+            Folded::new(&net, &Checkpoint::random(&net, 4), &plan, normalization(3), false).unwrap();
+        let network = folded.rounded();
+        let data = Dataset::noise(1, network.input, network.classes as usize, 5);
+        let reference = Reference::new(&network);
+        let sound = traced(&network, &data, Method::Direct);
+        reference.check(0, data.image(0), &sound).unwrap();
+        let (shapes, values) = (network.value_shapes(), values(&network, &data, &sound));
+        let is_named = |trace: &Trace, layer: &str| {
+            let error = reference.check(0, data.image(0), trace).unwrap_err();
+            assert!(
+                matches!(&error, ExportError::Disagreement { layer: named, .. } if named == layer)
+                    && error.to_string().contains(layer),
+                "{name}, {layer}: {error}"
+            );
+        };
+        for (index, op) in network.ops.iter().enumerate() {
+            let Op::Conv(conv) = op else { continue };
+            // As many values as there should be, of what a wrong kernel would sum.
+            let planted = |wrong: &Folded| {
+                let stored = |sum: f64| f16::from_f64(activate(sum, activation(op))).to_bits();
+                let mut trace = sound.clone();
+                trace.stored[index] = sums(wrong, &shapes, index, &values).into_iter().map(stored).collect();
+                trace
+            };
+            let wrong = |change: &dyn Fn(&mut Conv<String>)| {
+                let mut wrong = network.clone();
+                if let Op::Conv(conv) = &mut wrong.ops[index] {
+                    change(conv);
+                }
+                wrong
+            };
+            if shapes[usize::from(conv.input)].pixels() > 4 {
+                let stride = conv.window.stride.map(|stride| if stride == 1 { 2 } else { 1 });
+                is_named(&planted(&wrong(&|conv| conv.window.stride = stride)), op.name());
+                strides += 1;
+            }
+            let Some(residual) = conv.residual else { continue };
+            let another = |value: usize| {
+                let right = usize::from(residual);
+                value != right && shapes[value] == shapes[right] && values[value] != values[right]
+            };
+            let Some(other) = (0..=index).find(|&value| another(value)) else { continue };
+            let wrong = wrong(&|conv| conv.residual = Some(other.try_into().unwrap()));
+            is_named(&planted(&wrong), op.name());
+            // By the runtime itself, where something else still reads the right one.
+            let readers = |op: &Op<String>| op.inputs().values().contains(&residual);
+            if wrong.ops.iter().any(readers) {
+                is_named(&traced(&wrong, &data, Method::Direct), op.name());
+                run += 1;
+            }
+            residuals += 1;
+        }
+    }
+    let counts = (strides, residuals, run);
+    assert!(strides > 15 && residuals == 6 && run >= 2, "strides, residuals, run by the runtime: {counts:?}");
 }

@@ -196,9 +196,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     let images = options.data.find()?;
     let network = known.network(images.shape, images.classes as u32)?;
     let network = network.with_epsilon(epsilon(options, &*exchange)?);
-    if processes.leads() {
-        warn_of_size(known, images.shape);
-    }
+    let shape = images.shape;
     let settings = settings::settings(&args, &network, &images.name)?;
     let data = options.data.loaders(images, options.optimizer.batch, options.seed)?;
     let config = TrainConfig {
@@ -208,6 +206,10 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
         extend: args.extend.map(|epochs| Length { epochs, schedule: options.optimizer.schedule(epochs) }),
         command: super::command_line(),
     };
+    // Behind what may refuse the training: a warning is about one that begins.
+    if processes.leads() {
+        warn_of_size(known, shape);
+    }
     let images = |loader: &Option<Loader>| loader.as_ref().map_or(0, |loader| loader.data().len());
     let about = About {
         command: config.command.clone(),

@@ -31,6 +31,9 @@ fn advice(error: &TrainError, words: &[String], out: &Path) -> Option<String> {
             format!("A run cannot be made shorter. To go on as it was: {}", line(&same))
         });
     }
+    if ["classes", "class names"].contains(&&**setting) {
+        return Some(other_classes(words, out));
+    }
     // A run keeps what decides its result; its weights can be trained on with anything else, but of the same network.
     let weights = [FINAL, LAST].map(|name| out.join(name)).into_iter().find(|path| path.exists());
     let Some(weights) = weights.filter(|_| !["network", "input", "classes", "init"].contains(&&**setting))
@@ -44,6 +47,31 @@ fn advice(error: &TrainError, words: &[String], out: &Path) -> Option<String> {
     words = changed(&words, "--init", Some(&weights.to_string_lossy()));
     words = changed(&words, "--out", Some(&next.to_string_lossy()));
     Some(format!("To train its weights on with this setting, as a run of its own: {}", line(&words)))
+}
+
+/// A folder has other classes than the run was begun with.
+fn other_classes(words: &[String], out: &Path) -> String {
+    let data = option(words, "--data").unwrap_or("the data");
+    let mut text = format!(
+        "Class folders were added to {}, taken away or renamed since; the run goes on with those that it began with",
+        lrpet_report::visible(data)
+    );
+    let Some(weights) = [FINAL, LAST].map(|name| out.join(name)).into_iter().find(|path| path.exists())
+    else {
+        return text;
+    };
+    let mut next = out.as_os_str().to_owned();
+    next.push("-2");
+    let mut words = changed(words, "--extend", None);
+    words.retain(|word| word != "--resume" && word != "--new-head");
+    words = changed(&words, "--init", Some(&weights.to_string_lossy()));
+    words = changed(&words, "--out", Some(&next.to_string_lossy()));
+    words.push("--new-head".to_owned());
+    text.push_str(&format!(
+        ". To train its weights on for the new ones, as a run of its own: {}",
+        line(&words)
+    ));
+    text
 }
 
 /// The value of an option.
@@ -121,6 +149,9 @@ mod tests {
             ours: "resnet20".to_owned(),
         };
         assert!(advice(&other, &[], out).unwrap().ends_with("another --out"));
+        let command = advised("classes", "3", "4", &with("--lr 0.1"), out);
+        assert_eq!(option(&command, "--init"), out.join(LAST).to_str());
+        assert!(command.contains(&"--new-head".to_owned()) && !command.contains(&"--resume".to_owned()));
         let command = advised("batch", "128", "64", &with("--batch 64"), out);
         assert_eq!(option(&command, "--init"), out.join(LAST).to_str());
         assert_eq!(option(&command, "--out"), Some(&*format!("{}-2", out.display())));

@@ -255,3 +255,46 @@ fn hints(about: &About, settings: &Settings, batches: usize) -> Vec<String> {
     }
     hints
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::small::{config, network};
+    use super::*;
+
+    /// Hints for so many training images in batches of this size, with no image of these classes.
+    fn hinted(train: usize, batch: usize, without: &[&str]) -> Vec<String> {
+        let network = network();
+        let mut settings = config(std::path::Path::new("run"), 4).settings;
+        settings.batch = batch;
+        settings.projection = None;
+        let about = About {
+            command: String::new(),
+            network: &network,
+            settings: settings.clone(),
+            images: super::super::Images { train, validation: 0, test: 0 },
+            without_images: without.iter().map(|class| (*class).to_owned()).collect(),
+            augmentation: String::new(),
+            device: String::new(),
+        };
+        hints(&about, &settings, train.div_ceil(batch))
+    }
+
+    #[test]
+    fn tiny_batches_few_steps_and_classes_without_images_are_told() {
+        assert_eq!(hinted(10_000, 64, &[]), Vec::<String>::new());
+        for (batch, words) in [(1, "sees 1 image at a time"), (3, "sees 3 images at a time")] {
+            let hints = hinted(10_000, batch, &[]);
+            assert!(hints.len() == 1 && hints[0].contains(words), "{hints:?}");
+        }
+        assert_eq!(hinted(10_000, 4, &[]), Vec::<String>::new());
+        let few = hinted(60, 128, &[]);
+        assert!(
+            few.len() == 1 && few[0].starts_with("an epoch of 60 images has 1 step only: --batch "),
+            "{few:?}"
+        );
+        let one = hinted(10_000, 64, &["cat"]);
+        assert!(one.len() == 1 && one[0].starts_with("no training image shows cat: "), "{one:?}");
+        let three = hinted(10_000, 64, &["cat", "dog", "eel"]);
+        assert!(three[0].contains("cat (and 2 other classes)"), "{three:?}");
+    }
+}

@@ -12,7 +12,7 @@ use super::*;
 use small::{choosing, config, data, network};
 
 #[path = "../../../train/tests/small/mod.rs"]
-mod small;
+pub(super) mod small;
 
 /// Dies after the second batch of an epoch, as a killed process does.
 struct Killer(usize);

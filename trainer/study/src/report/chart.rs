@@ -159,7 +159,9 @@ pub(crate) fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
         return None;
     }
     let apart = if low == high { low.abs().max(1.0) * 0.05 } else { 0.0 };
-    Some((low - apart, high + apart))
+    // A share or a loss is never negative, nor is its axis.
+    let least = if low >= 0.0 { 0.0 } else { f64::NEG_INFINITY };
+    Some(((low - apart).max(least), high + apart))
 }
 
 /// Round values (1, 2 or 5 times a power of ten apart, at least `least`) that cover the range with about `wanted`
@@ -198,6 +200,15 @@ mod tests {
         assert_eq!(ticks((1.0, 3.0), 7, 1.0), [1.0, 2.0, 3.0]);
         assert_eq!(decimals_of_step(&[0.87, 0.88], 100.0), 0);
         assert_eq!(decimals_of_step(&[0.0, 0.25], 1.0), 2);
+    }
+
+    #[test]
+    fn a_line_that_stays_low_has_no_axis_below_zero() {
+        let (low, high) = range([0.0208, 0.0208].into_iter()).unwrap();
+        assert!(low == 0.0 && high > 0.0208);
+        assert!(ticks((low, high), 5, 0.0).iter().all(|tick| *tick >= 0.0));
+        assert_eq!(range([-1.0, -1.0].into_iter()).map(|(low, _)| low), Some(-1.05));
+        assert_eq!(range([0.5, 0.7].into_iter()), Some((0.5, 0.7)));
     }
 
     #[test]

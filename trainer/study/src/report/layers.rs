@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use lrpet_report::visible;
 use maud::{Markup, html};
 
+use super::accuracy::short;
 use super::chart::bar;
 use super::table::{baseline, bench_like, is_dense, on_board, reference};
 use super::units;
@@ -32,7 +34,7 @@ pub(super) fn section(report: &Report, colours: &[String]) -> Markup {
                     (breakdown.render(colour))
                 } @else {
                     details open=[(index == 0).then_some("open")] {
-                        summary { span class={ "swatch " (colour) } {} (model.name) }
+                        summary title=(visible(&model.name)) { span class={ "swatch " (colour) } {} (short(&model.name)) }
                         (breakdown.render(colour))
                     }
                 }
@@ -175,8 +177,8 @@ impl<'a> Breakdown<'a> {
     fn render(&self, colour: &str) -> Markup {
         html! {
             ul.legend {
-                li { span class={ "swatch bar-key " (colour) } {} (self.model) ", as stored" }
-                li { span class="swatch bar-key dense" {} (self.dense) }
+                li { span class={ "swatch bar-key " (colour) } {} (short(self.model)) ", as stored" }
+                li { span class="swatch bar-key dense" {} (short(self.dense)) }
             }
             div.scroll {
                 table.layers {
@@ -190,7 +192,7 @@ impl<'a> Breakdown<'a> {
                     tbody {
                         @for (index, (name, cost)) in self.rows.iter().enumerate() {
                             tr {
-                                th scope="row" { (name) small { (cost.map(describe).unwrap_or_default()) } }
+                                th scope="row" title=(visible(name)) { (short(name)) small { (cost.map(describe).unwrap_or_default()) } }
                                 td.rank { (rank(*cost)) }
                                 @for measure in &self.measures { (measure.cell(name, measure.values[index], colour)) }
                             }

@@ -1,5 +1,6 @@
 //! The web page: one file that needs no network and no script.
 
+use lrpet_report::visible;
 use maud::{Markup, html};
 
 use super::frame::frame;
@@ -93,7 +94,14 @@ fn head(column: &Column, colour: &str) -> Markup {
     let ratio = column.model.prune.map(|g| format!("g = {g}"));
     let against = column.versus();
     let note: Vec<_> = [ratio, against].into_iter().flatten().collect();
-    html! { th scope="col" { span class={ "swatch " (colour) } {} (column.model.name) small { (note.join(", ")) } } }
+    let name = &column.model.name;
+    html! {
+        th scope="col" title=(visible(name)) {
+            span class={ "swatch " (colour) } {}
+            (accuracy::short(name))
+            small { (note.join(", ")) }
+        }
+    }
 }
 
 fn line(row: &Row, colours: &[String]) -> Markup {
@@ -150,5 +158,40 @@ fn limits(report: &Report) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roxmltree::Document;
+
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn long_names_are_shortened_in_heads_and_layers_and_whole_in_their_titles() {
+        let mut report = fixture();
+        let (model, layer) = ("m".repeat(200), "l".repeat(200));
+        report.models[1].name = model.clone();
+        report.models[1].inspect.as_mut().unwrap().layers[0].name = layer.clone();
+        let page = html(&report);
+        let body = &page[page.find("<body>").unwrap()..page.find("</html>").unwrap_or(page.len())];
+        let document = Document::parse(body).unwrap();
+        let (mut titles, mut shown) = (0, 0);
+        for id in ["comparison", "training", "layers"] {
+            let section = document.descendants().find(|node| node.attribute("id") == Some(id)).unwrap();
+            let long =
+                |text: Option<&str>| text.is_some_and(|text| text.contains(&model) || text.contains(&layer));
+            titles += section.descendants().filter(|node| long(node.attribute("title"))).count();
+            let heads = section
+                .descendants()
+                .filter(|node| ["th", "summary", "li"].contains(&node.tag_name().name()));
+            shown += heads
+                .flat_map(|node| node.descendants())
+                .filter(|node| node.is_text() && long(node.text()))
+                .count();
+        }
+        assert!(titles >= 3, "{titles} titles");
+        assert_eq!(shown, 0, "whole in a head, a legend or a list");
     }
 }

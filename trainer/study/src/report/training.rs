@@ -1,7 +1,9 @@
 //! The section on training: loss and validation accuracy by epoch, and a line of figures for each model.
 
+use lrpet_report::visible;
 use maud::{Markup, html};
 
+use super::accuracy::short;
 use super::chart::{LineChart, Point, Series};
 use super::units;
 use crate::schema::{Epoch, Report, Training};
@@ -58,7 +60,7 @@ fn legend(runs: &[Run]) -> Markup {
     html! {
         ul.legend {
             @for run in runs {
-                li { span class={ "swatch " (run.colour) } {} (run.name) }
+                li title=(visible(run.name)) { span class={ "swatch " (run.colour) } {} (short(run.name)) }
             }
             @if runs.iter().any(Run::projects) {
                 li { span.swatch.dot {} "weights projected to their rank in this epoch" }
@@ -124,7 +126,7 @@ fn figures(runs: &[Run]) -> Markup {
                     @for run in runs {
                         @let epochs = &run.training.epochs;
                         tr {
-                            th scope="row" { span class={ "swatch " (run.colour) } {} (run.name) }
+                            th scope="row" title=(visible(run.name)) { span class={ "swatch " (run.colour) } {} (short(run.name)) }
                             td { (epochs.len()) }
                             td { (best(epochs)) }
                             td { (or_dash(epochs.last().and_then(|e| e.loss).map(|loss| format!("{loss:.4}")))) }

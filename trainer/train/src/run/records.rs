@@ -14,6 +14,9 @@ use super::config::Settings;
 use super::metrics::{EpochRecord, Evaluation};
 use crate::TrainError;
 
+/// The setting with the names of a folder's classes.
+pub(super) const CLASS_NAMES: &str = "class names";
+
 /// What a checkpoint must agree on with the run that resumes it.
 pub(super) fn identity(
     settings: &Settings,
@@ -33,7 +36,11 @@ pub(super) fn identity(
         let augmentation = train.options().augmentation;
         fields.insert("crop padding".to_owned(), augmentation.crop_padding.into());
         fields.insert("flip".to_owned(), augmentation.flip.into());
-        fields.extend(train.description().map(|images| ("images".to_owned(), images)));
+        let images = train.description();
+        // In their order: the digest of the files does not know what a label is called.
+        let names = images.is_some().then(|| (CLASS_NAMES.to_owned(), train.data().classes().into()));
+        fields.extend(names);
+        fields.extend(images.map(|images| ("images".to_owned(), images)));
     }
     // Through text once, so that numbers compare as they will be read back.
     serde_json::from_str(&value.to_string()).map_err(failed)

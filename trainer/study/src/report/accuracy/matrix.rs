@@ -3,7 +3,7 @@
 use lrpet_report::{units, visible};
 use maud::{Markup, html};
 
-use super::short;
+use super::{cut, short};
 use crate::report::chart::n;
 use crate::schema::{Accuracy, ClassAccuracy};
 
@@ -75,7 +75,7 @@ fn picture(accuracy: &Accuracy) -> Markup {
     let every = (LINE / side).ceil().max(1.0) as usize;
     let labelled = || accuracy.classes.iter().enumerate().step_by(every);
     let middle = |class: usize| n((class as f64 + 0.5) * side + LINE * 0.3);
-    let label = |class: &ClassAccuracy| visible(&class.name).chars().take(LABEL).collect::<String>();
+    let label = |class: &ClassAccuracy| cut(&class.name, LABEL);
     html! {
         svg.heat viewBox=(format!("-{MARGIN} -{MARGIN} {0} {0}", SIZE + MARGIN)) role="img" aria-label="confusion matrix" {
             rect.field width=(SIZE) height=(SIZE) {}
@@ -93,6 +93,6 @@ fn picture(accuracy: &Accuracy) -> Markup {
                 }
             }
         }
-        p.note { "A line for each class and a column for each class that the model said, both in order of label, from the top left" @if every > 1 { "; every " (every) ". class is named" } "." }
+        p.note { "A line for each class and a column for each class that the model said, both in order of label, from the top left" @if every > 1 { "; the first of every " (every) " classes is named" } "." }
     }
 }

@@ -73,11 +73,16 @@ impl Accuracy {
 
 /// A class's name as a table has room for: the first characters, with what would move a cursor written out.
 pub(in crate::report) fn short(name: &str) -> String {
+    cut(name, SHORT)
+}
+
+/// A name of at most so many characters; one that was longer ends with a sign of it.
+fn cut(name: &str, most: usize) -> String {
     let name = lrpet_report::visible(name);
-    match name.chars().count() {
-        0..=SHORT => name,
-        _ => name.chars().take(SHORT - 1).chain(['…']).collect(),
+    if name.chars().count() <= most {
+        return name;
     }
+    name.chars().take(most - 1).chain(['…']).collect()
 }
 
 /// The first names, and how many more there are.
@@ -99,5 +104,9 @@ mod tests {
         assert_eq!((long.chars().count(), long.chars().last()), (SHORT, Some('…')));
         assert_eq!(short(&"x".repeat(SHORT)), "x".repeat(SHORT));
         assert_eq!(short("größe\n"), "größe\\u{a}");
+        assert_eq!(
+            [cut("class-000-long-name", 18), cut("class-000-long-nam", 18)],
+            ["class-000-long-na…", "class-000-long-nam"]
+        );
     }
 }

@@ -47,13 +47,19 @@ pub fn html(sweep: &Sweep) -> String {
 
 fn kicker(sweep: &Sweep) -> String {
     let day = sweep.created.split('T').next().unwrap_or_default();
-    format!("{} runs · {} · warm start: {}", sweep.rows.len(), day, sweep.warm_start)
+    format!("{} · {} · warm start: {}", run_count(sweep), day, sweep.warm_start)
+}
+
+/// How many runs there are, in words.
+fn run_count(sweep: &Sweep) -> String {
+    units::things(sweep.rows.len() as u64, "run")
 }
 
 /// What the sweep shows, in a sentence or two.
 pub(super) fn summary(sweep: &Sweep) -> String {
     let Some((dense, dense_accuracy)) = dense(sweep) else {
-        return format!("{} runs, none of them dense to compare with.", sweep.rows.len());
+        let none = if sweep.rows.len() == 1 { "not a dense one" } else { "none of them dense" };
+        return format!("{}, {none} to compare with.", run_count(sweep));
     };
     let mut text = format!("Dense: {}.", units::percent(dense_accuracy));
     let macs = |row: &Row| Some(row.model.inspect.as_ref()?.macs as f64);
@@ -91,7 +97,7 @@ fn comparison(sweep: &Sweep, figures: &[Figure]) -> Markup {
                             autocomplete="off";
                     }
                 }
-                p #chosen role="status" { (sweep.rows.len()) " runs" }
+                p #chosen role="status" { (run_count(sweep)) }
             }
             div.charts {
                 @for figure in figures {

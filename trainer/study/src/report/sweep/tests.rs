@@ -248,6 +248,11 @@ fn half_a_sweep_is_shown_too() {
         row.model.eval = None;
     }
     assert!(html(&sweep).contains("3 runs, none of them dense"));
+    let mut one = invented();
+    one.rows.drain(2..);
+    one.rows.remove(0);
+    let page = html(&one);
+    assert!(page.contains("1 run, not a dense one") && page.contains("1 run ·") && !page.contains("1 runs"));
     Document::parse(&svg(&sweep)).unwrap();
     assert!(markdown(&sweep).contains("| g = 0.5 | – |"));
     sweep.rows.truncate(1);
