@@ -18,16 +18,24 @@ pub struct LayerCount {
     pub max: u64,
     /// Sum over the iterations.
     pub sum: u64,
+    /// In this iteration so far: in a stream, a layer runs once for each strip.
+    now: u64,
 }
 
 impl LayerCount {
     /// Of no iteration.
-    pub const EMPTY: Self = Self { min: u64::MAX, max: 0, sum: 0 };
+    pub const EMPTY: Self = Self { min: u64::MAX, max: 0, sum: 0, now: 0 };
 
     fn add(&mut self, count: u64) {
-        self.min = self.min.min(count);
-        self.max = self.max.max(count);
-        self.sum = self.sum.saturating_add(count);
+        self.now = self.now.saturating_add(count);
+    }
+
+    /// Counts an iteration in which the layer was reached.
+    fn end(&mut self) {
+        self.min = self.min.min(self.now);
+        self.max = self.max.max(self.now);
+        self.sum = self.sum.saturating_add(self.now);
+        self.now = 0;
     }
 }
 
@@ -105,6 +113,7 @@ pub fn measure(
     let mut counting = LayerHook { watch, layers, hook };
     for _ in 0..iterations.min(MAX_ITERATIONS) {
         session.run_image(image, logits, &mut counting).map_err(BenchError::Run)?;
+        counting.layers.iter_mut().take(session.layers()).for_each(LayerCount::end);
     }
     Ok(totals)
 }

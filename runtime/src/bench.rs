@@ -75,7 +75,10 @@ impl Stopwatch {
 /// Times each layer.
 struct Clock {
     watch: Stopwatch,
+    /// Of each, the time of every inference.
     layers: Vec<Vec<u64>>,
+    /// Inferences before this one.
+    done: usize,
 }
 
 impl Hook for Clock {
@@ -85,7 +88,10 @@ impl Hook for Clock {
 
     fn after(&mut self, layer: usize) {
         let time = self.watch.stop();
-        self.layers[layer].push(time);
+        let times = &mut self.layers[layer];
+        // In a stream, a layer runs once for each strip.
+        times.resize(self.done + 1, 0);
+        times[self.done] += time;
     }
 }
 
@@ -135,7 +141,7 @@ impl<'a, 'b> Bench<'a, 'b> {
         let samples = model.self_check().filter(|check| check.samples() > 0);
         let image =
             samples.map_or_else(|| vec![128; program.header().input.len()], |check| check.image(0).to_vec());
-        let clock = Clock { watch: Stopwatch::new(), layers: vec![Vec::new(); program.len()] };
+        let clock = Clock { watch: Stopwatch::new(), layers: vec![Vec::new(); program.len()], done: 0 };
         let file = file.to_string();
         let (warm_up, totals) = (0, Vec::new());
         Ok(Self { model, session, file, image, logits, self_check, outputs_crc32, warm_up, totals, clock })
@@ -177,6 +183,7 @@ impl<'a, 'b> Bench<'a, 'b> {
             self.session
                 .run_image(&self.image, &mut self.logits, &mut self.clock)
                 .map_err(BenchError::Run)?;
+            self.clock.done += 1;
         }
         Ok(())
     }

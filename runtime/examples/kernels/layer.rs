@@ -2,7 +2,7 @@
 
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::{
-    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Method, Output, PackedConv, Second,
+    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Method, Output, PackedConv, Planes, Second,
 };
 use lrpet_runtime::model::{Activation, Conv, Op, Shape, Weights, Window};
 use rand::{Rng, SeedableRng};
@@ -109,6 +109,7 @@ impl Owned {
         let mut result = std::mem::replace(result, AlignedBytes::zeroed(0));
         let mut scratch = std::mem::replace(scratch, AlignedBytes::zeroed(0));
         let mut buffers = Buffers {
+            planes: Planes::default(),
             input,
             second: Second::None,
             output: Output::Half(bytemuck::cast_slice_mut(result.as_mut_slice())),

@@ -94,10 +94,31 @@ pub enum Output<'a> {
     Full(&'a mut [f32]),
 }
 
+/// Values from one plane of a map to the next; where a map is a strip of the rows of a larger one, more than it has pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Planes {
+    /// Of the first input; 0 where planes follow each other without a gap.
+    pub input: usize,
+    /// Of the result, and of a residual that it is written over; 0 as for the input. No other second value is strided.
+    pub output: usize,
+}
+
+impl Planes {
+    /// Of an input of this shape, at least 1.
+    pub(super) fn input(self, shape: Shape) -> usize {
+        self.input.max(shape.pixels()).max(1)
+    }
+
+    /// Of a result of this shape, at least 1.
+    pub(super) fn output(self, shape: Shape) -> usize {
+        self.output.max(shape.pixels()).max(1)
+    }
+}
+
 /// Buffers of one step.
 #[derive(Debug)]
 pub struct Buffers<'a> {
-    /// First input.
+    /// First input. The last plane may be followed by less than there is between planes.
     pub input: &'a [u16],
     /// Residual or second summand.
     pub second: Second<'a>,
@@ -105,4 +126,6 @@ pub struct Buffers<'a> {
     pub output: Output<'a>,
     /// At least what [`super::scratch`] asks for.
     pub scratch: &'a mut [f32],
+    /// How planes lie.
+    pub planes: Planes,
 }

@@ -49,10 +49,12 @@ mod x86_64;
 #[cfg(feature = "std")]
 pub use isa::Method;
 pub use isa::{Arithmetic, Isa};
-pub use layer::{Buffers, Layer, LayerWeights, Output, Second};
+pub use layer::{Buffers, Layer, LayerWeights, Output, Planes, Second};
 use primitives::{Primitives, activate};
-pub(crate) use scratch::scratch_range;
+#[cfg(feature = "std")]
+pub(crate) use scratch::cost;
 pub use scratch::{most_scratch, scratch};
+pub(crate) use scratch::{scratch_range, strip_scratch};
 #[cfg(feature = "std")]
 pub use share::run_shared;
 

@@ -4,7 +4,7 @@ use super::tiling::Form;
 use super::{Isa, cortex_m, cortex_m55, portable};
 #[cfg(feature = "std")]
 use super::{aarch64, x86_64};
-use crate::model::{Op, Shape, Weights};
+use crate::model::{Conv, LayerInfo, Op, Shape, Weights};
 
 /// Scratch that `op` needs over an input of shape `input`, in f32; `usize::MAX` where it exceeds the address space.
 pub fn scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
@@ -18,11 +18,49 @@ pub fn most_scratch(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> usize {
 
 /// Both of them.
 pub(crate) fn scratch_range(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) -> [usize; 2] {
+    op.output_shape(input).map_or([usize::MAX; 2], |output| of_shapes(isa, op, input, output))
+}
+
+/// As [`scratch`] for up to `rows` rows of the result of `layer` at a time.
+pub(crate) fn strip_scratch(isa: Isa, layer: &LayerInfo<'_>, rows: usize) -> usize {
+    let (input, output) = strip_shapes(layer, rows);
+    of_shapes(isa, &layer.op, input, output)[0]
+}
+
+/// The rows of its first input that up to `rows` rows of the result of `layer` need, and those rows.
+fn strip_shapes(layer: &LayerInfo<'_>, rows: usize) -> (Shape, Shape) {
+    let rows = (rows as u32).clamp(1, layer.output.height.max(1));
+    let input = match layer.op {
+        Op::Conv(Conv { window, .. }) => {
+            let [kernel, stride] = [window.kernel[0], window.stride[0]].map(u32::from);
+            (rows - 1).saturating_mul(stride).saturating_add(kernel).min(layer.input.height)
+        }
+        _ => layer.input.height,
+    };
+    (Shape { height: input, ..layer.input }, Shape { height: rows, ..layer.output })
+}
+
+/// Estimate of the instructions that `rows` rows of the result of `layer` take on `isa`.
+#[cfg(feature = "std")]
+pub(crate) fn cost(isa: Isa, layer: &LayerInfo<'_>, rows: usize) -> u64 {
+    let (input, output) = strip_shapes(layer, rows);
+    match &layer.op {
+        Op::Conv(conv) if isa == Isa::CortexM => {
+            cortex_m::tile::cost(input, output, &conv.window, Form::of(conv.weights))
+        }
+        op => {
+            let cost = crate::model::cost::stored(op, layer.input);
+            let share = u64::from(output.height) * cost.macs / u64::from(layer.output.height.max(1));
+            share + 2 * cost.weight_bytes + 4 * output.len() as u64
+        }
+    }
+}
+
+fn of_shapes(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape, output: Shape) -> [usize; 2] {
     // A constant there, so that the compiler leaves out the others' geometry.
     let isa = if Isa::ALONE { Isa::NATIVE } else { isa };
     let scratch = match op {
         Op::Conv(conv) => {
-            let Some(output) = op.output_shape(input) else { return [usize::MAX; 2] };
             let form = Form::of(conv.weights);
             match isa {
                 Isa::CortexM => return cortex_m::tile::scratch(input, output, &conv.window, form),

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use super::{Buffers, Isa, Layer, LayerWeights, Output, Second, Team};
+use super::{Buffers, Isa, Layer, LayerWeights, Output, Planes, Second, Team};
 use crate::model::Shape;
 
 /// Values or products below which a layer is faster on one thread.
@@ -24,7 +24,8 @@ pub fn run_shared(isa: Isa, layer: &Layer<'_>, mut buffers: Buffers<'_>, team: O
 fn shared(isa: Isa, layer: &Layer<'_>, buffers: &mut Buffers<'_>, team: &mut Team) -> bool {
     let (input, second, own) = (buffers.input, buffers.second, &mut *buffers.scratch);
     let threads = team.threads();
-    if own.len() > team.scratch() {
+    // Strips of a map are not shared.
+    if buffers.planes != Planes::default() || own.len() > team.scratch() {
         return false;
     }
     match (*layer, &mut buffers.output) {
@@ -103,7 +104,11 @@ fn all<'a>(isa: Isa, team: &mut Team, own: &mut [f32], parts: impl Iterator<Item
         loop {
             let part = parts.lock().map(|mut parts| parts.next());
             let Ok(Some((layer, input, second, output))) = part else { return };
-            super::run(isa, &layer, Buffers { input, second, output, scratch: &mut *scratch });
+            super::run(
+                isa,
+                &layer,
+                Buffers { input, second, output, scratch: &mut *scratch, planes: Planes::default() },
+            );
         }
     });
 }
@@ -155,9 +160,14 @@ mod tests {
                 let (mut alone, mut shared_output) = (y[..count].to_vec(), y[..count].to_vec());
                 let mut scratch = vec![0.0; 4096];
                 let output = Output::Half(&mut alone);
-                crate::kernel::run(isa, &layer, Buffers { input, second, output, scratch: &mut scratch });
+                crate::kernel::run(
+                    isa,
+                    &layer,
+                    Buffers { input, second, output, scratch: &mut scratch, planes: Planes::default() },
+                );
                 let output = Output::Half(&mut shared_output);
-                let mut buffers = Buffers { input, second, output, scratch: &mut scratch };
+                let mut buffers =
+                    Buffers { input, second, output, scratch: &mut scratch, planes: Planes::default() };
                 assert!(shared(isa, &layer, &mut buffers, &mut team), "{layer:?}");
                 assert_eq!(alone, shared_output, "{layer:?} on {threads} threads");
             }

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::embed::MODEL_ALIGNMENT;
 use super::program::FORMAT_VERSION;
+use super::schedule::ScheduleError;
 use super::shape::Shape;
 use super::walk::MAX_LIVE;
 use crate::format::{Dims, Dtype, FormatError};
@@ -148,6 +149,8 @@ pub enum ModelError<'a> {
     NoProgram,
     /// The program is damaged or not supported.
     Program(ProgramError<'a>),
+    /// The schedule does not belong to the program.
+    Schedule(ScheduleError),
     /// A tensor is missing; its name is `layer` + `suffix`.
     #[allow(missing_docs)]
     Missing { layer: &'a str, suffix: &'static str },
@@ -179,6 +182,7 @@ impl fmt::Display for ModelError<'_> {
                  lrpet factorize CHECKPOINT --out MODEL (with --prune 0 for a dense one)",
             ),
             Self::Program(error) => error.fmt(f),
+            Self::Schedule(error) => write!(f, "tensor lrpet.schedule: {error}; export the model again"),
             Self::Missing { layer, suffix } => {
                 write!(f, "layer {layer}: tensor {layer}{suffix} is missing; export the model again")
             }

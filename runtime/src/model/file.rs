@@ -3,8 +3,9 @@
 use super::embed::MODEL_ALIGNMENT;
 use super::error::ModelError;
 use super::program::{
-    Op, PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE, Weights,
+    Op, PROGRAM_TENSOR, SCHEDULE_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE, Weights,
 };
+use super::schedule::ScheduleError;
 use super::shape::Shape;
 use super::view::Program;
 use crate::format::{Dims, Dtype, Finder, RawStr, SafeTensors, TensorView};
@@ -39,7 +40,14 @@ impl<'a> Model<'a> {
             let (found, needed) = (program.dtype, Dtype::U8);
             return Err(ModelError::Dtype { layer: PROGRAM_TENSOR, suffix: "", found, needed });
         }
-        let program = Program::new_checked(program.data)?;
+        let mut program = Program::new_checked(program.data)?;
+        if let Some(schedule) = container.tensor(SCHEDULE_TENSOR) {
+            if schedule.dtype != Dtype::U8 {
+                let (found, needed) = (schedule.dtype, Dtype::U8);
+                return Err(ModelError::Dtype { layer: SCHEDULE_TENSOR, suffix: "", found, needed });
+            }
+            program = program.with_schedule(schedule.data).map_err(ModelError::Schedule)?;
+        }
         if !bytes.as_ptr().addr().is_multiple_of(MODEL_ALIGNMENT) {
             return Err(ModelError::Address);
         }
@@ -54,6 +62,11 @@ impl<'a> Model<'a> {
     /// The layer program.
     pub fn program(&self) -> &Program<'a> {
         &self.program
+    }
+
+    /// The same model in the stretches of another schedule: see [`Program::with_schedule`].
+    pub fn with_schedule(self, schedule: &'a [u8]) -> Result<Self, ScheduleError> {
+        Ok(Self { program: self.program.with_schedule(schedule)?, ..self })
     }
 
     /// The whole file.

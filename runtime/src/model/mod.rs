@@ -6,6 +6,7 @@ mod error;
 mod file;
 mod inputs;
 pub mod program;
+mod schedule;
 pub mod shape;
 mod view;
 mod walk;
@@ -18,6 +19,7 @@ pub use inputs::{Inputs, MAX_INPUTS};
 pub use program::{
     Activation, Concat, Conv, FORMAT_VERSION, Header, Linear, Op, PadShortcut, Pool, PoolKind, Value, Weights,
 };
+pub use schedule::{MAX_STREAM, Schedule, ScheduleError, Stretch};
 pub use shape::{Shape, Window};
 pub use view::{MAX_OPS, Program};
 pub use walk::{LayerInfo, MAX_LIVE};

@@ -30,6 +30,10 @@ pub const SELF_CHECK_LOGITS: &str = "selfcheck.logits";
 /// Name of the tensor with the difference of a logit that roundings explain, for each image of the self-check.
 pub const SELF_CHECK_TOLERANCE: &str = "selfcheck.tolerance";
 
+/// Name of the tensor (U8) with the stretches in which the program runs, for files that have a
+/// [`Schedule`](super::Schedule).
+pub const SCHEDULE_TENSOR: &str = "lrpet.schedule";
+
 /// Most channels of an input image whose normalisation a program can hold.
 pub const MAX_INPUT_CHANNELS: usize = 4;
 

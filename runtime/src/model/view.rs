@@ -2,6 +2,7 @@
 
 use super::error::ProgramError;
 use super::program::{FORMAT_VERSION, Header, MAX_INPUT_CHANNELS, Op, Weights};
+use super::schedule::{Schedule, ScheduleError};
 use super::walk::{LayerInfo, Ops, Walk};
 use crate::format::{Item, repeated};
 
@@ -14,6 +15,8 @@ pub const MAX_OPS: usize = 4096;
 pub struct Program<'a> {
     pub(super) header: Header,
     pub(super) ops: &'a [u8],
+    /// Checked against the number of operations.
+    pub(super) schedule: Schedule<'a>,
 }
 
 impl<'a> Program<'a> {
@@ -38,7 +41,7 @@ impl<'a> Program<'a> {
         if header.ops == 0 || usize::from(header.ops) > MAX_OPS {
             return Err(ProgramError::Length { ops: usize::from(header.ops) });
         }
-        let program = Self { header, ops };
+        let program = Self { header, ops, schedule: Schedule::LAYERS };
         program.check()?;
         Ok(program)
     }
@@ -79,6 +82,17 @@ impl<'a> Program<'a> {
     /// The head: input, normalisation, classes.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The stretches in which it runs: layer by layer unless its model file, or [`Program::with_schedule`], says otherwise.
+    pub fn schedule(&self) -> Schedule<'a> {
+        self.schedule
+    }
+
+    /// The same program in the stretches of `schedule`, the bytes of [`Stretch::bytes`](super::Stretch::bytes). That each of its
+    /// streams can be one is found when it is planned.
+    pub fn with_schedule(self, schedule: &'a [u8]) -> Result<Self, ScheduleError> {
+        Ok(Self { schedule: Schedule::new_checked(schedule, &self)?, ..self })
     }
 
     /// The operations in order, with their shapes.

@@ -24,8 +24,8 @@ pub struct LayerInfo<'a> {
     pub output: Shape,
     /// Index of the last operation that reads the result; `None` for the logits.
     pub last_use: Option<usize>,
-    /// Channels of each value that it reads (0 behind the last).
-    pub input_channels: [u32; MAX_INPUTS],
+    /// Shape of each value that it reads (empty behind the last).
+    pub input_shapes: [Shape; MAX_INPUTS],
     /// Of each value that it reads: whether this is the last operation that reads it.
     pub last_read: [bool; MAX_INPUTS],
 }
@@ -75,6 +75,7 @@ struct Live {
 }
 
 /// Goes through a program, checking it on the way. After [`Program::new_checked`] it never fails.
+#[derive(Clone)]
 pub(crate) struct Walk<'a> {
     header: Header,
     ops: Ops<'a>,
@@ -84,6 +85,7 @@ pub(crate) struct Walk<'a> {
 }
 
 /// The last operations that read the values from `first` on; 0 where none does, or only the first operation.
+#[derive(Clone)]
 struct LastUses {
     first: usize,
     indices: [u16; LOOK_AHEAD],
@@ -188,8 +190,7 @@ impl<'a> Walk<'a> {
         } else if output != Shape::vector(self.header.classes) {
             return Err(ProgramError::Logits { index, layer, output, classes: self.header.classes });
         }
-        let input_channels = shapes.map(|shape| shape.channels);
-        Ok(Some(LayerInfo { index, op, input, output, last_use, input_channels, last_read }))
+        Ok(Some(LayerInfo { index, op, input, output, last_use, input_shapes: shapes, last_read }))
     }
 }
 

@@ -5,16 +5,26 @@
 //! Scratch has a least size, which counts for the arena, and one beyond which nothing is gained; a step gets all of the
 //! space between the values at both ends, up to that. So a layer whose values are small runs as fast as it can in the
 //! least arena already, and a larger arena serves those at the peak.
+//! Operations that a [`Schedule`](crate::model::Schedule) runs as a stream advance together, and their values are windows of a few rows.
 
+#[cfg(feature = "std")]
+mod choose;
 mod place;
+mod placer;
 mod step;
+mod stream;
+mod windows;
 
-use crate::kernel::{self, Isa};
-use crate::model::{LayerInfo, MAX_INPUTS, Op, Program, Walk, op_name};
+use crate::kernel::Isa;
+use crate::model::{Program, op_name};
 
+#[cfg(feature = "std")]
+pub use choose::{Choice, curve};
 pub(crate) use place::Place;
-use place::{Side, Space};
+pub(crate) use placer::{Placement, Placer};
 pub(crate) use step::Step;
+pub(crate) use stream::{Node, Stream, Strip};
+pub(crate) use windows::Windows;
 
 /// Alignment of the arena and of everything in it, in bytes.
 pub const ALIGNMENT: usize = 16;
@@ -50,6 +60,37 @@ pub enum PlanError<'a> {
         /// Its name.
         layer: &'a str,
     },
+    /// The schedule has an operation in a stream where it cannot be.
+    Stream {
+        /// Its index.
+        index: usize,
+        /// Its name.
+        layer: &'a str,
+        /// Why.
+        reason: StreamError,
+    },
+}
+
+/// Why an operation cannot be in a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// It needs all of its input at once, or its maps have more than 65535 rows.
+    NotByRows,
+    /// It makes the logits.
+    Logits,
+    /// More values would be alive than [`crate::model::MAX_LIVE`].
+    TooManyLive,
+}
+
+impl core::fmt::Display for StreamError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NotByRows => "it needs all rows of its input at once",
+            Self::Logits => "it makes the logits",
+            Self::TooManyLive => "too many values are alive at once",
+        })
+    }
 }
 
 impl core::fmt::Display for PlanError<'_> {
@@ -59,155 +100,64 @@ impl core::fmt::Display for PlanError<'_> {
             Self::TooLarge { index, layer } => {
                 write!(f, "operation {index} ({layer}): needs more memory than can be addressed")
             }
+            Self::Stream { index, layer, reason } => {
+                write!(
+                    f,
+                    "the schedule has operation {index} ({layer}) in a stream, where it cannot be: {reason}"
+                )
+            }
         }
     }
 }
 
 impl core::error::Error for PlanError<'_> {}
 
-/// Where the values of one step lie.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Placement {
-    /// Of the values read, in order, but for an addition that overwrites its first summand: then that one is second.
-    pub(crate) inputs: [Option<Place>; MAX_INPUTS],
-    /// `None` for the logits, which go to the caller.
-    pub(crate) output: Option<Place>,
-    pub(crate) scratch: Place,
-    /// Extent that the step needs.
-    need: usize,
-    /// Scratch beyond which nothing is gained, bytes.
-    most: usize,
-    /// Extents of the values at both ends.
-    taken: [usize; 2],
-}
-
-impl Placement {
-    /// Extent in which the step has the most scratch that it can use; `None` where the address space is exceeded.
-    fn fastest(&self) -> Option<usize> {
-        if self.most <= self.scratch.bytes {
-            return Some(self.need);
-        }
-        let [low, high] = self.taken;
-        Some(low.checked_add(high)?.checked_add(self.most)?.max(self.need))
-    }
-
-    /// Begin and bytes of the scratch in a space of `space` bytes: where it was placed, or between the values at both ends
-    /// where that is more of use.
-    pub(crate) fn scratch_in(&self, space: usize) -> [usize; 2] {
-        let [low, high] = self.taken;
-        let between = space.saturating_sub(low.saturating_add(high)).min(self.most);
-        match between > self.scratch.bytes {
-            true => [low, between],
-            false => [self.scratch.offset(space), self.scratch.bytes],
-        }
-    }
-}
-
-/// Goes through a program and places its values.
-pub(crate) struct Placer<'a> {
-    walk: Walk<'a>,
-    space: Space,
-    isa: Isa,
-}
-
-impl<'a> Placer<'a> {
-    pub(crate) fn new(program: &Program<'a>, isa: Isa) -> Result<Self, PlanError<'a>> {
-        if !isa.is_planned() {
-            return Err(PlanError::Isa(isa));
-        }
-        let mut space = Space::new();
-        let too_large = PlanError::TooLarge { index: 0, layer: "input" };
-        let bytes = program.header().input.len().checked_mul(2).ok_or(too_large)?;
-        let place = space.place(bytes, Side::High).ok_or(too_large)?;
-        space.keep(0, place);
-        Ok(Self { walk: Walk::new(program), space, isa })
-    }
-
-    /// Place of the input image.
-    pub(crate) fn input(&self) -> Place {
-        self.space.get(0)
-    }
-
-    /// The next operation and its places.
-    pub(crate) fn next_step(&mut self) -> Result<Option<(LayerInfo<'a>, Placement)>, PlanError<'a>> {
-        let Some(layer) = self.walk.next() else { return Ok(None) };
-        let index = layer.index;
-        let too_large = PlanError::TooLarge { index, layer: op_name(&layer.op) };
-        let values = layer.op.inputs();
-        let mut inputs = [None; MAX_INPUTS];
-        for (place, &value) in inputs.iter_mut().zip(values.values()) {
-            *place = Some(self.space.get(usize::from(value)));
-        }
-        let [first_dies, second_dies, ..] = layer.last_read;
-        if matches!(layer.op, Op::Add { .. }) && first_dies && !second_dies {
-            // Only the second may be overwritten.
-            inputs.swap(0, 1);
-        }
-        let [first, second, ..] = inputs;
-        let input = first.unwrap_or(self.space.get(usize::from(values.first())));
-        // A value that the result is added to, and nothing reads afterwards, is overwritten.
-        let dying_summand = second.filter(|&second| {
-            second != input
-                && match layer.op {
-                    Op::Add { .. } => first_dies || second_dies,
-                    Op::Concat(_) => false,
-                    _ => second_dies,
-                }
-        });
-        let output = match dying_summand {
-            _ if layer.last_use.is_none() => None,
-            Some(summand) => Some(summand),
-            None => {
-                let bytes = layer.output.len().checked_mul(2).ok_or(too_large)?;
-                Some(self.space.place(bytes, input.side.other()).ok_or(too_large)?)
-            }
-        };
-        // Kept at once, so that the scratch is placed beside it; an overwritten value keeps its place till then.
-        let fresh = output.filter(|output| Some(*output) != second);
-        fresh.into_iter().for_each(|output| self.space.keep(index + 1, output));
-        let bytes = |words: usize| words.checked_mul(size_of::<f32>()).ok_or(too_large);
-        let [scratch, most] = kernel::scratch_range(self.isa, &layer.op, layer.input);
-        let most = bytes(most)?.checked_next_multiple_of(ALIGNMENT).ok_or(too_large)?;
-        let scratch = self.space.place(bytes(scratch)?, input.side).ok_or(too_large)?;
-        let taken = self.space.extents();
-        let need = self.space.extent_with(scratch).ok_or(too_large)?;
-        for (&value, _) in values.values().iter().zip(layer.last_read).filter(|(_, dies)| *dies) {
-            self.space.release(usize::from(value));
-        }
-        if fresh.is_none() {
-            output.into_iter().for_each(|output| self.space.keep(index + 1, output));
-        }
-        Ok(Some((layer, Placement { inputs, output, scratch, need, most, taken })))
-    }
-}
-
 impl Plan {
-    /// Plans `program` for `isa`, which need not be this machine's, but on a Cortex-M.
+    /// Plans `program`, in the stretches of its schedule, for `isa`, which need not be this machine's, but on a Cortex-M.
     pub fn new<'a>(program: &Program<'a>, isa: Isa) -> Result<Plan, PlanError<'a>> {
-        let mut placer = Placer::new(program, isa)?;
-        let table_bytes = (program.len() * size_of::<Step>()).next_multiple_of(ALIGNMENT);
+        if program.schedule().has_streams() {
+            Self::of_streams(program, isa)
+        } else {
+            Self::of(program, Placer::new(program, isa, None)?)
+        }
+    }
+
+    #[inline(never)]
+    fn of_streams<'a>(program: &Program<'a>, isa: Isa) -> Result<Plan, PlanError<'a>> {
+        let mut windows = Windows::EMPTY;
+        Self::of(program, Placer::new(program, isa, Some(&mut windows))?)
+    }
+
+    #[inline(never)]
+    fn of<'a>(program: &Program<'a>, mut placer: Placer<'a, '_>) -> Result<Plan, PlanError<'a>> {
+        let steps = program.len() * size_of::<Step>();
         let mut plan = Plan {
-            arena_bytes: table_bytes,
-            fastest_bytes: table_bytes,
-            table_bytes,
+            arena_bytes: 0,
+            fastest_bytes: 0,
+            table_bytes: 0,
             activation_bytes: 0,
             scratch_bytes: 0,
             peak_layer: 0,
         };
+        let (mut nodes, mut most, mut fastest) = (0, 0, 0);
+        let fits = |bytes: &usize| u32::try_from(*bytes).is_ok() && isize::try_from(*bytes).is_ok();
         while let Some((layer, placement)) = placer.next_step()? {
+            nodes += size_of_val(placer.begun().0);
             let too_large = PlanError::TooLarge { index: layer.index, layer: op_name(&layer.op) };
-            let fits = |bytes: &usize| u32::try_from(*bytes).is_ok() && isize::try_from(*bytes).is_ok();
-            let arena = table_bytes.checked_add(placement.need).filter(fits).ok_or(too_large)?;
-            // Where that exceeds what can be addressed, what is needed must do.
-            let fastest = placement.fastest().and_then(|bytes| table_bytes.checked_add(bytes)).filter(fits);
-            plan.fastest_bytes = plan.fastest_bytes.max(fastest.unwrap_or(arena));
-            if arena > plan.arena_bytes {
-                plan.arena_bytes = arena;
+            plan.table_bytes = (steps + nodes).next_multiple_of(ALIGNMENT);
+            let need = most.max(placement.need);
+            plan.arena_bytes = plan.table_bytes.checked_add(need).filter(fits).ok_or(too_large)?;
+            fastest = placement.fastest().unwrap_or(0).max(fastest);
+            if placement.need > most {
+                most = placement.need;
                 plan.scratch_bytes = placement.scratch.bytes;
                 plan.activation_bytes = placement.need - placement.scratch.bytes;
                 plan.peak_layer = layer.index;
             }
         }
+        // Where the fastest exceeds what can be addressed, what is needed must do.
+        let fastest = plan.table_bytes.checked_add(fastest).filter(fits);
+        plan.fastest_bytes = fastest.unwrap_or(0).max(plan.arena_bytes);
         Ok(plan)
     }
 }

@@ -32,8 +32,19 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    pub(super) const EMPTY: Place = Place { side: Side::Low, start: 0, bytes: 0 };
+
     fn end(&self) -> usize {
         self.start + self.bytes
+    }
+
+    /// The `bytes` from `offset` on.
+    pub(super) fn part(&self, offset: usize, bytes: usize) -> Place {
+        let start = match self.side {
+            Side::Low => self.start + offset,
+            Side::High => self.end().saturating_sub(offset + bytes),
+        };
+        Place { side: self.side, start, bytes }
     }
 
     /// Offset from the low end of a space of `size` bytes.
@@ -45,16 +56,23 @@ impl Place {
     }
 }
 
+/// A value that is made lives beside all that live on, and beside the windows of a stream.
+const ROOM: usize = MAX_LIVE + 2;
+
 /// The live values.
 pub(super) struct Space {
-    /// A value that is made lives beside all that live on. The first `count` entries count.
-    live: [(usize, Place); MAX_LIVE + 1],
+    /// The first `count` entries count.
+    live: [(usize, Place); ROOM],
     count: usize,
 }
 
 impl Space {
     pub(super) fn new() -> Self {
-        Self { live: [(0, Place { side: Side::Low, start: 0, bytes: 0 }); MAX_LIVE + 1], count: 0 }
+        Self { live: [(0, Place::EMPTY); ROOM], count: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     fn live(&self) -> &[(usize, Place)] {
@@ -102,12 +120,12 @@ impl Space {
         extents[0].checked_add(extents[1])
     }
 
-    pub(super) fn keep(&mut self, value: usize, place: Place) {
-        // The walk allows no more live values than there is room for.
-        if let Some(free) = self.live.get_mut(self.count) {
-            *free = (value, place);
-            self.count += 1;
-        }
+    /// False where there is no room: layer by layer, the walk allows no more live values than there is room for.
+    pub(super) fn keep(&mut self, value: usize, place: Place) -> bool {
+        let free = self.live.get_mut(self.count);
+        let kept = free.map(|free| *free = (value, place)).is_some();
+        self.count += usize::from(kept);
+        kept
     }
 
     pub(super) fn release(&mut self, value: usize) {
@@ -122,6 +140,6 @@ impl Space {
     /// Place of a live value.
     pub(super) fn get(&self, value: usize) -> Place {
         let live = self.live().iter().find(|(live, _)| *live == value);
-        live.map_or(Place { side: Side::Low, start: 0, bytes: 0 }, |(_, place)| *place)
+        live.map_or(Place::EMPTY, |(_, place)| *place)
     }
 }

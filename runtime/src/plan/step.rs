@@ -44,7 +44,8 @@ pub(crate) struct Step {
     padding: [u16; 4],
     kind: u8,
     activation: u8,
-    unused: [u8; 2],
+    /// Of the first operation of a stream: how many it has, and the rows that arrive with each pass; 0 elsewhere.
+    stream: [u8; 2],
 }
 
 impl Step {
@@ -97,7 +98,7 @@ impl Step {
                 (Window::square(1, 1, 0), activation)
             }
             Op::Concat(_) => {
-                let [_, second, third_channels, _] = layer.input_channels;
+                let [_, second, third_channels, _] = layer.input_shapes.map(|shape| shape.channels);
                 step.kind = CONCAT;
                 step.details = [optional(third), optional(fourth), second, third_channels];
                 (Window::square(1, 1, 0), Activation::None)
@@ -154,6 +155,48 @@ impl Step {
             ADD => Layer::Add { activation },
             _ => Layer::Copy,
         })
+    }
+
+    /// Marks this as the first operation of a stream.
+    pub(crate) fn begin(&mut self, ops: u8, strip: u8) {
+        self.stream = [ops, strip];
+    }
+
+    /// Operations of the stream that this one begins, and the rows that arrive with each pass; `None` where it begins none.
+    pub(crate) fn stream(&self) -> Option<(usize, u16)> {
+        let [ops, strip] = self.stream;
+        (ops > 0).then(|| (ops.into(), strip.into()))
+    }
+
+    /// Offset in the space and shape of the value read in `slot`; `None` where there is none.
+    pub(crate) fn source(&self, slot: usize) -> Option<(usize, Shape)> {
+        let [third, fourth, second_channels, third_channels] = self.details;
+        let [channels, height, width] = self.input_shape;
+        let joined = self.kind == CONCAT;
+        let [all, ..] = self.output_shape;
+        let (offset, channels) = match slot {
+            0 => (self.input, channels),
+            1 if joined => (self.second, second_channels),
+            1 => {
+                let [n, h, w] = self.output_shape;
+                return (self.second != NONE).then(|| (self.second as usize, Shape::new(n, h, w)));
+            }
+            2 if joined => (third, third_channels),
+            3 if joined => (fourth, all.saturating_sub(channels + second_channels + third_channels)),
+            _ => (NONE, 0),
+        };
+        (offset != NONE).then(|| (offset as usize, Shape::new(channels, height, width)))
+    }
+
+    /// Offset of the result; `None` for the logits.
+    pub(crate) fn output_offset(&self) -> Option<usize> {
+        (self.output != NONE).then_some(self.output as usize)
+    }
+
+    /// Shape of the result.
+    pub(crate) fn output_shape(&self) -> Shape {
+        let [channels, height, width] = self.output_shape;
+        Shape::new(channels, height, width)
     }
 
     /// Range of the first input in the space, bytes.

@@ -1,23 +1,25 @@
 //! Runs a model in a caller's arena.
 
 mod error;
+mod strips;
 
 use core::ops::Range;
 
 pub use error::{RunError, SessionError};
 
-use crate::kernel::{self, Arithmetic, Buffers, Isa, Layer, Output, Second, f16};
+use crate::kernel::{self, Arithmetic, Buffers, Isa, Layer, Output, Planes, Second, f16};
 use crate::machine;
 use crate::model::{Header, MAX_INPUTS, Model};
-use crate::plan::{ALIGNMENT, Placer, Plan, Step};
+use crate::plan::{ALIGNMENT, Node, Placer, Plan, Step, Windows};
 
-/// Called around each layer: a clock, a watchdog, a progress display.
+/// Called around each layer: a clock, a watchdog, a progress display. In a stream, a layer runs once for each strip of its rows.
 pub trait Hook {
     /// Before the layer with this index is executed.
     fn before(&mut self, _layer: usize) {}
     /// After it.
     fn after(&mut self, _layer: usize) {}
-    /// Behind [`Hook::after`]: what the layer stored, as bits of f16, C×H×W. Not called for the logits, which are not stored.
+    /// Behind [`Hook::after`]: what the layer stored, as bits of f16, C×H×W. Not called for the logits, which are not stored,
+    /// nor for the layers of a stream.
     #[inline(always)]
     fn stored(&mut self, _layer: usize, _values: &[u16]) {}
 }
@@ -42,6 +44,10 @@ pub struct Session<'a> {
     header: Header,
     isa: Isa,
     steps: &'a [Step],
+    /// Of all streams, one after another.
+    nodes: &'a mut [Node],
+    /// True where the image is not stored whole.
+    streamed: bool,
     /// Activations and scratch.
     space: &'a mut [u8],
     /// Where the input image goes.
@@ -75,6 +81,27 @@ impl<'a> Session<'a> {
         arena: &'a mut [u8],
         isa: Isa,
     ) -> Result<Session<'a>, SessionError<'a>> {
+        if model.program().schedule().has_streams() {
+            Self::in_streams(model, arena, isa)
+        } else {
+            Self::begin(model, arena, isa, None)
+        }
+    }
+
+    /// Apart, so that a model without streams needs no stack for their windows.
+    #[inline(never)]
+    fn in_streams(model: &Model<'a>, arena: &'a mut [u8], isa: Isa) -> Result<Session<'a>, SessionError<'a>> {
+        let mut windows = Windows::EMPTY;
+        Self::begin(model, arena, isa, Some(&mut windows))
+    }
+
+    #[inline(never)]
+    fn begin(
+        model: &Model<'a>,
+        arena: &'a mut [u8],
+        isa: Isa,
+        windows: Option<&mut Windows>,
+    ) -> Result<Session<'a>, SessionError<'a>> {
         machine::check().map_err(SessionError::Machine)?;
         if !isa.is_available() {
             return Err(SessionError::Isa(isa));
@@ -90,16 +117,31 @@ impl<'a> Session<'a> {
         }
         let too_small = SessionError::ArenaTooSmall { needed: plan.arena_bytes, given };
         let (table, space) = arena.split_at_mut_checked(plan.table_bytes).ok_or(too_small)?;
-        let table = table.get_mut(..program.len() * size_of::<Step>()).unwrap_or_default();
+        let (table, nodes) =
+            table.split_at_mut_checked(program.len() * size_of::<Step>()).ok_or(too_small)?;
         let steps: &mut [Step] =
             bytemuck::try_cast_slice_mut(table).map_err(|_| SessionError::ArenaMisaligned)?;
-        let mut placer = Placer::new(program, isa)?;
+        let whole = nodes.len() / size_of::<Node>() * size_of::<Node>();
+        let nodes = nodes.get_mut(..whole).unwrap_or_default();
+        let nodes: &mut [Node] =
+            bytemuck::try_cast_slice_mut(nodes).map_err(|_| SessionError::ArenaMisaligned)?;
+        let mut count = 0;
+        let mut streamed = false;
+        let mut placer = Placer::new(program, isa, windows)?;
         let input = placer.input().offset(space.len());
         let mut offsets = model.offsets();
         for step in steps.iter_mut() {
             let Some((layer, placement)) = placer.next_step()? else { break };
             let tensors = offsets(&layer.op, layer.input)?;
             *step = Step::new(&layer, tensors, &placement, space.len());
+            let (begun, ops, strip) = placer.begun();
+            if !begun.is_empty() {
+                step.begin(ops, strip);
+                streamed |= layer.index == 0 && begun.len() > ops.into();
+                let to = nodes.get_mut(count..count + begun.len()).ok_or(too_small)?;
+                to.copy_from_slice(begun);
+                count += begun.len();
+            }
         }
         let header = *program.header();
         let input = input..input + header.input.len() * 2;
@@ -115,6 +157,8 @@ impl<'a> Session<'a> {
             header,
             isa,
             steps,
+            nodes,
+            streamed,
             space,
             input,
             plan,
@@ -235,6 +279,11 @@ impl<'a> Session<'a> {
         self.arithmetic
     }
 
+    /// Number of layers, for each of which a hook is called.
+    pub fn layers(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Number of classes, the length of the logits.
     pub fn classes(&self) -> usize {
         self.header.classes as usize
@@ -249,36 +298,7 @@ impl<'a> Session<'a> {
         hook: &mut impl Hook,
     ) -> Result<(), RunError> {
         self.check(image.len(), logits.len())?;
-        // A checked model has no empty input; so the compiler knows it too.
-        let channels = (self.header.input.channels as usize).max(1);
-        let pixels = self.header.input.pixels().max(1);
-        let normalisation = self.header.mean.iter().zip(&self.header.std);
-        let input = Self::input(self.space, &self.input);
-        for ((channel, plane), (mean, std)) in input.chunks_exact_mut(pixels).enumerate().zip(normalisation) {
-            let values = image.iter().skip(channel).step_by(channels);
-            #[cfg(feature = "std")]
-            if let Some(table) =
-                self.normalised.get(channel * TABLE..).and_then(|tables| tables.first_chunk::<TABLE>())
-            {
-                plane.iter_mut().zip(values).for_each(|(to, x)| *to = table[usize::from(*x)]);
-                continue;
-            }
-            #[cfg(not(feature = "std"))]
-            if plane.len() > TABLE {
-                // On the stack, for this channel.
-                let table: [u16; TABLE] = core::array::from_fn(|x| normalise(x as u8, (mean, std)));
-                // Cheaper than steps of an iterator, where nothing unrolls them.
-                let mut pixels = image.get(channel..).unwrap_or_default();
-                for to in plane {
-                    let Some(x) = pixels.first() else { break };
-                    *to = table[usize::from(*x)];
-                    pixels = pixels.get(channels..).unwrap_or_default();
-                }
-                continue;
-            }
-            plane.iter_mut().zip(values).for_each(|(to, x)| *to = normalise(*x, (mean, std)));
-        }
-        self.run(logits, hook)
+        self.run(Source::Image(image), logits, hook)
     }
 
     /// One inference on c·h·w values that are normalised already; each is rounded to f16.
@@ -292,9 +312,7 @@ impl<'a> Session<'a> {
         if let Some(index) = values.iter().position(|x| !x.is_finite()) {
             return Err(RunError::InputNotFinite { index });
         }
-        let input = Self::input(self.space, &self.input);
-        input.iter_mut().zip(values).for_each(|(to, x)| *to = f16::narrow(*x));
-        self.run(logits, hook)
+        self.run(Source::Values(values), logits, hook)
     }
 
     fn check(&self, input: usize, logits: usize) -> Result<(), RunError> {
@@ -308,13 +326,38 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn input<'s>(space: &'s mut [u8], range: &Range<usize>) -> &'s mut [u16] {
-        let bytes = space.get_mut(range.clone()).unwrap_or_default();
-        bytemuck::try_cast_slice_mut(bytes).unwrap_or_default()
-    }
-
-    fn run(&mut self, logits: &mut [f32], hook: &mut impl Hook) -> Result<(), RunError> {
-        for (layer, step) in self.steps.iter().enumerate() {
+    fn run(&mut self, source: Source<'_>, logits: &mut [f32], hook: &mut impl Hook) -> Result<(), RunError> {
+        let rows = ImageRows {
+            header: &self.header,
+            #[cfg(feature = "std")]
+            normalised: &self.normalised,
+            source,
+        };
+        if !self.streamed {
+            let input = self.space.get_mut(self.input.clone()).unwrap_or_default();
+            let input = bytemuck::try_cast_slice_mut(input).unwrap_or_default();
+            rows.write(0..self.header.input.height as usize, input, self.header.input.pixels());
+        }
+        let (mut layer, mut nodes) = (0, &mut *self.nodes);
+        while let Some(step) = self.steps.get(layer) {
+            if let Some((ops, strip)) = step.stream() {
+                let image = self.streamed && layer == 0;
+                let count = (ops + usize::from(image)).min(nodes.len());
+                let (own, rest) = nodes.split_at_mut(count);
+                nodes = rest;
+                let mut run = strips::Run {
+                    isa: self.isa,
+                    model: self.model,
+                    steps: self.steps.get(layer..layer + ops).ok_or(RunError::Corrupt { layer })?,
+                    first: layer,
+                    space: self.space,
+                    image: image.then_some((self.input.start, self.header.input)),
+                };
+                let done = run.all(own, strip, |which, to, plane| rows.write(which, to, plane), hook);
+                done.map_err(|layer| RunError::Corrupt { layer })?;
+                layer += ops;
+                continue;
+            }
             #[cfg(feature = "std")]
             let packed = (self.packed.get(layer).and_then(Option::as_ref), self.team.as_mut());
             #[cfg(not(feature = "std"))]
@@ -328,12 +371,78 @@ impl<'a> Session<'a> {
                 let bytes = self.space.get(output).unwrap_or_default();
                 hook.stored(layer, bytemuck::try_cast_slice(bytes).unwrap_or_default());
             }
+            layer += 1;
         }
         Ok(())
     }
 }
 
-/// The packed weights of each step that has some.
+/// What an inference is made of.
+#[derive(Clone, Copy)]
+enum Source<'v> {
+    /// Bytes, row by row, channels interleaved.
+    Image(&'v [u8]),
+    /// Normalised values, channel by channel.
+    Values(&'v [f32]),
+}
+
+/// Writes rows of an image as a session stores them.
+struct ImageRows<'v> {
+    header: &'v Header,
+    /// Each channel's 256 normalised bytes.
+    #[cfg(feature = "std")]
+    normalised: &'v [u16],
+    source: Source<'v>,
+}
+
+impl ImageRows<'_> {
+    /// Writes some rows to `to`, where `plane` values lie from one channel's first to the next one's.
+    fn write(&self, rows: Range<usize>, to: &mut [u16], plane: usize) {
+        // A checked model has no empty input; so the compiler knows it too.
+        let [channels, height, width] =
+            [self.header.input.channels, self.header.input.height, self.header.input.width]
+                .map(|size| (size as usize).max(1));
+        let normalisation = self.header.mean.iter().zip(&self.header.std);
+        let planes = to.chunks_mut(plane.max(1)).take(channels);
+        for ((channel, to), (mean, std)) in planes.enumerate().zip(normalisation) {
+            let to = to.get_mut(..rows.len() * width).unwrap_or_default();
+            let image = match self.source {
+                Source::Values(values) => {
+                    let values = values.get((channel * height + rows.start) * width..).unwrap_or_default();
+                    to.iter_mut().zip(values).for_each(|(to, x)| *to = f16::narrow(*x));
+                    continue;
+                }
+                Source::Image(image) => {
+                    image.get(rows.start * width * channels + channel..).unwrap_or_default()
+                }
+            };
+            let values = image.iter().step_by(channels);
+            #[cfg(feature = "std")]
+            if let Some(table) =
+                self.normalised.get(channel * TABLE..).and_then(|tables| tables.first_chunk::<TABLE>())
+            {
+                to.iter_mut().zip(values).for_each(|(to, x)| *to = table[usize::from(*x)]);
+                continue;
+            }
+            #[cfg(not(feature = "std"))]
+            if to.len() > TABLE {
+                // On the stack, for this channel.
+                let table: [u16; TABLE] = core::array::from_fn(|x| normalise(x as u8, (mean, std)));
+                // Cheaper than steps of an iterator, where nothing unrolls them.
+                let mut pixels = image;
+                for to in to {
+                    let Some(x) = pixels.first() else { break };
+                    *to = table[usize::from(*x)];
+                    pixels = pixels.get(channels..).unwrap_or_default();
+                }
+                continue;
+            }
+            to.iter_mut().zip(values).for_each(|(to, x)| *to = normalise(*x, (mean, std)));
+        }
+    }
+}
+
+/// The packed weights of each step that has some. Those of a stream are read in place: packed ones are for maps that are computed whole.
 #[cfg(feature = "std")]
 fn pack(
     isa: Isa,
@@ -342,7 +451,13 @@ fn pack(
     steps: &[Step],
     model: &[u8],
 ) -> std::vec::Vec<Option<kernel::PackedConv>> {
-    let pack = |step: &Step| kernel::PackedConv::new(isa, arithmetic, method, &step.layer(model)?);
+    let mut left = 0;
+    let pack = |step: &Step| {
+        left = step.stream().map_or(left, |(ops, _)| ops);
+        let streamed = left > 0;
+        left = left.saturating_sub(1);
+        if streamed { None } else { kernel::PackedConv::new(isa, arithmetic, method, &step.layer(model)?) }
+    };
     steps.iter().map(pack).collect()
 }
 
@@ -400,7 +515,7 @@ fn execute(
         None => Output::Full(logits),
     };
     let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
-    let buffers = Buffers { input, second, output, scratch };
+    let buffers = Buffers { input, second, output, scratch, planes: Planes::default() };
     #[cfg(feature = "std")]
     {
         let (mut buffers, (packed, mut team)) = (buffers, packed);
@@ -436,7 +551,11 @@ fn concatenate(
             None => (space.get(part)?, Output::Full(logits.get_mut(start / 2..(start + length) / 2)?)),
         };
         let input = bytemuck::try_cast_slice(input).ok()?;
-        kernel::run(isa, &Layer::Copy, Buffers { input, second: Second::None, output, scratch: &mut [] });
+        kernel::run(
+            isa,
+            &Layer::Copy,
+            Buffers { input, second: Second::None, output, scratch: &mut [], planes: Planes::default() },
+        );
         start += length;
     }
     Some(())

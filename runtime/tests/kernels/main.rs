@@ -9,7 +9,8 @@ mod winograd;
 use guarded::Guarded;
 use half::f16;
 use lrpet_runtime::kernel::{
-    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Method, Output, PackedConv, Second, WinogradTile,
+    self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Method, Output, PackedConv, Planes, Second,
+    WinogradTile,
 };
 use lrpet_runtime::model::{
     Activation, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
@@ -106,6 +107,7 @@ impl Task<'_> {
         let mut output = Guarded::new(&initial, 0x5a5a);
         let mut logits = Guarded::new(&vec![f32::NAN; count], 54321.0);
         let mut buffers = Buffers {
+            planes: Planes::default(),
             input: self.x,
             second: match (self.place, self.second) {
                 (Place::Overwritten, _) => Second::InPlace,

@@ -23,6 +23,7 @@ mod processes;
 mod ranks;
 mod report;
 mod run;
+mod schedule;
 mod search;
 mod sweep;
 mod test_images;
@@ -80,6 +81,8 @@ enum Command {
     Export(export::Args),
     /// Show what a model costs, layer by layer, beside the dense network.
     Inspect(inspect::Args),
+    /// Show how little memory a model can run in, and what that costs; write the model with such a schedule.
+    Schedule(schedule::Args),
     /// Measure accuracy on the whole test set.
     Eval(eval::Args),
     /// Run a model on a picture or on a file of values.
@@ -108,6 +111,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Factorize(args) => factorize::run(args, &output),
         Command::Export(args) => export::run(args, &output),
         Command::Inspect(args) => inspect::run(args, &output),
+        Command::Schedule(args) => schedule::run(args, &output),
         Command::Eval(args) => eval::run(args, &output),
         Command::Run(args) => run::run(args, &output),
         Command::Bench(args) => bench::run(args, &output),

@@ -4,7 +4,7 @@
 //! a pair expands them (they are its r intermediate values, in f32, never rounded) and stores the expansion.
 
 use super::super::portable::{Epilogue, finish};
-use super::super::{Buffers, LayerWeights, Output, Second};
+use super::super::{Buffers, LayerWeights, Output, Planes, Second};
 use super::depthwise;
 use super::fill::Filler;
 use super::micro::{self, Offsets, Residual, Rows, Start, Sweep, Taps};
@@ -21,7 +21,7 @@ pub(super) fn run(
     buffers: &mut Buffers<'_>,
 ) {
     let form = weights.form();
-    let geometry = Geometry::new(input, output, window);
+    let geometry = Geometry::new(input, output, window).with_planes(buffers.planes);
     let tile = Tile::fit(&geometry, form, buffers.scratch.len());
     let taps = match (geometry.kernel[1], geometry.stride[1]) {
         _ if geometry.is_pointwise() => Taps::Ranks,
@@ -33,8 +33,10 @@ pub(super) fn run(
     let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
     // What happened before is not this layer's.
     micro::overflow();
+    // The rows of a stream's strip are no whole squares, and begin anywhere: every product is made.
+    let whole = buffers.planes == Planes::default();
     let strips = match weights {
-        LayerWeights::Pair { rank, .. } if matches!(buffers.output, Output::Half(_)) => {
+        LayerWeights::Pair { rank, .. } if whole && matches!(buffers.output, Output::Half(_)) => {
             Strips::fit(&geometry, *rank, buffers.scratch.len(), tile.thin_cost(&geometry))
         }
         _ => None,
@@ -206,7 +208,7 @@ impl Conv {
         ) {
             return;
         }
-        let planes = buffers.input.chunks_exact(self.geometry.input.pixels().max(1));
+        let planes = buffers.input.chunks(self.geometry.planes[0]);
         let weights = weights.chunks_exact(self.geometry.taps().max(1));
         for (channel, (plane, weights)) in planes.zip(weights).enumerate() {
             let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
@@ -229,7 +231,7 @@ impl Conv {
     ) {
         let geometry = &self.geometry;
         // A checked model and its tiles have nothing that is empty; so the compiler knows it too.
-        let (plane, taps) = (geometry.input.pixels().max(1), geometry.taps());
+        let (plane, taps) = (geometry.planes[0], geometry.taps());
         let (channel, pitch) =
             (tile::channel(geometry, area.rows, area.columns).max(1), geometry.pitch(area.columns));
         let columns = weights.len() / outs.max(1);
@@ -248,12 +250,12 @@ impl Conv {
         let Scratch { sums, patch, panel, offsets } = scratch;
         // The first block has the most channels; another has the first of its offsets.
         let each = if pointwise { 0 } else { taps / self.taps.each() };
-        let Some(offsets) = offsets.get_mut(..block.min(input.len() / plane) * each) else { return };
+        let Some(offsets) = offsets.get_mut(..block.min(input.len().div_ceil(plane)) * each) else { return };
         self.offsets(channel, pitch, offsets);
         let offsets = Offsets::new(offsets);
         let filler = Filler::new(geometry, area);
         for (i, planes) in input.chunks((block * plane).max(1)).enumerate() {
-            let channels = planes.len() / plane;
+            let channels = planes.len().div_ceil(plane);
             let offsets = if pointwise { Offsets::ranks(channels) } else { offsets.first(channels * each) };
             if pointwise {
                 sweep.x_group = channels * PIXELS;
@@ -264,7 +266,7 @@ impl Conv {
                 let from = planes.get(area.x..).unwrap_or_default();
                 micro::widen_groups(from, plane, channels, area.columns, patch);
             } else {
-                for (plane, patch) in planes.chunks_exact(plane).zip(patch.chunks_exact_mut(channel)) {
+                for (plane, patch) in planes.chunks(plane).zip(patch.chunks_exact_mut(channel)) {
                     filler.fill(plane, patch);
                 }
             }
@@ -308,7 +310,7 @@ impl Conv {
         output: &mut Output<'_>,
         second: Second<'_>,
     ) {
-        let (width, pixels) = (self.geometry.output.width as usize, self.geometry.output.pixels());
+        let (width, pixels) = (self.geometry.output.width as usize, self.geometry.planes[1]);
         let sums_group = channels.len() * PIXELS;
         if let Output::Half(values) = output {
             let first = channels.start * pixels + area.y * width + area.x;

@@ -27,7 +27,7 @@ pub(super) fn run(
     let tile = Depthwise {
         channels: geometry.output.channels as usize,
         input: input.get(from..).unwrap_or_default(),
-        planes: [geometry.input.pixels(), geometry.output.pixels()],
+        planes: geometry.planes,
         inside: filler.inside,
         from_row: filler.step * geometry.input.width as usize,
         above: filler.above,

@@ -10,6 +10,7 @@
 //! which a pair stops paying), so that a low-rank model never needs a larger arena than its dense twin.
 
 use super::{OUTS, PIXELS, winograd};
+use crate::kernel::Planes;
 use crate::kernel::tiling::{Form, of_either_form};
 use crate::model::{Shape, Window};
 
@@ -40,12 +41,16 @@ pub(in super::super) struct Geometry {
     pub stride: [usize; 2],
     /// Rows above and columns left of the image.
     pub before: [usize; 2],
+    /// Values from one plane to the next, of input and output.
+    pub planes: [usize; 2],
 }
 
 impl Geometry {
     /// A 1×1 convolution without stride and padding becomes one over a single long row.
     pub fn new(mut input: Shape, mut output: Shape, window: &Window) -> Self {
         let [top, left, bottom, right] = window.padding;
+        // A checked model has nothing that is empty; so the compiler knows it too.
+        let planes = [input.pixels().max(1), output.pixels().max(1)];
         if window.kernel == [1, 1] && window.stride == [1, 1] && [top, left, bottom, right] == [0; 4] {
             input = Shape::new(input.channels, 1, input.pixels() as u32);
             output = Shape::new(output.channels, 1, output.pixels() as u32);
@@ -56,7 +61,15 @@ impl Geometry {
             kernel: window.kernel.map(|k| usize::from(k.max(1))),
             stride: window.stride.map(|s| usize::from(s.max(1))),
             before: [usize::from(top), usize::from(left)],
+            planes,
         }
+    }
+
+    /// The same where planes lie otherwise.
+    pub fn with_planes(mut self, planes: Planes) -> Self {
+        let [input, output] = self.planes;
+        self.planes = [planes.input.max(input), planes.output.max(output)];
+        self
     }
 
     /// True where each output pixel is made of the input pixel in its place.
@@ -282,4 +295,16 @@ pub(in crate::kernel) fn scratch(input: Shape, output: Shape, window: &Window, f
     let tile = Tile::fit(&geometry, form, MOST);
     let strips = winograd::most_scratch(&geometry, form.rank(), tile.thin_cost(&geometry));
     [least, least.max(tile.scratch(&geometry, form)).max(strips)]
+}
+
+/// Estimate of the instructions of a convolution.
+#[cfg(feature = "std")]
+pub(in crate::kernel) fn cost(input: Shape, output: Shape, window: &Window, form: Form) -> u64 {
+    let one = Shape { channels: 1, ..input };
+    let (channels, input, output) = match form {
+        Form::Depthwise => (output.channels.into(), one, Shape { channels: 1, ..output }),
+        _ => (1, input, output),
+    };
+    let geometry = Geometry::new(input, output, window);
+    u64::from(Tile::fit(&geometry, form, BUDGET).cost(&geometry, form)).saturating_mul(channels)
 }

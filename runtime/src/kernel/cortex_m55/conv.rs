@@ -19,7 +19,7 @@ pub(super) fn run<E: Element>(
     buffers: &mut Buffers<'_>,
 ) {
     let form = weights.form();
-    let geometry = Geometry::new(input, output, window);
+    let geometry = Geometry::new(input, output, window).with_planes(buffers.planes);
     let tile = Tile::fit(E::LANES, &geometry, form, buffers.scratch.len());
     let conv = Conv { geometry, tile, taps: Taps::of(&geometry) };
     let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
@@ -96,7 +96,7 @@ impl Conv {
         buffers: &mut Buffers<'_>,
     ) {
         // A checked model and its tiles have nothing that is empty; so the compiler knows it too.
-        let (plane, taps) = (self.geometry.input.pixels().max(1), self.geometry.taps().max(1));
+        let (plane, taps) = (self.geometry.planes[0], self.geometry.taps().max(1));
         let (block, pixels) = (self.tile.block.max(1), E::LANES.pixels);
         let Some(scratch) = self.scratch(buffers.scratch) else { return };
         let Some(patch) = self.patch::<E>(area, scratch.patch) else { return };
@@ -106,7 +106,7 @@ impl Conv {
         let filler = Filler::new(&self.geometry, area);
         let planes = buffers.input.chunks((block * plane).max(1)).zip(weights.chunks((block * taps).max(1)));
         for (i, (planes, weights)) in planes.enumerate() {
-            let channels = planes.len() / plane;
+            let channels = planes.len().div_ceil(plane);
             self.fill(&filler, planes, (channels, walk.channel), patch);
             let Some(panel) = scratch.panel.get_mut(..weights.len()) else { return };
             if !micro::panel::<E>(weights, weights.len(), 1, weights.len(), panel) {
@@ -210,15 +210,14 @@ impl Conv {
         input: &[u16],
         scratch: &mut Scratch<'_>,
     ) {
-        let (plane, taps, pixels) =
-            (self.geometry.input.pixels().max(1), self.geometry.taps(), E::LANES.pixels);
+        let (plane, taps, pixels) = (self.geometry.planes[0], self.geometry.taps(), E::LANES.pixels);
         let (columns, block) = (weights.len() / outs.max(1), self.tile.block);
         let Scratch { sums, patch, panel, offsets } = scratch;
         let Some(patch) = self.patch::<E>(area, patch) else { return };
         self.offsets(area, size_of::<E>(), offsets);
         let filler = Filler::new(&self.geometry, area);
         for (i, planes) in input.chunks((block * plane).max(1)).enumerate() {
-            let channels = planes.len() / plane;
+            let channels = planes.len().div_ceil(plane);
             let walk = self.walk::<E>(area, channels, offsets);
             self.fill(&filler, planes, (channels, walk.channel), patch);
             let from = i * block * taps;
@@ -279,11 +278,9 @@ impl Conv {
         patch: &mut [E],
     ) {
         let geometry = &self.geometry;
-        let (width, plane) = (geometry.input.width as usize, geometry.input.pixels());
+        let (width, plane) = (geometry.input.width as usize, geometry.planes[0]);
         if !filler.in_rows() {
-            for (plane, patch) in
-                planes.chunks_exact(plane.max(1)).zip(patch.chunks_exact_mut(channel.max(1)))
-            {
+            for (plane, patch) in planes.chunks(plane.max(1)).zip(patch.chunks_exact_mut(channel.max(1))) {
                 filler.by_element(plane, patch, E::of);
             }
             return;

@@ -17,7 +17,7 @@ impl Conv {
         output: &'o mut [u16],
         second: Second<'o>,
     ) -> Option<Epilogue<'o>> {
-        let (width, plane) = (self.geometry.output.width as usize, self.geometry.output.pixels());
+        let (width, plane) = (self.geometry.output.width as usize, self.geometry.planes[1]);
         let at = first * plane + area.y * width + area.x;
         let residual = match second {
             Second::None => Residual::None,
@@ -84,7 +84,7 @@ impl Conv {
         second: Second<'_>,
         value: impl Fn(usize, usize) -> f32,
     ) {
-        let (width, plane) = (self.geometry.output.width as usize, self.geometry.output.pixels());
+        let (width, plane) = (self.geometry.output.width as usize, self.geometry.planes[1]);
         let pixels = self.tile.pixels().max(1);
         for row in 0..area.rows {
             for column in 0..area.columns {

@@ -20,8 +20,9 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
     buffers: &mut Buffers<'_>,
 ) {
     let form = weights.form();
-    let tile = tile::conv(isa, input, output, window, form);
-    let conv = Conv { input, output, window, tile };
+    let tile = tile::conv(isa, input, output, window, form, buffers.scratch.len());
+    let planes = [buffers.planes.input(input), buffers.planes.output(output)];
+    let conv = Conv { input, output, planes, window, tile };
     let (height, width) = (output.height as usize, output.width as usize);
     for y in (0..height).step_by(tile.rows.max(1)) {
         for x in (0..width).step_by(tile.columns.max(1)) {
@@ -43,6 +44,8 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
 struct Conv<'a> {
     input: Shape,
     output: Shape,
+    /// Values from one plane to the next, of input and output.
+    planes: [usize; 2],
     window: &'a Window,
     tile: ConvTile,
 }
@@ -156,7 +159,7 @@ impl Conv<'_> {
     ) {
         let Some(mut scratch) = self.scratch(buffers.scratch, area.lanes.sums, 1) else { return };
         let taps = self.window.taps() as usize;
-        let planes = buffers.input.chunks_exact(self.input.pixels());
+        let planes = buffers.input.chunks(self.planes[0]);
         for (channel, (plane, weights)) in planes.zip(weights.chunks_exact(taps)).enumerate() {
             let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
             self.accumulate::<P, N, L>(area, weights, Start::Bias(bias), plane, &mut scratch);
@@ -176,16 +179,14 @@ impl Conv<'_> {
         scratch: &mut Scratch<'_>,
     ) {
         let taps = self.window.taps() as usize;
-        let plane = self.input.pixels();
-        let columns = (input.len() / plane) * taps;
+        let plane = self.planes[0];
+        let columns = input.len().div_ceil(plane) * taps;
         let lanes = &area.lanes;
         let block = self.tile.block;
         let runs = Runs { count: lanes.runs, length: lanes.run, pitch: lanes.pitch };
         for (i, planes) in input.chunks(block * plane).enumerate() {
-            let channels = planes.len() / plane;
-            for (plane, patch) in
-                planes.chunks_exact(plane).zip(scratch.patch.chunks_exact_mut(lanes.channel))
-            {
+            let channels = planes.len().div_ceil(plane);
+            for (plane, patch) in planes.chunks(plane).zip(scratch.patch.chunks_exact_mut(lanes.channel)) {
                 self.fill::<P, L>(area, plane, patch);
             }
             let Some(offsets) = scratch.offsets.get_mut(..channels * taps) else { return };
@@ -273,7 +274,7 @@ impl Conv<'_> {
         second: super::Second<'_>,
     ) {
         let width = self.output.width as usize;
-        let first = channel * self.output.pixels() + area.y * width + area.x;
+        let first = channel * self.planes[1] + area.y * width + area.x;
         for (row, sums) in sums.chunks_mut(area.lanes.stride).take(area.rows).enumerate() {
             let Some(sums) = sums.get_mut(..area.columns) else { return };
             finish::<P, L>(sums, first + row * width, epilogue.activation, second, output);

@@ -1,6 +1,6 @@
 //! Addition, copying and the parameter-free shortcut.
 
-use super::{Buffers, FINISH, Output, Primitives, f16, finish};
+use super::{Buffers, FINISH, Output, Planes, Primitives, f16, finish};
 use crate::model::{Activation, Shape};
 
 #[cfg_attr(target_arch = "x86_64", inline(always))]
@@ -27,8 +27,10 @@ pub(super) fn copy<P: Primitives<L>, const L: usize>(buffers: &mut Buffers<'_>) 
 
 pub(super) fn pad_shortcut(input: Shape, output: Shape, stride: usize, buffers: &mut Buffers<'_>) {
     match &mut buffers.output {
-        Output::Half(values) => pad(input, output, stride, buffers.input, values, |half| half),
-        Output::Full(values) => pad(input, output, stride, buffers.input, values, f16::widen),
+        Output::Half(values) => {
+            pad(input, output, stride, buffers.planes, buffers.input, values, |half| half)
+        }
+        Output::Full(values) => pad(input, output, stride, buffers.planes, buffers.input, values, f16::widen),
     }
 }
 
@@ -36,16 +38,20 @@ fn pad<T: Copy + Default>(
     input: Shape,
     output: Shape,
     stride: usize,
+    strides: Planes,
     from: &[u16],
     to: &mut [T],
     convert: impl Fn(u16) -> T,
 ) {
     let (width, height, stride) = (input.width as usize, input.height as usize, stride.max(1));
+    let pixels = output.pixels();
     let before = output.channels.saturating_sub(input.channels) as usize / 2;
-    let mut planes = to.chunks_exact_mut(output.pixels().max(1));
+    let planes = to.chunks_mut(strides.output(output));
+    let mut planes = planes.filter_map(|plane| plane.get_mut(..pixels));
     planes.by_ref().take(before).for_each(|plane| plane.fill(T::default()));
-    for (from, to) in from.chunks_exact((width * height).max(1)).zip(planes.by_ref()) {
-        let rows = from.chunks_exact(width.max(1)).step_by(stride);
+    let inputs = from.chunks(strides.input(input)).take(input.channels as usize);
+    for (from, to) in inputs.zip(planes.by_ref()) {
+        let rows = from.chunks_exact(width.max(1)).take(height).step_by(stride);
         for (from, to) in rows.zip(to.chunks_exact_mut((output.width as usize).max(1))) {
             from.iter().step_by(stride).zip(to).for_each(|(from, to)| *to = convert(*from));
         }

@@ -30,7 +30,7 @@ pub(super) fn window(
 ) {
     #[cfg(feature = "std")]
     if let Output::Half(values) = &mut buffers.output
-        && rows::window(input, output, window, kind, buffers.input, values)
+        && rows::window(input, output, window, kind, buffers.planes, (buffers.input, values))
     {
         return;
     }
@@ -43,8 +43,9 @@ pub(super) fn window(
         let from = (at * stride).saturating_sub(before).min(size);
         (from, (at * stride + kernel).saturating_sub(before).min(size) - from)
     };
-    let mut i = 0;
-    for plane in buffers.input.chunks_exact((height * width).max(1)) {
+    let (inputs, output_plane) = (buffers.planes.input(input), buffers.planes.output(output));
+    for (channel, plane) in buffers.input.chunks(inputs).take(input.channels as usize).enumerate() {
+        let mut i = channel * output_plane;
         for y in 0..output.height as usize {
             let (y, rows) = inside(y, sy, top, kernel_height, height);
             for x in 0..output.width as usize {

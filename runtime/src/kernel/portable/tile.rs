@@ -220,9 +220,17 @@ impl ConvTile {
     }
 }
 
-/// The tiling of a convolution in the scratch that its shape has.
-pub(super) fn conv(isa: Isa, input: Shape, output: Shape, window: &Window, form: Form) -> ConvTile {
-    ConvTile::fit(isa, input, output, window, form, conv_scratch(isa, input, output, window, form))
+/// The tiling of a convolution in the scratch that its shape has, or in less where no more is given.
+pub(super) fn conv(
+    isa: Isa,
+    input: Shape,
+    output: Shape,
+    window: &Window,
+    form: Form,
+    given: usize,
+) -> ConvTile {
+    let scratch = conv_scratch(isa, input, output, window, form).min(given);
+    ConvTile::fit(isa, input, output, window, form, scratch)
 }
 
 /// Scratch of a convolution, in f32.

@@ -111,6 +111,9 @@ fn watched<H: Hook + Default + Send>(
 ) -> Result<(Logits, Vec<H>), ExportError> {
     check_data(model, data)?;
     let refused = |reason: String| ExportError::Model { what: "model".into(), reason };
+    // Layer by layer: here memory does not count, and a stream shows no layer whole.
+    let by_layers = model.with_schedule(&[]).map_err(|error| refused(error.to_string()))?;
+    let model = &by_layers;
     let classes = model.program().header().classes as usize;
     let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| refused(error.to_string()))?;
     let mut values = vec![0.0; data.len() * classes];

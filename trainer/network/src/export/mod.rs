@@ -16,6 +16,7 @@ mod machine;
 pub mod noise;
 pub mod range;
 pub mod reference;
+pub mod schedule;
 
 pub use build::{Exported, Request, Samples, checked, export};
 pub use card::Card;

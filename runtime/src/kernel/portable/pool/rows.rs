@@ -1,7 +1,7 @@
 //! Windows of pooling, a row at a time: first over the rows of the window, then over its columns, in vectors.
 
 use super::ordered;
-use crate::kernel::f16;
+use crate::kernel::{Planes, f16};
 use crate::model::{PoolKind, Shape, Window};
 
 /// Most columns of the image, with its padding, that a row of results may span.
@@ -14,16 +14,18 @@ pub(super) fn window(
     output: Shape,
     window: &Window,
     kind: PoolKind,
-    from: &[u16],
-    to: &mut [u16],
+    planes: Planes,
+    (from, to): (&[u16], &mut [u16]),
 ) -> bool {
     let [stride, kernel] = [window.stride, window.kernel].map(|[_, columns]| usize::from(columns).max(1));
     let span = (output.width as usize).saturating_sub(1).saturating_mul(stride).saturating_add(kernel);
     if span > COLUMNS || output.pixels() == 0 || input.pixels() == 0 {
         return false;
     }
-    for (plane, to) in from.chunks_exact(input.pixels()).zip(to.chunks_exact_mut(output.pixels())) {
-        for (y, to) in to.chunks_exact_mut(output.width as usize).enumerate() {
+    let inputs = from.chunks(planes.input(input)).take(input.channels as usize);
+    for (plane, to) in inputs.zip(to.chunks_mut(planes.output(output))) {
+        let rows = to.chunks_exact_mut(output.width as usize).take(output.height as usize);
+        for (y, to) in rows.enumerate() {
             match kind {
                 PoolKind::Max => largest(input, window, (plane, y), span, to),
                 PoolKind::Average => mean(input, window, (plane, y), span, to),

@@ -1,0 +1,140 @@
+//! Which operations advance together: a program as a list of stretches.
+
+use super::view::Program;
+
+/// Most operations of a stream, with the image where it arrives in rows.
+pub const MAX_STREAM: usize = 48;
+
+/// Some operations that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// How many.
+    pub ops: u16,
+    /// Rows of the first value read that arrive before all compute what they can; 0 where each operation computes all of its
+    /// result before the next begins.
+    pub strip: u16,
+}
+
+/// The stretches of a program, as the tensor [`SCHEDULE_TENSOR`](super::program::SCHEDULE_TENSOR) holds them: two bytes of
+/// [`Stretch::ops`] and two of [`Stretch::strip`] each, little-endian. Operations behind the last run layer by layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Schedule<'a> {
+    bytes: &'a [u8],
+}
+
+/// Bytes of a stretch.
+const BYTES: usize = 4;
+
+/// Why a schedule is not one of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// Its bytes are no whole number of stretches.
+    Length(usize),
+    /// A stretch has no operation.
+    Empty {
+        /// Its index.
+        stretch: usize,
+    },
+    /// The strips of a stream have more rows than 255.
+    TooHigh {
+        /// Its index.
+        stretch: usize,
+        /// Rows of its strips.
+        strip: u16,
+    },
+    /// A stream has more operations than [`MAX_STREAM`].
+    TooLong {
+        /// Its index.
+        stretch: usize,
+        /// Its operations.
+        ops: u16,
+    },
+    /// The stretches have more operations than the program.
+    Beyond {
+        /// Operations of the stretches, up to the first that is not there.
+        ops: usize,
+        /// Operations of the program.
+        program: usize,
+    },
+}
+
+impl core::fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Length(bytes) => write!(f, "{bytes} bytes are no whole number of stretches of {BYTES}"),
+            Self::Empty { stretch } => write!(f, "stretch {stretch} has no operation"),
+            Self::TooLong { stretch, ops } => {
+                write!(f, "stretch {stretch} is a stream of {ops} operations, more than {MAX_STREAM}")
+            }
+            Self::TooHigh { stretch, strip } => {
+                write!(f, "stretch {stretch} is a stream of strips of {strip} rows, more than {}", u8::MAX)
+            }
+            Self::Beyond { ops, program } => {
+                write!(f, "the stretches have {ops} operations and the program {program}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ScheduleError {}
+
+impl<'a> Schedule<'a> {
+    /// All operations layer by layer.
+    pub const LAYERS: Schedule<'static> = Schedule { bytes: &[] };
+
+    /// The schedule in `bytes`, checked against the number of operations of `program`. That each stream can be one is found
+    /// when it is planned.
+    pub fn new_checked(bytes: &'a [u8], program: &Program<'_>) -> Result<Schedule<'a>, ScheduleError> {
+        if !bytes.len().is_multiple_of(BYTES) {
+            return Err(ScheduleError::Length(bytes.len()));
+        }
+        let schedule = Schedule { bytes };
+        let mut ops = 0;
+        for (stretch, one) in schedule.stretches().enumerate() {
+            if one.ops == 0 {
+                return Err(ScheduleError::Empty { stretch });
+            }
+            // The image may be one more.
+            if one.strip > 0 && usize::from(one.ops) >= MAX_STREAM {
+                return Err(ScheduleError::TooLong { stretch, ops: one.ops });
+            }
+            if one.strip > u8::MAX.into() {
+                return Err(ScheduleError::TooHigh { stretch, strip: one.strip });
+            }
+            ops += usize::from(one.ops);
+            if ops > program.len() {
+                return Err(ScheduleError::Beyond { ops, program: program.len() });
+            }
+        }
+        Ok(schedule)
+    }
+
+    /// The stretches in order.
+    pub fn stretches(&self) -> impl Iterator<Item = Stretch> + 'a {
+        self.bytes.chunks_exact(BYTES).map(|bytes| {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|at| bytes.get(at).copied().unwrap_or(0));
+            Stretch { ops: u16::from_le_bytes([a, b]), strip: u16::from_le_bytes([c, d]) }
+        })
+    }
+
+    /// True where some operations advance together.
+    pub fn has_streams(&self) -> bool {
+        self.stretches().any(|stretch| stretch.strip > 0)
+    }
+
+    /// The first stretch and the rest.
+    pub(crate) fn split(self) -> Option<(Stretch, Schedule<'a>)> {
+        let first = self.stretches().next()?;
+        Some((first, Schedule { bytes: self.bytes.get(BYTES..)? }))
+    }
+}
+
+#[cfg(feature = "std")]
+impl Stretch {
+    /// The bytes of a schedule of these stretches.
+    pub fn bytes(stretches: &[Stretch]) -> std::vec::Vec<u8> {
+        let one = |stretch: &Stretch| [stretch.ops.to_le_bytes(), stretch.strip.to_le_bytes()];
+        stretches.iter().flat_map(one).flatten().collect()
+    }
+}

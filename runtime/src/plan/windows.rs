@@ -1,0 +1,313 @@
+//! The windows of a stream: which operations are in it, how many rows of each value are needed at once, where they lie.
+
+use super::place::{Place, Side, Space};
+use super::stream::{BELOW, Node, OUTSIDE, Stream};
+use super::{ALIGNMENT, PlanError, StreamError};
+use crate::kernel::{self, Isa};
+use crate::model::{LayerInfo, MAX_INPUTS, MAX_LIVE, MAX_STREAM, Op, Stretch, Walk, op_name};
+
+/// Key of the windows among the live values.
+const WINDOWS: usize = usize::MAX;
+
+/// A stream whose values have their places.
+pub(crate) struct Windows {
+    nodes: [Node; MAX_STREAM],
+    count: usize,
+    /// Index of the first operation, and of the one behind the last.
+    first: usize,
+    end: usize,
+    strip: u16,
+    /// 1 where the first node is the image.
+    image: usize,
+    /// Where each value begins in the windows, bytes; of those that are stored whole, anything.
+    offsets: [usize; MAX_STREAM],
+    windows: Place,
+    scratch: Place,
+    /// Extent that the stream needs.
+    need: usize,
+    /// The value over which the last result could be written, and its place where it is.
+    below: Option<usize>,
+    over: Option<Place>,
+}
+
+/// The value over which the last result may be written, as far as shapes and uses tell.
+#[inline(never)]
+fn below<'a>(walk: &Walk<'a>, first: usize, ops: usize) -> Option<usize> {
+    let last = walk.clone().nth(ops.checked_sub(1)?)?;
+    let mut candidate = None;
+    for layer in walk.clone().take(ops) {
+        let shapes = layer.input_shapes;
+        for ((&value, dies), shape) in layer.op.inputs().values().iter().zip(layer.last_read).zip(shapes) {
+            let value = usize::from(value);
+            if value <= first && dies && shape == last.output {
+                // Best what is added anyway.
+                let added = layer.index == last.index;
+                candidate = candidate.filter(|_| !added).or(Some(value));
+            }
+        }
+    }
+    candidate
+}
+
+/// The values that an operation of a stream reads, in the order in which its kernel takes them: of an addition that is written
+/// over its first summand, that one is second.
+fn values(layer: &LayerInfo<'_>, last: usize, below: Option<usize>) -> [Option<usize>; MAX_INPUTS] {
+    let mut values = [None; MAX_INPUTS];
+    for (to, &value) in values.iter_mut().zip(layer.op.inputs().values()) {
+        *to = Some(usize::from(value));
+    }
+    let [first, ..] = values;
+    if matches!(layer.op, Op::Add { .. }) && layer.index == last && first == below {
+        values.swap(0, 1);
+    }
+    values
+}
+
+impl Windows {
+    /// Those of no stream.
+    pub(crate) const EMPTY: Windows = Windows {
+        nodes: [Node::EMPTY; MAX_STREAM],
+        count: 0,
+        first: 0,
+        end: 0,
+        strip: 0,
+        image: 0,
+        offsets: [0; MAX_STREAM],
+        windows: Place::EMPTY,
+        scratch: Place::EMPTY,
+        need: 0,
+        below: None,
+        over: None,
+    };
+
+    /// Places the values of the stream that begins at `first`, where `walk` is; the image, value 0, arrives in rows where `image`.
+    pub(super) fn begin<'a>(
+        &mut self,
+        walk: &Walk<'a>,
+        first: usize,
+        stretch: Stretch,
+        image: bool,
+        (isa, space): (Isa, &mut Space),
+    ) -> Result<(), PlanError<'a>> {
+        let ops = usize::from(stretch.ops);
+        let end = first + ops;
+        let below = below(walk, first, ops).filter(|&value| !(image && value == 0));
+        (self.count, self.first, self.end, self.strip) = (0, first, end, stretch.strip);
+        (self.image, self.below, self.over) = (image.into(), below, None);
+        let windows = self;
+        for (at, layer) in walk.clone().take(ops).enumerate() {
+            let name = op_name(&layer.op);
+            let refused = |reason| PlanError::Stream { index: layer.index, layer: name, reason };
+            if at == 0 && image {
+                let rows = u16::try_from(layer.input.height).map_err(|_| refused(StreamError::NotByRows))?;
+                windows.push(Node::image(rows)).ok_or(refused(StreamError::TooManyLive))?;
+            }
+            let last_use = layer.last_use.ok_or(refused(StreamError::Logits))?;
+            let mut sources = [OUTSIDE; MAX_INPUTS];
+            for (source, value) in sources.iter_mut().zip(values(&layer, end - 1, below)) {
+                let Some(value) = value else { continue };
+                *source = match windows.node(value) {
+                    Some(node) => u8::try_from(windows.count - node).unwrap_or(OUTSIDE),
+                    None if Some(value) == below => BELOW,
+                    None => OUTSIDE,
+                };
+            }
+            let node = Node::new(&layer, sources, last_use >= end).ok_or(refused(StreamError::NotByRows))?;
+            windows.push(node).ok_or(refused(StreamError::TooManyLive))?;
+        }
+        let mut rows = [0u16; MAX_STREAM];
+        let nodes = windows.nodes.get_mut(..windows.count).unwrap_or_default();
+        let safe = Stream::new(nodes, stretch.strip).plan(|at, strip| {
+            rows.get_mut(at).into_iter().for_each(|rows| *rows = ((strip.to - strip.from) as u16).max(*rows));
+        });
+        windows.place(walk, &rows, safe, (isa, space))
+    }
+
+    fn push(&mut self, node: Node) -> Option<()> {
+        *self.nodes.get_mut(self.count)? = node;
+        self.count += 1;
+        Some(())
+    }
+
+    /// The node that makes `value`.
+    fn node(&self, value: usize) -> Option<usize> {
+        match value.checked_sub(self.first + 1) {
+            None if value == 0 && self.image == 1 && self.count > 0 => Some(0),
+            None => None,
+            Some(op) => Some(op + self.image).filter(|&node| node < self.count),
+        }
+    }
+
+    /// Finds a place for all of it.
+    #[inline(never)]
+    fn place<'a>(
+        &mut self,
+        walk: &Walk<'a>,
+        rows: &[u16],
+        safe: bool,
+        (isa, space): (Isa, &mut Space),
+    ) -> Result<(), PlanError<'a>> {
+        let (mut bytes, mut scratch) = (0usize, 0);
+        for layer in walk.clone().take(self.end - self.first) {
+            let name = op_name(&layer.op);
+            let too_large = PlanError::TooLarge { index: layer.index, layer: name };
+            let full =
+                PlanError::Stream { index: layer.index, layer: name, reason: StreamError::TooManyLive };
+            if layer.index == self.first && self.image == 1 {
+                let values = layer.input.len() / (layer.input.height as usize).max(1);
+                bytes = self.window(0, values, bytes).ok_or(too_large)?;
+            }
+            let at = self.node(layer.index + 1).ok_or(full)?;
+            let needs = kernel::strip_scratch(isa, &layer, rows.get(at).copied().unwrap_or(0).into());
+            scratch = needs.checked_mul(4).ok_or(too_large)?.max(scratch);
+            if self.nodes.get(at).is_some_and(|node| !node.is_whole()) {
+                let values = layer.output.len() / (layer.output.height as usize).max(1);
+                bytes = self.window(at, values, bytes).ok_or(too_large)?;
+            } else if let Some(value) = self.below.filter(|_| safe && layer.index + 1 == self.end) {
+                self.over = Some(space.get(value));
+            } else {
+                // At the end that the first value read does not lie at.
+                let side = space.get(usize::from(layer.op.inputs().first())).side.other();
+                let place = layer.output.len().checked_mul(2).and_then(|bytes| space.place(bytes, side));
+                let kept = space.keep(layer.index + 1, place.ok_or(too_large)?);
+                kept.then_some(()).ok_or(full)?;
+            }
+            if layer.index + 1 == self.end {
+                self.windows = space.place(bytes, Side::Low).ok_or(too_large)?;
+                space.keep(WINDOWS, self.windows).then_some(()).ok_or(full)?;
+                self.scratch = space.place(scratch, Side::Low).ok_or(too_large)?;
+                self.need = space.extent_with(self.scratch).ok_or(too_large)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays out the window of node `at`, whose rows have `values` values, behind `bytes` of others.
+    fn window(&mut self, at: usize, values: usize, bytes: usize) -> Option<usize> {
+        *self.offsets.get_mut(at)? = bytes;
+        bytes.checked_add(self.window_bytes(at, values)?.checked_next_multiple_of(ALIGNMENT)?)
+    }
+
+    fn window_bytes(&self, at: usize, values: usize) -> Option<usize> {
+        values.checked_mul(self.nodes.get(at)?.capacity())?.checked_mul(2)
+    }
+
+    /// The nodes, in the order of the operations, behind that of the image where it arrives in rows.
+    pub(super) fn nodes(&self) -> &[Node] {
+        self.nodes.get(..self.count).unwrap_or_default()
+    }
+
+    /// How many operations.
+    pub(super) fn ops(&self) -> usize {
+        self.end - self.first
+    }
+
+    /// Rows that arrive with each pass.
+    pub(super) fn strip(&self) -> u16 {
+        self.strip
+    }
+
+    /// Index of the operation behind the last.
+    pub(super) fn end(&self) -> usize {
+        self.end
+    }
+
+    /// Extent that the stream needs.
+    pub(super) fn need(&self) -> usize {
+        self.need
+    }
+
+    /// Estimate of the instructions of the whole stream.
+    #[cfg(feature = "std")]
+    pub(super) fn cost(&self, walk: &Walk<'_>, isa: Isa, strip: u16) -> u64 {
+        let layers: std::vec::Vec<LayerInfo<'_>> = walk.clone().take(self.end - self.first).collect();
+        let row = |shape: crate::model::Shape| shape.len() / (shape.height as usize).max(1);
+        let (mut nodes, mut cost) = (self.nodes, 0u64);
+        let mut known = std::collections::BTreeMap::new();
+        let mut stream = Stream::new(nodes.get_mut(..self.count).unwrap_or_default(), strip);
+        while stream.next_pass() {
+            for at in 0..self.count {
+                let Some(strip) = stream.advance(at) else { continue };
+                let layer = at.checked_sub(self.image).and_then(|op| layers.get(op));
+                let values = layer.or(layers.first()).map_or(0, |layer| match at.checked_sub(self.image) {
+                    Some(_) => row(layer.output),
+                    None => row(layer.input),
+                });
+                // Rows that move, two values an instruction to load and one to store.
+                cost += (strip.stay * values) as u64;
+                let rows = strip.to - strip.from;
+                let one = layer
+                    .map(|layer| *known.entry((at, rows)).or_insert_with(|| kernel::cost(isa, layer, rows)));
+                // What the stream itself does: looks which rows are needed.
+                cost += one.unwrap_or(0) + 150 + 12 * self.count as u64;
+            }
+        }
+        cost
+    }
+
+    pub(super) fn scratch(&self) -> Place {
+        self.scratch
+    }
+
+    /// Place of the image's window, where rows have `values` values.
+    pub(super) fn image(&self, values: usize) -> Option<Place> {
+        let bytes = self.window_bytes(0, values)?;
+        (self.image == 1).then(|| self.windows.part(0, bytes))
+    }
+
+    /// Where a value of shape `shape` lies that an operation of the stream reads or makes.
+    fn value(&self, value: usize, row: usize, space: &Space) -> Place {
+        match self.node(value).filter(|&node| self.nodes.get(node).is_some_and(|node| !node.is_whole())) {
+            Some(node) => {
+                let offset = self.offsets.get(node).copied().unwrap_or(0);
+                self.windows.part(offset, self.window_bytes(node, row).unwrap_or(0))
+            }
+            None => self.over.filter(|_| value == self.end).unwrap_or_else(|| space.get(value)),
+        }
+    }
+
+    /// Places of what `layer` reads and makes.
+    pub(super) fn places(
+        &self,
+        layer: &LayerInfo<'_>,
+        space: &Space,
+    ) -> ([Option<Place>; MAX_INPUTS], Place) {
+        let row = |shape: crate::model::Shape| shape.len() / (shape.height as usize).max(1);
+        let values = values(layer, self.end - 1, self.below);
+        let mut inputs = [None; MAX_INPUTS];
+        for ((place, value), shape) in inputs.iter_mut().zip(values).zip(layer.input_shapes) {
+            *place = value.map(|value| self.value(value, row(shape), space));
+        }
+        (inputs, self.value(layer.index + 1, row(layer.output), space))
+    }
+
+    /// Lets go of all that nothing behind the stream reads.
+    pub(super) fn finish(&self, space: &mut Space, dying: &[usize]) {
+        space.release(WINDOWS);
+        dying.iter().for_each(|&value| space.release(value));
+        if let Some(place) = self.over {
+            // Its room was that of the value below.
+            space.keep(self.end, place);
+        }
+    }
+}
+
+/// Values from outside that a stream reads last.
+#[derive(Default)]
+pub(super) struct Dying {
+    values: [usize; MAX_LIVE],
+    count: usize,
+}
+
+impl Dying {
+    pub(super) fn push(&mut self, value: usize) {
+        if let Some(free) = self.values.get_mut(self.count) {
+            *free = value;
+            self.count += 1;
+        }
+    }
+
+    pub(super) fn values(&self) -> &[usize] {
+        self.values.get(..self.count).unwrap_or_default()
+    }
+}

@@ -1,0 +1,234 @@
+//! Runs a stream: its operations in turns, each the rows that it can compute.
+
+use core::ops::Range;
+
+use crate::kernel::{self, Buffers, Isa, Layer, Output, Planes, Second};
+use crate::model::{MAX_INPUTS, Shape, Window};
+use crate::plan::{Node, Step, Stream, Strip};
+
+use super::Hook;
+
+/// A map, or the rows of it that are there.
+#[derive(Clone, Copy, Debug)]
+struct Rows {
+    /// Offset in the space, bytes.
+    at: usize,
+    shape: Shape,
+    /// Rows from one plane to the next, and the row that lies first.
+    capacity: usize,
+    first: usize,
+}
+
+impl Rows {
+    fn width(&self) -> usize {
+        self.shape.width as usize
+    }
+
+    /// Values from one plane to the next.
+    fn plane(&self) -> usize {
+        self.capacity * self.width()
+    }
+
+    /// Where it lies in the space, bytes.
+    fn range(&self) -> Range<usize> {
+        self.at..self.at + self.shape.channels as usize * self.plane() * 2
+    }
+
+    /// Index of the first value of `row`.
+    fn index(&self, row: usize) -> usize {
+        row.saturating_sub(self.first) * self.width()
+    }
+}
+
+/// A stream under way.
+pub(super) struct Run<'s> {
+    pub(super) isa: Isa,
+    pub(super) model: &'s [u8],
+    pub(super) steps: &'s [Step],
+    /// Index of the first operation.
+    pub(super) first: usize,
+    pub(super) space: &'s mut [u8],
+    /// Where the image's window lies, and the image's shape, where it arrives in rows.
+    pub(super) image: Option<(usize, Shape)>,
+}
+
+impl Run<'_> {
+    /// Executes the whole stream. `rows` writes the rows of an image, from the first to before the second, to a window: it is
+    /// given the window, and the values from one plane to the next. `None` where something does not fit, which planning rules
+    /// out; the index of the operation is then in the error.
+    #[inline(never)]
+    pub(super) fn all(
+        &mut self,
+        nodes: &mut [Node],
+        strip: u16,
+        mut rows: impl FnMut(Range<usize>, &mut [u16], usize),
+        hook: &mut impl Hook,
+    ) -> Result<(), usize> {
+        let image = usize::from(self.image.is_some());
+        let mut stream = Stream::new(nodes, strip);
+        while stream.next_pass() {
+            for at in 0..image + self.steps.len() {
+                let before = self.rows(stream.nodes(), at).ok_or(self.first)?;
+                let Some(strip) = stream.advance(at) else { continue };
+                self.shift(&before, &strip);
+                let now = self.rows(stream.nodes(), at).ok_or(self.first)?;
+                let Some(op) = at.checked_sub(image) else {
+                    let window = self.space.get_mut(now.range()).unwrap_or_default();
+                    let window: &mut [u16] = bytemuck::try_cast_slice_mut(window).unwrap_or_default();
+                    let to = window.get_mut(now.index(strip.from)..).unwrap_or_default();
+                    rows(strip.from..strip.to, to, now.plane());
+                    continue;
+                };
+                let layer = self.first + op;
+                hook.before(layer);
+                self.execute(stream.nodes(), at, op, &strip).ok_or(layer)?;
+                hook.after(layer);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that are there of what node `at` makes.
+    fn rows(&self, nodes: &[Node], at: usize) -> Option<Rows> {
+        let node = nodes.get(at)?;
+        let (offset, shape) = match (self.image, at) {
+            (Some(image), 0) => image,
+            (image, at) => {
+                let step = self.steps.get(at - usize::from(image.is_some()))?;
+                (step.output_offset()?, step.output_shape())
+            }
+        };
+        Some(match node.is_whole() {
+            true => Rows { at: offset, shape, capacity: shape.height as usize, first: 0 },
+            false => Rows { at: offset, shape, capacity: node.capacity(), first: node.first() },
+        })
+    }
+
+    /// Moves the rows that stay to the front of their window.
+    fn shift(&mut self, rows: &Rows, strip: &Strip) {
+        if strip.stay == 0 || strip.shift == 0 {
+            return;
+        }
+        let (row, plane) = (rows.width() * 2, (rows.plane() * 2).max(1));
+        let window = self.space.get_mut(rows.range()).unwrap_or_default();
+        for plane in window.chunks_exact_mut(plane) {
+            let from = strip.shift * row;
+            plane.copy_within(from..from + strip.stay * row, 0);
+        }
+    }
+
+    /// What the operation of node `at` reads in `slot`.
+    fn source(&self, nodes: &[Node], at: usize, op: usize, slot: usize) -> Option<Rows> {
+        let step = self.steps.get(op)?;
+        let (offset, shape) = step.source(slot)?;
+        match nodes.get(at)?.source(slot) {
+            Some(back) => self.rows(nodes, at.checked_sub(back)?),
+            None => Some(Rows { at: offset, shape, capacity: shape.height as usize, first: 0 }),
+        }
+    }
+
+    /// Computes the rows of a strip.
+    fn execute(&mut self, nodes: &[Node], at: usize, op: usize, strip: &Strip) -> Option<()> {
+        let step = self.steps.get(op)?;
+        let output = self.rows(nodes, at)?;
+        if step.parts().is_some() {
+            return self.join(nodes, at, op, strip, &output);
+        }
+        let input = self.source(nodes, at, op, 0)?;
+        let second = match self.source(nodes, at, op, 1) {
+            // It lies where the result goes.
+            Some(second) if second.at == output.at => Some(()),
+            Some(second) => {
+                self.copy(&second, &output, 0, strip)?;
+                Some(())
+            }
+            None => None,
+        };
+        let second = if second.is_some() { Second::InPlace } else { Second::None };
+        let (layer, top) = strip_of(&step.layer(self.model)?, strip, input.shape)?;
+        let ranges = [input.range(), output.range(), step.scratch()];
+        let [from, to, scratch] = self.space.get_disjoint_mut(ranges).ok()?;
+        let from: &[u16] = bytemuck::try_cast_slice(from).ok()?;
+        let to: &mut [u16] = bytemuck::try_cast_slice_mut(to).ok()?;
+        let (from, to) = (from.get(input.index(top)..)?, to.get_mut(output.index(strip.from)..)?);
+        if let Layer::Add { .. } = layer {
+            // Plane by plane, each of which is a run of values.
+            let count = (strip.to - strip.from) * output.width();
+            for (from, to) in from.chunks(input.plane().max(1)).zip(to.chunks_mut(output.plane().max(1))) {
+                let (input, output) = (from.get(..count)?, Output::Half(to.get_mut(..count)?));
+                let planes = Planes::default();
+                kernel::run(self.isa, &layer, Buffers { input, second, output, scratch: &mut [], planes });
+            }
+            return Some(());
+        }
+        let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
+        let planes = Planes { input: input.plane(), output: output.plane() };
+        kernel::run(
+            self.isa,
+            &layer,
+            Buffers { input: from, second, output: Output::Half(to), scratch, planes },
+        );
+        Some(())
+    }
+
+    /// Copies the rows of a strip from one map to another, whose channels begin at `channel`.
+    fn copy(&mut self, from: &Rows, to: &Rows, channel: usize, strip: &Strip) -> Option<()> {
+        let bytes = (strip.to - strip.from) * to.width() * 2;
+        for plane in 0..from.shape.channels as usize {
+            let source = from.at + (plane * from.plane() + from.index(strip.from)) * 2;
+            let target = to.at + ((channel + plane) * to.plane() + to.index(strip.from)) * 2;
+            if source.max(target).checked_add(bytes)? > self.space.len() {
+                return None;
+            }
+            self.space.copy_within(source..source + bytes, target);
+        }
+        Some(())
+    }
+
+    /// Joins the rows of a strip of several maps.
+    fn join(&mut self, nodes: &[Node], at: usize, op: usize, strip: &Strip, output: &Rows) -> Option<()> {
+        let mut channel = 0;
+        for slot in 0..MAX_INPUTS {
+            let Some(part) = self.source(nodes, at, op, slot) else { break };
+            self.copy(&part, output, channel, strip)?;
+            channel += part.shape.channels as usize;
+        }
+        Some(())
+    }
+}
+
+/// The layer that computes the rows of a strip, and the first row of its input that it reads.
+fn strip_of<'a>(layer: &Layer<'a>, strip: &Strip, whole: Shape) -> Option<(Layer<'a>, usize)> {
+    let rows = |window: &Window| {
+        let [kernel, stride, above] =
+            [window.kernel[0], window.stride[0], window.padding[0]].map(usize::from);
+        let height = whole.height as usize;
+        let (begin, end) = (strip.from * stride, (strip.to - 1) * stride + kernel);
+        let (first, last) = (begin.saturating_sub(above), end.saturating_sub(above).min(height));
+        let [_, left, _, right] = window.padding;
+        let (above, below) = (above.saturating_sub(begin), end.saturating_sub(above + height));
+        let padding = [u16::try_from(above).ok()?, left, u16::try_from(below).ok()?, right];
+        Some((first, last.checked_sub(first)?, Window { padding, ..*window }))
+    };
+    let height = u32::try_from(strip.to - strip.from).ok()?;
+    let of = |shape: Shape, height: usize| Some(Shape { height: u32::try_from(height).ok()?, ..shape });
+    Some(match *layer {
+        Layer::Conv { input, output, window, weights, bias, activation } => {
+            let (first, under, window) = rows(&window)?;
+            let (input, output) = (of(input, under)?, Shape { height, ..output });
+            (Layer::Conv { input, output, window, weights, bias, activation }, first)
+        }
+        Layer::Pool { input, output, window, kind } => {
+            let (first, under, window) = rows(&window)?;
+            let (input, output) = (of(input, under)?, Shape { height, ..output });
+            (Layer::Pool { input, output, window, kind }, first)
+        }
+        Layer::PadShortcut { input, output, stride } => {
+            let (first, under, _) = rows(&Window::square(1, stride, 0))?;
+            let (input, output) = (of(input, under)?, Shape { height, ..output });
+            (Layer::PadShortcut { input, output, stride }, first)
+        }
+        Layer::Add { .. } => (*layer, strip.from),
+        Layer::Linear { .. } | Layer::GlobalAverage { .. } | Layer::Copy => return None,
+    })
+}

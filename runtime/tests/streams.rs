@@ -1,0 +1,177 @@
+//! Streams of rows: the bits of an inference are those of one layer by layer, however the program is cut.
+
+mod support;
+
+use lrpet_runtime::kernel::{Isa, Method};
+use lrpet_runtime::model::{
+    Activation, MAX_STREAM, Model, Op, PadShortcut, Pool, PoolKind, Shape, Stretch, Value, Weights, Window,
+};
+use lrpet_runtime::plan::Plan;
+use lrpet_runtime::session::{Session, SessionError};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use support::{Aligned, Network, concat, conv, every_op, linear, resnet};
+
+/// A network of random operations, whose last value is pooled and classified.
+fn random(rng: &mut ChaCha8Rng) -> Network {
+    let input = Shape::new(rng.random_range(1..4), rng.random_range(1..24), rng.random_range(1..20));
+    let mut net = Network::new(input, 4, rng.random());
+    let mut x: Value = 0;
+    for at in 0..rng.random_range(1..14) {
+        let (name, shape) = (at.to_string(), net.shapes[usize::from(x)]);
+        let stride = if rng.random_range(0..4) == 0 { 2 } else { 1 };
+        let kernel = rng.random_range(1..=5u16.min(shape.height as u16).min(shape.width as u16));
+        // Sides of their own, below the kernel.
+        let padding = [0; 4].map(|_: u16| rng.random_range(0..kernel));
+        let window = Window { kernel: [kernel; 2], stride: [stride; 2], padding };
+        let channels = rng.random_range(1..12);
+        // A value of the same shape as the result, made before.
+        let same = |net: &Network, shape: Shape| net.shapes.iter().rposition(|other| *other == shape);
+        x = match rng.random_range(0..10) {
+            0 => {
+                let kind = if rng.random() { PoolKind::Max } else { PoolKind::Average };
+                net.push(Op::Pool(Pool { input: x, kind, window }))
+            }
+            1 => net.push(conv(&name, x, shape.channels, window, Weights::Depthwise, None)),
+            2 => {
+                net.push(Op::PadShortcut(PadShortcut { input: x, out_channels: shape.channels + 1, stride }))
+            }
+            3 => {
+                let other = net.shapes[..usize::from(x)].iter().rposition(|other| *other == shape);
+                let inputs = [x, other.map_or(x, |other| other as Value)];
+                net.push(Op::Add { inputs, activation: Activation::Relu })
+            }
+            4 => {
+                let fits = |other: &Shape| (other.height, other.width) == (shape.height, shape.width);
+                let other = net.shapes.iter().position(fits).map_or(x, |other| other as Value);
+                let op = concat(&net, &[x, other, x]);
+                net.push(op)
+            }
+            5 | 6 => {
+                let weights = Weights::Pair { rank: rng.random_range(1..5) };
+                net.push(conv(&name, x, channels, window, weights, None))
+            }
+            7 | 8 => {
+                // The block's sum: a result of the shape of an earlier value.
+                let k = kernel / 2 * 2 + 1;
+                let k = if k > shape.height.min(shape.width) as u16 { 1 } else { k };
+                let n = net.shapes[usize::from(x.saturating_sub(1))].channels;
+                let n = if rng.random() { n } else { shape.channels };
+                let residual = same(&net, Shape { channels: n, ..shape }).map(|value| value as Value);
+                let window = Window::square(k, 1, k / 2);
+                net.push(conv(&name, x, n, window, Weights::Dense, residual))
+            }
+            _ => net.push(conv(&name, x, channels, window, Weights::Dense, None)),
+        };
+    }
+    let pooled = net.push(Op::GlobalAveragePool { input: x });
+    net.push(linear("fc", pooled, 4, Weights::Dense));
+    net
+}
+
+/// The network with the values that nothing reads left out, which a program must not have.
+fn tidy(net: Network) -> Option<Network> {
+    let mut read = vec![false; net.shapes.len()];
+    net.ops
+        .iter()
+        .for_each(|op| op.inputs().values().iter().for_each(|&value| read[usize::from(value)] = true));
+    read.pop();
+    read.into_iter().all(|read| read).then_some(net)
+}
+
+fn logits(model: &Model<'_>, isa: Isa, stretches: &[Stretch]) -> Result<(Vec<u32>, Plan), String> {
+    let bytes = Stretch::bytes(stretches);
+    let model = &model.with_schedule(&bytes).map_err(|error| error.to_string())?;
+    let plan = Plan::new(model.program(), isa).map_err(|error| error.to_string())?;
+    let mut arena = Aligned::zeroed(plan.arena_bytes);
+    // What was there before does not matter.
+    arena.bytes_mut().fill(0xa5);
+    let session = Session::with_isa(model, arena.bytes_mut(), isa);
+    // Every product is made, as a stream makes them.
+    let mut session = session.map_err(|error| error.to_string())?.with_method(Method::Direct);
+    let input = model.program().header().input;
+    let image: Vec<u8> = (0..input.len()).map(|i| (i * 7919 % 251) as u8).collect();
+    let mut logits = vec![0.0; session.classes()];
+    // Twice: an inference leaves nothing behind.
+    for _ in 0..2 {
+        session.run_image(&image, &mut logits, &mut ()).map_err(|error| error.to_string())?;
+    }
+    Ok((logits.iter().map(|logit| logit.to_bits()).collect(), plan))
+}
+
+fn isas() -> impl Iterator<Item = Isa> {
+    [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon].into_iter().filter(|isa| isa.is_available())
+}
+
+fn cut(ops: usize, rng: &mut ChaCha8Rng) -> Vec<Stretch> {
+    // The mean and the classifier run as layers.
+    let (mut stretches, mut left) = (Vec::new(), ops - 2);
+    while left > 0 {
+        let ops = rng.random_range(1..=left.min(MAX_STREAM - 1));
+        let strip = if rng.random_range(0..5) == 0 { 0 } else { rng.random_range(1..9) };
+        stretches.push(Stretch { ops: ops as u16, strip });
+        left -= ops;
+    }
+    stretches
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn streams_change_no_bit(seed: u64) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut net = (0..).find_map(|_| tidy(random(&mut rng))).unwrap();
+        let file = net.file(0);
+        let model = Model::new_checked(file.bytes()).unwrap();
+        for isa in isas() {
+            let (expected, _) = logits(&model, isa, &[]).unwrap();
+            for _ in 0..3 {
+                let stretches = cut(model.program().len(), &mut rng);
+                let (found, _) = logits(&model, isa, &stretches).unwrap();
+                prop_assert_eq!(&found, &expected, "{} {:?}", isa.name(), stretches);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_operation_streams() {
+    let mut net = every_op(4);
+    let file = net.file(0);
+    let model = Model::new_checked(file.bytes()).unwrap();
+    for isa in isas() {
+        let (expected, layers) = logits(&model, isa, &[]).unwrap();
+        for strip in [1, 2, 5, 13, 200] {
+            let (found, plan) = logits(&model, isa, &[Stretch { ops: 13, strip }]).unwrap();
+            assert_eq!(found, expected, "{} {strip}", isa.name());
+            assert!(plan.arena_bytes < layers.arena_bytes || strip > 2, "{plan:?} {layers:?}");
+        }
+    }
+}
+
+#[test]
+fn a_resnet_runs_in_a_third_of_its_maps() {
+    for prune in [None, Some(0.6)] {
+        let mut net = resnet(Shape::new(3, 32, 32), 1, false, prune, 3);
+        let file = net.file(0);
+        let model = Model::new_checked(file.bytes()).unwrap();
+        let (expected, layers) = logits(&model, Isa::Portable, &[]).unwrap();
+        let (found, plan) = logits(&model, Isa::Portable, &[Stretch { ops: 9, strip: 1 }]).unwrap();
+        assert_eq!(found, expected);
+        assert!(plan.activation_bytes * 2 < layers.activation_bytes, "{plan:?} {layers:?}");
+    }
+}
+
+#[test]
+fn an_arena_a_byte_too_small_is_refused() {
+    let mut net = resnet(Shape::new(3, 16, 16), 1, false, None, 3);
+    let file = net.file(0);
+    let model = Model::new_checked(file.bytes()).unwrap();
+    let bytes = Stretch::bytes(&[Stretch { ops: 9, strip: 1 }]);
+    let model = model.with_schedule(&bytes).unwrap();
+    let plan = Plan::new(model.program(), Isa::Portable).unwrap();
+    let mut arena = Aligned::zeroed(plan.arena_bytes - 1);
+    let session = Session::with_isa(&model, arena.bytes_mut(), Isa::Portable);
+    assert!(matches!(session, Err(SessionError::ArenaTooSmall { needed, .. }) if needed == plan.arena_bytes));
+}

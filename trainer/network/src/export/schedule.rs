@@ -1,0 +1,113 @@
+//! A model file with another schedule: in which stretches a device runs the program.
+
+use lrpet_runtime::model::program::SCHEDULE_TENSOR;
+use serde_json::Value;
+
+use super::ExportError;
+
+/// The model file `file` with `schedule` (the bytes of `lrpet.schedule`), without one where that is empty. Everything else keeps its
+/// bytes and its place: the schedule is the last tensor.
+///
+/// # Errors
+/// [`ExportError::Format`] where the file is no safetensors file, or has a schedule that is not its last tensor.
+pub fn with_schedule(file: &[u8], schedule: &[u8]) -> Result<Vec<u8>, ExportError> {
+    let format = |reason: &str| ExportError::Format(reason.to_owned());
+    let (length, rest) = file.split_first_chunk::<8>().ok_or_else(|| format("no header"))?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok();
+    let (header, data) = length
+        .and_then(|length| rest.split_at_checked(length))
+        .ok_or_else(|| format("the header is cut off"))?;
+    let header = std::str::from_utf8(header).map_err(|_| format("the header is no text"))?.trim_end();
+    let known: Value =
+        serde_json::from_str(header).map_err(|error| ExportError::Format(error.to_string()))?;
+    let (mut header, mut data) = (header.to_owned(), data);
+    if let Some(old) = known.get(SCHEDULE_TENSOR) {
+        let begin = old["data_offsets"][0].as_u64().and_then(|begin| usize::try_from(begin).ok());
+        let end = old["data_offsets"][1].as_u64().and_then(|end| usize::try_from(end).ok());
+        let at = header.rfind(&format!(",\"{SCHEDULE_TENSOR}\""));
+        let last = end == Some(data.len()) && at.is_some_and(|at| !header[at + 1..].contains("},\""));
+        let (Some(begin), Some(at), true) = (begin, at, last) else {
+            return Err(format("its schedule is not its last tensor; make the model again"));
+        };
+        header.truncate(at);
+        header.push('}');
+        data = data.get(..begin).ok_or_else(|| format("its schedule lies outside of it"))?;
+    }
+    if !schedule.is_empty() {
+        let (begin, end) = (data.len(), data.len() + schedule.len());
+        header.pop();
+        let entry = format!(
+            ",\"{SCHEDULE_TENSOR}\":{{\"dtype\":\"U8\",\"shape\":[{}],\"data_offsets\":[{begin},{end}]}}}}",
+            schedule.len()
+        );
+        header.push_str(&entry);
+    }
+    let mut header = header.into_bytes();
+    // The data begins at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header, data, schedule].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lrpet_runtime::host::AlignedBytes;
+    use lrpet_runtime::kernel::Isa;
+    use lrpet_runtime::model::Stretch;
+    use lrpet_runtime::plan::{Plan, curve};
+
+    use super::*;
+    use crate::Normalization;
+    use crate::export::{Folded, checked, file::serialize};
+    use crate::lrpet::RankPlan;
+    use crate::network::Known;
+
+    fn model() -> Vec<u8> {
+        let known = Known::named("resnet8").unwrap();
+        let network = known.build(known.input, known.classes).unwrap();
+        let plan = RankPlan::uniform(&network, 0.6).unwrap();
+        let normalization = Normalization { mean: vec![0.0; 3], std: vec![1.0; 3] };
+        let card = BTreeMap::from([("network".to_owned(), "resnet8".to_owned())]);
+        serialize(&Folded::zeros(&network, &plan, normalization), &card, None).unwrap()
+    }
+
+    fn arena(file: &[u8]) -> usize {
+        let bytes = AlignedBytes::copy_of(file);
+        let model = checked(bytes.as_slice(), "model").unwrap();
+        Plan::new(model.program(), Isa::CortexM).unwrap().arena_bytes
+    }
+
+    #[test]
+    fn a_schedule_is_written_replaced_and_removed() {
+        let file = model();
+        let schedule = |strip| Stretch::bytes(&[Stretch { ops: 9, strip }]);
+        let one = with_schedule(&file, &schedule(1)).unwrap();
+        assert!(arena(&one) < arena(&file) * 6 / 10, "{} of {}", arena(&one), arena(&file));
+        let two = with_schedule(&one, &schedule(2)).unwrap();
+        assert!(arena(&two) > arena(&one));
+        assert_eq!(two, with_schedule(&file, &schedule(2)).unwrap());
+        assert_eq!(with_schedule(&two, &[]).unwrap(), file);
+        assert_eq!(with_schedule(&file, &[]).unwrap(), file);
+        for cut in [0, 7, 20, 200] {
+            assert!(with_schedule(&file[..cut], &schedule(1)).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn the_curve_falls_and_each_point_is_what_it_says() {
+        let file = model();
+        let bytes = AlignedBytes::copy_of(&file);
+        let model = checked(bytes.as_slice(), "model").unwrap();
+        let choices = curve(model.program(), Isa::CortexM).unwrap();
+        assert!(choices[0].stretches.is_empty() && choices.len() > 3);
+        for pair in choices.windows(2) {
+            assert!(pair[1].plan.arena_bytes < pair[0].plan.arena_bytes);
+        }
+        for choice in &choices {
+            assert_eq!(arena(&with_schedule(&file, &choice.bytes()).unwrap()), choice.plan.arena_bytes);
+        }
+        let least = choices.last().unwrap();
+        assert!(least.plan.arena_bytes * 10 < choices[0].plan.arena_bytes * 6, "{least:?}");
+    }
+}
