@@ -19,6 +19,17 @@ fn infer<'a>(pixels: [u8; 784], arena: &'a mut [u8]) -> Result<[f32; 10], Box<dy
     Ok(logits)
 }
 
+/// As a program does it: the error outlives the arena, which is its own.
+#[test]
+fn a_main_of_ones_own_passes_errors_on() -> Result<(), Box<dyn Error>> {
+    let model = Model::new_checked(MODEL)?;
+    let mut arena = vec![0u128; Plan::new(model.program(), Isa::detect())?.arena_bytes.div_ceil(16)];
+    let mut session = Session::new(&model, bytemuck::cast_slice_mut(&mut arena))?;
+    let mut logits = [0.0; 10];
+    session.run_image(&[0; 784], &mut logits, &mut ())?;
+    Ok(())
+}
+
 #[test]
 fn the_code_of_the_readme_runs() {
     let model = Model::new_checked(MODEL).unwrap();

@@ -71,16 +71,16 @@ impl<'a> Session<'a> {
     /// Resolves `model` into `arena`, for the best instruction set of this machine. The arena must begin at a multiple
     /// of 16 bytes and have at least the bytes that [`Plan::new`] states for [`Isa::detect`]; what it has beyond them, up to
     /// [`Plan::fastest_bytes`], is used.
-    pub fn new(model: &Model<'a>, arena: &'a mut [u8]) -> Result<Session<'a>, SessionError<'a>> {
+    pub fn new<'m: 'a>(model: &Model<'m>, arena: &'a mut [u8]) -> Result<Session<'a>, SessionError<'m>> {
         Self::with_isa(model, arena, Isa::detect())
     }
 
     /// As [`Session::new`] for an instruction set, which this machine must have.
-    pub fn with_isa(
-        model: &Model<'a>,
+    pub fn with_isa<'m: 'a>(
+        model: &Model<'m>,
         arena: &'a mut [u8],
         isa: Isa,
-    ) -> Result<Session<'a>, SessionError<'a>> {
+    ) -> Result<Session<'a>, SessionError<'m>> {
         if model.program().schedule().has_streams() {
             Self::in_streams(model, arena, isa)
         } else {
@@ -90,18 +90,22 @@ impl<'a> Session<'a> {
 
     /// Apart, so that a model without streams needs no stack for their windows.
     #[inline(never)]
-    fn in_streams(model: &Model<'a>, arena: &'a mut [u8], isa: Isa) -> Result<Session<'a>, SessionError<'a>> {
+    fn in_streams<'m: 'a>(
+        model: &Model<'m>,
+        arena: &'a mut [u8],
+        isa: Isa,
+    ) -> Result<Session<'a>, SessionError<'m>> {
         let mut windows = Windows::EMPTY;
         Self::begin(model, arena, isa, Some(&mut windows))
     }
 
     #[inline(never)]
-    fn begin(
-        model: &Model<'a>,
+    fn begin<'m: 'a>(
+        model: &Model<'m>,
         arena: &'a mut [u8],
         isa: Isa,
         windows: Option<&mut Windows>,
-    ) -> Result<Session<'a>, SessionError<'a>> {
+    ) -> Result<Session<'a>, SessionError<'m>> {
         machine::check().map_err(SessionError::Machine)?;
         if !isa.is_available() {
             return Err(SessionError::Isa(isa));
