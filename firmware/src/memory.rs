@@ -86,7 +86,7 @@ mod tests {
         let plan = Plan::new(model.program(), Isa::detect()).unwrap();
         let needed = memory_bytes(plan.arena_bytes, 4, 5, 189);
         assert_eq!(needed, plan.arena_bytes + 16 + 189);
-        assert_eq!(memory_bytes(160, 5, 30, 189), 160 + 32 + 30 * 24);
+        assert_eq!(memory_bytes(160, 5, 30, 189), 160 + 32 + 30 * 32);
 
         let mut memory = Box::new(Arena([0; 1 << 14]));
         let error = Room::new(&model, &mut memory.0[..needed - 1]).err().unwrap();

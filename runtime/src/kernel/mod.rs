@@ -100,8 +100,9 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
     }
 }
 
-/// Executes one layer as this device does.
+/// Executes one layer as this device does. Once in its flash, wherever it is called from.
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
+#[inline(never)]
 fn native(layer: &Layer<'_>, buffers: Buffers<'_>) {
     #[cfg(not(cortex_m55))]
     cortex_m::CortexM::run(layer, buffers);

@@ -112,8 +112,13 @@ impl Run<'_> {
         let (row, plane) = (rows.width() * 2, (rows.plane() * 2).max(1));
         let window = self.space.get_mut(rows.range()).unwrap_or_default();
         for plane in window.chunks_exact_mut(plane) {
-            let from = strip.shift * row;
-            plane.copy_within(from..from + strip.stay * row, 0);
+            for at in 0..strip.stay {
+                // A row moves up by one row at least, so the two do not overlap.
+                let parts = plane.split_at_mut_checked((at + strip.shift) * row);
+                let Some((to, from)) = parts else { return };
+                let to = to.get_mut(at * row..(at + 1) * row).unwrap_or_default();
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            }
         }
     }
 
@@ -154,8 +159,10 @@ impl Run<'_> {
         if let Layer::Add { .. } = layer {
             // Plane by plane, each of which is a run of values.
             let count = (strip.to - strip.from) * output.width();
-            for (from, to) in from.chunks(input.plane().max(1)).zip(to.chunks_mut(output.plane().max(1))) {
-                let (input, output) = (from.get(..count)?, Output::Half(to.get_mut(..count)?));
+            for plane in 0..output.shape.channels as usize {
+                let [from_plane, to_plane] = [&input, &output].map(|map| plane * map.plane());
+                let input = from.get(from_plane..from_plane + count)?;
+                let output = Output::Half(to.get_mut(to_plane..to_plane + count)?);
                 let planes = Planes::default();
                 kernel::run(self.isa, &layer, Buffers { input, second, output, scratch: &mut [], planes });
             }
@@ -177,10 +184,9 @@ impl Run<'_> {
         for plane in 0..from.shape.channels as usize {
             let source = from.at + (plane * from.plane() + from.index(strip.from)) * 2;
             let target = to.at + ((channel + plane) * to.plane() + to.index(strip.from)) * 2;
-            if source.max(target).checked_add(bytes)? > self.space.len() {
-                return None;
-            }
-            self.space.copy_within(source..source + bytes, target);
+            let ranges = [source, target].map(|begin| begin..begin + bytes);
+            let [source, target] = self.space.get_disjoint_mut(ranges).ok()?;
+            target.iter_mut().zip(&*source).for_each(|(to, from)| *to = *from);
         }
         Some(())
     }

@@ -208,7 +208,7 @@ impl Conv {
         ) {
             return;
         }
-        let planes = buffers.input.chunks(self.geometry.planes[0]);
+        let planes = buffers.input.chunks(self.geometry.planes[0].max(1));
         let weights = weights.chunks_exact(self.geometry.taps().max(1));
         for (channel, (plane, weights)) in planes.zip(weights).enumerate() {
             let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
@@ -231,7 +231,7 @@ impl Conv {
     ) {
         let geometry = &self.geometry;
         // A checked model and its tiles have nothing that is empty; so the compiler knows it too.
-        let (plane, taps) = (geometry.planes[0], geometry.taps());
+        let (plane, taps) = (geometry.planes[0].max(1), geometry.taps());
         let (channel, pitch) =
             (tile::channel(geometry, area.rows, area.columns).max(1), geometry.pitch(area.columns));
         let columns = weights.len() / outs.max(1);

@@ -96,7 +96,7 @@ impl Conv {
         buffers: &mut Buffers<'_>,
     ) {
         // A checked model and its tiles have nothing that is empty; so the compiler knows it too.
-        let (plane, taps) = (self.geometry.planes[0], self.geometry.taps().max(1));
+        let (plane, taps) = (self.geometry.planes[0].max(1), self.geometry.taps().max(1));
         let (block, pixels) = (self.tile.block.max(1), E::LANES.pixels);
         let Some(scratch) = self.scratch(buffers.scratch) else { return };
         let Some(patch) = self.patch::<E>(area, scratch.patch) else { return };
@@ -210,7 +210,7 @@ impl Conv {
         input: &[u16],
         scratch: &mut Scratch<'_>,
     ) {
-        let (plane, taps, pixels) = (self.geometry.planes[0], self.geometry.taps(), E::LANES.pixels);
+        let (plane, taps, pixels) = (self.geometry.planes[0].max(1), self.geometry.taps(), E::LANES.pixels);
         let (columns, block) = (weights.len() / outs.max(1), self.tile.block);
         let Scratch { sums, patch, panel, offsets } = scratch;
         let Some(patch) = self.patch::<E>(area, patch) else { return };
@@ -278,7 +278,7 @@ impl Conv {
         patch: &mut [E],
     ) {
         let geometry = &self.geometry;
-        let (width, plane) = (geometry.input.width as usize, geometry.planes[0]);
+        let (width, plane) = (geometry.input.width as usize, geometry.planes[0].max(1));
         if !filler.in_rows() {
             for (plane, patch) in planes.chunks(plane.max(1)).zip(patch.chunks_exact_mut(channel.max(1))) {
                 filler.by_element(plane, patch, E::of);
