@@ -15,12 +15,12 @@ pub enum SessionError<'a> {
     Model(ModelError<'a>),
     /// The arena is too small; both figures are bytes.
     ArenaTooSmall {
-        /// [`Plan::arena_bytes`].
+        /// [`Plan::arena_bytes`](crate::plan::Plan::arena_bytes).
         needed: usize,
         /// Size of the arena given.
         given: usize,
     },
-    /// The arena does not begin at a multiple of 16 bytes ([`Arena`] does).
+    /// The arena does not begin at a multiple of 16 bytes ([`Arena`](super::Arena) does).
     ArenaMisaligned,
     /// The processor is not one for which the program was built.
     Machine(MachineError),
