@@ -81,7 +81,7 @@ fn the_board_computes_the_logits_of_the_host_and_counts_exactly() {
     assert_eq!(number("/memory/arena_bytes"), plan.arena_bytes as u64);
     assert_eq!(number("/memory/model_bytes"), file.len() as u64);
     assert_eq!(number("/memory/flash_bytes"), number("/memory/code_bytes") + number("/memory/model_bytes"));
-    assert!(number("/memory/runtime_bytes") <= 64 << 10, "the runtime's code takes more than 64 KiB");
+    assert!(number("/memory/runtime_bytes") <= 76 << 10, "the runtime's code takes more than 76 KiB");
     let stack = number("/memory/stack_bytes");
     assert!((1024..16384).contains(&stack), "{stack} bytes of stack");
 }
@@ -94,7 +94,7 @@ fn wrong_answers_and_unusable_models_are_refused() {
     let (at, _) = tensor(&file, "selfcheck.logits");
     wrong[at..at + 4].copy_from_slice(&1e3f32.to_le_bytes());
     let output = board("wrong.safetensors", &wrong, &[]);
-    assert!(error(&output).contains("1 sample of the self-check: wrong logits"));
+    assert!(error(&output).contains("1 sample of the self-check fails"));
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"samples_passed\":2"));
 
     let mut not_a_number = file.clone();

@@ -12,9 +12,10 @@ fn several_models_are_measured_in_turns_and_compared() {
     let runs = found["runs"].as_array().unwrap();
     assert_eq!(runs.iter().map(|run| &run["model"]["file"]).collect::<Vec<_>>(), [DENSE, LOW]);
     let least = |at: usize| number(&runs[at], "total.min").unwrap();
-    // Whatever else runs here: the least times of two models that take turns have the models' own ratio, about a half.
+    // Whatever else runs here: the least times of two models that take turns have the models' own ratio: 0.8, since the dense one
+    // gains more by Winograd's tiles; about a half without.
     let ratio = least(1) / least(0);
-    assert!((0.35..0.75).contains(&ratio), "{ratio}: {} and {} ns", least(0), least(1));
+    assert!((0.35..0.95).contains(&ratio), "{ratio}: {} and {} ns", least(0), least(1));
 
     let done = run("lrpet", &[&["bench", DENSE, LOW], &often[..]].concat()).unwrap();
     let table: Vec<&str> = done.output.lines().rev().take(3).collect();
