@@ -98,7 +98,8 @@ fn every_machine_writes_the_same_document() {
     let report = json("lrpet", &[&["report"][..], &files].concat()).unwrap();
     let boards = |model: &Value| model["boards"].as_array().unwrap().len();
     let models = report["models"].as_array().unwrap();
-    assert_eq!(models.iter().map(boards).collect::<Vec<_>>(), [3, 1]);
+    // What hosts measured is their latency, not a board's.
+    assert_eq!(models.iter().map(boards).collect::<Vec<_>>(), [1, 0]);
     let table = run("lrpet", &[&["report", "--markdown"][..], &files].concat()).unwrap().output;
     assert!(table.contains("Executed instructions") && table.contains("Latency"), "{table}");
 }
