@@ -65,7 +65,8 @@ fn link_model(isa: Isa) -> Result<usize> {
             };
             println!("cargo::rerun-if-changed={}", file.display());
             let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let written = model_source(&bytes, isa, options)
+            let streams = std::env::var_os("CARGO_FEATURE_STREAMS").is_some();
+            let written = model_source(&bytes, isa, streams, options)
                 .map_err(|error| anyhow!("{}: {error:#}", file.display()))?;
             write(&out.join("model.safetensors"), &bytes)?;
             written
@@ -83,13 +84,15 @@ fn link_model(isa: Isa) -> Result<usize> {
 /// For the linker: all that is stored in flash lies before the region. Initial values of variables come last.
 const REGION_CHECK: &str = "ASSERT(LOADADDR(.data) + SIZEOF(.data) <= _model_region_start, \"the code reaches into the model region\");\n";
 
-/// The text of `model.rs` for a model file, beside which `model.safetensors` lies, and the bytes of variables.
-fn model_source(bytes: &[u8], isa: Isa, options: [usize; 2]) -> Result<(String, usize)> {
+/// The text of `model.rs` for a model file, beside which `model.safetensors` lies, and the bytes of variables. Firmware that
+/// runs no streams takes the memory of layers.
+fn model_source(bytes: &[u8], isa: Isa, streams: bool, options: [usize; 2]) -> Result<(String, usize)> {
     // At an address that the runtime takes, as in flash.
     let mut aligned = vec![0u32; bytes.len().div_ceil(MODEL_ALIGNMENT)];
     let aligned = &mut bytemuck::cast_slice_mut(&mut aligned)[..bytes.len()];
     aligned.copy_from_slice(bytes);
     let model = Model::new_checked(aligned).map_err(owned)?;
+    let model = if streams { model } else { model.with_schedule(&[]).map_err(owned)? };
     let plan = Plan::new(model.program(), isa).map_err(owned)?;
     let header = model.program().header();
     let (arena, classes) = (plan.arena_bytes, header.classes as usize);
@@ -169,10 +172,10 @@ mod tests {
     #[test]
     fn a_linked_model_gets_the_memory_that_it_needs_and_a_region_what_was_asked_for() {
         let bytes = model("fashion-mnist-resnet8-g0.6.safetensors");
-        let (source, variables) = model_source(&bytes, Isa::CortexM, [1, 2]).unwrap();
+        let (source, variables) = model_source(&bytes, Isa::CortexM, false, [1, 2]).unwrap();
         assert!(source.contains("MEMORY_BYTES: usize = memory_bytes(54896, 10, 11, 784);"), "{source}");
         assert_eq!(variables, 54_896 + 48 + 784 + OTHER_VARIABLES);
-        assert!(model_source(&bytes[1..], Isa::CortexM, [1, 2]).is_err());
+        assert!(model_source(&bytes[1..], Isa::CortexM, false, [1, 2]).is_err());
         let source = region_source(123_456, [1, 2]);
         assert!(
             source.contains("model_region()") && source.contains("MEMORY_BYTES: usize = 123456;"),

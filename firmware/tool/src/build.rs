@@ -36,11 +36,11 @@ pub fn with_image<T>(
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
     let (path, model_bytes) = model_file(model)?;
-    let arena_bytes = ModelMemory::of_file(board, model)?.arena;
+    let ModelMemory { arena: arena_bytes, streams, .. } = ModelMemory::of_file(board, model)?;
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
-    let path = &path;
+    let (path, region_memory) = (&path, None);
     built(
-        &Image { board, model, path, model_bytes, arena_bytes, region_memory: None, options, toolchain },
+        &Image { board, model, path, model_bytes, arena_bytes, streams, region_memory, options, toolchain },
         then,
     )
 }
@@ -56,7 +56,12 @@ pub fn with_region_image<T>(
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
     let (none, region_memory) = (Path::new("no model"), Some(memory));
     let (model, path, model_bytes, arena_bytes) = (none, none, 0, 0);
-    built(&Image { board, model, path, model_bytes, arena_bytes, region_memory, options, toolchain }, then)
+    // Any model may come.
+    let streams = true;
+    built(
+        &Image { board, model, path, model_bytes, arena_bytes, streams, region_memory, options, toolchain },
+        then,
+    )
 }
 
 fn built<T>(image: &Image<'_>, then: impl FnOnce(&Image<'_>) -> Result<T>) -> Result<T> {
@@ -87,6 +92,8 @@ pub struct Image<'a> {
     pub model_bytes: u64,
     /// Bytes of the arena that the model needs on this board.
     pub arena_bytes: u64,
+    /// True where the firmware runs streams.
+    pub(crate) streams: bool,
     /// Bytes of memory for a model that is read from the board's region; `None` where the model is linked.
     pub(crate) region_memory: Option<u64>,
     pub(crate) options: &'a Options,
@@ -112,8 +119,18 @@ impl Image<'_> {
         let file = root().join("firmware/boards").join(self.board.package).join("Cargo.toml");
         let text =
             std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let flags = flags(&text, self.board.features).with_context(|| format!("{}", file.display()))?;
+        let flags = flags(&text, &self.features()).with_context(|| format!("{}", file.display()))?;
         Ok(Compiler { version: self.toolchain.version()?, target: self.board.target.to_owned(), flags })
+    }
+
+    /// Features of the board's crate, those that the model needs among them.
+    fn features(&self) -> String {
+        let streams = if self.streams { "streams" } else { "" };
+        [self.board.features, streams]
+            .into_iter()
+            .filter(|some| !some.is_empty())
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Two runs at a time must not take each other's image.
@@ -135,7 +152,7 @@ impl Image<'_> {
         };
         command
             .current_dir(root().join("firmware/boards").join(self.board.package))
-            .args(["--release", "--locked", "--quiet", "--features", self.board.features, "--target-dir"])
+            .args(["--release", "--locked", "--quiet", "--features", &self.features(), "--target-dir"])
             .arg(self.target_folder())
             .env("LRPET_ITERATIONS", self.options.iterations.to_string())
             .env("LRPET_WARM_UP", self.options.warm_up.to_string());

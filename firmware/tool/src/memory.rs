@@ -22,6 +22,8 @@ pub struct ModelMemory {
     pub arena: u64,
     /// All of it: arena, logits, and image or counts of the layers.
     pub all: u64,
+    /// True where that takes firmware which runs streams.
+    pub streams: bool,
 }
 
 impl ModelMemory {
@@ -34,7 +36,8 @@ impl ModelMemory {
         let arena = Plan::new(program, board.isa).map_err(|error| anyhow!("{error}"))?.arena_bytes;
         let header = program.header();
         let all = memory_bytes(arena, header.classes as usize, program.len(), header.input.len());
-        Ok(ModelMemory { arena: arena as u64, all: all as u64 })
+        let streams = program.schedule().has_streams();
+        Ok(ModelMemory { arena: arena as u64, all: all as u64, streams })
     }
 
     /// As [`ModelMemory::of`] for the model in a file, which the error names.

@@ -58,7 +58,7 @@ impl<'a> Least<'a> {
     }
 
     /// False where the item is there already.
-    fn insert(&mut self, item: Item<'a>) -> bool {
+    fn insert(&mut self, mut item: Item<'a>) -> bool {
         let known = self.picked();
         let at = known.partition_point(|known| self.compare(*known, item).is_lt());
         if known.get(at).is_some_and(|known| self.compare(*known, item).is_eq()) {
@@ -66,11 +66,8 @@ impl<'a> Least<'a> {
         }
         // What is pushed out at the end comes in a later pass.
         self.count = PICKED.min(self.count + 1);
-        if let Some(behind) = self.items.get_mut(at..self.count) {
-            behind.rotate_right(behind.len().min(1));
-            if let Some(first) = behind.first_mut() {
-                *first = item;
-            }
+        for slot in self.items.get_mut(at..self.count).unwrap_or_default() {
+            core::mem::swap(slot, &mut item);
         }
         true
     }

@@ -23,6 +23,8 @@ mod primitives;
 pub mod f16;
 mod isa;
 mod layer;
+#[cfg(any(feature = "std", target_arch = "aarch64"))]
+mod linear;
 mod portable;
 mod scratch;
 #[cfg(feature = "std")]

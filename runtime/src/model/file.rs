@@ -5,7 +5,7 @@ use super::error::ModelError;
 use super::program::{
     Op, PROGRAM_TENSOR, SCHEDULE_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE, Weights,
 };
-use super::schedule::ScheduleError;
+use super::schedule::{STREAMS, ScheduleError};
 use super::shape::Shape;
 use super::view::Program;
 use crate::format::{Dims, Dtype, Finder, RawStr, SafeTensors, TensorView};
@@ -41,7 +41,7 @@ impl<'a> Model<'a> {
             return Err(ModelError::Dtype { layer: PROGRAM_TENSOR, suffix: "", found, needed });
         }
         let mut program = Program::new_checked(program.data)?;
-        if let Some(schedule) = container.tensor(SCHEDULE_TENSOR) {
+        if STREAMS && let Some(schedule) = container.tensor(SCHEDULE_TENSOR) {
             if schedule.dtype != Dtype::U8 {
                 let (found, needed) = (schedule.dtype, Dtype::U8);
                 return Err(ModelError::Dtype { layer: SCHEDULE_TENSOR, suffix: "", found, needed });

@@ -19,6 +19,7 @@ pub use inputs::{Inputs, MAX_INPUTS};
 pub use program::{
     Activation, Concat, Conv, FORMAT_VERSION, Header, Linear, Op, PadShortcut, Pool, PoolKind, Value, Weights,
 };
+pub(crate) use schedule::STREAMS;
 pub use schedule::{MAX_STREAM, Schedule, ScheduleError, Stretch};
 pub use shape::{Shape, Window};
 pub use view::{MAX_OPS, Program};

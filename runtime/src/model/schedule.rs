@@ -5,6 +5,9 @@ use super::view::Program;
 /// Most operations of a stream, with the image where it arrives in rows.
 pub const MAX_STREAM: usize = 48;
 
+/// True where this build runs streams; elsewhere a schedule is not looked at, and their code is left out.
+pub(crate) const STREAMS: bool = cfg!(any(feature = "std", feature = "streams"));
+
 /// Some operations that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
@@ -118,13 +121,16 @@ impl<'a> Schedule<'a> {
         })
     }
 
-    /// True where some operations advance together.
+    /// True where some operations advance together, and this build can let them.
     pub fn has_streams(&self) -> bool {
-        self.stretches().any(|stretch| stretch.strip > 0)
+        STREAMS && self.stretches().any(|stretch| stretch.strip > 0)
     }
 
     /// The first stretch and the rest.
     pub(crate) fn split(self) -> Option<(Stretch, Schedule<'a>)> {
+        if !STREAMS {
+            return None;
+        }
         let first = self.stretches().next()?;
         Some((first, Schedule { bytes: self.bytes.get(BYTES..)? }))
     }

@@ -5,7 +5,7 @@ use super::stream::Node;
 use super::windows::{Dying, Windows};
 use super::{ALIGNMENT, PlanError};
 use crate::kernel::{self, Isa};
-use crate::model::{LayerInfo, MAX_INPUTS, Op, Program, Schedule, Stretch, Walk, op_name};
+use crate::model::{LayerInfo, MAX_INPUTS, Op, Program, STREAMS, Schedule, Stretch, Walk, op_name};
 
 /// Where the values of one step lie.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +119,7 @@ impl<'a, 'w> Placer<'a, 'w> {
 
     /// Those of the stream that is under way.
     fn windows(&self) -> Option<&Windows> {
-        self.windows.as_deref().filter(|_| self.streaming)
+        self.windows.as_deref().filter(|_| STREAMS && self.streaming)
     }
 
     /// Goes on to the stretch of the next operation.
@@ -163,7 +163,7 @@ impl<'a, 'w> Placer<'a, 'w> {
 
     /// The next operation and its places.
     pub(crate) fn next_step(&mut self) -> Result<Option<(LayerInfo<'a>, Placement)>, PlanError<'a>> {
-        if let Some(windows) = self.windows.as_deref().filter(|_| self.streaming)
+        if let Some(windows) = self.windows.as_deref().filter(|_| STREAMS && self.streaming)
             && windows.end() == self.next
         {
             windows.finish(&mut self.space, self.dying.values());
@@ -174,7 +174,7 @@ impl<'a, 'w> Placer<'a, 'w> {
         self.enter()?;
         let Some(layer) = self.walk.next() else { return Ok(None) };
         self.next += 1;
-        let placement = match self.windows.as_deref().filter(|_| self.streaming) {
+        let placement = match self.windows.as_deref().filter(|_| STREAMS && self.streaming) {
             Some(windows) => {
                 let (inputs, output) = windows.places(&layer, &self.space);
                 for (&value, _) in

@@ -9,7 +9,7 @@ pub use error::{RunError, SessionError};
 
 use crate::kernel::{self, Arithmetic, Buffers, Isa, Layer, Output, Planes, Second, f16};
 use crate::machine;
-use crate::model::{Header, MAX_INPUTS, Model};
+use crate::model::{Header, MAX_INPUTS, Model, STREAMS};
 use crate::plan::{ALIGNMENT, Node, Placer, Plan, Step, Windows};
 
 /// Called around each layer: a clock, a watchdog, a progress display. In a stream, a layer runs once for each strip of its rows.
@@ -344,7 +344,7 @@ impl<'a> Session<'a> {
         }
         let (mut layer, mut nodes) = (0, &mut *self.nodes);
         while let Some(step) = self.steps.get(layer) {
-            if let Some((ops, strip)) = step.stream() {
+            if STREAMS && let Some((ops, strip)) = step.stream() {
                 let image = self.streamed && layer == 0;
                 let count = (ops + usize::from(image)).min(nodes.len());
                 let (own, rest) = nodes.split_at_mut(count);
@@ -469,6 +469,7 @@ fn pack(
 const TABLE: usize = 256;
 
 /// A byte of an image as f16 bits, by the mean and the standard deviation of its channel.
+#[cfg_attr(not(feature = "std"), inline(never))]
 fn normalise(x: u8, (mean, std): (&f32, &f32)) -> u16 {
     f16::narrow((f32::from(x) / 255.0 - mean) / std)
 }

@@ -290,14 +290,15 @@ fn convolution(case: Case) {
         _ => direct.clone(),
     };
     compare_forms(&op, input, &layer, &x, second, place, (&direct, &tiled), half);
+    let by_tiles = |tile, arithmetic| {
+        let second = wide_second.as_deref();
+        reference::conv_by_tiles(
+            tile, &x64, input, output, &window, &matrix, &wide_bias, second, activation, arithmetic,
+        )
+    };
     if WinogradTile::serves(&window) && place != Place::Logits {
         let task = Task { op: &op, input, layer: &layer, x: &x, second, place };
-        winograd::by_tiles(&task, |tile| {
-            let second = wide_second.as_deref();
-            reference::conv_by_tiles(
-                tile, &x64, input, output, &window, &matrix, &wide_bias, second, activation,
-            )
-        });
+        winograd::by_tiles(&task, |tile| by_tiles(tile, Arithmetic::F32));
     }
     // With f16 arithmetic, where no sum exceeds its range.
     if Isa::NeonF16.is_available() && scale <= 1.0 && place != Place::Logits {
@@ -307,12 +308,7 @@ fn convolution(case: Case) {
             let (output, _) = task.run(Isa::NeonF16, Some(&conv), count);
             task.check(output.checked(), &[], &expected(Arithmetic::F16), NO_HALF_SUMS, "f16 arithmetic");
         }
-        winograd::by_half_tiles(&task, |tile| {
-            let second = wide_second.as_deref();
-            reference::conv_by_half_tiles(
-                tile, &x64, input, output, &window, &matrix, &wide_bias, second, activation,
-            )
-        });
+        winograd::by_half_tiles(&task, |tile| by_tiles(tile, Arithmetic::F16));
     }
 }
 

@@ -107,7 +107,8 @@ pub fn conv(
     conv_with(x, input, output, window, matrix, bias, residual, activation, arithmetic, own)
 }
 
-/// A convolution by Winograd's tiles: the same values with other errors.
+/// A convolution by Winograd's tiles: the same values with other errors. In f16, of values up to 1: the bound of f32 in units of
+/// f16 (`γₙ` of up to 145 roundings grows by 1.08 more), and for each product of a tile what values below f16's normal range lose.
 #[allow(clippy::too_many_arguments)]
 pub fn conv_by_tiles(
     tile: WinogradTile,
@@ -119,40 +120,20 @@ pub fn conv_by_tiles(
     bias: &[f64],
     residual: Option<&[f64]>,
     activation: Activation,
+    arithmetic: Arithmetic,
 ) -> Vec<Bounded> {
     let filters = match matrix {
         Matrix::Dense(weights) | Matrix::Depthwise(weights) => weights,
         Matrix::Pair { thin, .. } => thin,
     };
     let errors = winograd_error(tile, x, input, window, filters);
-    let pixels = output.pixels();
-    let of_tiles = |row: usize, pixel: usize| Some(errors[row * pixels + pixel]);
-    conv_with(x, input, output, window, matrix, bias, residual, activation, Arithmetic::F32, of_tiles)
-}
-
-/// A convolution by Winograd's tiles in f16, of values up to 1: the bound of f32 in units of f16 (`γₙ` of up to 145 roundings
-/// grows by 1.08 more), and for each product of a tile what values below f16's normal range lose.
-#[allow(clippy::too_many_arguments)]
-pub fn conv_by_half_tiles(
-    tile: WinogradTile,
-    x: &[f64],
-    input: Shape,
-    output: Shape,
-    window: &Window,
-    matrix: &Matrix,
-    bias: &[f64],
-    residual: Option<&[f64]>,
-    activation: Activation,
-) -> Vec<Bounded> {
-    let filters = match matrix {
-        Matrix::Dense(weights) | Matrix::Depthwise(weights) => weights,
-        Matrix::Pair { thin, .. } => thin,
+    let (unit, underflow) = match arithmetic {
+        Arithmetic::F16 => (8192.0 * 1.08, f64::from(16 * (5 * input.channels + 4)) * 2f64.powi(-25)),
+        _ => (1.0, 0.0),
     };
-    let errors = winograd_error(tile, x, input, window, filters);
-    let underflow = f64::from(16 * (5 * input.channels + 4)) * 2f64.powi(-25);
     let pixels = output.pixels();
-    let of_tiles = |row: usize, pixel: usize| Some(errors[row * pixels + pixel] * 8192.0 * 1.08 + underflow);
-    conv_with(x, input, output, window, matrix, bias, residual, activation, Arithmetic::F16, of_tiles)
+    let of_tiles = |row: usize, pixel: usize| Some(errors[row * pixels + pixel] * unit + underflow);
+    conv_with(x, input, output, window, matrix, bias, residual, activation, arithmetic, of_tiles)
 }
 
 /// A convolution whose sums over the input have the errors that `error` gives for a row of weights and a pixel, or their own.

@@ -7,9 +7,8 @@
 use core::arch::aarch64::*;
 
 use super::finish::some;
-use crate::kernel::primitives::activate;
-use crate::kernel::{Buffers, LayerWeights, Output, f16};
-use crate::model::Activation;
+use crate::kernel::f16;
+use crate::kernel::linear::{Rows, Values};
 
 /// Rows multiplied at once.
 const ROWS: usize = 4;
@@ -17,64 +16,28 @@ const ROWS: usize = 4;
 /// Values multiplied at once.
 const EIGHT: usize = 8;
 
-/// A vector to multiply.
-#[derive(Clone, Copy)]
-enum Values<'a> {
-    Half(&'a [u16]),
-    Full(&'a [f32]),
-}
+/// Products in NEON's registers.
+pub(super) struct InRegisters;
 
-/// Computes a linear layer; a pair's intermediate values go to the scratch.
-pub(super) fn linear(
-    weights: &LayerWeights<'_>,
-    bias: &[f32],
-    activation: Activation,
-    buffers: &mut Buffers<'_>,
-) {
-    let x = Values::Half(buffers.input);
-    let output = &mut buffers.output;
-    let mut store = |row: usize, sum: f32| {
-        let mut value = [sum + bias.get(row).copied().unwrap_or_default()];
-        activate(activation, &mut value);
-        let [value] = value;
-        match output {
-            Output::Half(to) => to.get_mut(row).into_iter().for_each(|to| *to = f16::narrow(value)),
-            Output::Full(to) => {
-                to.get_mut(row).into_iter().for_each(|to| *to = value.clamp(f32::MIN, f32::MAX));
-            }
+impl Rows for InRegisters {
+    fn product(weights: &[u16], x: Values<'_>, each: &mut impl FnMut(usize, f32)) {
+        let columns = x.len();
+        if columns == 0 {
+            return;
         }
-    };
-    match weights {
-        LayerWeights::Dense(weights) | LayerWeights::Depthwise(weights) => product(weights, x, &mut store),
-        LayerWeights::Pair { thin, expand, rank } => {
-            let Some(middle) = buffers.scratch.get_mut(..*rank) else { return };
-            product(thin, x, &mut |row, sum| middle.get_mut(row).into_iter().for_each(|to| *to = sum));
-            product(expand, Values::Full(middle), &mut store);
+        let fours = weights.chunks_exact(columns * ROWS);
+        let rest = fours.remainder();
+        let first = weights.len() / (columns * ROWS) * ROWS;
+        for (i, rows) in fours.enumerate() {
+            // SAFETY: the chunk has so many rows.
+            let sums = unsafe { dots::<ROWS>(rows.as_ptr(), columns, x) };
+            sums.into_iter().enumerate().for_each(|(row, sum)| each(i * ROWS + row, sum));
         }
-    }
-}
-
-/// Each row of `weights` times `x`.
-fn product(weights: &[u16], x: Values<'_>, each: &mut impl FnMut(usize, f32)) {
-    let columns = match x {
-        Values::Half(x) => x.len(),
-        Values::Full(x) => x.len(),
-    };
-    if columns == 0 {
-        return;
-    }
-    let fours = weights.chunks_exact(columns * ROWS);
-    let rest = fours.remainder();
-    let first = weights.len() / (columns * ROWS) * ROWS;
-    for (i, rows) in fours.enumerate() {
-        // SAFETY: the chunk has so many rows.
-        let sums = unsafe { dots::<ROWS>(rows.as_ptr(), columns, x) };
-        sums.into_iter().enumerate().for_each(|(row, sum)| each(i * ROWS + row, sum));
-    }
-    for (i, row) in rest.chunks_exact(columns).enumerate() {
-        // SAFETY: it is a row.
-        let [sum] = unsafe { dots::<1>(row.as_ptr(), columns, x) };
-        each(first + i, sum);
+        for (i, row) in rest.chunks_exact(columns).enumerate() {
+            // SAFETY: it is a row.
+            let [sum] = unsafe { dots::<1>(row.as_ptr(), columns, x) };
+            each(first + i, sum);
+        }
     }
 }
 

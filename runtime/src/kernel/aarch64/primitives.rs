@@ -86,7 +86,12 @@ impl Kernel for Neon {
         }
         #[cfg(feature = "std")]
         if let Layer::Linear { weights, bias, activation } = layer {
-            return super::linear::linear(weights, bias, *activation, &mut buffers);
+            return crate::kernel::linear::linear::<super::linear::InRegisters>(
+                weights,
+                bias,
+                *activation,
+                &mut buffers,
+            );
         }
         portable::run::<Neon, 4, LANES>(Isa::Neon, layer, buffers);
     }

@@ -1,6 +1,6 @@
 //! Addition, copying and the parameter-free shortcut.
 
-use super::{Buffers, FINISH, Output, Planes, Primitives, f16, finish};
+use super::{Buffers, FINISH, Output, Primitives, f16, finish};
 use crate::model::{Activation, Shape};
 
 #[cfg_attr(target_arch = "x86_64", inline(always))]
@@ -26,35 +26,40 @@ pub(super) fn copy<P: Primitives<L>, const L: usize>(buffers: &mut Buffers<'_>) 
 }
 
 pub(super) fn pad_shortcut(input: Shape, output: Shape, stride: usize, buffers: &mut Buffers<'_>) {
-    match &mut buffers.output {
-        Output::Half(values) => {
-            pad(input, output, stride, buffers.planes, buffers.input, values, |half| half)
+    let (from, to) = (buffers.planes.input(input), buffers.planes.output(output));
+    let (height, width, stride) = (output.height as usize, output.width as usize, stride.max(1));
+    let before = output.channels.saturating_sub(input.channels) as usize / 2;
+    for channel in 0..output.channels as usize {
+        let source = channel.checked_sub(before).filter(|source| *source < input.channels as usize);
+        let plane = source.and_then(|source| buffers.input.get(source * from..));
+        for y in 0..height {
+            let row = plane.and_then(|plane| plane.get(y * stride * input.width as usize..));
+            let at = channel * to + y * width;
+            match &mut buffers.output {
+                Output::Half(values) => pad(row, values.get_mut(at..at + width), stride, |half| half),
+                Output::Full(values) => pad(row, values.get_mut(at..at + width), stride, logit),
+            }
         }
-        Output::Full(values) => pad(input, output, stride, buffers.planes, buffers.input, values, f16::widen),
     }
 }
 
+/// A value as a logit: few are, so that one copy of the conversion will do.
+#[inline(never)]
+fn logit(half: u16) -> f32 {
+    f16::widen(half)
+}
+
+/// Every `stride`-th value of a row, or zeros where there is none.
+#[inline(never)]
 fn pad<T: Copy + Default>(
-    input: Shape,
-    output: Shape,
+    from: Option<&[u16]>,
+    to: Option<&mut [T]>,
     stride: usize,
-    strides: Planes,
-    from: &[u16],
-    to: &mut [T],
     convert: impl Fn(u16) -> T,
 ) {
-    let (width, height, stride) = (input.width as usize, input.height as usize, stride.max(1));
-    let pixels = output.pixels();
-    let before = output.channels.saturating_sub(input.channels) as usize / 2;
-    let planes = to.chunks_mut(strides.output(output));
-    let mut planes = planes.filter_map(|plane| plane.get_mut(..pixels));
-    planes.by_ref().take(before).for_each(|plane| plane.fill(T::default()));
-    let inputs = from.chunks(strides.input(input)).take(input.channels as usize);
-    for (from, to) in inputs.zip(planes.by_ref()) {
-        let rows = from.chunks_exact(width.max(1)).take(height).step_by(stride);
-        for (from, to) in rows.zip(to.chunks_exact_mut((output.width as usize).max(1))) {
-            from.iter().step_by(stride).zip(to).for_each(|(from, to)| *to = convert(*from));
-        }
+    let to = to.unwrap_or_default();
+    match from {
+        Some(from) => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, x)| *to = convert(*x)),
+        None => to.fill(T::default()),
     }
-    planes.for_each(|plane| plane.fill(T::default()));
 }

@@ -13,7 +13,7 @@ mod tile;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 use super::Isa;
-use super::{Buffers, Layer, LayerWeights, Output, Planes, Primitives, Second, activate, f16};
+use super::{Buffers, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
 use crate::model::Activation;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]

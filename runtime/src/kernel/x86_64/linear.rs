@@ -4,10 +4,10 @@
 //! registers of lanes, whatever rows are computed beside it.
 #![allow(unsafe_code, clippy::needless_range_loop)]
 
+use core::marker::PhantomData;
+
 use super::Vector;
-use crate::kernel::primitives::activate;
-use crate::kernel::{Buffers, LayerWeights, Output, f16};
-use crate::model::Activation;
+use crate::kernel::linear::{Rows, Values};
 
 /// Rows multiplied at once.
 const ROWS: usize = 4;
@@ -15,72 +15,30 @@ const ROWS: usize = 4;
 /// Most lanes of a register.
 const MOST_LANES: usize = 16;
 
-/// A vector to multiply.
-#[derive(Clone, Copy)]
-enum Values<'a> {
-    Half(&'a [u16]),
-    Full(&'a [f32]),
-}
+/// Products in the registers of an instruction set.
+pub(super) struct InRegisters<V>(PhantomData<V>);
 
-/// Computes a linear layer; a pair's intermediate values go to the scratch. To be inlined into a function that has the
-/// instruction set.
-#[inline(always)]
-pub(super) fn linear<V: Vector>(
-    weights: &LayerWeights<'_>,
-    bias: &[f32],
-    activation: Activation,
-    buffers: &mut Buffers<'_>,
-) {
-    let x = Values::Half(buffers.input);
-    let output = &mut buffers.output;
-    let mut store = |row: usize, sum: f32| {
-        let mut value = [sum + bias.get(row).copied().unwrap_or_default()];
-        activate(activation, &mut value);
-        let [value] = value;
-        match output {
-            Output::Half(to) => to.get_mut(row).into_iter().for_each(|to| *to = f16::narrow(value)),
-            Output::Full(to) => {
-                to.get_mut(row).into_iter().for_each(|to| *to = value.clamp(f32::MIN, f32::MAX));
+impl<V: Vector> Rows for InRegisters<V> {
+    #[inline(always)]
+    fn product(weights: &[u16], x: Values<'_>, each: &mut impl FnMut(usize, f32)) {
+        let columns = x.len();
+        if columns == 0 {
+            return;
+        }
+        for (i, rows) in weights.chunks(columns * ROWS).enumerate() {
+            // SAFETY: the chunk has so many whole rows.
+            let sums = unsafe {
+                match rows.len() / columns {
+                    ROWS.. => dots::<V, ROWS>(rows.as_ptr(), columns, x),
+                    3 => alone(dots::<V, 3>(rows.as_ptr(), columns, x)),
+                    2 => alone(dots::<V, 2>(rows.as_ptr(), columns, x)),
+                    1 => alone(dots::<V, 1>(rows.as_ptr(), columns, x)),
+                    _ => return,
+                }
+            };
+            for (row, sum) in sums.into_iter().enumerate().take(rows.len() / columns) {
+                each(i * ROWS + row, sum);
             }
-        }
-    };
-    match weights {
-        LayerWeights::Dense(weights) | LayerWeights::Depthwise(weights) => {
-            product::<V>(weights, x, &mut store);
-        }
-        LayerWeights::Pair { thin, expand, rank } => {
-            let Some(middle) = buffers.scratch.get_mut(..*rank) else { return };
-            product::<V>(thin, x, &mut |row, sum| {
-                middle.get_mut(row).into_iter().for_each(|to| *to = sum);
-            });
-            product::<V>(expand, Values::Full(middle), &mut store);
-        }
-    }
-}
-
-/// Each row of `weights` times `x`.
-#[inline(always)]
-fn product<V: Vector>(weights: &[u16], x: Values<'_>, each: &mut impl FnMut(usize, f32)) {
-    let columns = match x {
-        Values::Half(x) => x.len(),
-        Values::Full(x) => x.len(),
-    };
-    if columns == 0 {
-        return;
-    }
-    for (i, rows) in weights.chunks(columns * ROWS).enumerate() {
-        // SAFETY: the chunk has so many whole rows.
-        let sums = unsafe {
-            match rows.len() / columns {
-                ROWS.. => dots::<V, ROWS>(rows.as_ptr(), columns, x),
-                3 => alone(dots::<V, 3>(rows.as_ptr(), columns, x)),
-                2 => alone(dots::<V, 2>(rows.as_ptr(), columns, x)),
-                1 => alone(dots::<V, 1>(rows.as_ptr(), columns, x)),
-                _ => return,
-            }
-        };
-        for (row, sum) in sums.into_iter().enumerate().take(rows.len() / columns) {
-            each(i * ROWS + row, sum);
         }
     }
 }

@@ -30,7 +30,7 @@ use conv::run;
 use depthwise::{Planes, planes};
 use fill::{Fill, fill};
 pub(super) use geometry::scratch;
-use linear::linear;
+use linear::InRegisters;
 pub use packed::PackedConv;
 use peak::multiply_adds;
 #[cfg(target_arch = "x86_64")]

@@ -58,7 +58,7 @@ pub(in crate::kernel) fn avx2_linear(
 ) {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn run(weights: &LayerWeights<'_>, bias: &[f32], activation: Activation, buffers: &mut Buffers<'_>) {
-        wide::linear::<Avx2>(weights, bias, activation, buffers);
+        crate::kernel::linear::linear::<wide::InRegisters<Avx2>>(weights, bias, activation, buffers);
     }
     // SAFETY: the caller has asked the processor.
     unsafe { run(weights, bias, activation, buffers) }

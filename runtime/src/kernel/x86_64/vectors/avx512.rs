@@ -55,7 +55,7 @@ pub(in crate::kernel) fn avx512_linear(
 ) {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
     fn run(weights: &LayerWeights<'_>, bias: &[f32], activation: Activation, buffers: &mut Buffers<'_>) {
-        wide::linear::<Avx512>(weights, bias, activation, buffers);
+        crate::kernel::linear::linear::<wide::InRegisters<Avx512>>(weights, bias, activation, buffers);
     }
     // SAFETY: the caller has asked the processor.
     unsafe { run(weights, bias, activation, buffers) }
