@@ -135,6 +135,30 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Whatever a file says: it is refused in a sentence, or the logits are right.
+    #[test]
+    fn a_schedule_that_lies_is_refused_or_harmless(
+        stretches in prop::collection::vec((0u16..50, prop_oneof![0u16..4, Just(255), Just(256), any::<u16>()]), 0..5),
+        cut: bool,
+    ) {
+        let mut net = every_op(4);
+        let file = net.file(0);
+        let model = Model::new_checked(file.bytes()).unwrap();
+        let stretches: Vec<Stretch> = stretches.into_iter().map(|(ops, strip)| Stretch { ops, strip }).collect();
+        let mut bytes = Stretch::bytes(&stretches);
+        bytes.truncate(bytes.len().saturating_sub(2 * usize::from(cut)));
+        match model.with_schedule(&bytes) {
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+            Ok(_) => match logits(&model, Isa::Portable, &stretches) {
+                Err(error) => prop_assert!(error.contains("in a stream, where it cannot be"), "{error}"),
+                Ok((found, _)) => prop_assert_eq!(found, logits(&model, Isa::Portable, &[]).unwrap().0),
+            },
+        }
+    }
+}
+
 #[test]
 fn every_operation_streams() {
     let mut net = every_op(4);

@@ -45,7 +45,6 @@ struct Edge {
 
 /// The live values before each operation, as number and bytes.
 fn live(program: &Program<'_>, layers: &[LayerInfo<'_>]) -> Vec<Vec<(usize, usize)>> {
-    let first_use = |value: &usize| layers.iter().any(|layer| reads(layer, *value));
     let image = (0, program.header().input.len() * 2);
     let mut values: Vec<(usize, usize)> = std::vec![image];
     let mut all = Vec::new();
@@ -53,7 +52,7 @@ fn live(program: &Program<'_>, layers: &[LayerInfo<'_>]) -> Vec<Vec<(usize, usiz
         values.retain(|(value, _)| {
             layers.iter().any(|later| later.index >= layer.index && reads(later, *value))
         });
-        all.push(values.iter().copied().filter(|(value, _)| first_use(value)).collect());
+        all.push(values.clone());
         values.push((layer.index + 1, layer.output.len() * 2));
     }
     all
@@ -73,7 +72,7 @@ fn packed(live: &[(usize, usize)]) -> Option<Space> {
     Some(space)
 }
 
-/// What the stretches that begin at `from` need and cost, those above `most` bytes left out.
+/// What the stretches that begin at `from` need and cost.
 fn edges(
     (program, isa): (&Program<'_>, Isa),
     layers: &[LayerInfo<'_>],

@@ -141,15 +141,15 @@ impl Run<'_> {
         }
         let input = self.source(nodes, at, op, 0)?;
         let second = match self.source(nodes, at, op, 1) {
-            // It lies where the result goes.
-            Some(second) if second.at == output.at => Some(()),
+            None => Second::None,
             Some(second) => {
-                self.copy(&second, &output, 0, strip)?;
-                Some(())
+                // Unless it lies where the result goes.
+                if second.at != output.at {
+                    self.copy(&second, &output, 0, strip)?;
+                }
+                Second::InPlace
             }
-            None => None,
         };
-        let second = if second.is_some() { Second::InPlace } else { Second::None };
         let (layer, top) = strip_of(&step.layer(self.model)?, strip, input.shape)?;
         let ranges = [input.range(), output.range(), step.scratch()];
         let [from, to, scratch] = self.space.get_disjoint_mut(ranges).ok()?;

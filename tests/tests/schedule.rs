@@ -1,0 +1,39 @@
+//! `lrpet schedule`: what a model can run in, and the model written so.
+
+use lrpet_tests::programs::{json, number, refused, root, run};
+
+const MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
+
+#[test]
+fn a_model_is_written_for_the_memory_that_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("small.safetensors");
+    let out = out.to_str().unwrap();
+    let found = json("lrpet", &["schedule", MODEL, "--ram", "33KB", "--out", out]).unwrap();
+    let schedules = found["schedules"].as_array().unwrap();
+    let arena = |at: usize| number(&schedules[at], "arena_bytes").unwrap();
+    assert_eq!(schedules[0]["stretches"].as_array().unwrap().len(), 0);
+    assert!((1..schedules.len()).all(|at| arena(at) < arena(at - 1)));
+    let chosen: Vec<usize> = (0..schedules.len()).filter(|&at| schedules[at]["chosen"] == true).collect();
+    let [chosen] = chosen[..] else { panic!("{found}") };
+    assert!(arena(chosen) <= 33.0 * 1024.0 && (chosen == 0 || arena(chosen - 1) > 33.0 * 1024.0), "{found}");
+    // What the file says is what was shown, and the card is the same.
+    let inspected = json("lrpet", &["inspect", out]).unwrap();
+    assert_eq!(number(&inspected, "arena_bytes").unwrap(), arena(chosen));
+    let before = json("lrpet", &["inspect", MODEL]).unwrap();
+    assert_eq!((&inspected["card"], &inspected["layers"]), (&before["card"], &before["layers"]));
+    // Layer by layer again, it is the file that it was.
+    let back = folder.path().join("back.safetensors");
+    json("lrpet", &["schedule", out, "--ram", "fastest", "--out", back.to_str().unwrap()]).unwrap();
+    assert_eq!(std::fs::read(back).unwrap(), std::fs::read(root().join(MODEL)).unwrap());
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let error = |more: &[&str]| refused("lrpet", &[&["schedule", MODEL], more].concat()).unwrap();
+    assert!(error(&["--ram", "20KB"]).contains("needs less than"));
+    assert!(error(&["--ram", "20KB"]).contains("20480 were given"));
+    let wrong = run("lrpet", &["schedule", MODEL, "--ram", "little"]).unwrap();
+    assert!(wrong.status == 2 && wrong.errors.contains("32KB"), "{}", wrong.errors);
+    assert!(error(&["--ram", "least", "--out", MODEL]).contains("it would be replaced"));
+}
