@@ -360,6 +360,14 @@ impl<'a> Run<'a> {
                 waiting: loaded.waited().as_secs_f64() / start.elapsed().as_secs_f64(),
             });
         }
+        if images == 0 {
+            return Err(TrainError::Setting(format!(
+                "epoch {}: so few of the {} training images can be read that each of its {batches} batches is too small for \
+                 batch normalisation: repair the images, or give a larger --batch",
+                epoch + 1,
+                self.data.train.data().len()
+            )));
+        }
         meter.read()?;
         self.check(&meter, epoch, batches - 1)?;
         let images_per_second = images as f64 / start.elapsed().as_secs_f64();

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
-use lrpet_data::{Batch, DataError, Dataset, LoaderOptions, Normalization};
+use lrpet_data::files::{Cache, Listed};
+use lrpet_data::{BadImages, Batch, DataError, Dataset, Files, LoaderOptions, Normalization, Preparation};
 use lrpet_runtime::model::Shape;
 use rand::{Rng, SeedableRng};
 
@@ -39,14 +40,24 @@ fn network() -> Network {
 }
 
 fn train(folder: &Path, images: usize, batch: usize, epochs: usize) -> Result<Outcome, TrainError> {
+    train_on(folder, loader(images, batch), epochs, &mut Silent)
+}
+
+fn train_on(
+    folder: &Path,
+    train: Loader,
+    epochs: usize,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
     let mut config = config(folder, epochs);
-    config.settings.batch = batch;
+    config.settings.batch = train.options().batch;
     config.settings.projection = None;
     config.settings.reestimate_batches = 0;
     // The weights all but stay, so the statistics have one right value.
     config.settings.schedule.rate = 1e-9;
-    let data = TrainData { train: loader(images, batch), validation: None, test: None };
-    run(&config, &network(), &data, &Device::Cpu, &mut Silent)
+    let network = Network::by_name("resnet8", train.data().shape(), 4).unwrap();
+    let data = TrainData { train, validation: None, test: None };
+    run(&config, &network, &data, &Device::Cpu, observer)
 }
 
 #[test]
@@ -127,4 +138,68 @@ fn reestimated_statistics_are_those_of_all_values_whatever_the_sizes_of_batches(
         assert!(close(means[channel], mean), "{} for {mean}", means[channel]);
         assert!(close(variances[channel], variance), "{} for {variance}", variances[channel]);
     }
+}
+
+/// A picture of 4×4 pixels as a BMP file.
+fn bitmap(seed: u8) -> Vec<u8> {
+    let mut file = b"BM".to_vec();
+    for field in [102u32, 0, 54, 40, 4, 4, 24 << 16 | 1, 0, 48, 0, 0, 0, 0] {
+        file.extend(field.to_le_bytes());
+    }
+    file.extend((0..48).map(|at: u8| at.wrapping_mul(seed).wrapping_add(seed)));
+    file
+}
+
+/// Warnings of a run.
+#[derive(Default)]
+struct Warnings(Vec<String>);
+
+impl Observer for Warnings {
+    fn warning(&mut self, message: &str) {
+        self.0.push(message.to_owned());
+    }
+}
+
+#[test]
+fn batches_that_unreadable_images_make_too_small_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = |number: u8| folder.path().join(format!("{number}.bmp"));
+    let listed = (0..6u8).map(|number| {
+        std::fs::write(picture(number), bitmap(number + 1)).unwrap();
+        Listed { path: picture(number), label: u32::from(number % 4) }
+    });
+    let preparation = Preparation { shape: Shape::new(3, 4, 4), test_resize: 1.0, test_share: None };
+    let classes = Arc::new((0..4).map(|class| class.to_string()).collect());
+    let files = Files::new(listed.collect(), classes, preparation, BadImages::Skip, Cache::new(0));
+    // In the order of the files, three batches of two: the first keeps two images, the others one and none.
+    let loader =
+        Loader::new(files, LoaderOptions::plain(2, Normalization { mean: vec![0.5; 3], std: vec![0.25; 3] }));
+    for number in 3..6 {
+        std::fs::write(picture(number), "no picture").unwrap();
+    }
+    let mut warnings = Warnings::default();
+    let outcome = train_on(&folder.path().join("run"), loader.clone(), 1, &mut warnings).unwrap();
+    assert_eq!(warnings.0.len(), 1, "{:?}", warnings.0);
+    assert!(warnings.0[0].contains("batch 2 of epoch 1 is left out: 1 of its images"), "{:?}", warnings.0);
+    // The statistics are those of one step with two images, and no others.
+    let statistics = |path: &Path| {
+        let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+        tensors["layer3.0.bn1.running_var"].to_vec1::<f32>().unwrap()
+    };
+    let network = Network::by_name("resnet8", Shape::new(3, 4, 4), 4).unwrap();
+    let seed = config(folder.path(), 1).settings.seed;
+    let mut model = Trainable::new(&network, seed, &Device::Cpu).unwrap();
+    let one = loader.epoch(0, 0).next().unwrap().unwrap();
+    let (_, input) = input(&model, one).unwrap();
+    model.forward(&input, Mode::TRAIN).unwrap();
+    let right = model.parameters().values("layer3.0.bn1.running_var").unwrap();
+    assert_eq!(statistics(&outcome.weights), right);
+    // Without any batch there is nothing to train on.
+    std::fs::write(picture(0), "no picture").unwrap();
+    let error =
+        train_on(&folder.path().join("none"), loader, 1, &mut Warnings::default()).unwrap_err().to_string();
+    assert!(
+        error.contains("epoch 1") && error.contains("6 training images") && error.contains("--batch"),
+        "{error}"
+    );
 }
