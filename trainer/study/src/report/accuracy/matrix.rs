@@ -3,7 +3,7 @@
 use lrpet_report::{units, visible};
 use maud::{Markup, html};
 
-use super::{cut, short};
+use super::{advance, cut, short};
 use crate::report::chart::n;
 use crate::schema::{Accuracy, ClassAccuracy};
 
@@ -13,10 +13,11 @@ const NUMBERS: usize = 25;
 const TITLES: usize = 200;
 /// Side of the picture.
 const SIZE: f64 = 720.0;
-/// Room for labels beside and above it, their height, and the characters of one.
+/// Room for labels beside and above it, their distance from it, their size, and the height of a line.
 const MARGIN: f64 = 120.0;
+const GAP: f64 = 6.0;
+const LETTER: f64 = 10.0;
 const LINE: f64 = 11.0;
-const LABEL: usize = 18;
 
 /// The matrix; rows are classes, columns the classes that the model said.
 pub(super) fn matrix(accuracy: &Accuracy) -> Markup {
@@ -75,13 +76,13 @@ fn picture(accuracy: &Accuracy) -> Markup {
     let every = (LINE / side).ceil().max(1.0) as usize;
     let labelled = || accuracy.classes.iter().enumerate().step_by(every);
     let middle = |class: usize| n((class as f64 + 0.5) * side + LINE * 0.3);
-    let label = |class: &ClassAccuracy| cut(&class.name, LABEL);
+    let label = |class: &ClassAccuracy| cut(&class.name, (MARGIN - GAP) / LETTER, advance);
     html! {
         svg.heat viewBox=(format!("-{MARGIN} -{MARGIN} {0} {0}", SIZE + MARGIN)) role="img" aria-label="confusion matrix" {
             rect.field width=(SIZE) height=(SIZE) {}
             @for (class, of) in labelled() {
-                text.label x="-6" y=(middle(class)) text-anchor="end" { (label(of)) title { (visible(&of.name)) } }
-                text.label transform=(format!("translate({} -6) rotate(-90)", middle(class))) { (label(of)) title { (visible(&of.name)) } }
+                text.label x=(-GAP) y=(middle(class)) text-anchor="end" { (label(of)) title { (visible(&of.name)) } }
+                text.label transform=(format!("translate({} -{GAP}) rotate(-90)", middle(class))) { (label(of)) title { (visible(&of.name)) } }
             }
             @for (class, row) in accuracy.confusion.iter().enumerate() {
                 @for (said, images) in row.iter().enumerate().filter(|(_, images)| **images > 0) {

@@ -8,6 +8,8 @@ pub use page::{Tested, page};
 pub(super) use page::{section, style};
 pub use text::text;
 
+use unicode_width::UnicodeWidthChar;
+
 use crate::schema::{Accuracy, ClassAccuracy};
 
 /// Names that a sentence lists.
@@ -73,16 +75,32 @@ impl Accuracy {
 
 /// A class's name as a table has room for: the first characters, with what would move a cursor written out.
 pub(in crate::report) fn short(name: &str) -> String {
-    cut(name, SHORT)
+    cut(name, SHORT as f64, |_| 1.0)
 }
 
-/// A name of at most so many characters; one that was longer ends with a sign of it.
-fn cut(name: &str, most: usize) -> String {
+/// A name whose characters, each as long as `advance` says, are at most `most` long together; one that was longer ends with a
+/// sign of it.
+fn cut(name: &str, most: f64, advance: impl Fn(char) -> f64) -> String {
     let name = lrpet_report::visible(name);
-    if name.chars().count() <= most {
+    if name.chars().map(&advance).sum::<f64>() <= most {
         return name;
     }
-    name.chars().take(most - 1).chain(['…']).collect()
+    let mut room = most - advance('…');
+    let fits = |letter: &char| {
+        room -= advance(*letter);
+        room >= 0.0
+    };
+    name.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// About how far a character of a usual typeface without serifs reaches, in its size: at least as far as in most.
+fn advance(letter: char) -> f64 {
+    match letter {
+        'm' | 'w' | 'M' | 'W' | '@' | '%' | '…' => 1.0,
+        _ if letter.width() == Some(2) => 1.0,
+        _ if letter.is_uppercase() => 0.75,
+        _ => 0.63,
+    }
 }
 
 /// The first names, and how many more there are.
@@ -104,9 +122,12 @@ mod tests {
         assert_eq!((long.chars().count(), long.chars().last()), (SHORT, Some('…')));
         assert_eq!(short(&"x".repeat(SHORT)), "x".repeat(SHORT));
         assert_eq!(short("größe\n"), "größe\\u{a}");
+        // What is wide is cut earlier.
+        let labels =
+            ["class-000-long-name", "class-000-long-na", "0WWWWWWWWWWWWWWW", "種類の名前がとても長い"];
         assert_eq!(
-            [cut("class-000-long-name", 18), cut("class-000-long-nam", 18)],
-            ["class-000-long-na…", "class-000-long-nam"]
+            labels.map(|label| cut(label, 11.4, advance)),
+            ["class-000-long-n…", "class-000-long-na", "0WWWWWWWWW…", "種類の名前がとても長い"]
         );
     }
 }

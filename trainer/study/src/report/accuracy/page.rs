@@ -111,7 +111,7 @@ fn classes(accuracy: &Accuracy, colour: &str) -> Markup {
                             td.number { (units::grouped(of.correct as f64)) }
                             td.number { (of.accuracy.map_or("–".to_owned(), units::percent)) }
                             td.measure { @if let Some(share) = of.accuracy { (bar(colour, &[(share, "s0", format!("{}: {}", of.name, units::percent(share)))])) } }
-                            td { @if let Some((said, images)) = accuracy.taken_for(class) { span title=(visible(&said.name)) { (short(&said.name)) } " " span.note { (images) } } }
+                            td.said { @if let Some((said, images)) = accuracy.taken_for(class) { span title=(visible(&said.name)) { (short(&said.name)) } " " span.note { (images) } } }
                         }
                     }
                 }
