@@ -43,7 +43,7 @@ pub fn fresh_model(name: &str, input: Shape, classes: u32, g: f64, seed: u64) ->
     let batch = Tensor::from_vec(values, (IMAGES, height, width, channels), &Device::Cpu)?;
     let batch = batch.permute((0, 3, 1, 2))?.contiguous()?;
     let mut model = Trainable::new(&network, seed, &Device::Cpu)?;
-    model.forward(&batch, Mode::Train { momentum: 1.0 })?;
+    model.forward(&batch, Mode::MEASURE)?;
     let card = Card {
         dataset: "noise".to_owned(),
         classes: data.classes.clone(),

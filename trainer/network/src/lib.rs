@@ -54,6 +54,7 @@ pub mod lrpet;
 pub mod network;
 mod normalization;
 pub mod onnx;
+pub mod source;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -64,3 +65,4 @@ pub use export::export;
 pub use inspect::inspect;
 pub use network::{Layer, Network, Norm};
 pub use normalization::Normalization;
+pub use source::Source;

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use lrpet_network::Checkpoint;
+use lrpet_network::Source;
 use lrpet_network::checkpoint::Purpose;
-use lrpet_network::network::{Known, Network};
-use lrpet_runtime::model::Shape;
+use lrpet_network::network::Network;
 
-/// The checkpoint in a file, with the names of its network's tensors, and the network's name: `net`, or else what the file says.
-pub fn open(path: &Path, net: Option<&str>) -> Result<(Checkpoint, String)> {
+/// The checkpoint in a file, with the names of its network's tensors, and the network: `net`, or else what the file says.
+pub fn open(path: &Path, net: Option<&str>) -> Result<(Checkpoint, Source)> {
     let checkpoint = Checkpoint::read(path)?;
     if checkpoint.of_unfinished_run() {
         tracing::warn!(
@@ -20,14 +20,11 @@ pub fn open(path: &Path, net: Option<&str>) -> Result<(Checkpoint, String)> {
             lrpet_train::FINAL
         );
     }
-    let net = net.or(checkpoint.metadata.get("network").map(String::as_str)).map(str::to_owned);
-    let net = net.context("the checkpoint names no network: name it with --net")?;
-    // The layers of a network have the same names for all images and classes.
-    let (shape, classes) =
-        Known::by_name(&net).map_or((Shape::new(3, 32, 32), 1), |known| (known.input, known.classes));
-    let known = super::train::network(&net, shape, classes)?;
-    let checkpoint = checkpoint.named_for(&known, None).with_context(|| path.display().to_string())?;
-    Ok((checkpoint, net))
+    let given = net.map(Source::named).transpose()?;
+    let source = Source::of_weights(given, &checkpoint.metadata, path)?;
+    let checkpoint =
+        checkpoint.named_for(&source.usual(), None).with_context(|| path.display().to_string())?;
+    Ok((checkpoint, source))
 }
 
 /// The checkpoint with what a model of `network` needs; what was assumed is a warning, and in the checkpoint's notes.

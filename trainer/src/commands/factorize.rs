@@ -25,8 +25,8 @@ pub struct Args {
     /// Dense checkpoint: safetensors, or a state_dict that PyTorch saved (.pth, .pt, .bin), with torchvision-style names
     /// (`layer1.0.conv1.weight`, `bn1.running_mean`, …)
     checkpoint: PathBuf,
-    /// Network, one of `lrpet train --help` [default: the one that the checkpoint names]
-    #[arg(long)]
+    /// Network: a name of `lrpet network list`, or a network's file [default: what the checkpoint says]
+    #[arg(long, value_name = "NAME|FILE")]
     net: Option<String>,
     #[command(flatten)]
     images: ImageArgs,
@@ -76,8 +76,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     outputs::check(&[&args.out], &[&args.checkpoint])?;
     let (checkpoint, net) = checkpoint::open(&args.checkpoint, args.net.as_deref())?;
     let images = args.images.find(&net, &checkpoint, &args.checkpoint)?;
-    let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
-    let network = network.with_epsilon(args.epsilon.of(&checkpoint.metadata, &args.checkpoint)?);
+    let network = net.network(images.shape, images.classes.len() as u32)?;
+    let network = args.epsilon.of(network, &checkpoint.metadata, &args.checkpoint)?;
     let checkpoint = checkpoint::fit(checkpoint, &args.checkpoint, &network)?;
     let mut card = Card {
         dataset: images.dataset.clone(),

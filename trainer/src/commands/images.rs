@@ -6,8 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_data::{DataError, Dataset, Normalization, Preparation, registry};
 use lrpet_network::Checkpoint;
+use lrpet_network::Source;
 use lrpet_network::export::SELF_CHECK_SAMPLES;
-use lrpet_network::network::{Known, Layer, Network};
+use lrpet_network::network::{Layer, Network};
 use lrpet_runtime::model::Shape;
 use lrpet_study::report::units;
 use rand::{Rng, SeedableRng};
@@ -107,9 +108,8 @@ impl ImageArgs {
         words
     }
 
-    /// What `checkpoint`'s network, called `net`, takes; `file` is the checkpoint's.
-    pub fn find(&self, net: &str, checkpoint: &Checkpoint, file: &Path) -> Result<Images> {
-        let known = Known::named(net)?;
+    /// What `checkpoint`'s network takes; `file` is the checkpoint's.
+    pub fn find(&self, known: &Source, checkpoint: &Checkpoint, file: &Path) -> Result<Images> {
         let own = self.size.is_some() || !self.mean.is_empty() || !self.std.is_empty();
         let named = checkpoint.metadata.get("dataset").filter(|_| !own && !of_folder(checkpoint));
         let named = named.filter(|name| registry::entry(name).is_ok());
@@ -172,8 +172,8 @@ impl ImageArgs {
     }
 
     /// From a folder of images per class, prepared as the checkpoint says.
-    fn folder(&self, known: &Known, checkpoint: &Checkpoint, file: &Path, folder: &Path) -> Result<Images> {
-        let mut trained = self.trained(checkpoint, file, known.input);
+    fn folder(&self, known: &Source, checkpoint: &Checkpoint, file: &Path, folder: &Path) -> Result<Images> {
+        let mut trained = self.trained(checkpoint, file, known.input());
         let found = test_images::find(folder, &self.test, &trained)?;
         let described = self.described(known, checkpoint, file, Some((folder, &found)))?;
         let classes = found.classes().to_vec();
@@ -210,28 +210,31 @@ impl ImageArgs {
     /// where both are. What is assumed is said.
     fn described(
         &self,
-        known: &Known,
+        known: &Source,
         checkpoint: &Checkpoint,
         file: &Path,
         pictures: Option<(&Path, &Found)>,
     ) -> Result<Images> {
         let axis = |shape: &[usize], axis: usize| shape.get(axis).and_then(|&size| u32::try_from(size).ok());
         // The layers of a network have the same names for every input.
-        let Network { layers, .. } = &known.network(known.input, 1)?;
+        let Network { layers, .. } = &known.usual();
         let size = |layer: Option<&Layer>, of: usize| {
             let name = format!("{}.weight", layer.map_or("", |layer| layer.op.name()));
             let found = checkpoint.tensors.get(&name).and_then(|tensor| axis(&tensor.shape, of));
             let found = found.filter(|size| *size > 0);
             found.with_context(|| {
                 let held = checkpoint.described();
-                let (file, net) = (file.display(), known.name);
+                let (file, net) = (file.display(), known.name());
                 format!("{file}: it has no tensor {name}, which {net} needs; {held}")
             })
         };
-        let channels = size(layers.first(), 1)?;
-        let classes = size(layers.last(), 0)?;
+        let (channels, classes) = match known {
+            Source::Known(_) => (size(layers.first(), 1)?, size(layers.last(), 0)?),
+            Source::Described { network, .. } => (network.input.channels, network.classes),
+        };
         let mut assumed = Vec::new();
-        let shape = self.shape(known, said_input(checkpoint, file)?, channels, pictures, &mut assumed)?;
+        let said = said_input(checkpoint, file)?;
+        let shape = self.shape(known, said, [channels, classes], pictures, &mut assumed)?;
         let test_resize = self.resize(known, checkpoint, shape, pictures, &mut assumed);
         let mut each = |given: &[f32], name: &str, usual: f32| {
             let said = checkpoint.metadata.get(name);
@@ -275,9 +278,9 @@ impl ImageArgs {
     /// The shape of the network's images: as given, as the checkpoint says (`said`), or of the network's usual size.
     fn shape(
         &self,
-        known: &Known,
+        known: &Source,
         said: Option<Shape>,
-        channels: u32,
+        [channels, classes]: [u32; 2],
         pictures: Option<(&Path, &Found)>,
         assumed: &mut Vec<String>,
     ) -> Result<Shape> {
@@ -292,7 +295,7 @@ impl ImageArgs {
                 units::things(channels.into(), "channel")
             );
             // A size that the network cannot take is refused without a word about other sizes.
-            known.network(of(sides), 1)?;
+            known.network(of(sides), classes)?;
             if let Some(said) = said.filter(|said| *said != of(sides)) {
                 tracing::warn!(
                     "the network was trained on images of {said}; by --size it takes {}",
@@ -304,7 +307,7 @@ impl ImageArgs {
         if let Some(said) = said {
             return Ok(said);
         }
-        let usual = [known.input.height, known.input.width];
+        let usual = [known.input().height, known.input().width];
         let own = pictures.and_then(|(folder, found)| Some((folder, found.size()?)));
         match own {
             Some((_, own)) if own == usual => {}
@@ -312,14 +315,18 @@ impl ImageArgs {
                 "the checkpoint does not say the size of its images: those in {} are all {height}×{width}, but {} is known for \
                  {}×{} (height × width); say it with --size {height}x{width} or --size {}x{}",
                 folder.display(),
-                known.name,
+                known.name(),
                 usual[0],
                 usual[1],
                 usual[0],
                 usual[1]
             ),
-            _ => assumed
-                .push(format!("size {}×{}, for which {} is known (--size)", usual[0], usual[1], known.name)),
+            _ => assumed.push(format!(
+                "size {}×{}, for which {} is known (--size)",
+                usual[0],
+                usual[1],
+                known.name()
+            )),
         }
         Ok(of(usual))
     }
@@ -327,7 +334,7 @@ impl ImageArgs {
     /// [`Preparation::test_resize`]: as given, as the checkpoint says, or as is usual.
     fn resize(
         &self,
-        known: &Known,
+        known: &Source,
         checkpoint: &Checkpoint,
         shape: Shape,
         pictures: Option<(&Path, &Found)>,
@@ -341,7 +348,7 @@ impl ImageArgs {
         }
         let whole = match pictures {
             Some((_, found)) => found.size() == Some([shape.height, shape.width]),
-            None => known.input.height < NATURAL,
+            None => known.input().height < NATURAL,
         };
         let test_resize = if whole { 1.0 } else { Preparation::TEST_RESIZE };
         assumed.push(format!(

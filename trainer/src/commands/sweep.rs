@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, ValueEnum};
+use lrpet_network::Source;
 use lrpet_network::lrpet::{RankRule, Rule, Scope};
 use lrpet_study::boards::{Board, HOST, count_text};
 use lrpet_study::host::Host;
@@ -111,7 +112,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         args.options.check_projection(Some(&rule))?;
     }
     let images = args.options.data.find()?;
-    let network = super::train::network(&args.options.net, images.shape, images.classes as u32)?;
+    let network = Source::named(&args.options.net)?.network(images.shape, images.classes as u32)?;
     let dataset = schema::Dataset {
         name: images.name.clone(),
         classes: Some(images.classes as u64),

@@ -37,13 +37,13 @@ fn small() -> Network {
         weights: Weights::Dense,
         activation: Activation::None,
     };
-    let norm = Norm { name: "bn".to_owned(), epsilon: EPSILON };
+    let norm = Norm { epsilon: EPSILON, ..Norm::new("bn") };
     let layers = vec![
-        Layer { op: Op::Conv(conv), norm: Some(norm) },
-        Layer { op: Op::GlobalAveragePool { input: 1 }, norm: None },
-        Layer { op: Op::Linear(linear), norm: None },
+        Layer::normalised(Op::Conv(conv), norm),
+        Layer::new(Op::GlobalAveragePool { input: 1 }),
+        Layer::new(Op::Linear(linear)),
     ];
-    Network { name: "small".to_owned(), input: SHAPE, classes: 1, layers }
+    Network::new("small", SHAPE, 1, layers)
 }
 
 /// The logits by definition; with the moments of the batch, or else with the running ones.

@@ -48,7 +48,8 @@ pub use parameters::{Gradients, Parameters};
 pub use run::{
     BEFORE, Choose, EpochRecord, Evaluation, Extension, FINAL, LAST, Length, METRICS, Observer, Origin,
     Outcome, Period, ProjectionRecord, ProjectionSettings, Settings, Silent, Start, StepRecord, TrainConfig,
-    TrainData, check_folder, evaluate, project, reestimate, run, run_together, spectra, write_safetensors,
+    TrainData, check_folder, check_network, evaluate, project, reestimate, run, run_together, spectra,
+    write_safetensors,
 };
 pub use schedule::{Decay, Schedule};
 pub use trainable::{Trainable, checkpoint};

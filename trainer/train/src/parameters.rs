@@ -17,7 +17,7 @@ pub type Gradients = BTreeMap<String, Tensor>;
 #[derive(Clone, Debug)]
 pub(crate) struct LayerNames {
     pub weight: String,
-    /// Present where no normalisation follows.
+    /// Of a layer that has one and no normalisation.
     pub bias: Option<String>,
     pub norm: Option<NormNames>,
 }
@@ -25,12 +25,39 @@ pub(crate) struct LayerNames {
 /// Names of one batch normalisation's tensors.
 #[derive(Clone, Debug)]
 pub(crate) struct NormNames {
-    pub gamma: String,
-    pub beta: String,
+    /// Of a normalisation with γ; else γ is 1.
+    pub gamma: Option<String>,
+    /// Of a normalisation with β; else β is 0.
+    pub beta: Option<String>,
     pub mean: String,
     pub variance: String,
     /// Added to the variance under the root.
     pub epsilon: f64,
+    /// How far the running statistics move towards a batch's.
+    pub momentum: f64,
+}
+
+impl NormNames {
+    /// The values of γ: ones where there is none.
+    pub(crate) fn gamma_values(&self, parameters: &Parameters) -> Result<Vec<f32>, TrainError> {
+        Ok(self.gamma(parameters)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// γ `[n]`: ones where there is none.
+    pub(crate) fn gamma(&self, parameters: &Parameters) -> Result<Tensor, TrainError> {
+        match &self.gamma {
+            Some(name) => Ok(parameters.get(name)?.as_tensor().clone()),
+            None => Ok(parameters.get(&self.mean)?.ones_like()?),
+        }
+    }
+
+    /// β `[n]`: zeros where there is none.
+    pub(crate) fn beta(&self, parameters: &Parameters) -> Result<Tensor, TrainError> {
+        match &self.beta {
+            Some(name) => Ok(parameters.get(name)?.as_tensor().clone()),
+            None => Ok(parameters.get(&self.mean)?.zeros_like()?),
+        }
+    }
 }
 
 impl LayerNames {
@@ -41,13 +68,14 @@ impl LayerNames {
         }
         let name = layer.op.name();
         let norm = layer.norm.as_ref().map(|norm| NormNames {
-            gamma: format!("{}.weight", norm.name),
-            beta: format!("{}.bias", norm.name),
-            mean: format!("{}.running_mean", norm.name),
-            variance: format!("{}.running_var", norm.name),
+            gamma: norm.gamma(),
+            beta: norm.beta(),
+            mean: norm.mean(),
+            variance: norm.variance(),
             epsilon: norm.epsilon,
+            momentum: norm.momentum,
         });
-        let bias = norm.is_none().then(|| format!("{name}.bias"));
+        let bias = (norm.is_none() && layer.bias).then(|| format!("{name}.bias"));
         Some(LayerNames { weight: format!("{name}.weight"), bias, norm })
     }
 }
@@ -95,8 +123,8 @@ impl Parameters {
             if let Some(norm) = names.norm {
                 let (ones, zeros) =
                     (Tensor::ones(rows, DType::F32, device)?, Tensor::zeros(rows, DType::F32, device)?);
-                parameters.insert(norm.gamma, ones.clone(), true)?;
-                parameters.insert(norm.beta, zeros.clone(), true)?;
+                norm.gamma.map_or(Ok(()), |name| parameters.insert(name, ones.clone(), true))?;
+                norm.beta.map_or(Ok(()), |name| parameters.insert(name, zeros.clone(), true))?;
                 parameters.insert(norm.mean, zeros, false)?;
                 parameters.insert(norm.variance, ones, false)?;
             }

@@ -137,7 +137,7 @@ fn fresh(net: &Network, seed: u64) -> Checkpoint {
     let values: Vec<f32> = data.images.iter().map(|&byte| f32::from(byte) / 64.0 - 2.0).collect();
     let [c, h, w] = [net.input.channels, net.input.height, net.input.width].map(|size| size as usize);
     let images = Tensor::from_vec(values, (IMAGES, c, h, w), &Device::Cpu).unwrap();
-    model.forward(&images, Mode::Train { momentum: 1.0 }).unwrap();
+    model.forward(&images, Mode::MEASURE).unwrap();
     checkpoint(model.tensors().iter()).unwrap()
 }
 

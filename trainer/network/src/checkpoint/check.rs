@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use lrpet_runtime::model::{Op, Weights};
 
 use super::{Array, Checkpoint, CheckpointError, abridged};
-use crate::network::{KNOWN, Known, Network};
-
-/// The last parts of the names of a batch normalisation's tensors: γ, β, mean, variance.
-pub(super) const NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+use crate::network::{KNOWN, Known, Network, Norm};
 
 /// What the tensors of one layer with weights are called, and their shapes.
 pub(super) struct LayerTensors {
     pub name: String,
-    /// Name of the batch normalisation behind it.
-    pub norm: Option<String>,
+    /// The batch normalisation behind it.
+    pub norm: Option<Norm>,
+    /// Whether the layer has a bias of its own; one in front of a normalisation is taken either way.
+    pub has_bias: bool,
     /// Shape of the weight; the first axis is that of all other tensors.
     pub weight: Vec<usize>,
 }
@@ -24,19 +23,37 @@ impl LayerTensors {
         format!("{}.bias", self.name)
     }
 
-    /// Names of the normalisation's tensors, in the order of [`NORM`]; none where there is no normalisation.
+    /// Names of the normalisation's tensors: those of γ and β that it has, mean, variance; none where there is no normalisation.
     pub fn norm_names(&self) -> impl Iterator<Item = String> {
-        self.norm.iter().flat_map(|norm| NORM.map(|part| format!("{norm}.{part}")))
+        self.norm.iter().flat_map(|norm| norm.tensors())
     }
 
-    /// Names of all tensors that the layer may have.
+    /// Whether the layer may have a bias: its own, or what is left of a normalisation.
+    pub fn may_have_bias(&self) -> bool {
+        self.has_bias || self.norm.is_some()
+    }
+
+    /// Names of all tensors that the layer may have; the weight's first.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        [format!("{}.weight", self.name), self.bias()].into_iter().chain(self.norm_names())
+        let bias = self.may_have_bias().then(|| self.bias());
+        [format!("{}.weight", self.name)].into_iter().chain(bias).chain(self.norm_names())
+    }
+
+    /// Whether the function needs the tensor called `name` of [`LayerTensors::names`].
+    pub fn requires(&self, name: &str, merged: bool) -> bool {
+        if name == self.bias() {
+            self.norm.is_none()
+        } else {
+            !merged || name == format!("{}.weight", self.name)
+        }
     }
 
     /// Whether the normalisation has none of its tensors, while the layer has the bias that is left of one.
     pub fn is_merged(&self, tensors: &BTreeMap<String, Array>) -> bool {
+        // Without γ and β the bias may be the layer's own, and only the statistics be missing.
+        let own = self.has_bias && self.norm.as_ref().is_some_and(|norm| !norm.scale && !norm.shift);
         self.norm.is_some()
+            && !own
             && tensors.contains_key(&self.bias())
             && !self.norm_names().any(|name| tensors.contains_key(&name))
     }
@@ -57,11 +74,7 @@ pub(super) fn layers(network: &Network) -> Vec<LayerTensors> {
             Op::Linear(linear) => (&linear.name, vec![rows, channels]),
             _ => return None,
         };
-        Some(LayerTensors {
-            name: name.clone(),
-            norm: layer.norm.as_ref().map(|norm| norm.name.clone()),
-            weight,
-        })
+        Some(LayerTensors { name: name.clone(), norm: layer.norm.clone(), has_bias: layer.bias, weight })
     });
     tensors.collect()
 }
@@ -93,12 +106,7 @@ impl Checkpoint {
         for layer in layers {
             let merged = layer.is_merged(&self.tensors);
             for (at, name) in layer.names().enumerate() {
-                let required = match at {
-                    0 => true,
-                    1 => layer.norm.is_none(),
-                    _ => !merged,
-                };
-                if required && !self.tensors.contains_key(&name) {
+                if layer.requires(&name, merged) && !self.tensors.contains_key(&name) {
                     missing.push(name.clone());
                 }
                 known.insert(name, if at == 0 { &layer.weight[..] } else { &layer.weight[..1] });

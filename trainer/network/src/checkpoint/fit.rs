@@ -117,39 +117,47 @@ impl Checkpoint {
     fn affine(&mut self, layers: &[LayerTensors]) {
         let mut without = Vec::new();
         for layer in layers {
-            let names: Vec<String> = layer.norm_names().collect();
-            let [gamma, beta, mean, variance] = &names[..] else { continue };
+            let Some(norm) = &layer.norm else { continue };
             let has = |name: &String| self.tensors.contains_key(name);
-            if has(gamma) || has(beta) || !has(mean) || !has(variance) {
+            let affine: Vec<_> = norm.gamma().map(|name| (name, 1.0)).into_iter().collect();
+            let affine: Vec<_> = affine.into_iter().chain(norm.beta().map(|name| (name, 0.0))).collect();
+            if affine.iter().any(|(name, _)| has(name)) || !has(&norm.mean()) || !has(&norm.variance()) {
                 continue;
             }
             let rows = layer.weight[0];
-            self.tensors.insert(gamma.clone(), Array { shape: vec![rows], values: vec![1.0; rows] });
-            self.tensors.insert(beta.clone(), Array { shape: vec![rows], values: vec![0.0; rows] });
-            without.extend(layer.norm.clone());
+            without.extend((!affine.is_empty()).then(|| norm.name.clone()));
+            let filled = affine.into_iter();
+            self.tensors.extend(
+                filled.map(|(name, value)| (name, Array { shape: vec![rows], values: vec![value; rows] })),
+            );
         }
         if !without.is_empty() {
             self.notes.push(format!("scale 1 and shift 0 (affine=False) of {}", abridged(&without)));
         }
     }
 
-    /// Names of the batch normalisations that have γ and β, and no statistics.
+    /// Names of the batch normalisations that have γ and β, if any, and no statistics.
     fn without_statistics(&self, layers: &[LayerTensors]) -> Vec<String> {
-        let without = layers.iter().filter(|layer| {
-            let has: Vec<bool> = layer.norm_names().map(|name| self.tensors.contains_key(&name)).collect();
-            has == [true, true, false, false]
+        let has = |name: &String| self.tensors.contains_key(name);
+        let without = layers.iter().filter(|layer| !layer.is_merged(&self.tensors));
+        let norms = without.filter_map(|layer| layer.norm.as_ref());
+        let without = norms.filter(|norm| {
+            let affine = norm.gamma().into_iter().chain(norm.beta()).all(|name| has(&name));
+            affine && !has(&norm.mean()) && !has(&norm.variance())
         });
-        without.filter_map(|layer| layer.norm.clone()).collect()
+        without.map(|norm| norm.name.clone()).collect()
     }
 
     /// Mean 0 and variance 1 of the batch normalisations `without` statistics.
     fn stand_in_statistics(&mut self, layers: &[LayerTensors], without: &[String]) {
         for layer in layers {
-            let Some(norm) = layer.norm.as_ref().filter(|norm| without.contains(norm)) else { continue };
-            for (part, value) in [("running_mean", 0.0), ("running_var", 1.0)] {
+            let Some(norm) = layer.norm.as_ref().filter(|norm| without.contains(&norm.name)) else {
+                continue;
+            };
+            for (name, value) in [(norm.mean(), 0.0), (norm.variance(), 1.0)] {
                 let rows = layer.weight[0];
                 let array = Array { shape: vec![rows], values: vec![value; rows] };
-                self.tensors.insert(format!("{norm}.{part}"), array);
+                self.tensors.insert(name, array);
             }
         }
     }
@@ -161,7 +169,7 @@ impl Checkpoint {
         for layer in layers {
             let Some(norm) = &layer.norm else { continue };
             let Some(bias) = self.tensors.remove(&layer.bias()) else { continue };
-            if let Some(mean) = self.tensors.get_mut(&format!("{norm}.running_mean")) {
+            if let Some(mean) = self.tensors.get_mut(&norm.mean()) {
                 mean.values.iter_mut().zip(&bias.values).for_each(|(mean, bias)| *mean -= bias);
             }
             taken.push(layer.bias());

@@ -91,7 +91,7 @@ impl Checkpoint {
         let mut shapes = BTreeMap::new();
         for layer in check::layers(network) {
             for (at, name) in layer.names().enumerate() {
-                let required = at != 1 || layer.norm.is_none();
+                let required = layer.requires(&name, false);
                 let shape = if at == 0 { layer.weight.clone() } else { vec![layer.weight[0]] };
                 shapes.insert(name, (shape, required));
             }

@@ -1,6 +1,7 @@
 //! What the checkpoint of a run that goes on says of itself.
 
 use super::Checkpoint;
+use crate::network::NETWORK_FILE;
 
 impl Checkpoint {
     /// Takes what the checkpoint of a run that goes on says among its settings for what the final weights say of themselves.
@@ -20,6 +21,7 @@ impl Checkpoint {
         let listed = |ranks: &&Value| ranks.as_object().is_some_and(|ranks| !ranks.is_empty());
         let said = [
             ("network", text(&settings["network"])),
+            (NETWORK_FILE, text(&settings[NETWORK_FILE])),
             ("dataset", text(&settings["dataset"])),
             ("input", text(&settings["input"]).map(|input| input.replace('×', "x"))),
             ("classes", text(&settings["classes"])),

@@ -180,15 +180,19 @@ impl<'a> Merged<'a> {
         let values = |name: &str| checkpoint.values(name).unwrap_or_default();
         let weight = values(&format!("{name}.weight"));
         let own_bias = checkpoint.values(&format!("{name}.bias"));
+        let rows = checkpoint.tensors.get(&format!("{name}.weight")).map_or(0, |array| array.shape[0]);
         // A normalisation without tensors is in weight and bias already.
-        let norm =
-            layer.norm.as_ref().filter(|norm| checkpoint.values(&format!("{}.weight", norm.name)).is_some());
+        let norm = layer.norm.as_ref().filter(|norm| checkpoint.values(&norm.variance()).is_some());
         let Some(norm) = norm else {
-            return Merged { weight, alpha: None, bias: own_bias.unwrap_or_default().to_vec() };
+            let bias = own_bias.map_or_else(|| vec![0.0; rows], <[f32]>::to_vec);
+            return Merged { weight, alpha: None, bias };
         };
-        let part = |part: &str| values(&format!("{}.{part}", norm.name));
-        let alpha = bn_scale(part("weight"), part("running_var"), norm.epsilon);
-        let (beta, mean) = (part("bias"), part("running_mean"));
+        let affine = |name: Option<String>, usual: f32| {
+            name.map_or_else(|| vec![usual; rows], |name| values(&name).to_vec())
+        };
+        let (gamma, beta) = (affine(norm.gamma(), 1.0), affine(norm.beta(), 0.0));
+        let alpha = bn_scale(&gamma, values(&norm.variance()), norm.epsilon);
+        let mean = values(&norm.mean());
         let bias = (0..alpha.len()).map(|row| {
             let own = own_bias.map_or(0.0, |bias| f64::from(bias[row]));
             (f64::from(beta[row]) + alpha[row] * (own - f64::from(mean[row]))) as f32

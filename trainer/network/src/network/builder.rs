@@ -4,7 +4,7 @@ use lrpet_runtime::model::{
     Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Value, Weights, Window,
 };
 
-use super::{EPSILON, Layer, Network, Norm};
+use super::{Layer, Network, Norm};
 
 /// Collects layers; each method returns the value that its layer makes.
 pub(crate) struct Builder {
@@ -26,8 +26,10 @@ impl Builder {
         let inputs: Vec<Shape> = op.inputs().values().iter().map(|&value| self.shape(value)).collect();
         let output = op.output_shape(inputs[0]).filter(|output| op.joins(*output, &inputs));
         self.shapes.push(output.unwrap_or(NOTHING));
-        let norm = norm.map(|name| Norm { name: name.to_owned(), epsilon: EPSILON });
-        self.layers.push(Layer { op, norm });
+        self.layers.push(match norm {
+            Some(norm) => Layer::normalised(op, Norm::new(norm)),
+            None => Layer::new(op),
+        });
         Value::try_from(self.layers.len()).expect("a network has fewer than 65 536 layers")
     }
 
@@ -111,27 +113,32 @@ impl Builder {
         self.push(Op::Linear(linear), None)
     }
 
-    /// The window over `input` with TensorFlow's padding `SAME`: ceil(size / stride) outputs on each axis, the padding
-    /// split evenly, an odd pixel of it at the bottom or right.
+    /// The window over `input` with padding [`same`].
     pub(crate) fn same(&self, input: Value, kernel: [u16; 2], stride: [u16; 2]) -> Window {
-        let Shape { height, width, .. } = self.shape(input);
-        let axis = |size: u32, kernel: u16, stride: u16| {
-            let outputs = size.div_ceil(u32::from(stride));
-            let covered = outputs.saturating_sub(1) * u32::from(stride) + u32::from(kernel);
-            // Less than the kernel, which is a u16.
-            let padding = covered.saturating_sub(size) as u16;
-            (padding / 2, padding - padding / 2)
-        };
-        let (top, bottom) = axis(height, kernel[0], stride[0]);
-        let (left, right) = axis(width, kernel[1], stride[1]);
-        Window { kernel, stride, padding: [top, left, bottom, right] }
+        same(self.shape(input), kernel, stride)
     }
 
     /// The network; `None` where its layers do not chain, as for an image that is too small.
     pub(crate) fn finish(self, name: &str, classes: u32) -> Option<Network> {
         let (input, chains) = (self.shapes[0], !self.shapes.contains(&NOTHING));
-        chains.then(|| Network { name: name.to_owned(), input, classes, layers: self.layers })
+        chains.then(|| Network::new(name, input, classes, self.layers))
     }
+}
+
+/// The window over `input` with TensorFlow's padding `SAME`: ceil(size / stride) outputs on each axis, the padding
+/// split evenly, an odd pixel of it at the bottom or right.
+pub(super) fn same(input: Shape, kernel: [u16; 2], stride: [u16; 2]) -> Window {
+    let Shape { height, width, .. } = input;
+    let axis = |size: u32, kernel: u16, stride: u16| {
+        let outputs = size.div_ceil(u32::from(stride));
+        let covered = outputs.saturating_sub(1) * u32::from(stride) + u32::from(kernel);
+        // Less than the kernel, which is a u16.
+        let padding = covered.saturating_sub(size) as u16;
+        (padding / 2, padding - padding / 2)
+    };
+    let (top, bottom) = axis(height, kernel[0], stride[0]);
+    let (left, right) = axis(width, kernel[1], stride[1]);
+    Window { kernel, stride, padding: [top, left, bottom, right] }
 }
 
 #[cfg(test)]

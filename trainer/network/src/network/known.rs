@@ -36,7 +36,7 @@ impl Known {
 
     /// The network for images of shape `input`; `None` where they are too small, or there is no class.
     pub fn build(&self, input: Shape, classes: u32) -> Option<Network> {
-        (self.build)(self.name, input, classes)
+        (self.build)(self.name, input, classes).map(|net| Network { about: self.about.to_owned(), ..net })
     }
 
     /// The network for images of shape `input`.

@@ -5,55 +5,76 @@
 //! dense or depthwise here; export replaces some by pairs and folds the normalisation.
 
 mod builder;
+mod file;
 mod googlenet;
 mod known;
+mod layer;
 mod mobilenet;
 #[cfg(test)]
 mod published;
 mod resnet;
+mod same;
 mod vgg;
 
+use builder::same;
+pub use file::{FILE_VERSION, FileError};
 pub use known::{KNOWN, Known, NetworkError, names};
+
+pub use layer::{EPSILON, Layer, MOMENTUM, Norm};
+pub use same::{NETWORK_FILE, first_difference};
+
+use std::collections::{HashMap, HashSet};
 
 use lrpet_runtime::model::cost::{self, Cost, Matrix};
 use lrpet_runtime::model::{Op, Shape};
 
-/// Added to the variance of a batch normalisation under the root, where nothing else is said (the default of PyTorch's
-/// BatchNorm2d).
-pub const EPSILON: f64 = 1e-5;
-
-/// One operation, with what only training needs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
-    /// The operation as the device will run it.
-    pub op: Op<String>,
-    /// The batch normalisation between the convolution and its residual, where there is one.
-    pub norm: Option<Norm>,
-}
-
-/// A batch normalisation: γ·(x − μ)/√(σ² + ε) + β.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Norm {
-    /// Its name.
-    pub name: String,
-    /// ε: [`EPSILON`] in PyTorch's networks and in those that start here, 1e-3 in most of Keras'.
-    pub epsilon: f64,
-}
-
-/// A network: layer `i` makes value `i + 1` of the program, value 0 is the image.
+/// A network: layer `i` makes value `i + 1` of the program, value 0 is the input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
-    /// Name in [`KNOWN`].
+    /// Name: in [`KNOWN`], or any other.
     pub name: String,
-    /// Shape of the input image.
+    /// What it is, in a line; may be empty.
+    pub about: String,
+    /// Shape of the input.
     pub input: Shape,
-    /// Number of logits.
+    /// What the input is.
+    pub input_kind: InputKind,
+    /// What the last layer's result is.
+    pub output_kind: OutputKind,
+    /// Number of values of the last layer's result: of a classification one logit for each class.
     pub classes: u32,
     /// Layers in order of execution.
     pub layers: Vec<Layer>,
 }
 
+/// What a network takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InputKind {
+    /// A picture of bytes, scaled to 0..1 and normalised by the mean and standard deviation of each channel.
+    #[default]
+    Picture,
+    /// Numbers as they are, such as features of sound or a signal (a map of height 1).
+    Values,
+}
+
+/// What a network's result is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutputKind {
+    /// One logit for each class.
+    #[default]
+    Classes,
+    /// Numbers of any shape.
+    Values,
+}
+
 impl Network {
+    /// A network of `layers` that tells `classes` classes of pictures apart.
+    pub fn new(name: impl Into<String>, input: Shape, classes: u32, layers: Vec<Layer>) -> Network {
+        let (name, about) = (name.into(), String::new());
+        let (input_kind, output_kind) = (InputKind::Picture, OutputKind::Classes);
+        Network { name, about, input, input_kind, output_kind, classes, layers }.labelled()
+    }
+
     /// The network called `name` for images of shape `input`; `None` where [`KNOWN`] has no such name or the image is
     /// too small for it.
     pub fn by_name(name: &str, input: Shape, classes: u32) -> Option<Network> {
@@ -67,9 +88,36 @@ impl Network {
         self
     }
 
-    /// ε of its batch normalisations, which all have the same; `None` without any.
+    /// The same network with a name for each layer that has none: what it does, with a number from the second on.
+    #[must_use]
+    pub fn labelled(mut self) -> Network {
+        let own = |layer: &Layer| match layer.has_weights() {
+            true => Some(layer.op.name().to_owned()),
+            false => layer.label.clone(),
+        };
+        let norms = self.layers.iter().filter_map(|layer| Some(layer.norm.as_ref()?.name.clone()));
+        let mut taken: HashSet<String> = self.layers.iter().filter_map(own).chain(norms).collect();
+        let mut counts: HashMap<String, u32> = HashMap::new();
+        for layer in self.layers.iter_mut().filter(|layer| !layer.has_weights() && layer.label.is_none()) {
+            let base = layer.op.name().replace(' ', "_");
+            let count = counts.entry(base.clone()).or_default();
+            let label = loop {
+                *count += 1;
+                let label = if *count == 1 { base.clone() } else { format!("{base}{count}") };
+                if taken.insert(label.clone()) {
+                    break label;
+                }
+            };
+            layer.label = Some(label);
+        }
+        self
+    }
+
+    /// ε of its batch normalisations where all have the same; `None` without any.
     pub fn epsilon(&self) -> Option<f64> {
-        self.layers.iter().find_map(|layer| Some(layer.norm.as_ref()?.epsilon))
+        let mut all = self.layers.iter().filter_map(|layer| Some(layer.norm.as_ref()?.epsilon));
+        let first = all.next()?;
+        all.all(|epsilon| epsilon == first).then_some(first)
     }
 
     /// Shapes of all values, the input image first; `None` where the layers do not chain.

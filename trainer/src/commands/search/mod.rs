@@ -118,13 +118,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     outputs::check(&[&args.out], &[&[args.from.as_path()], costs.as_slice()].concat())?;
     let (checkpoint, net) = checkpoint::open(&args.from, args.net.as_deref())?;
     let images = args.images.find(&net, &checkpoint, &args.from)?;
-    let network = super::train::network(&net, images.shape, images.classes.len() as u32)?;
-    let network = network.with_epsilon(args.epsilon.of(&checkpoint.metadata, &args.from)?);
+    let network = net.network(images.shape, images.classes.len() as u32)?;
+    let network = args.epsilon.of(network, &checkpoint.metadata, &args.from)?;
     let checkpoint = checkpoint::fit(checkpoint, &args.from, &network)?;
     let scope = if args.factor_linear { Scope::All } else { Scope::Convolutions };
 
     let told = [args.images.words(&images), args.epsilon.words()].concat();
-    let words = training::words(&net, &told, &args.from, &args.out);
+    let words = training::words(&net.argument(), &told, &args.from, &args.out);
     let training = args.training.behind(&words)?;
 
     let mut bench = board.bench()?;

@@ -1,6 +1,6 @@
 //! The training that follows a search.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,7 +22,7 @@ pub(super) struct Args {
 
 /// Arguments of a training of the network `net` on the images that `data` names (arguments too; empty where no data set is known),
 /// from the weights `init` at the ranks of the file `ranks`.
-pub(super) fn words(net: &str, data: &[OsString], init: &Path, ranks: &Path) -> Vec<OsString> {
+pub(super) fn words(net: &OsStr, data: &[OsString], init: &Path, ranks: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["train".into(), "--net".into(), net.into()];
     words.extend_from_slice(data);
     words.extend(["--ranks".into(), ranks.into(), "--init".into(), init.into()]);

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use lrpet_data::Loader;
 use lrpet_network::Checkpoint;
-use lrpet_network::network::{Known, Network, names};
+use lrpet_network::Source;
+use lrpet_network::network::{Network, names};
 use lrpet_runtime::model::Shape;
 use lrpet_study::follow::{self, About, Follow, Images, Progress, Setup};
 use lrpet_study::report::units;
@@ -54,7 +55,7 @@ pub struct Args {
 #[derive(clap::Args)]
 pub struct Options {
     /// Network
-    #[arg(long, help = network_help())]
+    #[arg(long, value_name = "NAME|FILE", help = network_help())]
     pub net: String,
     #[command(flatten)]
     pub data: DataArgs,
@@ -192,10 +193,11 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
         lrpet_train::check_folder(&args.out, args.resume)?;
     }
     let exchange = processes.on(&device)?;
-    let known = Known::named(&options.net)?;
+    let source = Source::named(&options.net)?;
     let images = options.data.find()?;
-    let network = known.network(images.shape, images.classes as u32)?;
-    let network = network.with_epsilon(epsilon(options, &*exchange)?);
+    let network = source.network(images.shape, images.classes as u32)?;
+    lrpet_train::check_network(&network)?;
+    let network = with_epsilon(network, options, &*exchange)?;
     let shape = images.shape;
     let settings = settings::settings(&args, &network, &images.name)?;
     let data = options.data.loaders(images, options.optimizer.batch, options.seed)?;
@@ -208,7 +210,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     };
     // Behind what may refuse the training: a warning is about one that begins.
     if processes.leads() {
-        warn_of_size(known, shape);
+        warn_of_size(&source, shape);
     }
     let images = |loader: &Option<Loader>| loader.as_ref().map_or(0, |loader| loader.data().len());
     let about = About {
@@ -250,14 +252,20 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     output.print(&document, text)
 }
 
-/// ε of the batch normalisations. The first process alone reads files, and tells the others.
-fn epsilon(options: &Options, exchange: &dyn Exchange) -> Result<f64> {
-    let Some(init) = &options.init else { return Ok(options.epsilon.alone()) };
-    let epsilon = match exchange.rank() {
-        0 => options.epsilon.of(&Checkpoint::read(init)?.metadata, init)?,
-        _ => 0.0,
+/// `network` with ε of the option or of the weights that it starts from. The first process alone reads files, and tells the others.
+fn with_epsilon(network: Network, options: &Options, exchange: &dyn Exchange) -> Result<Network> {
+    let found = match &options.init {
+        None => options.epsilon.alone(),
+        Some(init) => {
+            let found = match exchange.rank() {
+                0 => options.epsilon.found(&Checkpoint::read(init)?.metadata, init)?,
+                _ => None,
+            };
+            let all = exchange.gather(&[found.unwrap_or(0.0)]);
+            Some(*all.first().context("the first process is silent")?).filter(|epsilon| *epsilon > 0.0)
+        }
     };
-    exchange.gather(&[epsilon]).first().copied().context("the first process is silent")
+    Ok(found.map_or(network.clone(), |epsilon| network.with_epsilon(epsilon)))
 }
 
 /// Names of the classes of which `images` have none.
@@ -272,21 +280,16 @@ fn without_images(images: &lrpet_data::Images) -> Vec<String> {
 }
 
 fn network_help() -> String {
-    format!("Network: {}", names())
-}
-
-/// The network called `name` for images of `input`.
-pub fn network(name: &str, input: Shape, classes: u32) -> Result<Network> {
-    Ok(Known::named(name)?.network(input, classes)?)
+    format!("Network: a file (docs/networks.md), or one of {}", names())
 }
 
 /// Says that images have another size than those that the network is known for.
-fn warn_of_size(known: &Known, images: Shape) {
-    let usual = known.input;
+fn warn_of_size(source: &Source, images: Shape) {
+    let usual = source.input();
     if [images.height, images.width] != [usual.height, usual.width] {
         tracing::warn!(
             "{} trains on images of {}×{} pixels (height × width); it is known for {}×{}",
-            known.name,
+            source.name(),
             images.height,
             images.width,
             usual.height,

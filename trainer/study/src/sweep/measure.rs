@@ -7,9 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use lrpet_network::Checkpoint;
+use lrpet_network::Source;
 use lrpet_network::export::{checked, folded};
 use lrpet_network::inspect;
-use lrpet_network::network::{Known, Network};
+use lrpet_network::network::Network;
 use lrpet_runtime::host::MappedModel;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Shape;
@@ -158,9 +159,9 @@ fn network(checkpoint: &Checkpoint) -> Result<Network> {
     let said = |key: &str| checkpoint.metadata.get(key).with_context(|| format!("the metadata has no {key}"));
     let input: Vec<u32> = said("input")?.split('x').filter_map(|axis| axis.parse().ok()).collect();
     let &[channels, height, width] = &input[..] else { anyhow::bail!("metadata: input {}", said("input")?) };
-    let (name, classes) = (said("network")?, said("classes")?.parse().context("metadata: classes")?);
-    let network = Known::named(name).and_then(|of| of.network(Shape::new(channels, height, width), classes));
-    network.context("metadata")
+    let classes = said("classes")?.parse().context("metadata: classes")?;
+    let source = Source::of_weights(None, &checkpoint.metadata, Path::new("metadata"))?;
+    source.network(Shape::new(channels, height, width), classes).context("metadata")
 }
 
 /// Times all models of the sweep in `folder` on one thread of this machine, in turns ([`measure::run_all`]).

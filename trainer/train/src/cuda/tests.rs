@@ -126,18 +126,24 @@ fn whole_networks_match_the_cpu() {
 
 fn conv(name: &str, input: u16, out_channels: u32, window: Window, activation: Activation) -> Layer {
     let weights = if name.starts_with("depthwise") { Weights::Depthwise } else { Weights::Dense };
+    // One is Keras', in momentum too, one has no β and one no γ.
     let norm = (!name.ends_with("biased")).then(|| lrpet_network::network::Norm {
-        name: format!("{name}_norm"),
-        // One is Keras'.
         epsilon: if name == "first" { 1e-5 } else { 1e-3 },
+        momentum: if name == "twice" { 0.01 } else { 0.1 },
+        scale: name != "point",
+        shift: name != "sparse",
+        ..lrpet_network::network::Norm::new(format!("{name}_norm"))
     });
     let name = name.to_owned();
     let conv = Conv { name, input, out_channels, window, weights, residual: None, activation };
-    Layer { op: Op::Conv(conv), norm }
+    match norm {
+        Some(norm) => Layer::normalised(Op::Conv(conv), norm),
+        None => Layer::new(Op::Conv(conv)),
+    }
 }
 
 fn pool(input: u16, kind: PoolKind, window: Window) -> Layer {
-    Layer { op: Op::Pool(Pool { input, kind, window }), norm: None }
+    Layer::new(Op::Pool(Pool { input, kind, window }))
 }
 
 /// Every operation, with windows whose axes and sides differ, a value with several readers, a residual that is also the
@@ -151,10 +157,10 @@ fn all_operations_match_candle() {
         conv("first", 0, 4, same, Activation::Relu6),
         conv("depthwise", 1, 4, odd, Activation::Relu6),
         conv("depthwise_biased", 2, 4, same, Activation::None),
-        Layer { op: Op::Add { inputs: [2, 3], activation: Activation::Relu }, norm: None },
+        Layer::new(Op::Add { inputs: [2, 3], activation: Activation::Relu }),
         pool(4, PoolKind::Max, odd),
         pool(4, PoolKind::Average, odd),
-        Layer { op: Op::Add { inputs: [5, 6], activation: Activation::None }, norm: None },
+        Layer::new(Op::Add { inputs: [5, 6], activation: Activation::None }),
         conv("odd_biased", 7, 6, wide, Activation::Relu),
         {
             let mut layer = conv("twice", 8, 6, same, Activation::Relu6);
@@ -165,26 +171,20 @@ fn all_operations_match_candle() {
         },
         conv("point", 9, 3, Window::square(1, 1, 0), Activation::None),
         conv("sparse", 10, 5, Window::square(1, 2, 0), Activation::None),
-        Layer { op: Op::PadShortcut(PadShortcut { input: 10, out_channels: 5, stride: 2 }), norm: None },
-        Layer { op: Op::Add { inputs: [11, 12], activation: Activation::None }, norm: None },
-        Layer {
-            op: Op::Concat(Concat { inputs: Inputs::new(&[13, 12, 13]).unwrap(), out_channels: 15 }),
-            norm: None,
-        },
+        Layer::new(Op::PadShortcut(PadShortcut { input: 10, out_channels: 5, stride: 2 })),
+        Layer::new(Op::Add { inputs: [11, 12], activation: Activation::None }),
+        Layer::new(Op::Concat(Concat { inputs: Inputs::new(&[13, 12, 13]).unwrap(), out_channels: 15 })),
         pool(14, PoolKind::Max, Window::square(2, 1, 0)),
-        Layer { op: Op::GlobalAveragePool { input: 15 }, norm: None },
-        Layer {
-            op: Op::Linear(Linear {
-                name: "fc".to_owned(),
-                input: 16,
-                out_features: 10,
-                weights: Weights::Dense,
-                activation: Activation::None,
-            }),
-            norm: None,
-        },
+        Layer::new(Op::GlobalAveragePool { input: 15 }),
+        Layer::new(Op::Linear(Linear {
+            name: "fc".to_owned(),
+            input: 16,
+            out_features: 10,
+            weights: Weights::Dense,
+            activation: Activation::None,
+        })),
     ];
-    let network = Network { name: "all".to_owned(), input: Shape::new(3, 17, 14), classes: 10, layers };
+    let network = Network::new("all", Shape::new(3, 17, 14), 10, layers);
     assert!(network.value_shapes().is_some());
     compare("all", &mut Trainable::with_candle(&network, 5, &Device::Cpu).unwrap(), 5);
 }

@@ -283,9 +283,9 @@ struct Weighted<'a> {
     follows: Follows,
 }
 
-/// What follows the product: γ, β, running mean and variance, with ε, or a bias.
+/// What follows the product: γ, β, running mean and variance, with ε and momentum, or a bias, zeros where there is none.
 enum Follows {
-    Norm([Tensor; 4], f64),
+    Norm([Tensor; 4], f64, f64),
     Bias(Tensor),
 }
 
@@ -295,12 +295,15 @@ impl<'a> Weighted<'a> {
         let get = |name: &String| Ok::<_, TrainError>(parameters.get(name)?.as_detached_tensor());
         let follows = match (&names.norm, &names.bias) {
             (Some(norm), _) => {
-                let tensors = [&norm.gamma, &norm.beta, &norm.mean, &norm.variance].map(get);
-                let [gamma, beta, mean, variance] = tensors;
-                Follows::Norm([gamma?, beta?, mean?, variance?], norm.epsilon)
+                let (gamma, beta) = (norm.gamma(parameters)?.detach(), norm.beta(parameters)?.detach());
+                let tensors = [gamma, beta, get(&norm.mean)?, get(&norm.variance)?];
+                Follows::Norm(tensors, norm.epsilon, norm.momentum)
             }
             (None, Some(bias)) => Follows::Bias(get(bias)?),
-            (None, None) => unreachable!("a layer without normalisation has a bias"),
+            (None, None) => {
+                let weight = parameters.get(&names.weight)?;
+                Follows::Bias(Tensor::zeros(weight.dim(0)?, weight.dtype(), weight.device())?)
+            }
         };
         let activation = match &node.op {
             Op::Conv(conv) => conv.activation,
@@ -319,10 +322,12 @@ impl<'a> Weighted<'a> {
         share: Share,
     ) -> Result<(Tensor, Product), TrainError> {
         match &self.follows {
-            Follows::Norm(tensors, epsilon) => {
+            Follows::Norm(tensors, epsilon, own) => {
                 let norm = norm_of(tensors, *epsilon);
                 let statistics = match mode {
-                    Mode::Train { momentum } => Statistics::of_batch(&y, &norm, momentum, share)?,
+                    Mode::Train { momentum } => {
+                        Statistics::of_batch(&y, &norm, momentum.unwrap_or(*own), share)?
+                    }
                     Mode::Infer => Statistics::running(&norm)?,
                 };
                 let z = norm::finish(&y, &Shift::Norm(&statistics, &norm), residual, self.activation)?;
@@ -348,17 +353,19 @@ impl<'a> Weighted<'a> {
         let past = Past { y: product.y.as_ref(), z, activation: self.activation };
         let (mut found, beta) = match (&self.follows, &product.statistics, &self.names.norm, &self.names.bias)
         {
-            (Follows::Norm(tensors, epsilon), Some(statistics), Some(names), _) => {
+            (Follows::Norm(tensors, epsilon, _), Some(statistics), Some(names), _) => {
                 let norm = norm_of(tensors, *epsilon);
                 let found = norm::back(&past, &Shift::Norm(statistics, &norm), slope, residual, share)?;
-                (found, (&names.beta, Some(&names.gamma)))
+                (found, (&names.beta, &names.gamma))
             }
-            (Follows::Bias(bias), _, _, Some(name)) => {
-                (norm::back(&past, &Shift::Bias(bias), slope, residual, share)?, (name, None))
+            (Follows::Bias(bias), _, _, name) => {
+                (norm::back(&past, &Shift::Bias(bias), slope, residual, share)?, (name, &None))
             }
             _ => unreachable!("the forward pass found statistics where there is a normalisation"),
         };
-        gradients.insert(beta.0.clone(), found.beta.clone());
+        if let Some(name) = beta.0 {
+            gradients.insert(name.clone(), found.beta.clone());
+        }
         if let (Some(name), Some(gamma)) = (beta.1, found.gamma.take()) {
             gradients.insert(name.clone(), gamma);
         }

@@ -147,9 +147,10 @@ fn normalise(
     y: &Tensor,
     mode: Mode,
 ) -> Result<Tensor, TrainError> {
-    let (gamma, beta) = (channels(parameters.get(&names.gamma)?)?, channels(parameters.get(&names.beta)?)?);
+    let (gamma, beta) = (channels(&names.gamma(parameters)?)?, channels(&names.beta(parameters)?)?);
     let (mean, variance) = match mode {
         Mode::Train { momentum } => {
+            let momentum = momentum.unwrap_or(names.momentum);
             let mean = y.mean_keepdim((0, 2, 3))?;
             let variance = y.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
             let count = (y.elem_count() / y.dim(1)?) as f64;

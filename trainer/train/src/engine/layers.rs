@@ -40,7 +40,8 @@ impl ConvLayer<'_> {
 
     fn norm_values(&self, norm: &NormNames) -> Result<[Vec<f32>; 4], TrainError> {
         let value = |name: &String| self.parameters.values(name);
-        Ok([value(&norm.gamma)?, value(&norm.beta)?, value(&norm.mean)?, value(&norm.variance)?])
+        let beta = norm.beta(self.parameters)?.flatten_all()?.to_vec1()?;
+        Ok([norm.gamma_values(self.parameters)?, beta, value(&norm.mean)?, value(&norm.variance)?])
     }
 
     /// Writes the layer's result `z`. Where a normalisation takes the batch's statistics, `y` gives the buffer for
@@ -55,6 +56,7 @@ impl ConvLayer<'_> {
     ) -> Result<Option<Convolved>, TrainError> {
         match (&self.names.norm, mode) {
             (Some(norm), Mode::Train { momentum }) => {
+                let momentum = momentum.unwrap_or(norm.momentum);
                 let mut y = y();
                 let moments = self.weight(|weight| self.op.convolve(x, weight, &mut y))?;
                 let moments = whole_moments(self.exchange, moments);
@@ -117,8 +119,11 @@ impl ConvLayer<'_> {
                 let found = self.weight(|weight| {
                     self.op.backward_from(&past, weight, &gamma, &beta, &sums, slope, dx, partial)
                 })?;
-                gradients.insert(norm.gamma.clone(), tensor(found.gamma, &[channels])?);
-                gradients.insert(norm.beta.clone(), tensor(found.beta, &[channels])?);
+                for (name, values) in [(&norm.gamma, found.gamma), (&norm.beta, found.beta)] {
+                    if let Some(name) = name {
+                        gradients.insert(name.clone(), tensor(values, &[channels])?);
+                    }
+                }
                 found.weight
             }
             _ => {

@@ -32,19 +32,21 @@ pub(crate) fn no_forward_pass() -> TrainError {
 /// How batch normalisation works in a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
-    /// With the batch's statistics, towards which the running ones move by `momentum` (variances unbiased):
+    /// With the batch's statistics, towards which the running ones move (variances unbiased):
     /// running = (1 − momentum)·running + momentum·batch. Needed before a backward pass.
     Train {
-        /// 0.1 is PyTorch's default.
-        momentum: f64,
+        /// Momentum of all normalisations; none: each has its own.
+        momentum: Option<f64>,
     },
     /// With the running statistics.
     Infer,
 }
 
 impl Mode {
-    /// Training with PyTorch's default momentum of the statistics.
-    pub const TRAIN: Mode = Mode::Train { momentum: 0.1 };
+    /// Training with each normalisation's own momentum of the statistics.
+    pub const TRAIN: Mode = Mode::Train { momentum: None };
+    /// As training, and the running statistics become the batch's.
+    pub const MEASURE: Mode = Mode::Train { momentum: Some(1.0) };
 }
 
 /// A way to compute forward and backward passes.

@@ -169,7 +169,7 @@ fn layers_match_their_definitions() {
 fn layers_match(make: fn(&Network, u64, &Device) -> Result<Trainable, TrainError>) {
     let window = Window { kernel: [3, 2], stride: [2, 1], padding: [1, 0, 2, 1] };
     let shape = Shape::new(3, 6, 5);
-    let layer = |op| Layer { op, norm: None };
+    let layer = Layer::new;
     let depthwise = |input| {
         Op::Conv(Conv {
             name: "depthwise".to_owned(),
@@ -192,7 +192,7 @@ fn layers_match(make: fn(&Network, u64, &Device) -> Result<Trainable, TrainError
         };
         let head = [layer(Op::GlobalAveragePool { input: 1 }), layer(Op::Linear(linear))];
         let layers = std::iter::once(layer(op)).chain(head).collect();
-        let network = Network { name: "one layer".to_owned(), input: shape, classes: 2, layers };
+        let network = Network::new("one layer", shape, 2, layers);
         let mut model = make(&network, 1, &Device::Cpu).unwrap();
         // The head passes the mean of channel 1, and the sum of all three means.
         model.parameters().set("fc.weight", vec![0.0, 1.0, 0.0, 1.0, 1.0, 1.0]).unwrap();
@@ -269,14 +269,11 @@ fn biased_layers_and_sums_match_candle() {
     let conv = |name: &str, input, window, weights, residual, activation| {
         let name = name.to_owned();
         let conv = Conv { name, input, out_channels: 5, window, weights, residual, activation };
-        Layer { op: Op::Conv(conv), norm: None }
+        Layer::new(Op::Conv(conv))
     };
     let linear = |name: &str, input, out_features, activation| {
         let weights = Weights::Dense;
-        Layer {
-            op: Op::Linear(Linear { name: name.to_owned(), input, out_features, weights, activation }),
-            norm: None,
-        }
+        Layer::new(Op::Linear(Linear { name: name.to_owned(), input, out_features, weights, activation }))
     };
     let same = Window::square(3, 1, 1);
     for activation in [Activation::None, Activation::Relu, Activation::Relu6] {
@@ -284,16 +281,13 @@ fn biased_layers_and_sums_match_candle() {
             conv("a", 0, same, Weights::Dense, None, activation),
             conv("b", 1, same, Weights::Depthwise, Some(1), activation),
             conv("c", 2, Window::square(1, 1, 0), Weights::Dense, Some(1), activation),
-            Layer { op: Op::Add { inputs: [3, 2], activation }, norm: None },
-            Layer {
-                op: Op::Pool(Pool { input: 4, kind: PoolKind::Average, window: Window::square(3, 2, 1) }),
-                norm: None,
-            },
-            Layer { op: Op::GlobalAveragePool { input: 5 }, norm: None },
+            Layer::new(Op::Add { inputs: [3, 2], activation }),
+            Layer::new(Op::Pool(Pool { input: 4, kind: PoolKind::Average, window: Window::square(3, 2, 1) })),
+            Layer::new(Op::GlobalAveragePool { input: 5 }),
             linear("d", 6, 9, activation),
             linear("e", 7, 10, Activation::None),
         ];
-        let network = Network { name: "biased".to_owned(), input: shape, classes: 10, layers };
+        let network = Network::new("biased", shape, 10, layers);
         check_engines(&network, 7);
     }
 }

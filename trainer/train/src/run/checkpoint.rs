@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use lrpet_network::atomic::Staged;
+use lrpet_network::network::{NETWORK_FILE, first_difference};
 use safetensors::SafeTensors;
 
 use super::metrics::EpochRecord;
@@ -184,7 +185,25 @@ pub(super) fn difference(
     };
     let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     let text = |value: Option<&serde_json::Value>| value.map_or("none".to_owned(), ToString::to_string);
-    keys.into_iter()
-        .find(|key| a.get(*key) != b.get(*key))
-        .map(|key| (key.clone(), text(a.get(key)), text(b.get(key))))
+    keys.into_iter().find(|key| a.get(*key) != b.get(*key)).map(|key| {
+        match (key.as_str(), a.get(key), b.get(key)) {
+            (
+                NETWORK_FILE,
+                Some(serde_json::Value::String(theirs)),
+                Some(serde_json::Value::String(ours)),
+            ) => {
+                let (theirs, ours) = first_difference(theirs, ours).unwrap_or_default();
+                ("network".to_owned(), theirs, ours)
+            }
+            (NETWORK_FILE, theirs, _) => {
+                let [theirs, ours] = if theirs.is_some() {
+                    ["described by a file", "known by its name"]
+                } else {
+                    ["known by its name", "described by a file"]
+                };
+                ("network".to_owned(), theirs.to_owned(), ours.to_owned())
+            }
+            (_, theirs, ours) => (key.clone(), text(theirs), text(ours)),
+        }
+    })
 }

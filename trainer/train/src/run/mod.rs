@@ -28,7 +28,7 @@ use std::time::Instant;
 use candle_core::Device;
 use lrpet_data::Loader;
 use lrpet_network::lrpet::LrpetError;
-use lrpet_network::network::Network;
+use lrpet_network::network::{InputKind, Network, OutputKind};
 
 use super::exchange::{Alone, Exchange, whole_batch, whole_gradients};
 use super::{Meter, Mode, Sgd, TrainError, Trainable};
@@ -118,6 +118,24 @@ pub fn run_together(
     Ok(outcome)
 }
 
+/// Refuses a network that no loss or no images are known for.
+///
+/// # Errors
+/// [`TrainError::Setting`].
+pub fn check_network(network: &Network) -> Result<(), TrainError> {
+    let reason = if network.output_kind != OutputKind::Classes {
+        "its output is values, and training knows a loss for classes alone (cross-entropy)"
+    } else if network.input_kind != InputKind::Picture {
+        "its input is values, and training reads pictures"
+    } else {
+        return Ok(());
+    };
+    Err(TrainError::Setting(format!(
+        "{} cannot be trained here: {reason}; train it elsewhere, and make a model of its weights with lrpet factorize",
+        network.name
+    )))
+}
+
 pub(super) struct Run<'a> {
     pub(super) config: &'a TrainConfig,
     /// The settings, and how the run was made longer.
@@ -146,6 +164,7 @@ impl<'a> Run<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
         let settings = &config.settings;
+        check_network(network)?;
         settings.check(network)?;
         let images = data.train.data();
         if images.is_empty()

@@ -67,8 +67,7 @@ pub fn reestimate(
             continue;
         }
         let (_, input) = input(model, batch)?;
-        // With momentum 1 the running statistics are the batch's.
-        model.forward(&input, Mode::Train { momentum: 1.0 })?;
+        model.forward(&input, Mode::MEASURE)?;
         for (norm, pooled) in norms.iter().zip(&mut pooled) {
             let batch = norm.moments(model.parameters(), images * norm.pixels)?;
             let channels = batch.mean.len();
@@ -102,7 +101,7 @@ pub fn spectra(model: &Trainable) -> Result<BTreeMap<String, Spectrum>, TrainErr
 /// α of the normalisation that follows a layer; none where none does.
 fn scale(parameters: &Parameters, names: &LayerNames) -> Result<Option<Vec<f64>>, TrainError> {
     let scale = |norm: &NormNames| {
-        let (gamma, variance) = (parameters.values(&norm.gamma)?, parameters.values(&norm.variance)?);
+        let (gamma, variance) = (norm.gamma_values(parameters)?, parameters.values(&norm.variance)?);
         Ok(bn_scale(&gamma, &variance, norm.epsilon))
     };
     names.norm.as_ref().map(scale).transpose()
@@ -184,7 +183,7 @@ fn project_where_it_lies(
         };
         let Some(found) = LayerNames::of(layer) else { continue };
         let norm = match &found.norm {
-            Some(norm) => Some((get(&norm.gamma)?, get(&norm.variance)?, norm.epsilon)),
+            Some(norm) => Some((norm.gamma(parameters)?.detach(), get(&norm.variance)?, norm.epsilon)),
             None => None,
         };
         let weight = get(&found.weight)?;

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use lrpet_data::Loader;
 use lrpet_network::checkpoint::epsilon::BN_EPSILON;
-use lrpet_network::network::EPSILON;
-use lrpet_network::network::Network;
+use lrpet_network::network::{EPSILON, NETWORK_FILE, Network};
 
 use super::checkpoint::io;
 use super::config::Settings;
@@ -27,6 +26,9 @@ pub(super) fn identity(
     let mut value = serde_json::to_value(settings).map_err(failed)?;
     if let Some(fields) = value.as_object_mut() {
         fields.insert("network".to_owned(), network.name.clone().into());
+        // The names of known networks say all.
+        let described = (!network.is_known()).then(|| network.function_text());
+        fields.extend(described.map(|text| (NETWORK_FILE.to_owned(), text.into())));
         fields.insert("input".to_owned(), network.input.to_string().into());
         fields.insert("classes".to_owned(), network.classes.into());
         // Only where it is another than the usual one, which older checkpoints do not name.
@@ -77,6 +79,9 @@ impl Finished<'_> {
             ("settings".to_owned(), self.identity.to_string()),
         ]);
         metadata.extend(network.epsilon().map(|epsilon| (BN_EPSILON.to_owned(), format!("{epsilon:?}"))));
+        if !network.is_known() {
+            metadata.insert(NETWORK_FILE.to_owned(), network.to_text());
+        }
         metadata.extend(self.train.metadata());
         for (name, evaluation) in [("validation", self.validation), ("test", self.test)] {
             if let Some(evaluation) = evaluation {

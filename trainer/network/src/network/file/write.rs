@@ -1,0 +1,182 @@
+//! Writes a network as a file.
+
+use std::fmt::{Display, Write};
+
+use lrpet_runtime::model::{Activation, Conv, Op, PoolKind, Value, Weights, Window};
+
+use super::FILE_VERSION;
+use super::layers::INPUT;
+use super::values::ACTIVATIONS;
+use crate::network::{EPSILON, InputKind, Layer, MOMENTUM, Network, Norm, OutputKind};
+
+impl Network {
+    /// The network as the text of a file: [`Network::from_text`] reads the same network from it. Layers without weights and
+    /// without a name get one.
+    pub fn to_text(&self) -> String {
+        let network = self.clone().labelled();
+        let mut text = Writer(String::from("# A network of lrpet; docs/networks.md describes the fields.\n"));
+        text.field("version", FILE_VERSION);
+        text.field("name", quoted(&network.name));
+        if !network.about.is_empty() {
+            text.field("about", quoted(&network.about));
+        }
+        text.0.push_str("\n[input]\n");
+        text.field("channels", network.input.channels);
+        text.field("height", network.input.height);
+        text.field("width", network.input.width);
+        if network.input_kind == InputKind::Values {
+            text.field("kind", quoted("values"));
+        }
+        text.0.push_str("\n[output]\n");
+        match network.output_kind {
+            OutputKind::Classes => text.field("classes", network.classes),
+            OutputKind::Values => text.field("kind", quoted("values")),
+        }
+        for (index, layer) in network.layers.iter().enumerate() {
+            text.0.push_str("\n[[layer]]\n");
+            text.layer(&network, index, layer);
+        }
+        text.0
+    }
+}
+
+/// The text so far.
+struct Writer(String);
+
+impl Writer {
+    fn field(&mut self, name: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{name} = {value}");
+    }
+
+    fn layer(&mut self, network: &Network, index: usize, layer: &Layer) {
+        let name_of = |value: Value| match usize::from(value).checked_sub(1) {
+            None => quoted(INPUT),
+            Some(layer) => quoted(network.layers[layer].name()),
+        };
+        let operation = match &layer.op {
+            Op::Conv(Conv { weights: Weights::Depthwise, .. }) => "depthwise_conv",
+            Op::Conv(_) => "conv",
+            Op::Linear(_) => "linear",
+            Op::Pool(pool) if pool.kind == PoolKind::Max => "max_pool",
+            Op::Pool(_) => "average_pool",
+            Op::GlobalAveragePool { .. } => "global_average_pool",
+            Op::PadShortcut(_) => "pad_shortcut",
+            Op::Add { .. } => "add",
+            Op::Concat(_) => "concat",
+        };
+        self.field("op", quoted(operation));
+        self.field("name", quoted(layer.name()));
+        match &layer.op {
+            Op::Add { inputs, .. } => {
+                let [first, second] = inputs.map(name_of);
+                self.field("inputs", format!("[{first}, {second}]"));
+            }
+            Op::Concat(concat) => {
+                let names: Vec<String> = concat.inputs.values().iter().map(|&value| name_of(value)).collect();
+                self.field("inputs", format!("[{}]", names.join(", ")));
+            }
+            op if usize::from(op.inputs().first()) != index => {
+                self.field("input", name_of(op.inputs().first()));
+            }
+            _ => {}
+        }
+        match &layer.op {
+            Op::Conv(conv) => {
+                if conv.weights != Weights::Depthwise {
+                    self.field("out", conv.out_channels);
+                }
+                self.window(&conv.window);
+                self.bias(layer);
+                self.norm(layer.norm.as_ref());
+                if let Some(residual) = conv.residual {
+                    self.field("residual", name_of(residual));
+                }
+                self.activation(conv.activation);
+            }
+            Op::Linear(linear) => {
+                self.field("out", linear.out_features);
+                self.bias(layer);
+                self.activation(linear.activation);
+            }
+            Op::Pool(pool) => self.window(&pool.window),
+            Op::PadShortcut(shortcut) => {
+                self.field("out", shortcut.out_channels);
+                if shortcut.stride != 1 {
+                    self.field("stride", shortcut.stride);
+                }
+            }
+            Op::Add { activation, .. } => self.activation(*activation),
+            Op::GlobalAveragePool { .. } | Op::Concat(_) => {}
+        }
+    }
+
+    fn window(&mut self, window: &Window) {
+        let pair = |[height, width]: [u16; 2]| match height == width {
+            true => height.to_string(),
+            false => format!("[{height}, {width}]"),
+        };
+        self.field("kernel", pair(window.kernel));
+        if window.stride != [1, 1] {
+            self.field("stride", pair(window.stride));
+        }
+        match window.padding {
+            [0, 0, 0, 0] => {}
+            [top, left, bottom, right] if (top, left) == (bottom, right) => {
+                self.field("padding", pair([top, left]));
+            }
+            [top, left, bottom, right] => {
+                self.field("padding", format!("[{top}, {left}, {bottom}, {right}]"));
+            }
+        }
+    }
+
+    fn bias(&mut self, layer: &Layer) {
+        if layer.bias != layer.norm.is_none() {
+            self.field("bias", layer.bias);
+        }
+    }
+
+    fn norm(&mut self, norm: Option<&Norm>) {
+        let Some(norm) = norm else { return };
+        if *norm == Norm::new(norm.name.as_str()) {
+            return self.field("norm", quoted(&norm.name));
+        }
+        let mut text = format!("{{ name = {}", quoted(&norm.name));
+        if norm.epsilon != EPSILON {
+            let _ = write!(text, ", epsilon = {:?}", norm.epsilon);
+        }
+        if norm.momentum != MOMENTUM {
+            let _ = write!(text, ", momentum = {:?}", norm.momentum);
+        }
+        for (field, value) in [("scale", norm.scale), ("shift", norm.shift)] {
+            if !value {
+                let _ = write!(text, ", {field} = false");
+            }
+        }
+        self.field("norm", text + " }");
+    }
+
+    fn activation(&mut self, activation: Activation) {
+        let known =
+            ACTIVATIONS.iter().find(|(_, known)| *known == activation && activation != Activation::None);
+        if let Some((name, _)) = known {
+            self.field("activation", quoted(name));
+        }
+    }
+}
+
+/// A text in TOML's quotes.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            control if control.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(control));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
