@@ -9,8 +9,8 @@ use lrpet_runtime::check::Comparison;
 use lrpet_runtime::kernel::{Arithmetic, Isa};
 use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_TOLERANCE};
 use lrpet_runtime::model::{
-    Activation, Concat, FORMAT_VERSION, Header, Inputs, LayerInfo, MAX_OPS, MODEL_ALIGNMENT, Model, Op,
-    Program, Shape, Weights, Window,
+    Activation, Concat, FORMAT_VERSION, Header, InputKind, Inputs, LayerInfo, MAX_INPUTS, MAX_LIVE, MAX_OPS,
+    MODEL_ALIGNMENT, Model, Needs, Op, OutputKind, Program, Shape, Weights, Window,
 };
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
@@ -52,7 +52,7 @@ fn a_sound_model_tells_its_layers() {
     let check = model.self_check().unwrap();
     assert_eq!((check.samples(), check.image(1).len(), check.logits(1).count()), (2, 60, 3));
     assert_eq!((check.image(2).len(), check.logits(2).count()), (0, 0));
-    assert_eq!(model.container().metadata_value("format").unwrap().to_string(), FORMAT_VERSION.to_string());
+    assert_eq!(model.container().metadata_value("format").unwrap().to_string(), "1");
 }
 
 /// Files of earlier versions state no tolerance; a hundredth of the largest logit is theirs.
@@ -163,19 +163,22 @@ fn a_model_must_lie_at_a_multiple_of_four_and_a_program_inside() {
 #[test]
 fn the_header_must_make_sense() {
     let text = refusal(|net| net.header.version = FORMAT_VERSION + 1);
-    assert!(text.contains("format version 2, this runtime reads 1; update the runtime"), "{text}");
+    assert!(text.contains("format version 3, this runtime reads 1 to 2; update the runtime"), "{text}");
     let text = refusal(|net| net.header.std[1] = 0.0);
     assert!(text.starts_with("input channel 1: "), "{text}");
     assert!(refusal(|net| net.header.std[0] = f32::INFINITY).starts_with("input channel 0: "));
     assert!(refusal(|net| net.header.mean[0] = f32::NAN).starts_with("input channel 0: "));
     assert!(refusal(|net| net.header.input = Shape::new(5, 6, 5)).contains("an input of 5×6×5"));
     assert!(refusal(|net| net.header.input = Shape::new(2, 0, 5)).contains("an input of 2×0×5"));
-    assert!(refusal(|net| net.header.classes = 4).contains("must be a vector of 4 logits and is 3×1×1"));
+    assert!(
+        refusal(|net| (net.header.classes, net.header.output) = (4, Shape::vector(4)))
+            .contains("must be a vector of 4 logits and is 3×1×1")
+    );
     let text = refusal(|net| net.ops.clear());
     assert_eq!(text, "a program of 0 operations is not supported");
     // A later version may have another header altogether.
     let later = [FORMAT_VERSION as u8 + 7];
-    assert!(Program::new_checked(&later).unwrap_err().to_string().contains("format version 8"));
+    assert!(Program::new_checked(&later).unwrap_err().to_string().contains("format version 9"));
 }
 
 #[test]
@@ -232,8 +235,8 @@ fn joined_values_must_make_up_the_result() {
 }
 
 #[test]
-fn a_list_of_values_has_one_to_four() {
-    assert!(Inputs::new(&[]).is_none() && Inputs::new(&[1, 2, 3, 4, 5]).is_none());
+fn a_list_of_values_has_one_to_so_many() {
+    assert!(Inputs::new(&[]).is_none() && Inputs::new(&[1; MAX_INPUTS + 1]).is_none());
     let op = |count: u8, values: &[u8]| [&[6, count][..], values, &[8]].concat();
     let read = |bytes: &[u8]| postcard::from_bytes::<Op<String>>(bytes).ok();
     for count in 1..=4u8 {
@@ -247,7 +250,7 @@ fn a_list_of_values_has_one_to_four() {
         assert_eq!(concat.inputs().values(), expected);
     }
     assert_eq!(read(&op(0, &[])), None);
-    assert_eq!(read(&op(5, &[1, 2, 3, 4, 5])), None);
+    assert_eq!(read(&op(MAX_INPUTS as u8 + 1, &[1; MAX_INPUTS + 1])), None);
     assert_eq!(read(&op(4, &[1, 2, 3])), None);
 }
 
@@ -255,14 +258,20 @@ fn a_list_of_values_has_one_to_four() {
 fn too_many_live_values_are_refused() {
     let mut net = Network::new(Shape::new(1, 2, 2), 1, 1);
     let window = Window::square(1, 1, 0);
-    let branches: Vec<u16> =
-        (0..17).map(|i| net.push(conv(&format!("b{i}"), 0, 1, window, Weights::Dense, None))).collect();
+    let branches: Vec<u16> = (0..=MAX_LIVE)
+        .map(|i| net.push(conv(&format!("b{i}"), 0, 1, window, Weights::Dense, None)))
+        .collect();
     let activation = Activation::None;
     let sum = branches.into_iter().reduce(|a, b| net.push(Op::Add { inputs: [a, b], activation })).unwrap();
     net.push(Op::GlobalAveragePool { input: sum });
     let file = net.file(0);
     let text = Model::new_checked(file.bytes()).unwrap_err().to_string();
-    assert!(text.contains("more than 16 values are needed at once"), "{text}");
+    // A build without long lists refuses the program before.
+    let expected = match Needs::HERE.without(Needs::MANY) {
+        here if here == Needs::HERE => "the program needs many".to_owned(),
+        _ => format!("more than {MAX_LIVE} values are needed at once"),
+    };
+    assert!(text.contains(&expected), "{text}");
 }
 
 #[test]
@@ -300,9 +309,13 @@ fn the_example_of_the_written_specification_is_read_as_it_says() {
     let header = Header {
         version: 1,
         input: Shape::new(1, 8, 6),
+        kind: InputKind::Picture,
         mean: [0.3688, 0.0, 0.0, 0.0],
         std: [0.3534, 1.0, 1.0, 1.0],
         classes: 3,
+        output: Shape::vector(3),
+        result: OutputKind::Classes,
+        needs: Needs::NONE,
         ops: 4,
     };
     assert_eq!(program.header(), &header);

@@ -7,7 +7,7 @@ use half::f16;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
 use lrpet_runtime::model::{
-    Activation, Concat, Conv, FORMAT_VERSION, Header, Inputs, Linear, Model, Op, Shape, Weights, Window,
+    Activation, Concat, Conv, Header, Inputs, Linear, Model, Op, Shape, Weights, Window,
 };
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
@@ -218,14 +218,8 @@ pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -
 fn model_of(input: Shape, classes: u32, ops: &[Op<String>], values: Values, seed: u64) -> Result<Vec<u8>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let channels = input.channels as usize;
-    let header = Header {
-        version: FORMAT_VERSION,
-        input,
-        mean: std::array::from_fn(|channel| if channel < channels { 0.5 } else { 0.0 }),
-        std: std::array::from_fn(|channel| if channel < channels { 0.25 } else { 1.0 }),
-        classes,
-        ops: u16::try_from(ops.len()).context("too many operations")?,
-    };
+    let header = Header::classifier(input, &vec![0.5; channels], &vec![0.25; channels], classes);
+    let header = header.context("means of all channels")?.of_ops(ops).context("too many operations")?;
     let mut program = to_allocvec(&header)?;
     // Of bytes as they are drawn below: (b / 255 − 0.5) / 0.25 has the mean square 4 / 3.
     let mut made = vec![Made { shape: input, square: 4.0 / 3.0 }];
@@ -315,6 +309,7 @@ fn square(op: &Op<String>, inputs: &[Made], shape: Shape) -> f32 {
             let weighed = inputs.iter().map(|made| made.square * made.shape.channels as f32);
             weighed.sum::<f32>() / shape.channels as f32
         }
+        _ => first.square,
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn activate(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::None => {}
         Activation::Relu => values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 }),
-        Activation::Relu6 => values.iter_mut().for_each(|x| {
+        _ => values.iter_mut().for_each(|x| {
             let positive = if *x > 0.0 { *x } else { 0.0 };
             *x = if positive < 6.0 { positive } else { 6.0 };
         }),

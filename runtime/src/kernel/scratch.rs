@@ -80,9 +80,9 @@ fn of_shapes(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape, output: Shape) ->
         }
         Op::Linear(linear) => {
             let rank = if let Weights::Pair { rank } = linear.weights { rank as usize } else { 0 };
-            portable::linear_scratch(isa, input.channels as usize, linear.out_features as usize, rank)
+            portable::linear_scratch(isa, input.len(), linear.out_features as usize, rank)
         }
-        Op::Pool(_) | Op::GlobalAveragePool { .. } | Op::PadShortcut(_) | Op::Add { .. } | Op::Concat(_) => 0,
+        _ => 0,
     };
     [scratch; 2]
 }

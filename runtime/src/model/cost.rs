@@ -1,6 +1,8 @@
 //! What a layer costs: multiply-adds, parameters and weight bytes, for the stored form and for the dense layer
 //! that it replaces. Convolutions and linear layers only: no bias in MACs and parameters, as the literature counts.
 
+use super::general::GeneralConv;
+use super::needs::GENERAL;
 use super::program::{Op, Weights};
 use super::shape::Shape;
 
@@ -55,10 +57,18 @@ impl Matrix {
         let columns = match op {
             Op::Conv(conv) if conv.weights == Weights::Depthwise => u64::from(conv.window.taps()),
             Op::Conv(conv) => u64::from(input.channels) * u64::from(conv.window.taps()),
-            Op::Linear(_) => u64::from(input.channels),
+            Op::Linear(_) => input.len() as u64,
+            Op::GeneralConv(conv) if GENERAL => {
+                u64::from(input.channels / conv.groups.max(1)) * u64::from(conv.window.taps())
+            }
             _ => return None,
         };
-        Some(Matrix { rows: u64::from(output.channels), columns, pixels: output.pixels() as u64 })
+        // A transposed convolution applies its matrix, transposed, at each pixel of the input.
+        let pixels = match op {
+            Op::GeneralConv(GeneralConv { transposed: Some(_), .. }) if GENERAL => input.pixels(),
+            _ => output.pixels(),
+        };
+        Some(Matrix { rows: u64::from(output.channels), columns, pixels: pixels as u64 })
     }
 
     /// Weights of the layer stored dense (rank 0) or as a pair of the given rank: n·c·k² or r·(c·k² + n).
@@ -84,11 +94,7 @@ impl Matrix {
 
 /// Costs of `op` as stored, over an input of shape `input`.
 pub fn stored(op: &Op<impl AsRef<str>>, input: Shape) -> Cost {
-    let rank = match op {
-        Op::Conv(conv) => rank_of(conv.weights),
-        Op::Linear(linear) => rank_of(linear.weights),
-        _ => 0,
-    };
+    let rank = op.weights().map_or(0, rank_of);
     Matrix::of(op, input).map(|matrix| matrix.cost(rank)).unwrap_or_default()
 }
 

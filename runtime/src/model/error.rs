@@ -3,7 +3,8 @@
 use core::fmt;
 
 use super::embed::MODEL_ALIGNMENT;
-use super::program::FORMAT_VERSION;
+use super::header::FORMAT_VERSION;
+use super::needs::Needs;
 use super::schedule::ScheduleError;
 use super::shape::Shape;
 use super::walk::MAX_LIVE;
@@ -25,6 +26,19 @@ pub enum ProgramError<'a> {
         /// Shape in the file.
         input: Shape,
     },
+    /// The result has no values or too many.
+    Output {
+        /// Shape in the file.
+        output: Shape,
+    },
+    /// The program needs what this build leaves out.
+    Missing {
+        /// What that is.
+        missing: Needs,
+    },
+    /// An operation needs what the header does not state.
+    #[allow(missing_docs)]
+    Unstated { index: usize, layer: &'a str, missing: Needs },
     /// A mean is not finite, or a standard deviation is not positive and finite.
     Normalisation {
         /// Input channel.
@@ -54,6 +68,12 @@ pub enum ProgramError<'a> {
     /// The operation does not go with the shape of its input.
     #[allow(missing_docs)]
     Shapes { index: usize, layer: &'a str, input: Shape },
+    /// The operation does not go with its input, for the reason given.
+    #[allow(missing_docs)]
+    Operation { index: usize, layer: &'a str, input: Shape, reason: &'static str },
+    /// The numbers of an activation are not finite or out of order.
+    #[allow(missing_docs)]
+    Activation { index: usize, layer: &'a str },
     /// Residual or second summand of another shape.
     #[allow(missing_docs)]
     Summands { index: usize, layer: &'a str, output: Shape, second: Shape },
@@ -69,6 +89,9 @@ pub enum ProgramError<'a> {
     /// The last result is no vector of one logit a class.
     #[allow(missing_docs)]
     Logits { index: usize, layer: &'a str, output: Shape, classes: u32 },
+    /// The last result has another shape than the header states.
+    #[allow(missing_docs)]
+    Result { index: usize, layer: &'a str, output: Shape, stated: Shape },
     /// Two layers with weights share a name.
     #[allow(missing_docs)]
     DuplicateName { index: usize, layer: &'a str },
@@ -82,11 +105,23 @@ impl fmt::Display for ProgramError<'_> {
         match self {
             Self::Version { found } => write!(
                 f,
-                "the program has format version {found}, this runtime reads {FORMAT_VERSION}; \
+                "the program has format version {found}, this runtime reads 1 to {FORMAT_VERSION}; \
                  update the runtime or export the model again"
             ),
             Self::Header => f.write_str("the program's header is damaged; export the model again"),
             Self::Input { input } => write!(f, "an input of {input} is not supported"),
+            Self::Output { output } => write!(f, "a result of {output} is not supported"),
+            Self::Missing { missing } => write!(
+                f,
+                "the program needs {missing}, which this build of lrpet-runtime leaves out; build it with the cargo features of \
+                 these names"
+            ),
+            Self::Unstated { index, layer, missing } => {
+                write!(
+                    f,
+                    "operation {index} ({layer}): needs {missing}, which the program's header does not state"
+                )
+            }
             Self::Normalisation { channel } => write!(
                 f,
                 "input channel {channel}: mean must be finite and std positive and finite; export the model again"
@@ -111,6 +146,13 @@ impl fmt::Display for ProgramError<'_> {
             Self::Shapes { index, layer, input } => {
                 write!(f, "operation {index} ({layer}): does not go with its input of {input}")
             }
+            Self::Operation { index, layer, input, reason } => {
+                write!(f, "operation {index} ({layer}) does not go with its input of {input}: {reason}")
+            }
+            Self::Activation { index, layer } => write!(
+                f,
+                "operation {index} ({layer}): its activation's numbers must be finite, and a clip's in order; export the model again"
+            ),
             Self::Summands { index, layer, output, second } => {
                 write!(f, "operation {index} ({layer}): adds {second} to {output}")
             }
@@ -127,6 +169,9 @@ impl fmt::Display for ProgramError<'_> {
                 f,
                 "operation {index} ({layer}): the last result must be a vector of {classes} logits and is {output}"
             ),
+            Self::Result { index, layer, output, stated } => {
+                write!(f, "operation {index} ({layer}): the last result is {output} and must be {stated}")
+            }
             Self::DuplicateName { index, layer } => {
                 write!(f, "operation {index} ({layer}): a later layer has the same name")
             }

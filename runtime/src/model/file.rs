@@ -2,6 +2,7 @@
 
 use super::embed::MODEL_ALIGNMENT;
 use super::error::ModelError;
+use super::needs::GENERAL;
 use super::program::{
     Op, PROGRAM_TENSOR, SCHEDULE_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE, Weights,
 };
@@ -110,14 +111,22 @@ fn tensors<'a>(
     input: Shape,
     values: bool,
 ) -> Result<TensorOffsets, ModelError<'a>> {
-    let (layer, weights, n, kernel) = match op {
+    let (layer, weights, n, columns, kernel) = match op {
         Op::Conv(conv) => {
-            let [height, width] = conv.window.kernel;
-            (conv.name, conv.weights, conv.out_channels, Some([u32::from(height), u32::from(width)]))
+            (conv.name, conv.weights, conv.out_channels, input.channels, Some(conv.window.kernel))
         }
-        Op::Linear(linear) => (linear.name, linear.weights, linear.out_features, None),
+        Op::Linear(linear) => {
+            let features = input.len() as u32;
+            (linear.name, linear.weights, linear.out_features, features, None)
+        }
+        Op::GeneralConv(conv) if GENERAL => {
+            let columns = input.channels / conv.groups.max(1);
+            (conv.name, conv.weights, conv.out_channels, columns, Some(conv.window.kernel))
+        }
+        general if GENERAL => return parameters(finder, general, input.channels, values),
         _ => return Ok(TensorOffsets::default()),
     };
+    let kernel = kernel.map(|kernel| kernel.map(u32::from));
     let mut search = Search { finder, layer, values };
     let mut weight = |kind, suffix, rows: u32, columns: u32, kernel: Option<[u32; 2]>| match kernel {
         Some([height, width]) => search.find(kind, suffix, Dtype::F16, &[rows, columns, height, width]),
@@ -125,7 +134,7 @@ fn tensors<'a>(
     };
     Ok(match weights {
         Weights::Dense | Weights::Depthwise => {
-            let columns = if weights == Weights::Depthwise { 1 } else { input.channels };
+            let columns = if weights == Weights::Depthwise { 1 } else { columns };
             TensorOffsets {
                 weight: weight(WEIGHT, ".weight", n, columns, kernel)?,
                 expand: 0,
@@ -133,10 +142,26 @@ fn tensors<'a>(
             }
         }
         Weights::Pair { rank } => TensorOffsets {
-            weight: weight(WEIGHT, ".thin.weight", rank, input.channels, kernel)?,
+            weight: weight(WEIGHT, ".thin.weight", rank, columns, kernel)?,
             expand: weight(EXPAND, ".expand.weight", n, rank, kernel.map(|_| [1, 1]))?,
             bias: search.find(BIAS, ".expand.bias", Dtype::F32, &[n])?,
         },
+    })
+}
+
+/// The tensors of an operation with numbers for each of `channels` channels.
+fn parameters<'a>(
+    finder: &mut Finder<'a>,
+    op: &Op<&'a str>,
+    channels: u32,
+    values: bool,
+) -> Result<TensorOffsets, ModelError<'a>> {
+    let Some(layer) = op.layer().copied() else { return Ok(TensorOffsets::default()) };
+    let mut search = Search { finder, layer, values };
+    let mut find = |kind, suffix| search.find(kind, suffix, Dtype::F32, &[channels]);
+    Ok(match op {
+        Op::Activate(_) => TensorOffsets { weight: find(WEIGHT, ".slope")?, ..TensorOffsets::default() },
+        _ => TensorOffsets { weight: find(WEIGHT, ".scale")?, expand: 0, bias: find(BIAS, ".bias")? },
     })
 }
 

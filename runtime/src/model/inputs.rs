@@ -5,15 +5,16 @@ use core::fmt;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::needs::{FEW_INPUTS, MANY};
 use super::program::Value;
 
-/// Most values that one operation reads.
-pub const MAX_INPUTS: usize = 4;
+/// Most values that one operation reads: 64 in builds with the feature `many` (and `std`), else [`FEW_INPUTS`].
+pub const MAX_INPUTS: usize = if MANY { 64 } else { FEW_INPUTS };
 
 /// 1 to [`MAX_INPUTS`] values, in order. Written as a list: their number, then the values.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Inputs {
-    /// Those behind `count` are 0.
+    /// The first `count` count.
     values: [Value; MAX_INPUTS],
     count: u8,
 }
@@ -28,12 +29,14 @@ impl Inputs {
 
     /// One value.
     pub(crate) const fn one(value: Value) -> Inputs {
-        Inputs { values: [value, 0, 0, 0], count: 1 }
+        Inputs { values: [value; MAX_INPUTS], count: 1 }
     }
 
     /// Two values.
     pub(crate) const fn two(first: Value, second: Value) -> Inputs {
-        Inputs { values: [first, second, 0, 0], count: 2 }
+        let mut values = [0; MAX_INPUTS];
+        (values[0], values[1]) = (first, second);
+        Inputs { values, count: 2 }
     }
 
     /// The values.
@@ -52,6 +55,14 @@ impl Inputs {
         self.values().get(1).copied()
     }
 }
+
+impl PartialEq for Inputs {
+    fn eq(&self, other: &Self) -> bool {
+        self.values() == other.values()
+    }
+}
+
+impl Eq for Inputs {}
 
 impl fmt::Debug for Inputs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,24 +1,35 @@
 //! A model: layers and their shapes as a typed, validated program.
 
+mod activation;
 pub mod cost;
 mod embed;
 mod error;
 mod file;
+mod general;
+mod header;
+mod infer;
 mod inputs;
+mod needs;
 pub mod program;
 mod schedule;
 pub mod shape;
 mod view;
 mod walk;
 
+pub use activation::Activation;
 pub use embed::{Aligned, MODEL_ALIGNMENT};
 pub use error::{ModelError, ProgramError};
 pub(crate) use file::TensorOffsets;
 pub use file::{Model, SelfCheck};
-pub use inputs::{Inputs, MAX_INPUTS};
-pub use program::{
-    Activation, Concat, Conv, FORMAT_VERSION, Header, Linear, Op, PadShortcut, Pool, PoolKind, Value, Weights,
+pub use general::{
+    Activate, Affine, Axis, Binary, BinaryKind, BlockOrder, Blocks, Coordinates, GeneralConv, GeneralPool,
+    Join, Nearest, Normalise, NormaliseOver, Pad, PadMode, Reduce, Reduction, Reshape, Resize, ResizeMode,
+    Shuffle, Slice, Softmax, Transpose,
 };
+pub use header::{FORMAT_VERSION, Header, InputKind, OutputKind};
+pub use inputs::{Inputs, MAX_INPUTS};
+pub use needs::{FEW_INPUTS, FEW_LIVE, Needs};
+pub use program::{Concat, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Value, Weights};
 pub(crate) use schedule::STREAMS;
 pub use schedule::{MAX_STREAM, Schedule, ScheduleError, Stretch};
 pub use shape::{Shape, Window};

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::general::Axis;
+
 /// Shape of one feature map (batch 1): channels × height × width, stored in that order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
@@ -22,6 +24,25 @@ impl Shape {
     /// A vector of `features` values.
     pub const fn vector(features: u32) -> Self {
         Self::new(features, 1, 1)
+    }
+
+    /// That of sizes c, h and w.
+    pub const fn of([channels, height, width]: [u32; 3]) -> Self {
+        Self { channels, height, width }
+    }
+
+    /// The sizes c, h and w.
+    pub const fn axes(&self) -> [u32; 3] {
+        [self.channels, self.height, self.width]
+    }
+
+    /// The size along an axis.
+    pub fn size(&self, axis: Axis) -> u32 {
+        match axis {
+            Axis::Channel => self.channels,
+            Axis::Height => self.height,
+            Axis::Width => self.width,
+        }
     }
 
     /// Number of values, or `None` where it is zero or does not fit 31 bits.

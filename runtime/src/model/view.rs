@@ -1,16 +1,18 @@
 //! The layer program, read in place.
 
 use super::error::ProgramError;
-use super::program::{FORMAT_VERSION, Header, MAX_INPUT_CHANNELS, Op, Weights};
+use super::header::{FORMAT_VERSION, Header, MAX_INPUT_CHANNELS};
+use super::needs::{FEW_LIVE, MANY, Needs};
+use super::program::{Op, Weights};
 use super::schedule::{Schedule, ScheduleError};
-use super::walk::{LayerInfo, Ops, Walk};
+use super::walk::{LayerInfo, Ops, Walk, op_name};
 use crate::format::{Item, repeated};
 
 /// Most operations of a program. Checking decodes them a few times for each 64 of them.
 pub const MAX_OPS: usize = 4096;
 
 /// A checked program: its shapes chain, every value is made before it is read and read at least once, the last
-/// operation makes one logit a class, no two layers with weights share a name.
+/// operation makes what the header states, no two layers with tensors share a name.
 #[derive(Clone, Copy, Debug)]
 pub struct Program<'a> {
     pub(super) header: Header,
@@ -24,14 +26,22 @@ impl<'a> Program<'a> {
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, ProgramError<'a>> {
         // The version comes first, whatever follows it in other versions.
         match postcard::take_from_bytes::<u16>(bytes) {
-            Ok((FORMAT_VERSION, _)) => {}
+            Ok((1..=FORMAT_VERSION, _)) => {}
             Ok((found, _)) => return Err(ProgramError::Version { found }),
             Err(_) => return Err(ProgramError::Header),
         }
         let decoded = postcard::take_from_bytes::<Header>(bytes);
         let (header, ops) = decoded.map_err(|_| ProgramError::Header)?;
-        if header.input.is_empty() || header.input.channels as usize > MAX_INPUT_CHANNELS {
+        let channels = header.input.channels as usize;
+        if header.input.is_empty() || header.version == 1 && channels > MAX_INPUT_CHANNELS {
             return Err(ProgramError::Input { input: header.input });
+        }
+        if header.output.is_empty() {
+            return Err(ProgramError::Output { output: header.output });
+        }
+        let missing = header.needs.without(Needs::HERE);
+        if !missing.is_none() {
+            return Err(ProgramError::Missing { missing });
         }
         for (channel, (mean, std)) in header.mean.iter().zip(&header.std).enumerate() {
             if !mean.is_finite() || !std.is_finite() || *std <= 0.0 {
@@ -48,25 +58,31 @@ impl<'a> Program<'a> {
 
     fn check(&self) -> Result<(), ProgramError<'a>> {
         let mut walk = Walk::new(self);
+        let mut needs = Needs::NONE;
         while let Some(LayerInfo { index, op, .. }) = walk.next_layer()? {
-            let (layer, weights) = match op {
-                Op::Conv(conv) => (conv.name, conv.weights),
-                Op::Linear(linear) => (linear.name, linear.weights),
-                _ => continue,
-            };
-            if weights == (Weights::Pair { rank: 0 }) {
-                return Err(ProgramError::Rank { index, layer });
+            if op.weights() == Some(Weights::Pair { rank: 0 }) {
+                return Err(ProgramError::Rank { index, layer: op_name(&op) });
+            }
+            if !op.activation().is_sound() {
+                return Err(ProgramError::Activation { index, layer: op_name(&op) });
+            }
+            // A build that lacks something has refused what asks for it.
+            if Needs::HERE != Needs::NONE {
+                needs = needs.and(op.needs());
+                if MANY && walk.alive() > FEW_LIVE {
+                    needs = needs.and(Needs::MANY);
+                }
+                let missing = needs.without(self.header.needs);
+                if !missing.is_none() {
+                    return Err(ProgramError::Unstated { index, layer: op_name(&op), missing });
+                }
             }
         }
         match walk.rest().len() {
             0 => {}
             bytes => return Err(ProgramError::TrailingBytes { bytes }),
         }
-        let name = |op: Op<&'a str>| match op {
-            Op::Conv(conv) => Some(conv.name),
-            Op::Linear(linear) => Some(linear.name),
-            _ => None,
-        };
+        let name = |op: Op<&'a str>| op.layer().copied();
         let names = |take: &mut dyn FnMut(Item<'a>) -> bool| {
             let _ = Ops::new(self).filter_map(name).all(|name| take(([0; 2], name)));
         };
@@ -79,7 +95,7 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// The head: input, normalisation, classes.
+    /// The head: input, normalisation, result.
     pub fn header(&self) -> &Header {
         &self.header
     }

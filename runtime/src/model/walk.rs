@@ -1,12 +1,15 @@
 //! One pass over a program: decodes each operation, follows the shapes and finds each value's last use.
 
+use super::header::{Header, OutputKind};
 use super::inputs::MAX_INPUTS;
-use super::program::{Header, Op, Value};
+use super::needs::{FEW_LIVE, GENERAL, MANY};
+use super::program::{Op, Value};
 use super::shape::{Shape, Window};
 use super::{Program, ProgramError};
 
-/// Most values that may be alive at once (a value lives from the operation that makes it to the last that reads it).
-pub const MAX_LIVE: usize = 16;
+/// Most values that may be alive at once (a value lives from the operation that makes it to the last that reads it): 128 in
+/// builds with the feature `many` (and `std`), else [`FEW_LIVE`].
+pub const MAX_LIVE: usize = if MANY { 128 } else { FEW_LIVE };
 
 /// Values whose last uses are looked up together, in one pass over the operations that follow.
 const LOOK_AHEAD: usize = 64;
@@ -142,6 +145,11 @@ impl<'a> Walk<'a> {
         self.ops.rest
     }
 
+    /// How many values are alive: made by now and read by a later operation.
+    pub(super) fn alive(&self) -> usize {
+        self.live.iter().flatten().count()
+    }
+
     fn live(&self, value: Value) -> Option<Live> {
         self.live.iter().flatten().find(|live| live.value == usize::from(value)).copied()
     }
@@ -166,10 +174,14 @@ impl<'a> Walk<'a> {
         {
             return Err(ProgramError::Padding { index, layer });
         }
-        let output = op.output_shape(input).ok_or(ProgramError::Shapes { index, layer, input })?;
+        let output = op.result_shape(input).map_err(|reason| match op.is_general() {
+            true => ProgramError::Operation { index, layer, input, reason },
+            false => ProgramError::Shapes { index, layer, input },
+        })?;
         if !op.joins(output, shapes.get(..values.values().len()).unwrap_or_default()) {
             return Err(match op {
                 Op::Concat(_) => ProgramError::Concat { index, layer, output },
+                Op::Binary(_) | Op::Join(_) if GENERAL => ProgramError::Concat { index, layer, output },
                 _ => ProgramError::Summands { index, layer, output, second },
             });
         }
@@ -187,8 +199,15 @@ impl<'a> Walk<'a> {
             let mut following = self.ops;
             while following.next_op()?.is_some() {}
             return Err(ProgramError::Unused { index, layer });
-        } else if output != Shape::vector(self.header.classes) {
-            return Err(ProgramError::Logits { index, layer, output, classes: self.header.classes });
+        } else if output != self.header.output {
+            return Err(match self.header.result {
+                OutputKind::Classes => {
+                    ProgramError::Logits { index, layer, output, classes: self.header.classes }
+                }
+                OutputKind::Values => {
+                    ProgramError::Result { index, layer, output, stated: self.header.output }
+                }
+            });
         }
         Ok(Some(LayerInfo { index, op, input, output, last_use, input_shapes: shapes, last_read }))
     }
@@ -205,15 +224,7 @@ impl<'a> Iterator for Walk<'a> {
 
 /// [`Op::name`] with the lifetime of the model's bytes.
 pub(crate) fn op_name<'a>(op: &Op<&'a str>) -> &'a str {
-    match op {
-        Op::Conv(conv) => conv.name,
-        Op::Linear(linear) => linear.name,
-        Op::Pool(_) => "pool",
-        Op::GlobalAveragePool { .. } => "global average pool",
-        Op::PadShortcut(_) => "shortcut",
-        Op::Add { .. } => "add",
-        Op::Concat(_) => "concat",
-    }
+    op.layer().map_or_else(|| op.kind(), |name| name)
 }
 
 /// A window that lies wholly in the padding would be empty; so every padding must be smaller than the kernel.

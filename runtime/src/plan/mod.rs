@@ -60,6 +60,15 @@ pub enum PlanError<'a> {
         /// Its name.
         layer: &'a str,
     },
+    /// This version of the runtime has no kernel for the operation or its activation.
+    Unsupported {
+        /// Its index.
+        index: usize,
+        /// Its name.
+        layer: &'a str,
+        /// What it is.
+        kind: &'static str,
+    },
     /// The schedule has an operation in a stream where it cannot be.
     Stream {
         /// Its index.
@@ -99,6 +108,9 @@ impl core::fmt::Display for PlanError<'_> {
             Self::Isa(isa) => write!(f, "on this core nothing is planned for {}", isa.name()),
             Self::TooLarge { index, layer } => {
                 write!(f, "operation {index} ({layer}): needs more memory than can be addressed")
+            }
+            Self::Unsupported { index, layer, kind } => {
+                write!(f, "operation {index} ({layer}): this version of the runtime does not run {kind}")
             }
             Self::Stream { index, layer, reason } => {
                 write!(

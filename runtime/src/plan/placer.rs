@@ -174,6 +174,11 @@ impl<'a, 'w> Placer<'a, 'w> {
         self.enter()?;
         let Some(layer) = self.walk.next() else { return Ok(None) };
         self.next += 1;
+        let activation = layer.op.activation();
+        if layer.op.is_general() || !activation.is_plain() {
+            let kind = if layer.op.is_general() { layer.op.kind() } else { activation.name() };
+            return Err(PlanError::Unsupported { index: layer.index, layer: op_name(&layer.op), kind });
+        }
         let placement = match self.windows.as_deref().filter(|_| STREAMS && self.streaming) {
             Some(windows) => {
                 let (inputs, output) = windows.places(&layer, &self.space);

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{Place, Placement};
 use crate::kernel::{Layer, LayerWeights};
-use crate::model::{Activation, LayerInfo, MAX_INPUTS, Op, PoolKind, Shape, TensorOffsets, Weights, Window};
+use crate::model::{Activation, FEW_INPUTS, LayerInfo, Op, PoolKind, Shape, TensorOffsets, Weights, Window};
 
 /// Offset of a value that the step does not have.
 const NONE: u32 = u32::MAX;
@@ -59,7 +59,7 @@ impl Step {
         let offset = |place: Place| place.offset(space) as u32;
         let optional = |place: Option<Place>| place.map_or(NONE, offset);
         let axes = |shape: Shape| [shape.channels, shape.height, shape.width];
-        let [first, second, third, fourth] = placement.inputs;
+        let [first, second, third, fourth] = few(&placement.inputs);
         let [scratch, scratch_bytes] = placement.scratch_in(space);
         let mut step = Step {
             input_shape: axes(layer.input),
@@ -98,14 +98,19 @@ impl Step {
                 (Window::square(1, 1, 0), activation)
             }
             Op::Concat(_) => {
-                let [_, second, third_channels, _] = layer.input_shapes.map(|shape| shape.channels);
+                let [_, second, third_channels, _] = few(&layer.input_shapes).map(|shape| shape.channels);
                 step.kind = CONCAT;
                 step.details = [optional(third), optional(fourth), second, third_channels];
                 (Window::square(1, 1, 0), Activation::None)
             }
+            _ => (Window::square(1, 1, 0), Activation::None),
         };
         (step.kernel, step.stride, step.padding) = (window.kernel, window.stride, window.padding);
-        step.activation = activation as u8;
+        step.activation = match activation {
+            Activation::None => 0,
+            Activation::Relu => 1,
+            _ => 2,
+        };
         step
     }
 
@@ -205,7 +210,7 @@ impl Step {
     }
 
     /// Ranges of the values that a concatenation joins, empty behind the last; `None` for other operations.
-    pub(crate) fn parts(&self) -> Option<[Range<usize>; MAX_INPUTS]> {
+    pub(crate) fn parts(&self) -> Option<[Range<usize>; FEW_INPUTS]> {
         let [third, fourth, second_channels, third_channels] = self.details;
         let [first_channels, height, width] = self.input_shape;
         let [channels, ..] = self.output_shape;
@@ -239,6 +244,12 @@ impl Step {
         let start = self.scratch as usize;
         start..start + self.scratch_bytes as usize
     }
+}
+
+/// The first of a list.
+fn few<T: Copy, const N: usize>(list: &[T; N]) -> [T; FEW_INPUTS] {
+    const { assert!(N >= FEW_INPUTS) };
+    core::array::from_fn(|i| list[i])
 }
 
 /// Range of a value of f16.

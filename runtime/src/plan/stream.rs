@@ -9,7 +9,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::model::{LayerInfo, MAX_INPUTS, MAX_STREAM, Op, Shape, Window};
+use crate::model::{FEW_INPUTS, LayerInfo, MAX_STREAM, Op, Shape, Window};
 
 /// The value comes from outside the stream, where it lies whole.
 pub(super) const OUTSIDE: u8 = 0;
@@ -21,7 +21,7 @@ pub(super) const BELOW: u8 = u8::MAX;
 #[repr(C)]
 pub(crate) struct Node {
     /// For each value read, how many operations before this one makes it; [`OUTSIDE`], [`BELOW`].
-    sources: [u8; MAX_INPUTS],
+    sources: [u8; FEW_INPUTS],
     /// Rows of the first value read: kernel, stride, padding above, height.
     kernel: u16,
     stride: u16,
@@ -55,7 +55,7 @@ pub(crate) struct Strip {
 
 impl Node {
     pub(super) const EMPTY: Node = Node {
-        sources: [OUTSIDE; MAX_INPUTS],
+        sources: [OUTSIDE; FEW_INPUTS],
         kernel: 1,
         stride: 1,
         above: 0,
@@ -75,7 +75,7 @@ impl Node {
 
     /// The operation of `layer`; `sources` as in the node. `None` where it needs more of its input than some rows at a time, or
     /// where a map is too high.
-    pub(crate) fn new(layer: &LayerInfo<'_>, sources: [u8; MAX_INPUTS], whole: bool) -> Option<Node> {
+    pub(crate) fn new(layer: &LayerInfo<'_>, sources: [u8; FEW_INPUTS], whole: bool) -> Option<Node> {
         let [kernel, stride, above] = reach(&layer.op)?;
         Some(Node {
             sources,
@@ -142,7 +142,7 @@ fn reach(op: &Op<&str>) -> Option<[u16; 3]> {
         Op::Pool(pool) => window(&pool.window),
         Op::PadShortcut(shortcut) => [1, shortcut.stride, 0],
         Op::Add { .. } | Op::Concat(_) => [1, 1, 0],
-        Op::Linear(_) | Op::GlobalAveragePool { .. } => return None,
+        _ => return None,
     })
 }
 

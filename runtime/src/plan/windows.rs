@@ -4,7 +4,7 @@ use super::place::{Place, Side, Space};
 use super::stream::{BELOW, Node, OUTSIDE, Stream};
 use super::{ALIGNMENT, PlanError, StreamError};
 use crate::kernel::{self, Isa};
-use crate::model::{LayerInfo, MAX_INPUTS, MAX_LIVE, MAX_STREAM, Op, Stretch, Walk, op_name};
+use crate::model::{FEW_INPUTS, LayerInfo, MAX_INPUTS, MAX_LIVE, MAX_STREAM, Op, Stretch, Walk, op_name};
 
 /// Key of the windows among the live values.
 const WINDOWS: usize = usize::MAX;
@@ -51,8 +51,8 @@ fn below<'a>(walk: &Walk<'a>, first: usize, ops: usize) -> Option<usize> {
 
 /// The values that an operation of a stream reads, in the order in which its kernel takes them: of an addition that is written
 /// over its first summand, that one is second.
-fn values(layer: &LayerInfo<'_>, last: usize, below: Option<usize>) -> [Option<usize>; MAX_INPUTS] {
-    let mut values = [None; MAX_INPUTS];
+fn values(layer: &LayerInfo<'_>, last: usize, below: Option<usize>) -> [Option<usize>; FEW_INPUTS] {
+    let mut values = [None; FEW_INPUTS];
     for (to, &value) in values.iter_mut().zip(layer.op.inputs().values()) {
         *to = Some(usize::from(value));
     }
@@ -103,7 +103,7 @@ impl Windows {
                 windows.push(Node::image(rows)).ok_or(refused(StreamError::TooManyLive))?;
             }
             let last_use = layer.last_use.ok_or(refused(StreamError::Logits))?;
-            let mut sources = [OUTSIDE; MAX_INPUTS];
+            let mut sources = [OUTSIDE; FEW_INPUTS];
             for (source, value) in sources.iter_mut().zip(values(&layer, end - 1, below)) {
                 let Some(value) = value else { continue };
                 *source = match windows.node(value) {
@@ -293,10 +293,15 @@ impl Windows {
 }
 
 /// Values from outside that a stream reads last.
-#[derive(Default)]
 pub(super) struct Dying {
     values: [usize; MAX_LIVE],
     count: usize,
+}
+
+impl Default for Dying {
+    fn default() -> Self {
+        Self { values: [0; MAX_LIVE], count: 0 }
+    }
 }
 
 impl Dying {

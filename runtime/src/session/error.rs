@@ -75,6 +75,8 @@ pub enum RunError {
         /// Values given.
         given: usize,
     },
+    /// The model takes values, not a picture.
+    InputKind,
     /// An input value is NaN or infinite.
     InputNotFinite {
         /// Its index.
@@ -100,6 +102,7 @@ impl core::fmt::Display for RunError {
             Self::InputLength { needed, given } => {
                 write!(f, "the image has {given} values and the model takes {needed}")
             }
+            Self::InputKind => f.write_str("the model takes values as they are, not the bytes of a picture"),
             Self::InputNotFinite { index } => write!(f, "value {index} of the image is no finite number"),
             Self::LogitsLength { needed, given } => {
                 write!(f, "there is room for {given} logits and the model has {needed}")

@@ -9,7 +9,9 @@ pub use error::{RunError, SessionError};
 
 use crate::kernel::{self, Arithmetic, Buffers, Isa, Layer, Output, Planes, Second, f16};
 use crate::machine;
-use crate::model::{Header, MAX_INPUTS, Model, STREAMS};
+#[cfg(feature = "std")]
+use crate::model::program::MAX_INPUT_CHANNELS;
+use crate::model::{FEW_INPUTS, Header, InputKind, Model, STREAMS};
 use crate::plan::{ALIGNMENT, Node, Placer, Plan, Step, Windows};
 
 /// Called around each layer: a clock, a watchdog, a progress display. In a stream, a layer runs once for each strip of its rows.
@@ -153,7 +155,11 @@ impl<'a> Session<'a> {
         let packed = pack(isa, Arithmetic::F32, kernel::Method::Fastest, steps, model.bytes());
         #[cfg(feature = "std")]
         let normalised = {
-            let channels = header.mean.iter().zip(&header.std).take(header.input.channels as usize);
+            // Of values, and of a picture with one normalisation for all its channels, no table for each is needed.
+            let picture = header.kind == InputKind::Picture;
+            let channels = if picture { header.input.channels as usize } else { 0 };
+            let channels = if channels > MAX_INPUT_CHANNELS { 1 } else { channels };
+            let channels = (0..channels).map(|channel| header.normalisation(channel));
             channels.flat_map(|channel| (0..=u8::MAX).map(move |x| normalise(x, channel))).collect()
         };
         Ok(Session {
@@ -288,7 +294,7 @@ impl<'a> Session<'a> {
         self.steps.len()
     }
 
-    /// Number of classes, the length of the logits.
+    /// Number of values of the result: of a classifier, its classes.
     pub fn classes(&self) -> usize {
         self.header.classes as usize
     }
@@ -301,6 +307,9 @@ impl<'a> Session<'a> {
         logits: &mut [f32],
         hook: &mut impl Hook,
     ) -> Result<(), RunError> {
+        if self.header.kind == InputKind::Values {
+            return Err(RunError::InputKind);
+        }
         self.check(image.len(), logits.len())?;
         self.run(Source::Image(image), logits, hook)
     }
@@ -406,9 +415,9 @@ impl ImageRows<'_> {
         let [channels, height, width] =
             [self.header.input.channels, self.header.input.height, self.header.input.width]
                 .map(|size| (size as usize).max(1));
-        let normalisation = self.header.mean.iter().zip(&self.header.std);
         let planes = to.chunks_mut(plane.max(1)).take(channels);
-        for ((channel, to), (mean, std)) in planes.enumerate().zip(normalisation) {
+        for (channel, to) in planes.enumerate() {
+            let normalisation = self.header.normalisation(channel);
             let to = to.get_mut(..rows.len() * width).unwrap_or_default();
             let image = match self.source {
                 Source::Values(values) => {
@@ -422,8 +431,10 @@ impl ImageRows<'_> {
             };
             let values = image.iter().step_by(channels);
             #[cfg(feature = "std")]
+            let own = if channels > MAX_INPUT_CHANNELS { 0 } else { channel };
+            #[cfg(feature = "std")]
             if let Some(table) =
-                self.normalised.get(channel * TABLE..).and_then(|tables| tables.first_chunk::<TABLE>())
+                self.normalised.get(own * TABLE..).and_then(|tables| tables.first_chunk::<TABLE>())
             {
                 to.iter_mut().zip(values).for_each(|(to, x)| *to = table[usize::from(*x)]);
                 continue;
@@ -431,7 +442,7 @@ impl ImageRows<'_> {
             #[cfg(not(feature = "std"))]
             if to.len() > TABLE {
                 // On the stack, for this channel.
-                let table: [u16; TABLE] = core::array::from_fn(|x| normalise(x as u8, (mean, std)));
+                let table: [u16; TABLE] = core::array::from_fn(|x| normalise(x as u8, normalisation));
                 // Cheaper than steps of an iterator, where nothing unrolls them.
                 let mut pixels = image;
                 for to in to {
@@ -441,7 +452,7 @@ impl ImageRows<'_> {
                 }
                 continue;
             }
-            to.iter_mut().zip(values).for_each(|(to, x)| *to = normalise(*x, (mean, std)));
+            to.iter_mut().zip(values).for_each(|(to, x)| *to = normalise(*x, normalisation));
         }
     }
 }
@@ -470,7 +481,7 @@ const TABLE: usize = 256;
 
 /// A byte of an image as f16 bits, by the mean and the standard deviation of its channel.
 #[cfg_attr(not(feature = "std"), inline(never))]
-fn normalise(x: u8, (mean, std): (&f32, &f32)) -> u16 {
+fn normalise(x: u8, (mean, std): (f32, f32)) -> u16 {
     f16::narrow((f32::from(x) / 255.0 - mean) / std)
 }
 
@@ -539,7 +550,7 @@ fn execute(
 /// Copies `parts`, ranges of `space`, one after another to the range `output`, or to the logits where there is none.
 fn concatenate(
     isa: Isa,
-    parts: [Range<usize>; MAX_INPUTS],
+    parts: [Range<usize>; FEW_INPUTS],
     output: Option<Range<usize>>,
     space: &mut [u8],
     logits: &mut [f32],

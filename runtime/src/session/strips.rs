@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::kernel::{self, Buffers, Isa, Layer, Output, Planes, Second};
-use crate::model::{MAX_INPUTS, Shape, Window};
+use crate::model::{FEW_INPUTS, Shape, Window};
 use crate::plan::{Node, Step, Stream, Strip};
 
 use super::Hook;
@@ -194,7 +194,7 @@ impl Run<'_> {
     /// Joins the rows of a strip of several maps.
     fn join(&mut self, nodes: &[Node], at: usize, op: usize, strip: &Strip, output: &Rows) -> Option<()> {
         let mut channel = 0;
-        for slot in 0..MAX_INPUTS {
+        for slot in 0..FEW_INPUTS {
             let Some(part) = self.source(nodes, at, op, slot) else { break };
             self.copy(&part, output, channel, strip)?;
             channel += part.shape.channels as usize;

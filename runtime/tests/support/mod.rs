@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use half::f16;
 use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
 use lrpet_runtime::model::{
-    Activation, Concat, Conv, FORMAT_VERSION, Header, Inputs, Linear, Op, PadShortcut, Pool, Shape, Value,
-    Weights, Window,
+    Activation, Concat, Conv, Header, InputKind, Inputs, Linear, Needs, Op, OutputKind, PadShortcut, Pool,
+    Shape, Value, Weights, Window,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -55,11 +55,15 @@ pub struct Network {
 impl Network {
     pub fn new(input: Shape, classes: u32, seed: u64) -> Self {
         let header = Header {
-            version: FORMAT_VERSION,
+            version: 1,
             input,
+            kind: InputKind::Picture,
             mean: [0.5, 0.4, 0.3, 0.2],
             std: [0.25, 0.3, 0.35, 0.4],
             classes,
+            output: Shape::vector(classes),
+            result: OutputKind::Classes,
+            needs: Needs::NONE,
             ops: 0,
         };
         let rng = ChaCha8Rng::seed_from_u64(seed);
@@ -109,7 +113,10 @@ impl Network {
     }
 
     pub fn program(&self) -> Vec<u8> {
-        let header = Header { ops: self.ops.len() as u16, ..self.header };
+        let of = self.header.of_ops(&self.ops).expect("a few operations");
+        // As it was given, but for what operations need.
+        let version = if of.needs.is_none() { 1 } else { of.version };
+        let header = Header { version: self.header.version.max(version), ..of };
         let mut bytes = vec![0; 1 << 20];
         let mut at = postcard::to_slice(&header, &mut bytes).unwrap().len();
         for op in &self.ops {
@@ -141,7 +148,7 @@ impl Network {
             (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
         });
         let card = HashMap::from([
-            ("format".to_string(), FORMAT_VERSION.to_string()),
+            ("format".to_string(), self.header.version.to_string()),
             ("classes".to_string(), "a \"quoted\" one,b\\c,\u{e9}\u{1f600}\n".to_string()),
         ]);
         Aligned::new(&safetensors::serialize(views, Some(card)).unwrap())

@@ -62,6 +62,7 @@ pub fn finish(sum: Bounded, bias: f64, residual: f64, activation: Activation) ->
         Activation::None => value,
         Activation::Relu => value.max(0.0),
         Activation::Relu6 => value.clamp(0.0, 6.0),
+        other => panic!("no reference for {other:?}"),
     };
     Bounded { value, error }
 }
@@ -242,7 +243,8 @@ pub fn normalise(header: &Header, image: &[u8]) -> Vec<f64> {
     let c = header.input.channels as usize;
     let plane = |channel: usize| {
         image.iter().skip(channel).step_by(c).map(move |x| {
-            stored(f64::from((f32::from(*x) / 255.0 - header.mean[channel]) / header.std[channel]))
+            let (mean, std) = header.normalisation(channel);
+            stored(f64::from((f32::from(*x) / 255.0 - mean) / std))
         })
     };
     (0..c).flat_map(plane).collect()
@@ -306,6 +308,7 @@ pub fn values(net: &Network, input: &[f64]) -> Vec<Vec<f64>> {
                 let joined = inputs.values().iter().flat_map(|&value| &values[usize::from(value)]);
                 joined.copied().map(exact).collect()
             }
+            other => panic!("no reference for {other:?}"),
         };
         let last = i + 1 == net.ops.len();
         values.push(result.iter().map(|r| if last { r.value } else { stored(r.value) }).collect());

@@ -95,6 +95,7 @@ proptest! {
                 Activation::None => (plain, true),
                 Activation::Relu => (plain.max(0.0), plain > 0.0),
                 Activation::Relu6 => (plain.clamp(0.0, 6.0), plain > 0.0 && plain < 6.0),
+                other => panic!("not drawn: {other:?}"),
             };
             prop_assert_eq!(sum[at], value);
             prop_assert_eq!(slope[at], if passes { dz[at] } else { 0.0 });

@@ -242,6 +242,7 @@ proptest! {
             Activation::None => before,
             Activation::Relu => before.relu().unwrap(),
             Activation::Relu6 => before.clamp(0f64, 6f64).unwrap(),
+            other => panic!("not drawn: {other:?}"),
         };
         let back = vz.mul(slope.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
 

@@ -177,15 +177,11 @@ fn rank_of(weights: Weights) -> Option<u64> {
     Some(cost::rank_of(weights)).filter(|rank| *rank > 0)
 }
 
-fn rank<N>(op: &Op<N>) -> Option<u64> {
-    match op {
-        Op::Conv(conv) => rank_of(conv.weights),
-        Op::Linear(linear) => rank_of(linear.weights),
-        _ => None,
-    }
+fn rank<N: AsRef<str>>(op: &Op<N>) -> Option<u64> {
+    op.weights().and_then(rank_of)
 }
 
-fn kind<N>(op: &Op<N>) -> &'static str {
+fn kind<N: AsRef<str>>(op: &Op<N>) -> &'static str {
     match op {
         Op::Conv(conv) => match conv.weights {
             Weights::Dense => "conv",
@@ -200,5 +196,6 @@ fn kind<N>(op: &Op<N>) -> &'static str {
         Op::PadShortcut(_) => "shortcut",
         Op::Add { .. } => "add",
         Op::Concat(_) => "concat",
+        general => general.kind(),
     }
 }

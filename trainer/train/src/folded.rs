@@ -98,6 +98,9 @@ impl<'a> Engine<'a> {
                 (Op::Conv(_) | Op::Linear(_), None) => {
                     candle_core::bail!("layer {} has no weights", op.name())
                 }
+                (other, _) => {
+                    candle_core::bail!("layer {}: candle does not run a {}", other.name(), other.kind())
+                }
             };
             if let Some(summand) = summand {
                 y = (y + &values[usize::from(summand)])?;
@@ -106,6 +109,7 @@ impl<'a> Engine<'a> {
                 Activation::None => y,
                 Activation::Relu => y.relu()?,
                 Activation::Relu6 => y.clamp(0.0, 6.0)?,
+                other => candle_core::bail!("layer {}: candle does not apply {}", op.name(), other.name()),
             };
             let last = values.len() == self.network.ops.len();
             values.push(if last { y } else { store(&y)? });

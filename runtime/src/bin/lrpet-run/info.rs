@@ -30,15 +30,12 @@ fn kind(op: &Op<&str>) -> &'static str {
         Op::PadShortcut(_) => "shortcut",
         Op::Add { .. } => "addition",
         Op::Concat(_) => "concatenation",
+        general => general.kind(),
     }
 }
 
 fn rank(op: &Op<&str>) -> u64 {
-    match op {
-        Op::Conv(conv) => cost::rank_of(conv.weights),
-        Op::Linear(linear) => cost::rank_of(linear.weights),
-        _ => 0,
-    }
+    op.weights().map_or(0, cost::rank_of)
 }
 
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {

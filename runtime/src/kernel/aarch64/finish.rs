@@ -26,7 +26,7 @@ impl Limits {
         let (low, high) = match activation {
             Activation::None => (i16::MIN, MAX),
             Activation::Relu => (0, MAX),
-            Activation::Relu6 => (0, SIX),
+            _ => (0, SIX),
         };
         // SAFETY: NEON is part of A64.
         unsafe { Limits { low: vdupq_n_s16(low), high: vdupq_n_s16(high), far: vdupq_n_u16(0xfbff) } }

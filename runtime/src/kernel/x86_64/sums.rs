@@ -148,7 +148,7 @@ impl<V: Vector> Clamp<V> {
         let (low, high) = match activation {
             Activation::None => (-LIMIT, LIMIT),
             Activation::Relu => (0.0, LIMIT),
-            Activation::Relu6 => (0.0, 6.0),
+            _ => (0.0, 6.0),
         };
         // SAFETY: no memory is touched; the function that this is inlined into has the instruction set.
         let (low, high) = unsafe { (V::splat(low), V::splat(high)) };
@@ -185,7 +185,7 @@ pub(super) unsafe fn finish<V: Vector>(sums: *const f32, rows: usize, registers:
             Activation::Relu => each::<V>(sums, rows, registers, output, |value| {
                 V::min(V::max(value, V::splat(0.0)), V::splat(LIMIT))
             }),
-            Activation::Relu6 => each::<V>(sums, rows, registers, output, |value| {
+            _ => each::<V>(sums, rows, registers, output, |value| {
                 V::min(V::max(value, V::splat(0.0)), V::splat(6.0))
             }),
         }

@@ -9,8 +9,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::model::{
-    Activation, Concat, Conv, FORMAT_VERSION, Header, Inputs, Linear, MAX_INPUTS, Op, PadShortcut, Pool,
-    PoolKind, Shape, Value, Weights, Window,
+    Activation, Concat, Conv, FEW_INPUTS, Header, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape,
+    Value, Weights, Window,
 };
 
 /// A program in the making; names are the indices.
@@ -64,14 +64,8 @@ impl Builder {
             weights,
             activation,
         }));
-        let header = Header {
-            version: FORMAT_VERSION,
-            input: self.shapes[0],
-            mean: [0.0; 4],
-            std: [1.0; 4],
-            classes: 10,
-            ops: self.ops.len() as u16,
-        };
+        let header = Header::classifier(self.shapes[0], &[0.0], &[1.0], 10);
+        let header = header.and_then(|header| header.of_ops(&self.ops)).expect("a few operations");
         let mut buffer = vec![0; 1 << 16];
         let mut at = postcard::to_slice(&header, &mut buffer).unwrap().len();
         for op in &self.ops {
@@ -104,7 +98,7 @@ fn random(seed: u64, ops: usize) -> Vec<u8> {
             4 => {
                 let fits = |v: &usize| Shape { channels: shape.channels, ..net.shapes[*v] } == shape;
                 let others = (0..net.shapes.len()).rev().filter(fits).map(|v| v as Value);
-                let count = rng.random_range(0..MAX_INPUTS);
+                let count = rng.random_range(0..FEW_INPUTS);
                 let joined: Vec<Value> = [input].into_iter().chain(others.take(count)).collect();
                 let out_channels = joined.iter().map(|&v| net.shape(v).channels).sum();
                 net.push(Op::Concat(Concat { inputs: Inputs::new(&joined).unwrap(), out_channels }))

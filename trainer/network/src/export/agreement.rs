@@ -212,7 +212,7 @@ impl<'a> Reference<'a> {
             Op::Pool(layer) if layer.kind == PoolKind::Average => layer.window.taps() as usize + MORE,
             Op::GlobalAveragePool { .. } => input.pixels() + MORE,
             Op::Add { .. } => MORE,
-            Op::Pool(_) | Op::PadShortcut(_) | Op::Concat(_) => 0,
+            _ => 0,
         }
     }
 }

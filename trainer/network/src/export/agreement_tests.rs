@@ -30,7 +30,7 @@ fn liveliest(op: &Op<String>, values: &[f64], pixels: usize, heard: impl Fn(usiz
     let alive = |plane: &[f64]| match activation(op) {
         Activation::None => plane.len(),
         Activation::Relu => plane.iter().filter(|value| **value > 0.0).count(),
-        Activation::Relu6 => plane.iter().filter(|value| **value > 0.0 && **value < 6.0).count(),
+        _ => plane.iter().filter(|value| **value > 0.0 && **value < 6.0).count(),
     };
     let planes = values.chunks_exact(pixels).enumerate().filter(|(plane, _)| heard(*plane));
     planes.max_by_key(|(_, plane)| alive(plane)).map_or(0, |(plane, _)| plane)

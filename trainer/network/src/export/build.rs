@@ -6,7 +6,7 @@ use half::f16;
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Method;
 use lrpet_runtime::model::program::PROGRAM_TENSOR;
-use lrpet_runtime::model::{Header, Model, Op, Weights};
+use lrpet_runtime::model::{Header, InputKind, Model, Op, OutputKind, Weights};
 use lrpet_runtime::session::Hook;
 
 use super::agreement::{Reference, Trace};
@@ -160,11 +160,8 @@ impl Folded {
         for _ in 0..header.ops {
             let (op, after) = postcard::take_from_bytes::<Op<String>>(rest).map_err(decode)?;
             rest = after;
-            let stored = match &op {
-                Op::Conv(conv) => Some(conv.weights),
-                Op::Linear(linear) => Some(linear.weights),
-                _ => None,
-            };
+            super::folded::supported(&op)?;
+            let stored = op.weights();
             let name = op.name();
             let halves = |suffix: &str| tensor(format!("{name}.{suffix}")).map(|tensor| widen(tensor.data));
             let singles = |suffix: &str| {
@@ -186,9 +183,12 @@ impl Folded {
             weights.extend(layer.map(|layer| (name.to_owned(), layer)));
             ops.push(op);
         }
-        let channels = header.input.channels as usize;
-        let normalization =
-            Normalization { mean: header.mean[..channels].to_vec(), std: header.std[..channels].to_vec() };
+        if header.kind == InputKind::Values || header.result == OutputKind::Values {
+            return Err(broken("its input or its result are values, which this program does not take yet"));
+        }
+        let channels = 0..header.input.channels as usize;
+        let (mean, std) = channels.map(|channel| header.normalisation(channel)).unzip();
+        let normalization = Normalization { mean, std };
         Ok(Folded { input: header.input, classes: header.classes, normalization, ops, weights })
     }
 }

@@ -38,7 +38,7 @@ impl Card {
         let mut set = |key: &str, value: String| {
             card.insert(key.to_owned(), value);
         };
-        set("format", FORMAT_VERSION.to_string());
+        set("format", folded.header().map_or(FORMAT_VERSION, |header| header.version).to_string());
         set("network", network.name.clone());
         set("dataset", self.dataset.clone());
         set("classes", join_labels(&self.classes));

@@ -6,7 +6,7 @@ use half::f16;
 use lrpet_runtime::model::program::{
     PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE,
 };
-use lrpet_runtime::model::{FORMAT_VERSION, Header, Op};
+use lrpet_runtime::model::{Header, Op};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -209,28 +209,26 @@ fn finite(name: &str, values: &[f32]) -> Result<(), ExportError> {
 impl Folded {
     /// Bytes of the program: header, then the operations, in postcard's format.
     pub(crate) fn program(&self) -> Result<Vec<u8>, ExportError> {
-        let format = |reason: String| ExportError::Format(reason);
-        let mut header = Header {
-            version: FORMAT_VERSION,
-            input: self.input,
-            mean: [0.0; _],
-            std: [1.0; _],
-            classes: self.classes,
-            ops: u16::try_from(self.ops.len()).map_err(|_| {
-                format(format!("{} operations are more than a program holds", self.ops.len()))
-            })?,
-        };
-        let channels = self.input.channels as usize;
-        if channels > header.mean.len() {
-            return Err(format(format!("{channels} input channels are more than a program normalises")));
-        }
-        header.mean[..channels].copy_from_slice(&self.normalization.mean);
-        header.std[..channels].copy_from_slice(&self.normalization.std);
         let postcard = |error: postcard::Error| ExportError::Format(error.to_string());
-        let mut bytes = postcard::to_allocvec(&header).map_err(postcard)?;
+        let mut bytes = postcard::to_allocvec(&self.header()?).map_err(postcard)?;
         for op in &self.ops {
             bytes.extend(postcard::to_allocvec(op).map_err(postcard)?);
         }
         Ok(bytes)
+    }
+
+    /// The head of the program, in the first version of the format that holds it.
+    pub(super) fn header(&self) -> Result<Header, ExportError> {
+        let format = |reason: String| ExportError::Format(reason);
+        let Normalization { mean, std } = &self.normalization;
+        let header = Header::classifier(self.input, mean, std, self.classes).ok_or_else(|| {
+            format(format!(
+                "{} input channels with a mean and a deviation each are more than a program holds; one of all will do",
+                self.input.channels
+            ))
+        })?;
+        header
+            .of_ops(&self.ops)
+            .ok_or_else(|| format(format!("{} operations are more than a program holds", self.ops.len())))
     }
 }

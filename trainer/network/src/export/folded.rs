@@ -50,6 +50,18 @@ pub struct FactoredLayer {
     pub energy_kept: f64,
 }
 
+/// Refuses an operation that the reference does not compute.
+pub(super) fn supported(op: &Op<String>) -> Result<(), ExportError> {
+    let layer = || op.name().to_owned();
+    match op.activation() {
+        _ if op.is_general() => Err(ExportError::Unsupported { layer: layer(), kind: op.kind() }),
+        activation if !activation.is_plain() => {
+            Err(ExportError::Unsupported { layer: layer(), kind: activation.name() })
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Folded {
     /// Merges batch normalisation and factors the layers of `plan`.
     ///
@@ -67,6 +79,9 @@ impl Folded {
         energy_transfer: bool,
     ) -> Result<(Folded, Vec<FactoredLayer>), ExportError> {
         checkpoint.check(network)?;
+        for op in network.layers.iter().map(|layer| &layer.op) {
+            supported(op)?;
+        }
         let fold = |layer: &PlannedLayer| -> Result<_, ExportError> {
             let name = &layer.name;
             let merged = Merged::new(network, layer.index, checkpoint);

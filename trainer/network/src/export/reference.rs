@@ -99,6 +99,7 @@ pub fn sums(network: &Folded, shapes: &[Shape], index: usize, values: &[Vec<f64>
             let joined = inputs.values().iter().flat_map(|&value| &values[usize::from(value)]);
             return joined.copied().collect();
         }
+        general => unreachable!("{} was refused", general.name()),
     };
     if let Some(summand) = inputs.second() {
         let summand = &values[usize::from(summand)];
@@ -109,12 +110,7 @@ pub fn sums(network: &Folded, shapes: &[Shape], index: usize, values: &[Vec<f64>
 
 /// What follows an operation's sums.
 pub fn activation(op: &Op<String>) -> Activation {
-    match op {
-        Op::Conv(layer) => layer.activation,
-        Op::Linear(layer) => layer.activation,
-        Op::Add { activation, .. } => *activation,
-        _ => Activation::None,
-    }
+    op.activation()
 }
 
 /// A feature map.
@@ -249,5 +245,6 @@ pub fn activate(value: f64, activation: Activation) -> f64 {
         Activation::None => value,
         Activation::Relu => value.max(0.0),
         Activation::Relu6 => value.clamp(0.0, 6.0),
+        other => unreachable!("{} was refused", other.name()),
     }
 }

@@ -110,6 +110,14 @@ pub enum OnnxError {
         /// Whether the weights were f16.
         f16_weights: bool,
     },
+    /// An operation that is not written yet.
+    #[error("layer {layer}: {kind} cannot be written as ONNX yet")]
+    Operation {
+        /// The layer.
+        layer: String,
+        /// What it is.
+        kind: &'static str,
+    },
     /// A layer's tensor is not there; a checked model has them all.
     #[error("the model has no tensor {tensor}")]
     Missing {

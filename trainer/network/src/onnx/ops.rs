@@ -42,6 +42,10 @@ impl<'g, 'a> Values<'g, 'a> {
     /// Adds the nodes of an operation whose first input has the shape `shape`. The result is a vector where the operation is a
     /// linear layer, else a map.
     fn result(&mut self, op: &Op<&str>, shape: Shape, output: String) -> Result<String, OnnxError> {
+        if !op.activation().is_plain() {
+            let (layer, kind) = (op.name().to_owned(), op.activation().name());
+            return Err(OnnxError::Operation { layer, kind });
+        }
         Ok(match op {
             Op::Conv(op) => {
                 let input = self.map(op.input)?;
@@ -75,6 +79,10 @@ impl<'g, 'a> Values<'g, 'a> {
                 let inputs = inputs.collect::<Result<Vec<String>, OnnxError>>()?;
                 let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
                 self.graph.node("Concat", &inputs, output, vec![int("axis", 1)])
+            }
+            general => {
+                let (layer, kind) = (general.name().to_owned(), general.kind());
+                return Err(OnnxError::Operation { layer, kind });
             }
         })
     }
@@ -127,6 +135,7 @@ fn activate(graph: &mut Graph<'_>, sum: String, activation: Activation, output: 
             let most = graph.floats("relu6.most.value", &[], &[6.0]);
             graph.node("Clip", &[&sum, &least, &most], output, Vec::new())
         }
+        other => unreachable!("{} was refused", other.name()),
     }
 }
 

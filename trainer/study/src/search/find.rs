@@ -6,7 +6,7 @@ use std::fmt::Write;
 use lrpet_network::lrpet::RankPlan;
 use lrpet_network::network::Network;
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::{FORMAT_VERSION, Header, Op, Program};
+use lrpet_runtime::model::{Header, Op, Program};
 use lrpet_runtime::plan::Plan;
 use serde::Serialize;
 
@@ -275,14 +275,10 @@ fn least_text(
 pub fn arena_bytes(network: &Network, plan: &RankPlan, isa: Isa) -> Result<u64, SearchError> {
     let failed = |reason: String| SearchError::Plan { network: network.name.clone(), reason };
     let ops: Vec<Op<String>> = plan.apply(network);
-    let header = Header {
-        version: FORMAT_VERSION,
-        input: network.input,
-        mean: [0.0; 4],
-        std: [1.0; 4],
-        classes: network.classes,
-        ops: u16::try_from(ops.len()).map_err(|error| failed(error.to_string()))?,
-    };
+    let header = Header::classifier(network.input, &[0.0], &[1.0], network.classes);
+    let header = header.and_then(|header| header.of_ops(&ops));
+    let header =
+        header.ok_or_else(|| failed(format!("{} operations are more than a program holds", ops.len())))?;
     let mut bytes = postcard::to_allocvec(&header).map_err(|error| failed(error.to_string()))?;
     for op in &ops {
         bytes.extend(postcard::to_allocvec(op).map_err(|error| failed(error.to_string()))?);

@@ -115,11 +115,12 @@ impl fmt::Display for LayerShape {
         if self.residual() {
             f.write_str(", residual")?;
         }
-        f.write_str(match activation {
-            Activation::None => "",
-            Activation::Relu => ", relu",
-            Activation::Relu6 => ", relu6",
-        })
+        match activation {
+            Activation::None => Ok(()),
+            Activation::Relu => f.write_str(", relu"),
+            Activation::Relu6 => f.write_str(", relu6"),
+            other => write!(f, ", {other:?}"),
+        }
     }
 }
 

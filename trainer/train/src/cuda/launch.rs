@@ -150,6 +150,7 @@ pub(crate) fn code(activation: Activation) -> u32 {
         Activation::None => 0,
         Activation::Relu => 1,
         Activation::Relu6 => 2,
+        other => unreachable!("the engine refuses {}", other.name()),
     }
 }
 

@@ -170,6 +170,10 @@ impl Node {
         let batch = share.images;
         let x = &values[self.inputs[0]];
         let second = self.inputs.get(1).map(|&second| &values[second]);
+        let activation = self.op.activation();
+        if !activation.is_plain() {
+            return Err(TrainError::untrained(self.op.name(), activation.name()));
+        }
         let value = match &self.op {
             Op::Conv(_) | Op::Linear(_) => {
                 let layer = Weighted::of(self, parameters)?;
@@ -192,6 +196,7 @@ impl Node {
                 let joined: Vec<&Tensor> = self.inputs.iter().map(|&input| &values[input]).collect();
                 Tensor::cat(&joined, 0)?
             }
+            other => return Err(TrainError::untrained(other.name(), other.kind())),
         };
         Ok((value, None))
     }
@@ -270,6 +275,7 @@ impl Node {
                     start += channels;
                 }
             }
+            other => return Err(TrainError::untrained(other.name(), other.kind())),
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ fn apply(
                 (None, None) => y,
             };
             let y = second.map_or(Ok(y.clone()), |second| y + second)?;
-            activate(&y, conv.activation)
+            activate(&y, conv.activation, &conv.name)
         }
         (Op::Linear(linear), Some(names)) => {
             let x = if x.rank() > 2 { x.flatten_from(1)? } else { x.clone() };
@@ -80,17 +80,18 @@ fn apply(
                 Some(bias) => y.broadcast_add(parameters.get(bias)?)?,
                 None => y,
             };
-            activate(&y, linear.activation)
+            activate(&y, linear.activation, &linear.name)
         }
         (Op::GlobalAveragePool { .. }, _) => Ok(x.mean_keepdim((2, 3))?),
         (Op::PadShortcut(shortcut), _) => pad_shortcut(shortcut, x),
         (Op::Pool(pool), _) => pool_layer(pool, x),
         (Op::Add { activation, .. }, _) => {
             let sum = second.map_or(Ok(x.clone()), |second| x + second)?;
-            activate(&sum, *activation)
+            activate(&sum, *activation, "add")
         }
         (Op::Concat(_), _) => Ok(Tensor::cat(inputs, 1)?),
         (Op::Conv(_) | Op::Linear(_), None) => unreachable!("layers with weights have names"),
+        (other, _) => Err(TrainError::untrained(other.name(), other.kind())),
     }
 }
 
@@ -168,11 +169,12 @@ fn normalise(
     Ok(y.broadcast_sub(&mean)?.broadcast_mul(&scale)?.broadcast_add(&beta)?)
 }
 
-fn activate(x: &Tensor, activation: Activation) -> Result<Tensor, TrainError> {
+fn activate(x: &Tensor, activation: Activation, layer: &str) -> Result<Tensor, TrainError> {
     Ok(match activation {
         Activation::None => x.clone(),
         Activation::Relu => x.relu()?,
         Activation::Relu6 => x.clamp(0f32, 6f32)?,
+        other => return Err(TrainError::untrained(layer, other.name())),
     })
 }
 

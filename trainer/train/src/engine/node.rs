@@ -71,6 +71,9 @@ impl Node {
             layer.op.inputs().values().iter().map(|&value: &Value| usize::from(value)).collect();
         let shape = shapes[inputs[0]];
         let output = shapes[value];
+        if !layer.op.activation().is_plain() {
+            return None;
+        }
         let (kernel, needs) = match &layer.op {
             Op::Conv(conv) => {
                 // Without a normalisation none is added to.
@@ -114,6 +117,7 @@ impl Node {
                 let channels = inputs.iter().map(|&input| shapes[input].channels as usize).collect();
                 (Kernel::Concat(Concat::new(channels)), [false, false])
             }
+            _ => return None,
         };
         Some(Node { kernel, inputs, output_len: output.len(), needs })
     }

@@ -140,7 +140,7 @@ pub(in super::super) fn depthwise(tile: &Depthwise<'_>, patch: &mut [f32], outpu
     let (activation, low, high) = match tile.activation {
         Activation::None => (0, f32::NEG_INFINITY, f32::INFINITY),
         Activation::Relu => (1, 0.0, f32::INFINITY),
-        Activation::Relu6 => (2, 0.0, 6.0),
+        _ => (2, 0.0, 6.0),
     };
     let mut arguments = Arguments {
         x: patch.as_ptr(),

@@ -75,7 +75,7 @@ pub(super) fn bounds(activation: Activation) -> [f32; 2] {
     match activation {
         Activation::None => [-65504.0, 65504.0],
         Activation::Relu => [0.0, 65504.0],
-        Activation::Relu6 => [0.0, 6.0],
+        _ => [0.0, 6.0],
     }
 }
 

@@ -201,10 +201,10 @@ pub(in super::super) unsafe fn finish(activation: Activation, arguments: &mut Fi
     let inner = match (arguments.residual.is_null(), activation) {
         (true, Activation::None) => plain,
         (true, Activation::Relu) => plain_relu,
-        (true, Activation::Relu6) => plain_relu6,
+        (true, _) => plain_relu6,
         (false, Activation::None) => added,
         (false, Activation::Relu) => added_relu,
-        (false, Activation::Relu6) => added_relu6,
+        (false, _) => added_relu6,
     };
     // SAFETY: the caller's lengths.
     unsafe { inner(arguments) }
