@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::Normalization;
 use crate::export::file::{SelfCheck, serialize};
-use crate::export::{ExportError, Folded};
+use crate::export::{ExportError, Folded, model_network};
 use crate::lrpet::{RankPlan, Scope};
-use crate::network::{Known, Network};
+use crate::network::{Known, NETWORK_DIGEST, Network};
 
 /// Pruning ratios that are tried: hundredths.
 const STEPS: u32 = 100;
@@ -96,9 +96,15 @@ impl Rebuilt {
             model.metadata().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let header = model.program().header();
         let name = card.get("network").ok_or("the model's card names no network")?;
-        let network = Known::named(name)
-            .and_then(|known| known.network(header.input, header.classes))
-            .map_err(|error| format!("the model's card names `{name}`: {error}"))?;
+        // A network of a file is what the model holds; a known one is checked against it.
+        let network = if card.contains_key(NETWORK_DIGEST) {
+            let (network, _) = model_network(model).map_err(|error| error.to_string())?;
+            network
+        } else {
+            Known::named(name)
+                .and_then(|known| known.network(header.input, header.classes))
+                .map_err(|error| format!("the model's card names `{name}`: {error}"))?
+        };
         let dense: u64 = model.program().layers().map(|layer| cost::dense(&layer.op, layer.input).macs).sum();
         if network.cost().macs != dense {
             return Err(format!("the model is another network than the `{name}` that is known here"));

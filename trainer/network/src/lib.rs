@@ -47,6 +47,7 @@ extern crate self as lrpet_network;
 pub mod atomic;
 pub mod checkpoint;
 pub mod dataset;
+pub mod draw;
 pub mod export;
 pub mod fit;
 pub mod inspect;

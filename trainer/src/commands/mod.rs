@@ -17,6 +17,7 @@ mod folder_args;
 mod images;
 mod inspect;
 mod model_file;
+mod network;
 mod numbers;
 mod outputs;
 mod processes;
@@ -73,6 +74,8 @@ fn negative_numbers(command: clap::Command) -> clap::Command {
 enum Command {
     /// List, get and describe data sets.
     Data(data::Args),
+    /// List, show, check and draw networks: those known by name, and files of your own.
+    Network(network::Args),
     /// Train a network, dense or with low-rank projection.
     Train(Box<train::Args>),
     /// Make a model file of a trained checkpoint: merge batch normalisation, factor layers, round to f16.
@@ -107,6 +110,7 @@ pub fn run(cli: Cli) -> Result<()> {
     let output = Output { json: cli.json };
     match cli.command {
         Command::Data(args) => data::run(args, &output),
+        Command::Network(args) => network::run(args, &output),
         Command::Train(args) => train::run(*args, &output),
         Command::Factorize(args) => factorize::run(args, &output),
         Command::Export(args) => export::run(args, &output),

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use half::f16;
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Method;
-use lrpet_runtime::model::program::PROGRAM_TENSOR;
-use lrpet_runtime::model::{Header, InputKind, Model, Op, OutputKind, Weights};
+use lrpet_runtime::model::{InputKind, Model, OutputKind, Weights};
 use lrpet_runtime::session::Hook;
 
 use super::agreement::{Reference, Trace};
+use super::dense::program;
 use super::evaluate::check_data;
 use super::file::{SELF_CHECK_SAMPLES, SelfCheck, serialize};
 use super::folded::FactoredLayer;
@@ -152,15 +152,10 @@ impl Folded {
         let broken = |reason: &str| ExportError::Model { what: "model".into(), reason: reason.to_owned() };
         let tensor =
             |name: String| model.container().tensor(&name).ok_or_else(|| broken(&format!("no {name}")));
-        let decode = |error: postcard::Error| broken(&error.to_string());
-        let program = tensor(PROGRAM_TENSOR.to_owned())?.data;
-        let (header, mut rest) = postcard::take_from_bytes::<Header>(program).map_err(decode)?;
-        let mut ops = Vec::with_capacity(usize::from(header.ops));
+        let (header, ops) = program(model)?;
         let mut weights = BTreeMap::new();
-        for _ in 0..header.ops {
-            let (op, after) = postcard::take_from_bytes::<Op<String>>(rest).map_err(decode)?;
-            rest = after;
-            super::folded::supported(&op)?;
+        for op in &ops {
+            super::folded::supported(op)?;
             let stored = op.weights();
             let name = op.name();
             let halves = |suffix: &str| tensor(format!("{name}.{suffix}")).map(|tensor| widen(tensor.data));
@@ -181,7 +176,6 @@ impl Folded {
                 }
             };
             weights.extend(layer.map(|layer| (name.to_owned(), layer)));
-            ops.push(op);
         }
         if header.kind == InputKind::Values || header.result == OutputKind::Values {
             return Err(broken("its input or its result are values, which this program does not take yet"));

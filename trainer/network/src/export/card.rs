@@ -8,7 +8,7 @@ use lrpet_runtime::model::cost::Cost;
 
 use super::Folded;
 use crate::lrpet::RankPlan;
-use crate::network::Network;
+use crate::network::{NETWORK_DIGEST, Network};
 
 /// What only the maker of a model knows; the rest of the card follows from network and ranks.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,6 +40,9 @@ impl Card {
         };
         set("format", folded.header().map_or(FORMAT_VERSION, |header| header.version).to_string());
         set("network", network.name.clone());
+        if !network.is_known() {
+            set(NETWORK_DIGEST, network.digest());
+        }
         set("dataset", self.dataset.clone());
         set("classes", join_labels(&self.classes));
         set("input", format!("{}x{}x{}", network.input.channels, network.input.height, network.input.width));

@@ -8,6 +8,7 @@
 pub mod agreement;
 mod build;
 pub mod card;
+mod dense;
 mod error;
 pub mod evaluate;
 pub mod file;
@@ -20,6 +21,7 @@ pub mod schedule;
 
 pub use build::{Exported, Request, Samples, checked, export};
 pub use card::Card;
+pub use dense::model_network;
 pub use error::ExportError;
 pub use evaluate::{Logits, ranged_logits, runtime_logits};
 pub use file::{SELF_CHECK_SAMPLES, overhead};

@@ -26,7 +26,7 @@ pub struct Layer {
 impl Layer {
     /// `op` with a bias, if it has weights, and no normalisation.
     pub fn new(op: Op<String>) -> Layer {
-        let bias = has_weights(&op);
+        let bias = op.weights().is_some();
         Layer { op, norm: None, bias, label: None }
     }
 
@@ -35,7 +35,7 @@ impl Layer {
         Layer { op, norm: Some(norm), bias: false, label: None }
     }
 
-    /// Whether the layer has weights, and so a name of its own.
+    /// Whether the layer has tensors, and so a name of its own.
     pub fn has_weights(&self) -> bool {
         has_weights(&self.op)
     }
@@ -50,7 +50,7 @@ impl Layer {
 }
 
 fn has_weights(op: &Op<String>) -> bool {
-    matches!(op, Op::Conv(_) | Op::Linear(_))
+    op.layer().is_some()
 }
 
 /// A batch normalisation: γ·(x − μ)/√(σ² + ε) + β.

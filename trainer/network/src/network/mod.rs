@@ -21,11 +21,12 @@ pub use file::{FILE_VERSION, FileError};
 pub use known::{KNOWN, Known, NetworkError, names};
 
 pub use layer::{EPSILON, Layer, MOMENTUM, Norm};
-pub use same::{NETWORK_FILE, first_difference};
+pub use same::{NETWORK_DIGEST, NETWORK_FILE, first_difference};
 
 use std::collections::{HashMap, HashSet};
 
 use lrpet_runtime::model::cost::{self, Cost, Matrix};
+pub use lrpet_runtime::model::{InputKind, OutputKind};
 use lrpet_runtime::model::{Op, Shape};
 
 /// A network: layer `i` makes value `i + 1` of the program, value 0 is the input.
@@ -45,26 +46,6 @@ pub struct Network {
     pub classes: u32,
     /// Layers in order of execution.
     pub layers: Vec<Layer>,
-}
-
-/// What a network takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum InputKind {
-    /// A picture of bytes, scaled to 0..1 and normalised by the mean and standard deviation of each channel.
-    #[default]
-    Picture,
-    /// Numbers as they are, such as features of sound or a signal (a map of height 1).
-    Values,
-}
-
-/// What a network's result is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OutputKind {
-    /// One logit for each class.
-    #[default]
-    Classes,
-    /// Numbers of any shape.
-    Values,
 }
 
 impl Network {

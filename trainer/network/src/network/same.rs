@@ -1,9 +1,14 @@
 //! Which networks are the same, and where two differ.
 
+use sha2::{Digest, Sha256};
+
 use super::{Known, Network};
 
 /// Key of a checkpoint's metadata with the file of its network, where that is none of the known ones.
 pub const NETWORK_FILE: &str = "network_file";
+
+/// Key of a model's card with [`Network::digest`], where the network is none of the known ones.
+pub const NETWORK_DIGEST: &str = "network_digest";
 
 impl Network {
     /// Whether it is the known network of its name, up to one ε of all its batch normalisations.
@@ -12,6 +17,12 @@ impl Network {
         let known =
             known.map(|known| self.epsilon().map_or(known.clone(), |epsilon| known.with_epsilon(epsilon)));
         known.is_some_and(|known| known.function_text() == self.function_text())
+    }
+
+    /// The first 16 digits of the SHA-256 of [`Network::function_text`]: which network it is, in few bytes.
+    pub fn digest(&self) -> String {
+        let hash = Sha256::digest(self.function_text().as_bytes());
+        hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The text of its file without what changes no function: what it is about, and the names of layers without weights.

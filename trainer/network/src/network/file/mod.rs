@@ -115,7 +115,7 @@ fn read_input(mut fields: Fields<'_>) -> Result<(Shape, InputKind), FileError> {
     // A signal is a map of height 1.
     let shape = Shape::new(axis("channels", None)?, axis("height", Some(1))?, axis("width", None)?);
     let kinds = [("picture", InputKind::Picture), ("values", InputKind::Values)];
-    let kind = one_of(&mut fields, "kind", &kinds)?.unwrap_or_default();
+    let kind = one_of(&mut fields, "kind", &kinds)?.unwrap_or(InputKind::Picture);
     if shape.is_empty() {
         return Err(
             fields.fails(format!("{shape} are more values than a network can take, which is 2³¹ − 1"))
@@ -128,7 +128,7 @@ fn read_input(mut fields: Fields<'_>) -> Result<(Shape, InputKind), FileError> {
 /// Number of classes, with where it stands; none where the output is values.
 fn read_output(mut fields: Fields<'_>) -> Result<Option<(u32, std::ops::Range<usize>)>, FileError> {
     let kinds = [("classes", OutputKind::Classes), ("values", OutputKind::Values)];
-    let kind = one_of(&mut fields, "kind", &kinds)?.unwrap_or_default();
+    let kind = one_of(&mut fields, "kind", &kinds)?.unwrap_or(OutputKind::Classes);
     let classes = fields.integer("classes", 1, i32::MAX as u32)?;
     let found = match (kind, classes) {
         (OutputKind::Classes, None) => return Err(fields.missing("classes", "how many there are")),

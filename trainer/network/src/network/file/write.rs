@@ -40,6 +40,24 @@ impl Network {
     }
 }
 
+impl Layer {
+    /// What a file calls the operation.
+    pub fn operation(&self) -> &'static str {
+        match &self.op {
+            Op::Conv(Conv { weights: Weights::Depthwise, .. }) => "depthwise_conv",
+            Op::Conv(_) => "conv",
+            Op::Linear(_) => "linear",
+            Op::Pool(pool) if pool.kind == PoolKind::Max => "max_pool",
+            Op::Pool(_) => "average_pool",
+            Op::GlobalAveragePool { .. } => "global_average_pool",
+            Op::PadShortcut(_) => "pad_shortcut",
+            Op::Add { .. } => "add",
+            Op::Concat(_) => "concat",
+            general => general.kind(),
+        }
+    }
+}
+
 /// The text so far.
 struct Writer(String);
 
@@ -53,18 +71,7 @@ impl Writer {
             None => quoted(INPUT),
             Some(layer) => quoted(network.layers[layer].name()),
         };
-        let operation = match &layer.op {
-            Op::Conv(Conv { weights: Weights::Depthwise, .. }) => "depthwise_conv",
-            Op::Conv(_) => "conv",
-            Op::Linear(_) => "linear",
-            Op::Pool(pool) if pool.kind == PoolKind::Max => "max_pool",
-            Op::Pool(_) => "average_pool",
-            Op::GlobalAveragePool { .. } => "global_average_pool",
-            Op::PadShortcut(_) => "pad_shortcut",
-            Op::Add { .. } => "add",
-            Op::Concat(_) => "concat",
-        };
-        self.field("op", quoted(operation));
+        self.field("op", quoted(layer.operation()));
         self.field("name", quoted(layer.name()));
         match &layer.op {
             Op::Add { inputs, .. } => {
@@ -106,7 +113,7 @@ impl Writer {
                 }
             }
             Op::Add { activation, .. } => self.activation(*activation),
-            Op::GlobalAveragePool { .. } | Op::Concat(_) => {}
+            _ => {}
         }
     }
 

@@ -1,0 +1,143 @@
+//! `lrpet network check`: whether a network's file is right, and what the network costs.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use lrpet_network::Source;
+use lrpet_network::lrpet::Scope;
+use lrpet_network::network::Network;
+use lrpet_study::report::{columns, units};
+use serde::Serialize;
+
+use crate::commands::Output;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Network's file, or a name of `lrpet network list`
+    #[arg(value_name = "FILE|NAME")]
+    network: String,
+}
+
+#[derive(Serialize)]
+struct Document {
+    name: String,
+    about: String,
+    /// Shapes of input and result, C×H×W.
+    input: [u32; 3],
+    output: [u32; 3],
+    macs: u64,
+    params: u64,
+    /// Bytes of all weights in f16 and biases in f32.
+    weight_bytes: u64,
+    layers: Vec<Row>,
+    /// Whether the network is the known one of its name.
+    known: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    op: String,
+    /// Names of the layers that it reads.
+    inputs: Vec<String>,
+    output: [u32; 3],
+    macs: u64,
+    params: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair: Option<Pair>,
+}
+
+/// What a layer could be as a pair of thin ones.
+#[derive(Serialize)]
+struct Pair {
+    /// Its singular values.
+    max_rank: u64,
+    /// The highest rank at which a pair takes fewer multiply-adds.
+    pays_up_to: u64,
+    /// Only with --factor-linear.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    linear: bool,
+}
+
+pub fn run(args: &Args, output: &Output) -> Result<()> {
+    let network = Source::named(&args.network)?.usual();
+    output.print(&document(&network), text)
+}
+
+fn document(network: &Network) -> Document {
+    let shapes = network.value_shapes().unwrap_or_default();
+    let axes = |at: usize| shapes.get(at).map_or([0; 3], |shape| [shape.channels, shape.height, shape.width]);
+    let matrices = network.matrices();
+    let name_of = |value: usize| match value.checked_sub(1) {
+        None => "input".to_owned(),
+        Some(layer) => network.layers[layer].name().to_owned(),
+    };
+    let rows = network.layers.iter().enumerate().map(|(index, layer)| {
+        let matrix = matrices.iter().find(|(at, ..)| *at == index).map(|(_, _, matrix)| *matrix);
+        let cost = matrix.map(|matrix| matrix.cost(0)).unwrap_or_default();
+        let pair = matrix.filter(|_| Scope::All.contains(&layer.op)).map(|matrix| {
+            let most = matrix.rows.min(matrix.columns);
+            // r·(c·k² + n) < n·c·k².
+            let last = (matrix.params(0).saturating_sub(1)) / (matrix.rows + matrix.columns);
+            let linear = !Scope::Convolutions.contains(&layer.op);
+            Pair { max_rank: most, pays_up_to: last.min(most), linear }
+        });
+        Row {
+            name: layer.name().to_owned(),
+            op: layer.operation().to_owned(),
+            inputs: layer.op.inputs().values().iter().map(|&value| name_of(value.into())).collect(),
+            output: axes(index + 1),
+            macs: cost.macs,
+            params: cost.params,
+            pair: pair.filter(|pair| pair.pays_up_to > 0),
+        }
+    });
+    let cost = network.cost();
+    Document {
+        name: network.name.clone(),
+        about: network.about.clone(),
+        input: axes(0),
+        output: axes(network.layers.len()),
+        macs: cost.macs,
+        params: cost.params,
+        weight_bytes: cost.weight_bytes,
+        layers: rows.collect(),
+        known: network.is_known(),
+    }
+}
+
+fn text(document: &Document) -> String {
+    let shape = |[c, h, w]: [u32; 3]| format!("{c}×{h}×{w}");
+    let mut text = document.name.clone();
+    if !document.about.is_empty() {
+        let _ = write!(text, ": {}", document.about);
+    }
+    let head = ["layer", "op", "reads", "output", "MACs", "parameters", "a pair pays to rank"];
+    let head = head.map(str::to_owned).to_vec();
+    let row = |row: &Row| {
+        let number = |count: u64| if count == 0 { String::new() } else { count.to_string() };
+        let pair = row.pair.as_ref().map_or(String::new(), |pair| {
+            let linear = if pair.linear { " (--factor-linear)" } else { "" };
+            format!("{} of {}{linear}", pair.pays_up_to, pair.max_rank)
+        });
+        let words = [row.name.clone(), row.op.clone(), row.inputs.join(", "), shape(row.output)];
+        words.into_iter().chain([number(row.macs), number(row.params), pair]).collect()
+    };
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(document.layers.iter().map(row)).collect();
+    let _ = writeln!(
+        text,
+        "\n{} → {}, {}\n\n{}",
+        shape(document.input),
+        shape(document.output),
+        units::things(document.layers.len() as u64, "layer"),
+        columns(&rows, 3)
+    );
+    let _ = writeln!(
+        text,
+        "{} MACs, {} parameters, {} bytes of weights and biases",
+        units::grouped(document.macs as f64),
+        units::grouped(document.params as f64),
+        units::grouped(document.weight_bytes as f64)
+    );
+    text
+}
