@@ -83,11 +83,9 @@ fn nodes(network: &Network, ranks: &BTreeMap<String, u64>) -> Vec<Node> {
             if layer.norm.is_some() {
                 about += " + norm";
             }
-            about += match activation(&layer.op) {
-                Activation::None => "",
-                Activation::Relu => " + ReLU",
-                Activation::Relu6 => " + ReLU6",
-            };
+            if layer.op.activation() != Activation::None {
+                about += &format!(" + {}", layer.op.activation().name());
+            }
             if index + 1 == last && network.output_kind == OutputKind::Classes {
                 about += ": classes";
             }

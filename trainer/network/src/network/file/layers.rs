@@ -362,9 +362,6 @@ fn why_not(op: &Op<String>, input: Shape) -> String {
             let [height, width] = window.kernel;
             format!("a kernel of {height}×{width} does not fit into its input of {input} with this padding")
         }
-        Op::Linear(_) if (input.height, input.width) != (1, 1) => {
-            format!("it takes a vector, C×1×1, and its input is {input}: put a global_average_pool before it")
-        }
         Op::PadShortcut(of) if of.out_channels < input.channels => {
             format!(
                 "`out` is {} and must be at least the {} channels of its input",

@@ -129,12 +129,6 @@ fn what_is_wrong_is_told_with_its_place() {
         ("name = \"half\"", "name = \"stem\"", Some(21), &["`stem` is taken", "line 12"]),
         ("\"body_bn\"", "\"bn\"", Some(27), &["`bn` is taken"]),
         ("name = \"half\"", "name = \"input\"", Some(21), &["`input`"]),
-        (
-            "op = \"global_average_pool\"",
-            "op = \"average_pool\"\nkernel = 3",
-            Some(40),
-            &["\"fc\"", "vector", "8×2×2"],
-        ),
         ("kernel = [3, 1]", "kernel = [30, 1]", Some(27), &["30×1", "8×4×4"]),
         ("padding = 1", "padding = 3", Some(17), &["`padding`", "smaller than the kernel"]),
         ("out = 4", "out = 5", Some(10), &["4 classes", "5×1×1"]),
