@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use lrpet_runtime::model::Shape;
+use lrpet_runtime::model::{MAX_LIVE, Shape};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -163,18 +163,18 @@ fn what_is_wrong_is_told_with_its_place() {
     );
     let text = read(&unread).unwrap_err().to_string();
     assert!(text.contains("line 21") && text.contains("\"lost\": nothing reads its result"), "{text}");
-    let many: String = (0..20)
+    let many: String = (0..MAX_LIVE + 4)
         .map(|index| format!("[[layer]]\nop = \"linear\"\nname = \"a{index}\"\nout = 2\ninput = \"input\"\n"))
         .collect();
     let head = "version = 1\nname = \"n\"\n[input]\nchannels = 2\nwidth = 1\n[output]\nclasses = 2\n";
     let mut sums = String::new();
-    for index in 1..20 {
+    for index in 1..MAX_LIVE + 4 {
         let before = if index == 1 { "a0".to_owned() } else { format!("s{}", index - 1) };
         sums +=
             &format!("[[layer]]\nop = \"add\"\nname = \"s{index}\"\ninputs = [\"{before}\", \"a{index}\"]\n");
     }
     let text = read(&format!("{head}{many}{sums}")).unwrap_err().to_string();
-    assert!(text.contains("more than 16 results"), "{text}");
+    assert!(text.contains(&format!("more than {MAX_LIVE} results")), "{text}");
 }
 
 /// Files with random damage are read or refused: no panic, little time, and what is read is written as the same.
