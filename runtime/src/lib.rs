@@ -50,4 +50,6 @@ pub mod kernel;
 pub mod machine;
 pub mod model;
 pub mod plan;
+#[cfg(feature = "std")]
+pub mod reference;
 pub mod session;

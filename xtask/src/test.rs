@@ -346,7 +346,7 @@ fn board_lints(board: &Board) -> Command {
     command
         .current_dir(crate::root().join("firmware/boards").join(board.package))
         .args(["--release", "--locked", "--package", board.package, "--package", "lrpet-firmware-cortex-m"])
-        .args(["--features", &format!("{} streams", board.features)])
+        .args(["--features", &format!("{} streams general activations many", board.features)])
         .arg("--target-dir")
         .arg(crate::root().join("target/boards"))
         .env("LRPET_MODEL", crate::root().join(BOARD_MODEL))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use lrpet_report::Compiler;
+use lrpet_runtime::model::Needs;
 
 use crate::boards::Board;
 use crate::memory::{ModelMemory, Need, TooLarge};
@@ -36,11 +37,22 @@ pub fn with_image<T>(
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
     let (path, model_bytes) = model_file(model)?;
-    let ModelMemory { arena: arena_bytes, streams, .. } = ModelMemory::of_file(board, model)?;
+    let ModelMemory { arena: arena_bytes, streams, needs, .. } = ModelMemory::of_file(board, model)?;
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
     let (path, region_memory) = (&path, None);
     built(
-        &Image { board, model, path, model_bytes, arena_bytes, streams, region_memory, options, toolchain },
+        &Image {
+            board,
+            model,
+            path,
+            model_bytes,
+            arena_bytes,
+            streams,
+            needs,
+            region_memory,
+            options,
+            toolchain,
+        },
         then,
     )
 }
@@ -56,10 +68,21 @@ pub fn with_region_image<T>(
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
     let (none, region_memory) = (Path::new("no model"), Some(memory));
     let (model, path, model_bytes, arena_bytes) = (none, none, 0, 0);
-    // Any model may come.
-    let streams = true;
+    // Any model may come, but for those that need some KB more of stack.
+    let (streams, needs) = (true, Needs::GENERAL.and(Needs::ACTIVATIONS));
     built(
-        &Image { board, model, path, model_bytes, arena_bytes, streams, region_memory, options, toolchain },
+        &Image {
+            board,
+            model,
+            path,
+            model_bytes,
+            arena_bytes,
+            streams,
+            needs,
+            region_memory,
+            options,
+            toolchain,
+        },
         then,
     )
 }
@@ -94,6 +117,8 @@ pub struct Image<'a> {
     pub arena_bytes: u64,
     /// True where the firmware runs streams.
     pub(crate) streams: bool,
+    /// What else it must have.
+    pub(crate) needs: Needs,
     /// Bytes of memory for a model that is read from the board's region; `None` where the model is linked.
     pub(crate) region_memory: Option<u64>,
     pub(crate) options: &'a Options,
@@ -128,6 +153,7 @@ impl Image<'_> {
         let streams = if self.streams { "streams" } else { "" };
         [self.board.features, streams]
             .into_iter()
+            .chain(self.needs.features())
             .filter(|some| !some.is_empty())
             .collect::<Vec<_>>()
             .join(",")

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use lrpet_firmware::memory::memory_bytes;
 use lrpet_runtime::host::MappedModel;
-use lrpet_runtime::model::Model;
+use lrpet_runtime::model::{Model, Needs};
 use lrpet_runtime::plan::Plan;
 use serde::Serialize;
 
@@ -24,6 +24,8 @@ pub struct ModelMemory {
     pub all: u64,
     /// True where that takes firmware which runs streams.
     pub streams: bool,
+    /// What else the firmware must have.
+    pub needs: Needs,
 }
 
 impl ModelMemory {
@@ -37,7 +39,7 @@ impl ModelMemory {
         let header = program.header();
         let all = memory_bytes(arena, header.classes as usize, program.len(), header.input.len());
         let streams = program.schedule().has_streams();
-        Ok(ModelMemory { arena: arena as u64, all: all as u64, streams })
+        Ok(ModelMemory { arena: arena as u64, all: all as u64, streams, needs: header.needs })
     }
 
     /// As [`ModelMemory::of`] for the model in a file, which the error names.

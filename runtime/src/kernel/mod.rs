@@ -15,12 +15,17 @@
 //! | windows of pooling | `portable/pool` | `portable/pool` | `portable/pool` | `portable/pool` |
 //! | mean of a plane | `average` | `primitives` | `portable/pool` | `other` |
 //! | addition | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` | `other` |
+//! | operations from `GeneralConv` on | `general` | `general` | `general` | `general` |
 //! | shortcut, copy | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` | `portable/elementwise` |
 
 #[macro_use]
 mod primitives;
 
+#[cfg(any(feature = "std", feature = "activations", feature = "general"))]
+mod activation;
 pub mod f16;
+#[cfg(any(feature = "std", feature = "general"))]
+pub(crate) mod general;
 mod isa;
 mod layer;
 #[cfg(any(feature = "std", target_arch = "aarch64"))]

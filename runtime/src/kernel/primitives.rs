@@ -69,9 +69,14 @@ pub(super) fn activate(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::None => {}
         Activation::Relu => values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 }),
-        _ => values.iter_mut().for_each(|x| {
+        Activation::Relu6 => values.iter_mut().for_each(|x| {
             let positive = if *x > 0.0 { *x } else { 0.0 };
             *x = if positive < 6.0 { positive } else { 6.0 };
         }),
+        #[cfg(any(feature = "std", feature = "activations"))]
+        other => super::activation::apply(other, values),
+        // A program with others was refused.
+        #[cfg(not(any(feature = "std", feature = "activations")))]
+        _ => {}
     }
 }

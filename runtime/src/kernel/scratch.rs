@@ -82,6 +82,9 @@ fn of_shapes(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape, output: Shape) ->
             let rank = if let Weights::Pair { rank } = linear.weights { rank as usize } else { 0 };
             portable::linear_scratch(isa, input.len(), linear.out_features as usize, rank)
         }
+        #[cfg(any(feature = "std", feature = "general"))]
+        general => super::general::scratch(general, output),
+        #[cfg(not(any(feature = "std", feature = "general")))]
         _ => 0,
     };
     [scratch; 2]

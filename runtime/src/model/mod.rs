@@ -28,6 +28,7 @@ pub use general::{
 };
 pub use header::{FORMAT_VERSION, Header, InputKind, OutputKind};
 pub use inputs::{Inputs, MAX_INPUTS};
+pub(crate) use needs::GENERAL;
 pub use needs::{FEW_INPUTS, FEW_LIVE, Needs};
 pub use program::{Concat, Conv, Linear, Op, PadShortcut, Pool, PoolKind, Value, Weights};
 pub(crate) use schedule::STREAMS;

@@ -100,6 +100,11 @@ impl<'a> Program<'a> {
         &self.header
     }
 
+    /// The records of the operations.
+    pub(crate) fn records(&self) -> &'a [u8] {
+        self.ops
+    }
+
     /// The stretches in which it runs: layer by layer unless its model file, or [`Program::with_schedule`], says otherwise.
     pub fn schedule(&self) -> Schedule<'a> {
         self.schedule

@@ -21,6 +21,8 @@ pub struct LayerInfo<'a> {
     pub index: usize,
     /// The operation.
     pub op: Op<&'a str>,
+    /// Where its record begins, in bytes behind the program's header.
+    pub record: usize,
     /// Shape of the value that it reads first.
     pub input: Shape,
     /// Shape of its result.
@@ -82,6 +84,8 @@ struct Live {
 pub(crate) struct Walk<'a> {
     header: Header,
     ops: Ops<'a>,
+    /// Bytes of all records.
+    length: usize,
     index: usize,
     live: [Option<Live>; MAX_LIVE],
     last_uses: LastUses,
@@ -124,7 +128,7 @@ impl<'a> Walk<'a> {
         let mut live = [None; MAX_LIVE];
         let last_use = last_uses.of(0).unwrap_or(0).into();
         live[0] = Some(Live { value: 0, shape: program.header.input, last_use });
-        Self { header: program.header, ops, index: 0, live, last_uses }
+        Self { header: program.header, ops, length: program.ops.len(), index: 0, live, last_uses }
     }
 
     /// Index of the last operation that reads `value`, which the current one makes.
@@ -156,7 +160,9 @@ impl<'a> Walk<'a> {
 
     /// The next operation.
     pub(crate) fn next_layer(&mut self) -> Result<Option<LayerInfo<'a>>, ProgramError<'a>> {
+        let before = self.ops.rest.len();
         let Some(op) = self.ops.next_op()? else { return Ok(None) };
+        let record = self.length.saturating_sub(before);
         let index = self.index;
         self.index += 1;
         let layer = op_name(&op);
@@ -209,7 +215,7 @@ impl<'a> Walk<'a> {
                 }
             });
         }
-        Ok(Some(LayerInfo { index, op, input, output, last_use, input_shapes: shapes, last_read }))
+        Ok(Some(LayerInfo { index, op, record, input, output, last_use, input_shapes: shapes, last_read }))
     }
 }
 

@@ -85,7 +85,7 @@ fn edges(
     let inputs = layer.op.inputs();
     let over = layer.last_read.iter().zip(inputs.values()).enumerate();
     let over = over.filter(|(_, (dies, _))| **dies).any(|(slot, _)| match layer.op {
-        Op::Concat(_) => false,
+        Op::Concat(_) | Op::Binary(_) | Op::Join(_) => false,
         Op::Add { inputs: [a, b], .. } => a != b,
         _ => slot > 0,
     });

@@ -22,7 +22,7 @@ use crate::model::{Program, op_name};
 pub use choose::{Choice, curve};
 pub(crate) use place::Place;
 pub(crate) use placer::{Placement, Placer};
-pub(crate) use step::Step;
+pub(crate) use step::{Part, Step, parts};
 pub(crate) use stream::{Node, Stream, Strip};
 pub(crate) use windows::Windows;
 
@@ -59,15 +59,6 @@ pub enum PlanError<'a> {
         index: usize,
         /// Its name.
         layer: &'a str,
-    },
-    /// This version of the runtime has no kernel for the operation or its activation.
-    Unsupported {
-        /// Its index.
-        index: usize,
-        /// Its name.
-        layer: &'a str,
-        /// What it is.
-        kind: &'static str,
     },
     /// The schedule has an operation in a stream where it cannot be.
     Stream {
@@ -108,9 +99,6 @@ impl core::fmt::Display for PlanError<'_> {
             Self::Isa(isa) => write!(f, "on this core nothing is planned for {}", isa.name()),
             Self::TooLarge { index, layer } => {
                 write!(f, "operation {index} ({layer}): needs more memory than can be addressed")
-            }
-            Self::Unsupported { index, layer, kind } => {
-                write!(f, "operation {index} ({layer}): this version of the runtime does not run {kind}")
             }
             Self::Stream { index, layer, reason } => {
                 write!(
@@ -155,6 +143,7 @@ impl Plan {
         let fits = |bytes: &usize| u32::try_from(*bytes).is_ok() && isize::try_from(*bytes).is_ok();
         while let Some((layer, placement)) = placer.next_step()? {
             nodes += size_of_val(placer.begun().0);
+            nodes += parts(&layer) * size_of::<Part>();
             let too_large = PlanError::TooLarge { index: layer.index, layer: op_name(&layer.op) };
             plan.table_bytes = (steps + nodes).next_multiple_of(ALIGNMENT);
             let need = most.max(placement.need);

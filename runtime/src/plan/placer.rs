@@ -5,7 +5,7 @@ use super::stream::Node;
 use super::windows::{Dying, Windows};
 use super::{ALIGNMENT, PlanError};
 use crate::kernel::{self, Isa};
-use crate::model::{LayerInfo, MAX_INPUTS, Op, Program, STREAMS, Schedule, Stretch, Walk, op_name};
+use crate::model::{GENERAL, LayerInfo, MAX_INPUTS, Op, Program, STREAMS, Schedule, Stretch, Walk, op_name};
 
 /// Where the values of one step lie.
 #[derive(Clone, Copy, Debug)]
@@ -174,11 +174,6 @@ impl<'a, 'w> Placer<'a, 'w> {
         self.enter()?;
         let Some(layer) = self.walk.next() else { return Ok(None) };
         self.next += 1;
-        let activation = layer.op.activation();
-        if layer.op.is_general() || !activation.is_plain() {
-            let kind = if layer.op.is_general() { layer.op.kind() } else { activation.name() };
-            return Err(PlanError::Unsupported { index: layer.index, layer: op_name(&layer.op), kind });
-        }
         let placement = match self.windows.as_deref().filter(|_| STREAMS && self.streaming) {
             Some(windows) => {
                 let (inputs, output) = windows.places(&layer, &self.space);
@@ -222,6 +217,7 @@ impl<'a, 'w> Placer<'a, 'w> {
                 && match layer.op {
                     Op::Add { .. } => first_dies || second_dies,
                     Op::Concat(_) => false,
+                    Op::Binary(_) | Op::Join(_) if GENERAL => false,
                     _ => second_dies,
                 }
         });

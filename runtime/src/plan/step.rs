@@ -6,7 +6,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{Place, Placement};
 use crate::kernel::{Layer, LayerWeights};
-use crate::model::{Activation, FEW_INPUTS, LayerInfo, Op, PoolKind, Shape, TensorOffsets, Weights, Window};
+use crate::model::{
+    Activation, FEW_INPUTS, GENERAL, LayerInfo, Op, PoolKind, Shape, TensorOffsets, Weights, Window,
+};
 
 /// Offset of a value that the step does not have.
 const NONE: u32 = u32::MAX;
@@ -23,6 +25,22 @@ const GLOBAL_AVERAGE: u8 = 7;
 const PAD_SHORTCUT: u8 = 8;
 const ADD: u8 = 9;
 const CONCAT: u8 = 10;
+/// An operation whose record is decoded when it runs.
+const RECORD: u8 = 11;
+
+/// An activation that the record has.
+const OTHER: u8 = 3;
+
+/// A value that a join reads: its offset in the space, and its size along the axis.
+pub(crate) type Part = [u32; 2];
+
+/// How many such an operation has in the table.
+pub(crate) fn parts(layer: &LayerInfo<'_>) -> usize {
+    match &layer.op {
+        Op::Join(join) if GENERAL => join.inputs.values().len(),
+        _ => 0,
+    }
+}
 
 /// One resolved operation. Plain data, so that the table can lie in the arena.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -38,6 +56,8 @@ pub(crate) struct Step {
     scratch_bytes: u32,
     /// Of a layer with weights: offsets of weight, expanding weight and bias in the model file (bytes), and the rank.
     /// Of a concatenation: offsets of its third and fourth input in the space, channels of its second and third.
+    /// Of a layer whose record is decoded: as of one with weights, but for the record's offset in the model file in place of the rank;
+    /// of a join its first part in the table, and their number.
     details: [u32; 4],
     kernel: [u16; 2],
     stride: [u16; 2],
@@ -55,6 +75,7 @@ impl Step {
         tensors: TensorOffsets,
         placement: &Placement,
         space: usize,
+        (record, first_part): (usize, usize),
     ) -> Step {
         let offset = |place: Place| place.offset(space) as u32;
         let optional = |place: Option<Place>| place.map_or(NONE, offset);
@@ -103,14 +124,32 @@ impl Step {
                 step.details = [optional(third), optional(fourth), second, third_channels];
                 (Window::square(1, 1, 0), Activation::None)
             }
-            _ => (Window::square(1, 1, 0), Activation::None),
+            _ => {
+                step.kind = RECORD;
+                if GENERAL && let Op::Join(join) = &layer.op {
+                    step.details = [first_part as u32, join.inputs.values().len() as u32, 0, 0];
+                }
+                // The shape of a second value, in place of a window.
+                let [_, second, ..] = few(&layer.input_shapes);
+                let halves = |size: u32| [size as u16, (size >> 16) as u16];
+                let ([a, b], [c, d]) = (halves(second.height), halves(second.width));
+                (
+                    Window { kernel: halves(second.channels), stride: [a, b], padding: [c, d, 0, 0] },
+                    Activation::None,
+                )
+            }
         };
         (step.kernel, step.stride, step.padding) = (window.kernel, window.stride, window.padding);
         step.activation = match activation {
             Activation::None => 0,
             Activation::Relu => 1,
-            _ => 2,
+            Activation::Relu6 => 2,
+            _ => OTHER,
         };
+        if step.kind == RECORD || step.activation == OTHER {
+            let [.., stored] = &mut step.details;
+            *stored = record as u32;
+        }
         step
     }
 
@@ -128,15 +167,24 @@ impl Step {
         let shape = |[c, h, w]: [u32; 3]| Shape::new(c, h, w);
         let (input, output) = (shape(self.input_shape), shape(self.output_shape));
         let window = Window { kernel: self.kernel, stride: self.stride, padding: self.padding };
+        let other = if self.activation == OTHER { Some(self.record(model)?) } else { None };
         let activation = match self.activation {
             0 => Activation::None,
             1 => Activation::Relu,
-            _ => Activation::Relu6,
+            2 => Activation::Relu6,
+            _ => other.as_ref().map_or(Activation::None, Op::activation),
         };
-        let (n, c, taps) = (output.channels as usize, input.channels as usize, window.taps() as usize);
+        let (n, taps) = (output.channels as usize, window.taps() as usize);
+        // A linear layer takes all values.
+        let linear = matches!(self.kind, LINEAR | LINEAR_PAIR);
+        let c = if linear { input.len() } else { input.channels as usize };
         let [weight, expand, bias, rank] = self.details;
-        let rank = rank as usize;
+        let rank = match other.as_ref().and_then(Op::weights) {
+            Some(Weights::Pair { rank }) => rank as usize,
+            _ => rank as usize,
+        };
         Some(match self.kind {
+            RECORD => return None,
             DENSE | PAIR | DEPTHWISE | LINEAR | LINEAR_PAIR => {
                 let bias = bytemuck::try_cast_slice(tensor(model, bias, n.checked_mul(4)?)?).ok()?;
                 let weights = match self.kind {
@@ -160,6 +208,13 @@ impl Step {
             ADD => Layer::Add { activation },
             _ => Layer::Copy,
         })
+    }
+
+    /// The operation's record in `model`.
+    #[inline(never)]
+    fn record<'a>(&self, model: &'a [u8]) -> Option<Op<&'a str>> {
+        let [.., at] = self.details;
+        postcard::take_from_bytes(model.get(at as usize..)?).ok().map(|(op, _)| op)
     }
 
     /// Marks this as the first operation of a stream.
@@ -243,6 +298,105 @@ impl Step {
     pub(crate) fn scratch(&self) -> Range<usize> {
         let start = self.scratch as usize;
         start..start + self.scratch_bytes as usize
+    }
+}
+
+/// Of operations whose record is decoded.
+#[cfg(any(feature = "std", feature = "general"))]
+mod general {
+    use core::ops::Range;
+
+    use super::{NONE, Part, RECORD, Step, halves, range, tensor};
+    use crate::kernel::general::{Map, Operands};
+    use crate::model::{Axis, Op, Shape, Weights};
+
+    impl Step {
+        /// True where the record says what to do.
+        pub(crate) fn is_general(&self) -> bool {
+            self.kind == RECORD
+        }
+
+        /// The operation.
+        pub(crate) fn general<'a>(&self, model: &'a [u8]) -> Option<Op<&'a str>> {
+            self.record(model)
+        }
+
+        /// Shapes of what it reads first and second.
+        fn shapes(&self) -> [Shape; 2] {
+            let size = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
+            let ([a, b], [c, d], [e, f, ..]) = (self.kernel, self.stride, self.padding);
+            [Shape::of(self.input_shape), Shape::new(size(a, b), size(c, d), size(e, f))]
+        }
+
+        /// Range of its second value in the space.
+        pub(crate) fn second_value(&self) -> Option<Range<usize>> {
+            let [_, second] = self.shapes();
+            (self.second != NONE).then(|| range(self.second, second.axes()))
+        }
+
+        /// Of a join: its parts among those of the table.
+        pub(crate) fn parts_of<'p>(&self, parts: &'p [Part]) -> Option<&'p [Part]> {
+            let [first, count, ..] = self.details;
+            parts.get(first as usize..)?.get(..count as usize)
+        }
+
+        /// Of a part of a join along `axis`: its range in the space, and its shape.
+        pub(crate) fn part(&self, axis: Axis, [offset, size]: Part) -> (Range<usize>, Shape) {
+            let mut axes = self.output_shape;
+            axes.get_mut(axis.index()).into_iter().for_each(|along| *along = size);
+            (range(offset, axes), Shape::of(axes))
+        }
+
+        /// What it computes with: its values and its tensors in `model`; `None` where one is not there, which resolving rules out.
+        pub(crate) fn operands<'a>(
+            &self,
+            op: &Op<&str>,
+            model: &'a [u8],
+            (input, second, in_place): (&'a [u16], Option<&'a [u16]>, bool),
+            scratch: &'a mut [f32],
+        ) -> Option<Operands<'a>> {
+            let ([first, other], output) = (self.shapes(), Shape::of(self.output_shape));
+            let [weight, expand, bias, _] = self.details;
+            let floats = |offset: u32, count: usize| {
+                bytemuck::try_cast_slice::<u8, f32>(tensor(model, offset, count.checked_mul(4)?)?).ok()
+            };
+            let mut operands = Operands {
+                input: Map { shape: first, values: input },
+                second: second.map(|values| Map { shape: other, values }),
+                in_place,
+                output,
+                weights: [&[], &[]],
+                scale: &[],
+                bias: &[],
+                scratch,
+            };
+            let channels = first.channels as usize;
+            match op {
+                Op::GeneralConv(conv) => {
+                    let n = conv.out_channels as usize;
+                    let columns = channels
+                        .checked_div(conv.groups as usize)?
+                        .checked_mul(conv.window.taps() as usize)?;
+                    let (rows, rank) = match conv.weights {
+                        Weights::Pair { rank } => (rank as usize, rank as usize),
+                        _ => (n, 0),
+                    };
+                    operands.weights = [
+                        halves(model, weight, rows.checked_mul(columns)?)?,
+                        halves(model, expand, n.checked_mul(rank)?)?,
+                    ];
+                    operands.bias = floats(bias, n)?;
+                }
+                Op::Affine(_) | Op::Normalise(_) => {
+                    (operands.scale, operands.bias) = (floats(weight, channels)?, floats(bias, channels)?);
+                }
+                Op::Activate(activate) if activate.slope.is_some() => {
+                    operands.scale = floats(weight, channels)?
+                }
+                _ => {}
+            }
+            Some(operands)
+        }
     }
 }
 

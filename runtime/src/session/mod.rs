@@ -1,6 +1,8 @@
 //! Runs a model in a caller's arena.
 
 mod error;
+#[cfg(any(feature = "std", feature = "general"))]
+mod general;
 mod strips;
 
 use core::ops::Range;
@@ -11,8 +13,8 @@ use crate::kernel::{self, Arithmetic, Buffers, Isa, Layer, Output, Planes, Secon
 use crate::machine;
 #[cfg(feature = "std")]
 use crate::model::program::MAX_INPUT_CHANNELS;
-use crate::model::{FEW_INPUTS, Header, InputKind, Model, STREAMS};
-use crate::plan::{ALIGNMENT, Node, Placer, Plan, Step, Windows};
+use crate::model::{FEW_INPUTS, GENERAL, Header, InputKind, Model, Op, STREAMS};
+use crate::plan::{ALIGNMENT, Node, Part, Placer, Plan, Step, Windows, parts};
 
 /// Called around each layer: a clock, a watchdog, a progress display. In a stream, a layer runs once for each strip of its rows.
 pub trait Hook {
@@ -46,6 +48,9 @@ pub struct Session<'a> {
     header: Header,
     isa: Isa,
     steps: &'a [Step],
+    /// Of all joins, one after another.
+    #[cfg_attr(not(any(feature = "std", feature = "general")), allow(dead_code))]
+    parts: &'a [Part],
     /// Of all streams, one after another.
     nodes: &'a mut [Node],
     /// True where the image is not stored whole.
@@ -127,11 +132,17 @@ impl<'a> Session<'a> {
             table.split_at_mut_checked(program.len() * size_of::<Step>()).ok_or(too_small)?;
         let steps: &mut [Step] =
             bytemuck::try_cast_slice_mut(table).map_err(|_| SessionError::ArenaMisaligned)?;
+        let joined = if GENERAL { program.layers().map(|layer| parts(&layer)).sum() } else { 0 };
+        let (joins, nodes) = nodes.split_at_mut_checked(joined * size_of::<Part>()).ok_or(too_small)?;
+        let joins: &mut [Part] =
+            bytemuck::try_cast_slice_mut(joins).map_err(|_| SessionError::ArenaMisaligned)?;
         let whole = nodes.len() / size_of::<Node>() * size_of::<Node>();
         let nodes = nodes.get_mut(..whole).unwrap_or_default();
         let nodes: &mut [Node] =
             bytemuck::try_cast_slice_mut(nodes).map_err(|_| SessionError::ArenaMisaligned)?;
-        let mut count = 0;
+        let (mut count, mut first_part) = (0, 0);
+        // A file is below 4 GiB, and the records lie in it.
+        let records = program.records().as_ptr().addr().wrapping_sub(model.bytes().as_ptr().addr());
         let mut streamed = false;
         let mut placer = Placer::new(program, isa, windows)?;
         let input = placer.input().offset(space.len());
@@ -139,7 +150,17 @@ impl<'a> Session<'a> {
         for step in steps.iter_mut() {
             let Some((layer, placement)) = placer.next_step()? else { break };
             let tensors = offsets(&layer.op, layer.input)?;
-            *step = Step::new(&layer, tensors, &placement, space.len());
+            let own = (records + layer.record, first_part);
+            *step = Step::new(&layer, tensors, &placement, space.len(), own);
+            if GENERAL && let Op::Join(join) = &layer.op {
+                let places = placement.inputs.iter().zip(&layer.input_shapes);
+                for (place, shape) in places.take(join.inputs.values().len()) {
+                    let offset = place.map_or(0, |place| place.offset(space.len()));
+                    let to = joins.get_mut(first_part).ok_or(too_small)?;
+                    *to = [offset as u32, shape.size(join.axis)];
+                    first_part += 1;
+                }
+            }
             let (begun, ops, strip) = placer.begun();
             if !begun.is_empty() {
                 step.begin(ops, strip);
@@ -167,6 +188,7 @@ impl<'a> Session<'a> {
             header,
             isa,
             steps,
+            parts: joins,
             nodes,
             streamed,
             space,
@@ -376,6 +398,12 @@ impl<'a> Session<'a> {
             #[cfg(not(feature = "std"))]
             let packed = ();
             hook.before(layer);
+            #[cfg(any(feature = "std", feature = "general"))]
+            let done = match step.is_general() {
+                true => general::execute(step, self.model, self.parts, self.space, logits),
+                false => execute(self.isa, step, self.model, packed, self.space, logits),
+            };
+            #[cfg(not(any(feature = "std", feature = "general")))]
             let done = execute(self.isa, step, self.model, packed, self.space, logits);
             done.ok_or(RunError::Corrupt { layer })?;
             hook.after(layer);

@@ -199,7 +199,20 @@ fn compare_forms(
 }
 
 fn activation() -> impl Strategy<Value = Activation> {
-    prop_oneof![Just(Activation::None), Just(Activation::Relu), Just(Activation::Relu6)]
+    let slope = 0.125;
+    let others = [
+        Activation::Silu,
+        Activation::HardSwish,
+        Activation::Sigmoid,
+        Activation::LeakyRelu { slope },
+        Activation::Gelu,
+        Activation::Tanh,
+        Activation::Elu { alpha: 1.0 },
+        Activation::Clip { min: -0.5, max: 3.0 },
+        Activation::Softplus,
+    ];
+    let plain = prop_oneof![Just(Activation::None), Just(Activation::Relu), Just(Activation::Relu6)];
+    prop_oneof![2 => plain, 1 => proptest::sample::select(others.to_vec())]
 }
 
 fn place() -> impl Strategy<Value = Place> {

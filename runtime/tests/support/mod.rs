@@ -80,12 +80,33 @@ impl Network {
                 (conv.name.clone(), conv.weights, conv.out_channels as usize, kernel)
             }
             Op::Linear(linear) => (linear.name.clone(), linear.weights, linear.out_features as usize, vec![]),
+            Op::GeneralConv(conv) => {
+                let kernel = conv.window.kernel.map(usize::from).to_vec();
+                (conv.name.clone(), conv.weights, conv.out_channels as usize, kernel)
+            }
+            other if other.layer().is_some() => {
+                let c = input.channels as usize;
+                let name = other.name().to_owned();
+                let suffixes =
+                    if matches!(other, Op::Activate(_)) { &[".slope"][..] } else { &[".scale", ".bias"] };
+                for suffix in suffixes {
+                    let data =
+                        (0..c).flat_map(|_| self.rng.random_range(-1.5f32..1.5).to_le_bytes()).collect();
+                    self.weights.insert(format!("{name}{suffix}"), (Dtype::F32, vec![c], data));
+                }
+                self.ops.push(op);
+                return self.ops.len() as Value;
+            }
             _ => {
                 self.ops.push(op);
                 return self.ops.len() as Value;
             }
         };
-        let c = input.channels as usize;
+        let c = match &op {
+            Op::Linear(_) => input.len(),
+            Op::GeneralConv(conv) => (input.channels / conv.groups) as usize,
+            _ => input.channels as usize,
+        };
         let ones = vec![1; kernel.len()];
         match weights {
             Weights::Dense => self.weight(&name, ".weight", &[&[n, c], &kernel[..]].concat()),

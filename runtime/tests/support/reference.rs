@@ -50,6 +50,54 @@ fn rounded(x: Bounded) -> Bounded {
     Bounded { error: x.error + (x.value.abs() + x.error) * 2f64.powi(-11) + 2f64.powi(-25), ..x }
 }
 
+/// What an activation makes of a value.
+fn activated(activation: Activation, sum: Bounded) -> Bounded {
+    let Bounded { value, error } = sum;
+    match activation {
+        Activation::None => sum,
+        Activation::Relu => Bounded { value: value.max(0.0), error },
+        Activation::Relu6 => Bounded { value: value.clamp(0.0, 6.0), error },
+        #[cfg(feature = "std")]
+        other => {
+            let sum = lrpet_runtime::reference::Bounded { value, error };
+            let lrpet_runtime::reference::Bounded { value, error } =
+                lrpet_runtime::reference::activated(other, sum);
+            Bounded { value, error }
+        }
+        #[cfg(not(feature = "std"))]
+        other => panic!("this build does not apply {other:?}"),
+    }
+}
+
+/// What a general operation makes of the values that it reads.
+#[cfg(feature = "std")]
+fn general(net: &Network, op: &Op<String>, inputs: &[(&[f64], Shape)], output: Shape) -> Vec<Bounded> {
+    use lrpet_runtime::reference::{Tensors, activated, general};
+    let tensor = |suffix: &str| -> Vec<f32> {
+        let found = op.layer().and_then(|name| net.weights.get(&format!("{name}{suffix}")));
+        found.map_or(Vec::new(), |(dtype, _, data)| match dtype {
+            safetensors::Dtype::F16 => {
+                data.chunks_exact(2).map(|x| f16::from_le_bytes([x[0], x[1]]).to_f32()).collect()
+            }
+            _ => data.chunks_exact(4).map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]])).collect(),
+        })
+    };
+    let pair = matches!(op.weights(), Some(Weights::Pair { .. }));
+    let [weight, bias] = if pair { [".thin.weight", ".expand.bias"] } else { [".weight", ".bias"] };
+    let (weight, expand, bias) = (tensor(weight), tensor(".expand.weight"), tensor(bias));
+    let scale = tensor(if matches!(op, Op::Activate(_)) { ".slope" } else { ".scale" });
+    let tensors = Tensors { weight: &weight, expand: &expand, bias: &bias, scale: &scale };
+    let all = general(op, inputs, output, tensors).into_iter();
+    all.map(|sum| activated(op.activation(), sum))
+        .map(|r| Bounded { value: r.value, error: r.error })
+        .collect()
+}
+
+#[cfg(not(feature = "std"))]
+fn general(_: &Network, op: &Op<String>, _: &[(&[f64], Shape)], _: Shape) -> Vec<Bounded> {
+    panic!("this build does not run {}", op.kind())
+}
+
 fn exact(value: f64) -> Bounded {
     Bounded { value, error: 0.0 }
 }
@@ -58,13 +106,7 @@ fn exact(value: f64) -> Bounded {
 pub fn finish(sum: Bounded, bias: f64, residual: f64, activation: Activation) -> Bounded {
     let value = sum.value + bias + residual;
     let error = sum.error + gamma(2) * (sum.value.abs() + sum.error + bias.abs() + residual.abs());
-    let value = match activation {
-        Activation::None => value,
-        Activation::Relu => value.max(0.0),
-        Activation::Relu6 => value.clamp(0.0, 6.0),
-        other => panic!("no reference for {other:?}"),
-    };
-    Bounded { value, error }
+    activated(activation, Bounded { value, error })
 }
 
 /// Weights in f64 as the model stores them.
@@ -276,6 +318,13 @@ pub fn run(net: &Network, input: &[f64]) -> Vec<f64> {
 
 /// All values of a network, the input first: each but the logits rounded as it is stored.
 pub fn values(net: &Network, input: &[f64]) -> Vec<Vec<f64>> {
+    bounded(net, input).0
+}
+
+/// The same, and the last with its bound.
+pub fn bounded(net: &Network, input: &[f64]) -> (Vec<Vec<f64>>, Vec<Bounded>) {
+    let mut bounds = Vec::new();
+
     const F32: Arithmetic = Arithmetic::F32;
     let mut values = vec![input.to_vec()];
     for (i, op) in net.ops.iter().enumerate() {
@@ -289,8 +338,9 @@ pub fn values(net: &Network, input: &[f64]) -> Vec<Vec<f64>> {
                 conv(x, shape, output, &layer.window, &matrix, &bias, second, layer.activation, F32)
             }
             Op::Linear(layer) => {
+                let vector = Shape::vector(shape.len() as u32);
                 let (matrix, bias) = matrix(net, &layer.name, layer.weights);
-                conv(x, shape, output, &Window::square(1, 1, 0), &matrix, &bias, None, layer.activation, F32)
+                conv(x, vector, output, &Window::square(1, 1, 0), &matrix, &bias, None, layer.activation, F32)
             }
             Op::Pool(layer) => pool(x, shape, output, &layer.window, layer.kind),
             Op::GlobalAveragePool { .. } => {
@@ -308,10 +358,15 @@ pub fn values(net: &Network, input: &[f64]) -> Vec<Vec<f64>> {
                 let joined = inputs.values().iter().flat_map(|&value| &values[usize::from(value)]);
                 joined.copied().map(exact).collect()
             }
-            other => panic!("no reference for {other:?}"),
+            other => {
+                let inputs = inputs.values().iter().map(|&value| usize::from(value));
+                let inputs: Vec<_> = inputs.map(|at| (values[at].as_slice(), net.shapes[at])).collect();
+                general(net, other, &inputs, output)
+            }
         };
         let last = i + 1 == net.ops.len();
         values.push(result.iter().map(|r| if last { r.value } else { stored(r.value) }).collect());
+        bounds = result;
     }
-    values
+    (values, bounds)
 }

@@ -3,6 +3,7 @@
 
 use core::arch::aarch64::*;
 
+use crate::kernel::activate;
 use crate::model::Activation;
 
 /// Largest finite f16, and 6.0, as bits.
@@ -18,6 +19,8 @@ pub(super) struct Limits {
     high: int16x8_t,
     /// The largest as an unsigned one: of values below zero the one that is farthest from it.
     far: uint16x8_t,
+    /// Applied before the rounding, where it is more than bounds.
+    before: Option<Activation>,
 }
 
 impl Limits {
@@ -26,15 +29,21 @@ impl Limits {
         let (low, high) = match activation {
             Activation::None => (i16::MIN, MAX),
             Activation::Relu => (0, MAX),
-            _ => (0, SIX),
+            Activation::Relu6 => (0, SIX),
+            _ => (i16::MIN, MAX),
         };
+        let before = (!activation.is_plain()).then_some(activation);
         // SAFETY: NEON is part of A64.
-        unsafe { Limits { low: vdupq_n_s16(low), high: vdupq_n_s16(high), far: vdupq_n_u16(0xfbff) } }
+        unsafe { Limits { low: vdupq_n_s16(low), high: vdupq_n_s16(high), far: vdupq_n_u16(0xfbff), before } }
     }
 
     /// To f16, nearest even, saturated and activated.
     #[inline(always)]
-    pub(super) fn round(&self, [low, high]: [float32x4_t; 2]) -> uint16x8_t {
+    pub(super) fn round(&self, sums: [float32x4_t; 2]) -> uint16x8_t {
+        let [low, high] = match self.before {
+            Some(activation) => activated(sums, activation),
+            None => sums,
+        };
         // SAFETY: NEON is part of A64.
         unsafe {
             let halves = vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low), high));
@@ -42,6 +51,20 @@ impl Limits {
             vreinterpretq_u16_s16(vmaxq_s16(vminq_s16(halves, self.high), self.low))
         }
     }
+}
+
+/// An activation of each of eight sums, by way of memory.
+#[inline(never)]
+fn activated([low, high]: [float32x4_t; 2], activation: Activation) -> [float32x4_t; 2] {
+    let mut values = [0.0f32; 8];
+    // SAFETY: NEON is part of A64, and eight values fit.
+    unsafe {
+        vst1q_f32(values.as_mut_ptr(), low);
+        vst1q_f32(values.as_mut_ptr().add(4), high);
+    }
+    activate(activation, &mut values);
+    // SAFETY: as above.
+    unsafe { [vld1q_f32(values.as_ptr()), vld1q_f32(values.as_ptr().add(4))] }
 }
 
 /// Stores the first `count` ≤ 8 of eight f16.

@@ -312,7 +312,9 @@ impl Conv {
     ) {
         let (width, pixels) = (self.geometry.output.width as usize, self.geometry.planes[1]);
         let sums_group = channels.len() * PIXELS;
-        if let Output::Half(values) = output {
+        if epilogue.activation.is_plain()
+            && let Output::Half(values) = output
+        {
             let first = channels.start * pixels + area.y * width + area.x;
             let residual = match second {
                 Second::None => Residual::None,
@@ -330,7 +332,7 @@ impl Conv {
             let Some(values) = values.get_mut(first..) else { return };
             return micro::finish(sums, values, residual, shape, epilogue.activation);
         }
-        // Logits.
+        // Logits, and activations that the loops above do not have.
         for (i, channel) in channels.enumerate() {
             let first = channel * pixels + area.y * width + area.x;
             let Some(sums) = sums.get_mut(i * PIXELS..) else { return };

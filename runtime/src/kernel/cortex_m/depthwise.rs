@@ -19,7 +19,8 @@ pub(super) fn run(
     let filler = Filler::new(geometry, area);
     let stride = geometry.stride[1];
     let (Output::Half(output), Second::None) = (output, second) else { return false };
-    if geometry.kernel != [3, 3] || stride > 2 || !filler.in_rows() {
+    // Others than these are applied by what stores sums.
+    if !epilogue.activation.is_plain() || geometry.kernel != [3, 3] || stride > 2 || !filler.in_rows() {
         return false;
     }
     let (width, from) =

@@ -136,7 +136,8 @@ impl Conv {
         self.accumulate::<E>(area, thin, rank, &[], buffers.input, &mut scratch);
         let groups = area.rows * area.groups;
         let Some(sums) = scratch.sums.get_mut(..groups * E::LANES.pixels * rank) else { return };
-        if let Output::Full(_) = buffers.output {
+        // The loops that expand have bounds alone.
+        if matches!(buffers.output, Output::Full(_)) || !epilogue.activation.is_plain() {
             return self.logits::<E>(
                 area,
                 sums,

@@ -60,6 +60,7 @@ pub(super) fn global_average(input: Shape, buffers: &mut Buffers<'_>) {
 /// An addition of activations; false, and nothing done, where the result is logits.
 pub(super) fn add(activation: Activation, buffers: &mut Buffers<'_>) -> bool {
     let second = match buffers.second {
+        _ if !activation.is_plain() => return false,
         Second::None => return false,
         Second::InPlace => Residual::InPlace,
         Second::Other(values) => Residual::Other(values),

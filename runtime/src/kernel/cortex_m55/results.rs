@@ -41,7 +41,9 @@ impl Conv {
         second: Second<'_>,
     ) {
         let pixels = E::LANES.pixels;
-        if let Output::Half(output) = output {
+        if epilogue.activation.is_plain()
+            && let Output::Half(output) = output
+        {
             let Some(epilogue) = self.epilogue(area, first, epilogue, output, second) else { return };
             return micro::finish::<E>((sums, outs * pixels, outs), epilogue);
         }

@@ -139,6 +139,8 @@ pub(super) struct Clamp<V: Vector> {
     high: V::Register,
     /// Without an activation NaN stays; with one it becomes 0.
     keeps_nan: bool,
+    /// Applied before, where it is more than bounds.
+    before: Option<Activation>,
 }
 
 impl<V: Vector> Clamp<V> {
@@ -148,11 +150,14 @@ impl<V: Vector> Clamp<V> {
         let (low, high) = match activation {
             Activation::None => (-LIMIT, LIMIT),
             Activation::Relu => (0.0, LIMIT),
-            _ => (0.0, 6.0),
+            Activation::Relu6 => (0.0, 6.0),
+            _ => (-LIMIT, LIMIT),
         };
+        let before = (!activation.is_plain()).then_some(activation);
         // SAFETY: no memory is touched; the function that this is inlined into has the instruction set.
         let (low, high) = unsafe { (V::splat(low), V::splat(high)) };
-        Self { low, high, keeps_nan: activation == Activation::None }
+        let keeps_nan = activation == Activation::None || before.is_some();
+        Self { low, high, keeps_nan, before }
     }
 
     /// The value that is stored.
@@ -160,11 +165,34 @@ impl<V: Vector> Clamp<V> {
     pub(super) fn clamp(&self, value: V::Register) -> V::Register {
         // SAFETY: as above.
         unsafe {
+            let value = match self.before {
+                Some(activation) => activated::<V>(value, activation),
+                None => value,
+            };
             match self.keeps_nan {
                 true => V::min(self.high, V::max(self.low, value)),
                 false => V::min(V::max(value, self.low), self.high),
             }
         }
+    }
+}
+
+/// An activation of each lane, by way of memory.
+///
+/// # Safety
+///
+/// The machine must have the instruction set.
+#[inline(always)]
+unsafe fn activated<V: Vector>(value: V::Register, activation: Activation) -> V::Register {
+    /// Lanes of the widest set.
+    const MOST: usize = 16;
+    const { assert!(V::LANES <= MOST) };
+    let mut lanes = [0.0f32; MOST];
+    // SAFETY: a register fits.
+    unsafe {
+        V::store(value, lanes.as_mut_ptr());
+        crate::kernel::activation::apply(activation, lanes.get_mut(..V::LANES).unwrap_or_default());
+        V::load(lanes.as_ptr())
     }
 }
 
@@ -185,8 +213,12 @@ pub(super) unsafe fn finish<V: Vector>(sums: *const f32, rows: usize, registers:
             Activation::Relu => each::<V>(sums, rows, registers, output, |value| {
                 V::min(V::max(value, V::splat(0.0)), V::splat(LIMIT))
             }),
-            _ => each::<V>(sums, rows, registers, output, |value| {
+            Activation::Relu6 => each::<V>(sums, rows, registers, output, |value| {
                 V::min(V::max(value, V::splat(0.0)), V::splat(6.0))
+            }),
+            other => each::<V>(sums, rows, registers, output, |value| {
+                let value = activated::<V>(value, other);
+                V::min(V::splat(LIMIT), V::max(V::splat(-LIMIT), value))
             }),
         }
     }
