@@ -137,12 +137,3 @@ impl From<DeviceProjectionError> for TrainError {
         }
     }
 }
-
-impl TrainError {
-    /// The error of an operation, or of an activation, that no engine trains.
-    pub(crate) fn untrained(layer: &str, kind: &str) -> TrainError {
-        TrainError::Setting(format!(
-            "layer {layer}: {kind} can be run but not trained yet; use the weights as they are (lrpet factorize)"
-        ))
-    }
-}

@@ -16,6 +16,7 @@ mod epsilon_tests;
 mod error;
 mod exchange;
 pub mod folded;
+mod general;
 mod loss;
 mod optimizer;
 mod parameters;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 use lrpet_network::network::{Layer, Network};
-use lrpet_runtime::model::{Op, Weights};
+use lrpet_runtime::model::{Conv, GeneralConv, Op, Weights};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::TrainError;
+use super::{TrainError, general};
 
 /// Gradients by the name of the parameter.
 pub type Gradients = BTreeMap<String, Tensor>;
@@ -63,7 +63,7 @@ impl NormNames {
 impl LayerNames {
     /// The names of `layer`'s tensors; `None` where it has none.
     pub(crate) fn of(layer: &Layer) -> Option<LayerNames> {
-        if !matches!(layer.op, Op::Conv(_) | Op::Linear(_)) {
+        if !matches!(layer.op, Op::Conv(_) | Op::GeneralConv(_) | Op::Linear(_)) {
             return None;
         }
         let name = layer.op.name();
@@ -93,7 +93,7 @@ impl Parameters {
     ///
     /// Convolutions: normal with variance 2 / (n·kh·kw), He et al., "Delving deep into rectifiers" (ICCV 2015), in the
     /// fan-out form of torchvision's ResNets (a depthwise filter's fan-out is kh·kw). Linear layers and biases: uniform within ±1/√fan-in
-    /// (PyTorch's default). γ = 1, β = 0, running mean 0, running variance 1.
+    /// (PyTorch's default). γ and scales 1, β and biases beside a scale 0, running mean 0, running variance 1, slopes of PReLU ¼.
     ///
     /// # Errors
     /// Where the device runs out of memory.
@@ -112,6 +112,10 @@ impl Parameters {
                     let fan_out = if conv.weights == Weights::Depthwise { taps } else { shape[0] * taps };
                     normal(&mut rng, count, (2.0 / fan_out as f64).sqrt())
                 }
+                Op::GeneralConv(conv) => {
+                    let fan_out = shape[0] / conv.groups as usize * taps;
+                    normal(&mut rng, count, (2.0 / fan_out as f64).sqrt())
+                }
                 _ => uniform(&mut rng, count, fan_in.sqrt().recip()),
             };
             let rows = shape[0];
@@ -127,6 +131,20 @@ impl Parameters {
                 norm.beta.map_or(Ok(()), |name| parameters.insert(name, zeros.clone(), true))?;
                 parameters.insert(norm.mean, zeros, false)?;
                 parameters.insert(norm.variance, ones, false)?;
+            }
+        }
+        let values = network.value_shapes().expect("a network that trains chains");
+        for layer in &network.layers {
+            for tensor in general::tensors(&layer.op) {
+                let channels = values[usize::from(layer.op.inputs().first())].channels as usize;
+                // PyTorch's defaults.
+                let start: f32 = match *tensor {
+                    "scale" => 1.0,
+                    "slope" => 0.25,
+                    _ => 0.0,
+                };
+                let values = Tensor::full(start, channels, device)?;
+                parameters.insert(format!("{}.{tensor}", layer.op.name()), values, true)?;
             }
         }
         Ok(parameters)
@@ -238,8 +256,8 @@ fn shapes(network: &Network) -> impl Iterator<Item = (usize, Vec<usize>, &Layer)
             let layer = &network.layers[index];
             let (rows, columns) = (matrix.rows as usize, matrix.columns as usize);
             let shape = match &layer.op {
-                Op::Conv(conv) => {
-                    let [kh, kw] = conv.window.kernel.map(usize::from);
+                Op::Conv(Conv { window, .. }) | Op::GeneralConv(GeneralConv { window, .. }) => {
+                    let [kh, kw] = window.kernel.map(usize::from);
                     vec![rows, columns / (kh * kw), kh, kw]
                 }
                 _ => vec![rows, columns],

@@ -45,8 +45,14 @@ impl Trainable {
     ) -> Result<Trainable, TrainError> {
         let parameters = Parameters::new(network, seed, device)?;
         #[cfg(feature = "cuda")]
-        if device.is_cuda() {
-            return Ok(Trainable::with_kernels(network, parameters, exchange));
+        if let Some(engine) = device.is_cuda().then(|| DeviceEngine::new(network, exchange.clone())).flatten()
+        {
+            return Ok(Trainable {
+                network: network.clone(),
+                parameters,
+                engine: Box::new(engine),
+                exchange,
+            });
         }
         let engine: Box<dyn Engine> = match Fused::new(network, exchange.clone()) {
             Some(fused) if device.is_cpu() => Box::new(fused),
@@ -61,14 +67,15 @@ impl Trainable {
         Ok(Trainable { network: network.clone(), parameters, engine, exchange })
     }
 
-    /// `network` with the kernels of [`crate::cuda`].
-    #[cfg(any(test, feature = "cuda"))]
+    /// `network`, of which every layer has one, with the kernels of [`crate::cuda`].
+    #[cfg(test)]
     pub(crate) fn with_kernels(
         network: &Network,
         parameters: Parameters,
         exchange: Rc<dyn Exchange>,
     ) -> Trainable {
-        let engine = Box::new(DeviceEngine::new(network, exchange.clone()));
+        let engine = DeviceEngine::new(network, exchange.clone()).expect("a network of these kernels");
+        let engine = Box::new(engine);
         Trainable { network: network.clone(), parameters, engine, exchange }
     }
 

@@ -56,9 +56,18 @@ enum Convolution {
 }
 
 impl DeviceEngine {
-    /// The engine for `network`.
-    pub(crate) fn new(network: &Network, exchange: Rc<dyn Exchange>) -> DeviceEngine {
-        let shapes = network.value_shapes().expect("a network that trains chains");
+    /// The engine for `network`; `None` where a layer has no kernel here.
+    pub(crate) fn new(network: &Network, exchange: Rc<dyn Exchange>) -> Option<DeviceEngine> {
+        let shapes = network.value_shapes()?;
+        let known = |(index, layer): (usize, &Layer)| {
+            let input = shapes[usize::from(layer.op.inputs().first())];
+            let vector = !matches!(layer.op, Op::Linear(_)) || input.pixels() == 1;
+            let last = index + 1 < network.layers.len() || shapes[index + 1].pixels() == 1;
+            !layer.op.is_general() && layer.op.activation().is_plain() && vector && last
+        };
+        if !network.layers.iter().enumerate().all(known) {
+            return None;
+        }
         let node = |(index, layer): (usize, &Layer)| {
             let inputs: Vec<usize> = layer.op.inputs().values().iter().copied().map(usize::from).collect();
             Node {
@@ -70,7 +79,7 @@ impl DeviceEngine {
             }
         };
         let nodes = network.layers.iter().enumerate().map(node).collect();
-        DeviceEngine { nodes, exchange, tape: None }
+        Some(DeviceEngine { nodes, exchange, tape: None })
     }
 
     /// The node after which each value is read no more.
@@ -170,10 +179,6 @@ impl Node {
         let batch = share.images;
         let x = &values[self.inputs[0]];
         let second = self.inputs.get(1).map(|&second| &values[second]);
-        let activation = self.op.activation();
-        if !activation.is_plain() {
-            return Err(TrainError::untrained(self.op.name(), activation.name()));
-        }
         let value = match &self.op {
             Op::Conv(_) | Op::Linear(_) => {
                 let layer = Weighted::of(self, parameters)?;
@@ -196,7 +201,7 @@ impl Node {
                 let joined: Vec<&Tensor> = self.inputs.iter().map(|&input| &values[input]).collect();
                 Tensor::cat(&joined, 0)?
             }
-            other => return Err(TrainError::untrained(other.name(), other.kind())),
+            other => unreachable!("{} is not of this engine", other.kind()),
         };
         Ok((value, None))
     }
@@ -275,7 +280,7 @@ impl Node {
                     start += channels;
                 }
             }
-            other => return Err(TrainError::untrained(other.name(), other.kind())),
+            other => unreachable!("{} is not of this engine", other.kind()),
         }
         Ok(())
     }

@@ -6,13 +6,13 @@
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
-use lrpet_kernels::layout::to_channels_last;
+use lrpet_kernels::layout::{to_channels_first, to_channels_last};
 use lrpet_network::network::Network;
+use lrpet_runtime::model::Shape;
 use rayon::prelude::*;
 
 use super::buffers::Buffers;
-use super::layers::Convolved;
-use super::node::{Backward, Forward, Node};
+use super::node::{Backward, Forward, Left, Node, parts};
 use super::{Engine, Mode, no_forward_pass};
 use crate::exchange::Exchange;
 use crate::values::with_values;
@@ -22,8 +22,8 @@ use crate::{Gradients, Parameters, TrainError};
 struct Tape {
     /// The images, then the results of the nodes; empty where no backward pass needs one.
     values: Vec<Vec<f32>>,
-    /// Results of the convolutions before their normalisation.
-    convolved: Vec<Option<Convolved>>,
+    /// What each layer left: of convolutions the results before their normalisation.
+    left: Vec<Option<Left>>,
 }
 
 /// The engine.
@@ -38,7 +38,8 @@ pub(crate) struct Fused {
     /// Whether a backward pass reads each value.
     kept: Vec<bool>,
     channels: usize,
-    classes: usize,
+    /// Shape of the result.
+    output: Shape,
     buffers: Buffers,
     tape: Option<Tape>,
     partial: Vec<f32>,
@@ -48,11 +49,27 @@ impl Fused {
     /// The engine for `network`; `None` where a layer has no kernel here.
     pub(crate) fn new(network: &Network, exchange: Rc<dyn Exchange>) -> Option<Fused> {
         let shapes = network.value_shapes()?;
-        let layers = network.layers.iter().enumerate();
-        let nodes: Vec<Node> =
-            layers.map(|(index, layer)| Node::new(layer, index + 1, &shapes)).collect::<Option<_>>()?;
-        let mut last_uses = vec![None; shapes.len()];
-        let mut kept = vec![false; shapes.len()];
+        let output = *shapes.last()?;
+        let alone = exchange.size() == 1;
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut lens = vec![network.input.len()];
+        // For each value of the network the engine's, which are more.
+        let mut places = vec![0];
+        for (layer, &output) in network.layers.iter().zip(&shapes[1..]) {
+            let read = layer.op.inputs();
+            let mut inputs: Vec<usize> =
+                read.values().iter().map(|&value| places[usize::from(value)]).collect();
+            let mut read: Vec<Shape> =
+                read.values().iter().map(|&value| shapes[usize::from(value)]).collect();
+            for part in parts(layer) {
+                nodes.push(Node::new(&part, inputs, read, output, alone)?);
+                lens.push(output.len());
+                (inputs, read) = (vec![lens.len() - 1], vec![output]);
+            }
+            places.push(lens.len() - 1);
+        }
+        let mut last_uses = vec![None; lens.len()];
+        let mut kept = vec![false; lens.len()];
         for (index, node) in nodes.iter().enumerate() {
             for &input in &node.inputs {
                 last_uses[input] = Some(index);
@@ -63,21 +80,33 @@ impl Fused {
         Some(Fused {
             nodes,
             exchange,
-            lens: shapes.iter().map(|shape| shape.len()).collect(),
+            lens,
             last_uses,
             kept,
             channels: network.input.channels as usize,
-            classes: network.classes as usize,
+            output,
             buffers: Buffers::default(),
             tape: None,
             partial: Vec::new(),
         })
     }
 
+    /// Brings the values of a result that is a map into another order, image by image.
+    fn reorder(&self, from: &[f32], to: &mut [f32], order: fn(&[f32], usize, &mut [f32])) {
+        let (length, channels) = (self.output.len(), self.output.channels as usize);
+        for (from, to) in from.chunks_exact(length).zip(to.chunks_exact_mut(length)) {
+            order(from, channels, to);
+        }
+    }
+
     /// Takes back what a tape holds.
     fn recycle(&mut self, tape: Tape) {
-        let convolved = tape.convolved.into_iter().flatten().map(|(y, _)| y);
-        tape.values.into_iter().chain(convolved).for_each(|buffer| self.buffers.give(buffer));
+        tape.values.into_iter().for_each(|buffer| self.buffers.give(buffer));
+        for left in tape.left.into_iter().flatten() {
+            if let Left::Convolved((y, _)) = left {
+                self.buffers.give(y);
+            }
+        }
     }
 }
 
@@ -101,12 +130,12 @@ impl Engine for Fused {
                 .for_each(|(to, from)| to_channels_last(from, self.channels, to));
         })?;
         let mut values = vec![first];
-        let mut convolved = Vec::new();
+        let mut left = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             let mut result = self.buffers.take(batch * node.output_len);
             let past = Forward { parameters, exchange: &*self.exchange, mode, batch, values: &values };
             let y = || self.buffers.take(batch * node.output_len);
-            convolved.push(node.forward(&past, &mut result, y)?);
+            left.push(node.forward(&past, &mut result, y)?);
             values.push(result);
             for (value, last) in self.last_uses.iter().enumerate() {
                 if *last == Some(index) && !(self.kept[value] && matches!(mode, Mode::Train { .. })) {
@@ -114,13 +143,17 @@ impl Engine for Fused {
                 }
             }
         }
-        let logits = values.last().expect("the images at least").clone();
-        let tape = Tape { values, convolved };
+        let mut logits = values.last().expect("the images at least").clone();
+        if self.output.pixels() > 1 {
+            let last = &values[values.len() - 1];
+            self.reorder(last, &mut logits, to_channels_first);
+        }
+        let tape = Tape { values, left };
         match mode {
             Mode::Train { .. } => self.tape = Some(tape),
             Mode::Infer => self.recycle(tape),
         }
-        Ok(Tensor::from_vec(logits, (batch, self.classes), &Device::Cpu)?)
+        Ok(Tensor::from_vec(logits, (batch, self.output.len()), &Device::Cpu)?)
     }
 
     fn backward(&mut self, parameters: &Parameters, gradient: &Tensor) -> Result<Gradients, TrainError> {
@@ -131,12 +164,17 @@ impl Engine for Fused {
         let lens: Vec<usize> = self.lens.iter().map(|len| batch * len).collect();
         let mut gradients = Gradients::new();
         let mut slopes: Vec<Option<Vec<f32>>> = vec![None; tape.values.len()];
-        slopes[self.nodes.len()] = Some(gradient.flatten_all()?.to_vec1()?);
+        let mut slope: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
+        if self.output.pixels() > 1 {
+            let first = slope.clone();
+            self.reorder(&first, &mut slope, to_channels_last);
+        }
+        slopes[self.nodes.len()] = Some(slope);
         for (index, node) in self.nodes.iter().enumerate().rev() {
             let Some(slope) = slopes[index + 1].take() else {
                 continue; // nothing reads this value
             };
-            let convolved = tape.convolved[index].take();
+            let left = tape.left[index].take();
             let mut back = Backward {
                 parameters,
                 exchange: &*self.exchange,
@@ -148,8 +186,8 @@ impl Engine for Fused {
                 partial: &mut self.partial,
                 gradients: &mut gradients,
             };
-            node.backward(&mut back, index + 1, convolved.as_ref(), slope)?;
-            if let Some((y, _)) = convolved {
+            node.backward(&mut back, index + 1, left.as_ref(), slope)?;
+            if let Some(Left::Convolved((y, _))) = left {
                 self.buffers.give(y);
             }
             self.buffers.give(std::mem::take(&mut tape.values[index + 1]));

@@ -2,10 +2,11 @@
 
 use candle_core::{D, Tensor};
 use lrpet_network::network::{Layer, Network};
-use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
+use lrpet_runtime::model::{Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
 
 use super::{Engine, Mode, no_forward_pass};
 use crate::conv2d::conv2d;
+use crate::general::{self, activate, channels};
 use crate::parameters::{LayerNames, NormNames};
 use crate::{Gradients, Parameters, TrainError};
 
@@ -54,7 +55,8 @@ impl Engine for Graph {
     }
 }
 
-fn apply(
+/// The result of `layer`, `[batch, c, h, w]`.
+pub(super) fn apply(
     parameters: &Parameters,
     layer: &Layer,
     inputs: &[&Tensor],
@@ -65,13 +67,15 @@ fn apply(
     match (&layer.op, names) {
         (Op::Conv(conv), Some(names)) => {
             let y = convolve(conv, x, parameters.get(&names.weight)?)?;
-            let y = match (&names.norm, &names.bias) {
-                (Some(norm), _) => normalise(parameters, norm, &y, mode)?,
-                (None, Some(bias)) => y.broadcast_add(&channels(parameters.get(bias)?)?)?,
-                (None, None) => y,
-            };
+            let y = shift(parameters, &names, y, mode)?;
             let y = second.map_or(Ok(y.clone()), |second| y + second)?;
-            activate(&y, conv.activation, &conv.name)
+            Ok(activate(&y, conv.activation)?)
+        }
+        (Op::GeneralConv(conv), Some(names)) => {
+            let y = general::convolve(conv, x, parameters.get(&names.weight)?)?;
+            let y = shift(parameters, &names, y, mode)?;
+            let y = second.map_or(Ok(y.clone()), |second| y + second)?;
+            Ok(activate(&y, conv.activation)?)
         }
         (Op::Linear(linear), Some(names)) => {
             let x = if x.rank() > 2 { x.flatten_from(1)? } else { x.clone() };
@@ -80,24 +84,37 @@ fn apply(
                 Some(bias) => y.broadcast_add(parameters.get(bias)?)?,
                 None => y,
             };
-            activate(&y, linear.activation, &linear.name)
+            // A vector, as a map of one pixel.
+            Ok(activate(&y, linear.activation)?.unsqueeze(2)?.unsqueeze(3)?)
         }
         (Op::GlobalAveragePool { .. }, _) => Ok(x.mean_keepdim((2, 3))?),
         (Op::PadShortcut(shortcut), _) => pad_shortcut(shortcut, x),
         (Op::Pool(pool), _) => pool_layer(pool, x),
         (Op::Add { activation, .. }, _) => {
             let sum = second.map_or(Ok(x.clone()), |second| x + second)?;
-            activate(&sum, *activation, "add")
+            Ok(activate(&sum, *activation)?)
         }
         (Op::Concat(_), _) => Ok(Tensor::cat(inputs, 1)?),
-        (Op::Conv(_) | Op::Linear(_), None) => unreachable!("layers with weights have names"),
-        (other, _) => Err(TrainError::untrained(other.name(), other.kind())),
+        (Op::Conv(_) | Op::GeneralConv(_) | Op::Linear(_), None) => {
+            unreachable!("layers with weights have names")
+        }
+        (op, _) => {
+            let tensor = |name: &str| {
+                let found = parameters.get(&format!("{}.{name}", op.name()));
+                found.map(|var| var.as_tensor().clone()).map_err(candle_core::Error::wrap)
+            };
+            Ok(general::apply(op, inputs, tensor)?)
+        }
     }
 }
 
-/// `[c]` as `[1, c, 1, 1]`.
-fn channels(values: &Tensor) -> Result<Tensor, TrainError> {
-    Ok(values.reshape((1, values.elem_count(), 1, 1))?)
+/// What follows a convolution's sums: its normalisation or its bias.
+fn shift(parameters: &Parameters, names: &LayerNames, y: Tensor, mode: Mode) -> Result<Tensor, TrainError> {
+    Ok(match (&names.norm, &names.bias) {
+        (Some(norm), _) => normalise(parameters, norm, &y, mode)?,
+        (None, Some(bias)) => y.broadcast_add(&channels(parameters.get(bias)?)?)?,
+        (None, None) => y,
+    })
 }
 
 fn convolve(conv: &Conv<String>, x: &Tensor, weight: &Tensor) -> Result<Tensor, TrainError> {
@@ -167,15 +184,6 @@ fn normalise(
     };
     let scale = (variance + names.epsilon)?.sqrt()?.recip()?.mul(&gamma)?;
     Ok(y.broadcast_sub(&mean)?.broadcast_mul(&scale)?.broadcast_add(&beta)?)
-}
-
-fn activate(x: &Tensor, activation: Activation, layer: &str) -> Result<Tensor, TrainError> {
-    Ok(match activation {
-        Activation::None => x.clone(),
-        Activation::Relu => x.relu()?,
-        Activation::Relu6 => x.clamp(0f32, 6f32)?,
-        other => return Err(TrainError::untrained(layer, other.name())),
-    })
 }
 
 fn pad_shortcut(shortcut: &PadShortcut, x: &Tensor) -> Result<Tensor, TrainError> {

@@ -12,6 +12,7 @@ mod layers;
 #[cfg(test)]
 mod network_tests;
 mod node;
+mod recorder;
 #[cfg(test)]
 mod tests;
 

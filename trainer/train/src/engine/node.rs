@@ -5,11 +5,12 @@ use lrpet_kernels::{
     global_average_pool_backward,
 };
 use lrpet_network::network::{EPSILON, Layer};
-use lrpet_runtime::model::{Activation, Op, PoolKind, Shape, Value, Weights};
+use lrpet_runtime::model::{Activate, Activation, Op, PoolKind, Shape, Weights};
 
-use super::Mode;
 use super::buffers::Buffers;
 use super::layers::{ConvLayer, ConvPast, Convolved, LinearLayer};
+use super::recorder::{Record, Recorder};
+use super::{Mode, no_forward_pass};
 use crate::exchange::Exchange;
 use crate::parameters::LayerNames;
 use crate::{Gradients, Parameters, TrainError};
@@ -24,6 +25,8 @@ enum Kernel {
     Shortcut(PadShortcut),
     Add(Activation),
     Concat(Concat),
+    /// A layer as candle operations, which keep what their backward pass needs.
+    Candle(Box<Recorder>),
 }
 
 /// A layer, the values that it reads, and which of them its backward pass needs.
@@ -64,16 +67,41 @@ pub(super) struct Backward<'a> {
     pub gradients: &'a mut Gradients,
 }
 
+/// What a training forward pass of a layer leaves beside its result.
+pub(super) enum Left {
+    Convolved(Convolved),
+    Record(Record),
+}
+
+/// A layer as those that kernels can run: by itself, or, where kernels lack its activation, without it and then that.
+pub(super) fn parts(layer: &Layer) -> Vec<Layer> {
+    let mut plain = layer.clone();
+    let activation = match &mut plain.op {
+        Op::Conv(conv) => &mut conv.activation,
+        Op::Linear(linear) => &mut linear.activation,
+        Op::Add { activation, .. } => activation,
+        _ => return vec![plain],
+    };
+    if activation.is_plain() {
+        return vec![plain];
+    }
+    let activation = std::mem::replace(activation, Activation::None);
+    // Its input is the result of the first.
+    let second = Op::Activate(Activate { input: 0, activation, slope: None });
+    vec![plain, Layer::new(second)]
+}
+
 impl Node {
-    /// The node of `layer`, which makes value `value` of `shapes`; `None` where it has no kernel.
-    pub(super) fn new(layer: &Layer, value: usize, shapes: &[Shape]) -> Option<Node> {
-        let inputs: Vec<usize> =
-            layer.op.inputs().values().iter().map(|&value: &Value| usize::from(value)).collect();
-        let shape = shapes[inputs[0]];
-        let output = shapes[value];
-        if !layer.op.activation().is_plain() {
-            return None;
-        }
+    /// The node of `layer`, one of [`parts`], which reads the values `inputs` of these shapes; `None` where it has no kernel,
+    /// or, unless it has the whole batch `alone`, none that several processes can share.
+    pub(super) fn new(
+        layer: &Layer,
+        inputs: Vec<usize>,
+        shapes: Vec<Shape>,
+        output: Shape,
+        alone: bool,
+    ) -> Option<Node> {
+        let shape = shapes[0];
         let (kernel, needs) = match &layer.op {
             Op::Conv(conv) => {
                 // Without a normalisation none is added to.
@@ -93,7 +121,8 @@ impl Node {
                     conv.activation != Activation::None && (conv.residual.is_some() || layer.norm.is_none());
                 (Kernel::Conv(Box::new(op), LayerNames::of(layer)?), [true, masked])
             }
-            Op::Linear(linear) => {
+            // In channels-last order, a map is another vector.
+            Op::Linear(linear) if shape.pixels() == 1 => {
                 if linear.weights != Weights::Dense {
                     return None;
                 }
@@ -114,10 +143,15 @@ impl Node {
                 (Kernel::Add(*activation), [false, *activation != Activation::None])
             }
             Op::Concat(_) => {
-                let channels = inputs.iter().map(|&input| shapes[input].channels as usize).collect();
+                let channels = shapes.iter().map(|shape| shape.channels as usize).collect();
                 (Kernel::Concat(Concat::new(channels)), [false, false])
             }
-            _ => return None,
+            // The statistics of a batch are those of its whole.
+            _ if layer.norm.is_some() && !alone => return None,
+            _ => {
+                let recorder = Recorder::new(layer.clone(), shapes, output);
+                (Kernel::Candle(Box::new(recorder)), [false, false])
+            }
         };
         Some(Node { kernel, inputs, output_len: output.len(), needs })
     }
@@ -128,7 +162,7 @@ impl Node {
         past: &Forward,
         result: &mut [f32],
         y: impl FnOnce() -> Vec<f32>,
-    ) -> Result<Option<Convolved>, TrainError> {
+    ) -> Result<Option<Left>, TrainError> {
         let Forward { parameters, exchange, mode, batch, values } = *past;
         let input = |index: usize| values[self.inputs[index]].as_slice();
         let x = input(0);
@@ -136,7 +170,7 @@ impl Node {
             Kernel::Conv(op, names) => {
                 let residual = self.inputs.get(1).map(|_| input(1));
                 let layer = ConvLayer { op, names, parameters, exchange };
-                return layer.forward(x, residual, mode, y, result);
+                return Ok(layer.forward(x, residual, mode, y, result)?.map(Left::Convolved));
             }
             Kernel::Linear(names, activation) => {
                 LinearLayer { names, activation: *activation, parameters }.forward(x, batch, result)?;
@@ -150,6 +184,10 @@ impl Node {
                     concat.forward(index, input(index), result);
                 }
             }
+            Kernel::Candle(recorder) => {
+                let inputs = (0..self.inputs.len()).map(input);
+                return Ok(recorder.forward(parameters, inputs, mode, batch, result)?.map(Left::Record));
+            }
         }
         Ok(None)
     }
@@ -160,7 +198,7 @@ impl Node {
         &self,
         back: &mut Backward,
         value: usize,
-        convolved: Option<&Convolved>,
+        left: Option<&Left>,
         mut slope: Vec<f32>,
     ) -> Result<(), TrainError> {
         let (x, z) = (back.values[self.inputs[0]].as_slice(), back.values[value].as_slice());
@@ -169,6 +207,10 @@ impl Node {
             Kernel::Conv(op, names) => {
                 let layer = ConvLayer { op, names, parameters: back.parameters, exchange: back.exchange };
                 let residual = self.inputs.get(1).copied();
+                let convolved = match left {
+                    Some(Left::Convolved(convolved)) => Some(convolved),
+                    _ => None,
+                };
                 let past = ConvPast { x, z, convolved, residual: residual.is_some() };
                 let old = back.slopes[first].take();
                 let add = old.is_some();
@@ -217,6 +259,17 @@ impl Node {
                     concat.backward(index, &slope, &mut dx, accumulate);
                     back.slopes[input] = Some(dx);
                 }
+            }
+            Kernel::Candle(recorder) => {
+                let Some(Left::Record(record)) = left else {
+                    return Err(no_forward_pass());
+                };
+                let slopes = &mut *back.slopes;
+                let add = |buffers: &mut Buffers, slot: usize, dx: Vec<f32>| match self.inputs[slot] {
+                    0 => buffers.give(dx),
+                    input => buffers.add(&mut slopes[input], dx),
+                };
+                recorder.backward(back.parameters, record, &slope, back.gradients, back.buffers, add)?;
             }
         }
         back.buffers.give(slope);

@@ -3,8 +3,11 @@
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
-use lrpet_network::network::{Layer, Network};
-use lrpet_runtime::model::{Activation, Conv, Linear, Op, Pool, PoolKind, Shape, Weights, Window};
+use lrpet_network::network::{Layer, Network, Norm, OutputKind};
+use lrpet_runtime::model::{
+    Activate, Activation, Affine, Binary, BinaryKind, Conv, GeneralConv, Linear, Op, Pool, PoolKind, Shape,
+    Weights, Window,
+};
 use rand::{Rng, SeedableRng};
 
 use super::*;
@@ -315,4 +318,87 @@ fn check(planes: &Planes, found: &[Vec<f32>], expected: &dyn Fn(&[Vec<f32>], usi
         assert!((f64::from(found[0]) - means[1]).abs() < 1e-4, "{found:?} for {means:?}");
         assert!((f64::from(found[1]) - means.iter().sum::<f64>()).abs() < 1e-4, "{found:?} for {means:?}");
     }
+}
+
+/// Squeeze-and-excite, hard swish and its kin as activations, a grouped and a transposed convolution, a linear layer over a map, and
+/// values that several layers read.
+fn network_from_elsewhere() -> Network {
+    let window = |k, stride, padding| Window::square(k, stride, padding);
+    let conv = |name: &str, input, out_channels, window, residual, activation| {
+        let name = name.to_owned();
+        Op::Conv(Conv { name, input, out_channels, window, weights: Weights::Dense, residual, activation })
+    };
+    let general = |name: &str, input, out_channels, window, groups, transposed, activation| {
+        Op::GeneralConv(GeneralConv {
+            name: name.to_owned(),
+            input,
+            out_channels,
+            window,
+            dilation: [1, 2],
+            groups,
+            transposed,
+            weights: Weights::Dense,
+            residual: None,
+            activation,
+        })
+    };
+    let gate = Activation::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 };
+    let product = Binary {
+        kind: BinaryKind::Mul,
+        inputs: [1, 4],
+        output: Shape::new(8, 9, 7),
+        activation: Activation::None,
+    };
+    let normalised = |op: Op<String>| {
+        let norm = Norm::new(format!("{}.bn", op.name()));
+        Layer::normalised(op, norm)
+    };
+    let layers = vec![
+        normalised(conv("stem", 0, 8, window(3, 1, 1), None, Activation::HardSwish)), // 1
+        Layer::new(Op::GlobalAveragePool { input: 1 }),                               // 2
+        Layer::new(conv("squeeze", 2, 3, window(1, 1, 0), None, Activation::Relu)),   // 3
+        Layer::new(conv("excite", 3, 8, window(1, 1, 0), None, gate)),                // 4
+        Layer::new(Op::Binary(product)),                                              // 5
+        normalised(general("grouped", 5, 12, window(3, 2, 2), 4, None, Activation::Silu)), // 6
+        normalised(conv("block", 6, 12, window(3, 1, 1), Some(6), Activation::Tanh)), // 7
+        Layer::new(general("up", 7, 6, window(3, 2, 1), 2, Some([1, 0]), Activation::Sigmoid)), // 8
+        Layer::new(Op::Affine(Affine { name: "shift".into(), input: 8, activation: Activation::Gelu })), // 9
+        Layer::new(Op::Activate(Activate {
+            input: 9,
+            activation: Activation::None,
+            slope: Some("prelu".into()),
+        })),
+        Layer::new(Op::Linear(Linear {
+            name: "fc".into(),
+            input: 10,
+            out_features: 10,
+            weights: Weights::Dense,
+            activation: Activation::Elu { alpha: 1.0 },
+        })),
+    ];
+    Network::new("elsewhere", Shape::new(3, 9, 7), 10, layers)
+}
+
+#[test]
+fn networks_from_elsewhere_match_candle() {
+    let network = network_from_elsewhere();
+    assert_eq!(network.value_shapes().unwrap().len(), 12);
+    check_engines(&network, 6);
+    // Without the whole batch a normalisation behind a grouped convolution has no statistics.
+    let shared = crate::threads::Threads::run(2, |thread| Fused::new(&network, Rc::new(thread)).is_some());
+    assert_eq!(shared, [false, false]);
+}
+
+#[test]
+fn a_map_as_a_result_has_its_channels_first() {
+    let network = network_from_elsewhere();
+    let layers = network.layers[..7].to_vec();
+    let map = Network {
+        output_kind: OutputKind::Values,
+        classes: 12 * 6 * 4,
+        ..Network::new("map", network.input, 1, layers)
+    };
+    let shape = *map.value_shapes().unwrap().last().unwrap();
+    assert_eq!(shape.len(), map.classes as usize, "{shape}");
+    check_engines(&map, 3);
 }

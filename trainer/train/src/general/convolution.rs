@@ -31,7 +31,7 @@ fn turned(
             [conv.window.stride[axis], conv.dilation[axis], conv.window.kernel[axis]].map(usize::from);
         spread = with_zeros(&spread, 2 + axis, stride)?;
         let turned: Vec<u32> = (0..kernel as u32).rev().collect();
-        weight = weight.index_select(&Tensor::new(turned, x.device())?, 2 + axis)?;
+        weight = weight.contiguous()?.index_select(&Tensor::new(turned, x.device())?, 2 + axis)?;
         let reach = (dilation * (kernel - 1)) as i64;
         let cut = [axis, 2 + axis].map(|side| i64::from(conv.window.padding[side]));
         let sides = [reach - cut[0], reach - cut[1] + i64::from(more[axis])];
@@ -111,12 +111,7 @@ pub(super) struct Taps {
 
 impl Taps {
     /// Over `x`, with `outside` (zero where it is not given) around it.
-    pub(super) fn new(
-        x: &Tensor,
-        window: &Window,
-        dilation: [u16; 2],
-        outside: Option<f64>,
-    ) -> Result<Taps> {
+    pub(super) fn new(x: &Tensor, window: &Window, dilation: [u16; 2], outside: Option<f64>) -> Result<Taps> {
         let [top, left, bottom, right] = window.padding.map(usize::from);
         let pad = |x: &Tensor| x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right);
         let mut padded = pad(x)?;
@@ -133,7 +128,12 @@ impl Taps {
             };
             output[axis] = room / stride + 1;
         }
-        Ok(Taps { padded, stride: window.stride.map(usize::from), dilation: dilation.map(usize::from), output })
+        Ok(Taps {
+            padded,
+            stride: window.stride.map(usize::from),
+            dilation: dilation.map(usize::from),
+            output,
+        })
     }
 
     /// The value under tap (`row`, `column`) of each window: `[batch, c, oh, ow]`.
@@ -145,7 +145,7 @@ impl Taps {
                 tap.narrow(2 + axis, from, count)?
             } else {
                 let indices: Vec<u32> = (0..count).map(|at| (from + at * stride) as u32).collect();
-                tap.index_select(&Tensor::new(indices, tap.device())?, 2 + axis)?
+                tap.contiguous()?.index_select(&Tensor::new(indices, tap.device())?, 2 + axis)?
             };
         }
         tap.contiguous()

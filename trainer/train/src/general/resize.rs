@@ -13,7 +13,9 @@ pub(super) fn resize(resize: &Resize, x: &Tensor) -> Result<Tensor> {
             continue;
         }
         let places: Vec<f32> = (0..resized)
-            .map(|at| place(resize.coordinates, at as f32, length as f32, resized as f32, resize.scales[axis]))
+            .map(|at| {
+                place(resize.coordinates, at as f32, length as f32, resized as f32, resize.scales[axis])
+            })
             .collect();
         let index = |place: f32| (place.max(0.0) as u32).min(length as u32 - 1);
         y = match resize.mode {
@@ -31,7 +33,8 @@ pub(super) fn resize(resize: &Resize, x: &Tensor) -> Result<Tensor> {
             ResizeMode::Linear => {
                 let inside = |place: f32| place.clamp(0.0, length as f32 - 1.0);
                 let low = pick(&y, 2 + axis, places.iter().map(|&at| index(inside(at).floor())).collect())?;
-                let high = pick(&y, 2 + axis, places.iter().map(|&at| index(inside(at).floor() + 1.0)).collect())?;
+                let high =
+                    pick(&y, 2 + axis, places.iter().map(|&at| index(inside(at).floor() + 1.0)).collect())?;
                 let shares: Vec<f32> = places.iter().map(|&at| inside(at) - inside(at).floor()).collect();
                 let shape = if axis == 0 { (1, 1, resized, 1) } else { (1, 1, 1, resized) };
                 let shares = Tensor::from_vec(shares, shape, x.device())?.to_dtype(x.dtype())?;

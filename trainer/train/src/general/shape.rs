@@ -43,9 +43,7 @@ pub(super) fn pad(pad: &Pad, x: &Tensor) -> Result<Tensor> {
         let places = -i64::from(before)..size + i64::from(after);
         wide = match pad.mode {
             PadMode::Constant(_) => wide.pad_with_zeros(axis + 1, before as usize, after as usize)?,
-            PadMode::Edge => {
-                pick(&wide, axis + 1, places.map(|at| at.clamp(0, size - 1) as u32).collect())?
-            }
+            PadMode::Edge => pick(&wide, axis + 1, places.map(|at| at.clamp(0, size - 1) as u32).collect())?,
             PadMode::Reflect => {
                 let mirrored = |at: i64| if at >= size { 2 * (size - 1) - at } else { at.abs() };
                 pick(&wide, axis + 1, places.map(|at| mirrored(at) as u32).collect())?
