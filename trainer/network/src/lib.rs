@@ -50,6 +50,7 @@ pub mod dataset;
 pub mod draw;
 pub mod export;
 pub mod fit;
+pub mod import;
 pub mod inspect;
 pub mod lrpet;
 pub mod network;

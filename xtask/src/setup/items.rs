@@ -201,7 +201,7 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
                 need: Need::Python { debian: &["python3", "python3-venv"] },
             },
             Item {
-                name: "target/venv (numpy, safetensors, onnxruntime)",
+                name: "target/venv (numpy, safetensors, onnxruntime, onnx)",
                 why: "what those readers are written with, in a virtual environment of its own",
                 by_hand: "see target/setup.log",
                 need: Need::Venv,

@@ -20,14 +20,14 @@ pub(super) struct Graph<'a> {
 /// An attribute of one number.
 pub(super) fn int(name: &str, value: i64) -> AttributeProto {
     let r#type = Some(AttributeType::Int.into());
-    AttributeProto { name: Some(name.to_owned()), i: Some(value), ints: Vec::new(), r#type }
+    AttributeProto { name: Some(name.to_owned()), i: Some(value), r#type, ..AttributeProto::default() }
 }
 
 /// An attribute of several numbers.
 pub(super) fn ints(name: &str, values: &[u16]) -> AttributeProto {
     let values = values.iter().copied().map(i64::from).collect();
     let r#type = Some(AttributeType::Ints.into());
-    AttributeProto { name: Some(name.to_owned()), i: None, ints: values, r#type }
+    AttributeProto { name: Some(name.to_owned()), ints: values, r#type, ..AttributeProto::default() }
 }
 
 impl<'a> Graph<'a> {
@@ -49,6 +49,7 @@ impl<'a> Graph<'a> {
             name: Some(output.clone()),
             op_type: Some(operator.to_owned()),
             attribute,
+            domain: None,
         });
         output
     }
@@ -71,7 +72,8 @@ impl<'a> Graph<'a> {
                 dims,
                 data_type: Some(data_type.into()),
                 name: Some(name.to_owned()),
-                raw_data: Some(data),
+                raw_data: Some(data.into()),
+                ..TensorProto::default()
             });
         }
         name.to_owned()

@@ -5,7 +5,7 @@
 
 mod graph;
 mod ops;
-mod proto;
+pub mod proto;
 #[cfg(test)]
 mod tests;
 
@@ -220,6 +220,7 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
                 value: Some(value.to_string()),
             })
             .collect(),
+        functions: Vec::new(),
     };
     let bytes = whole.encoded_len();
     if bytes > MOST_BYTES {
