@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use lrpet_data::{Dataset, Loader, LoaderOptions};
+use lrpet_network::export::reference::Interpreter;
 use lrpet_network::export::{ExportError, Folded, Logits, Machine};
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
 
@@ -147,6 +148,10 @@ impl Machine for Candle {
         images: Vec<f32>,
         store: &mut dyn FnMut(&mut [f32]),
     ) -> std::result::Result<Vec<f32>, ExportError> {
+        // What candle has no operation for is interpreted.
+        if network.ops.iter().any(|op| op.is_general() || !op.activation().is_plain()) {
+            return Interpreter.forward(network, images, store);
+        }
         let compute = || -> candle_core::Result<Vec<f32>> {
             let device = Device::Cpu;
             let input = network.input;

@@ -14,11 +14,18 @@ pub(super) struct LayerTensors {
     pub norm: Option<Norm>,
     /// Whether the layer has a bias of its own; one in front of a normalisation is taken either way.
     pub has_bias: bool,
+    /// What follows the layer's name in that of its first tensor: `.weight`, or `.scale` or `.slope` of numbers for each channel.
+    pub suffix: &'static str,
     /// Shape of the weight; the first axis is that of all other tensors.
     pub weight: Vec<usize>,
 }
 
 impl LayerTensors {
+    /// Name of the first tensor.
+    pub fn first(&self) -> String {
+        format!("{}{}", self.name, self.suffix)
+    }
+
     pub fn bias(&self) -> String {
         format!("{}.bias", self.name)
     }
@@ -36,16 +43,12 @@ impl LayerTensors {
     /// Names of all tensors that the layer may have; the weight's first.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let bias = self.may_have_bias().then(|| self.bias());
-        [format!("{}.weight", self.name)].into_iter().chain(bias).chain(self.norm_names())
+        [self.first()].into_iter().chain(bias).chain(self.norm_names())
     }
 
     /// Whether the function needs the tensor called `name` of [`LayerTensors::names`].
     pub fn requires(&self, name: &str, merged: bool) -> bool {
-        if name == self.bias() {
-            self.norm.is_none()
-        } else {
-            !merged || name == format!("{}.weight", self.name)
-        }
+        if name == self.bias() { self.norm.is_none() } else { !merged || name == self.first() }
     }
 
     /// Whether the normalisation has none of its tensors, while the layer has the bias that is left of one.
@@ -65,16 +68,32 @@ pub(super) fn layers(network: &Network) -> Vec<LayerTensors> {
     let tensors = network.layers.iter().enumerate().filter_map(|(index, layer)| {
         let channels = shapes[usize::from(layer.op.inputs().first())].channels as usize;
         let rows = shapes[index + 1].channels as usize;
+        let (mut suffix, mut has_bias) = (".weight", layer.bias);
         let (name, weight) = match &layer.op {
             Op::Conv(conv) => {
                 let columns = if conv.weights == Weights::Depthwise { 1 } else { channels };
                 let [height, width] = conv.window.kernel.map(usize::from);
                 (&conv.name, vec![rows, columns, height, width])
             }
-            Op::Linear(linear) => (&linear.name, vec![rows, channels]),
+            Op::Linear(linear) => {
+                let features = shapes[usize::from(linear.input)].len();
+                (&linear.name, vec![rows, features])
+            }
+            Op::GeneralConv(conv) => {
+                let [height, width] = conv.window.kernel.map(usize::from);
+                (&conv.name, vec![rows, channels / conv.groups as usize, height, width])
+            }
+            Op::Activate(activate) => {
+                (suffix, has_bias) = (".slope", false);
+                (activate.slope.as_ref()?, vec![channels])
+            }
+            Op::Affine(_) | Op::Normalise(_) => {
+                (suffix, has_bias) = (".scale", true);
+                (layer.op.layer()?, vec![channels])
+            }
             _ => return None,
         };
-        Some(LayerTensors { name: name.clone(), norm: layer.norm.clone(), has_bias: layer.bias, weight })
+        Some(LayerTensors { name: name.clone(), norm: layer.norm.clone(), has_bias, suffix, weight })
     });
     tensors.collect()
 }

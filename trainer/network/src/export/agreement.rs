@@ -9,9 +9,10 @@ use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::{Isa, Method, WinogradTile, winograd_error};
 use lrpet_runtime::model::{Conv, Model, Op, PoolKind, Shape, Weights};
 use lrpet_runtime::plan::Plan;
+use lrpet_runtime::reference::{Bounded, activated};
 use lrpet_runtime::session::{Hook, Session};
 
-use super::reference::{activate, activation, sums};
+use super::reference::{activate, activation, bounded, sums};
 use super::{ExportError, Folded, LayerWeights};
 
 /// Roundings of a sum beside those of its products: bias, residual, a division, and rooms left.
@@ -121,6 +122,10 @@ impl<'a> Reference<'a> {
     ) -> Result<f64, ExportError> {
         let op = &self.network.ops[index];
         let layer = || op.name().to_owned();
+        if op.is_general() {
+            let sums = bounded(self.network, &self.shapes, index, values);
+            return self.activated(sample, index, sums, found);
+        }
         let exact = sums(self.network, &self.shapes, index, values);
         if found.len() != exact.len() {
             return Err(ExportError::Values { layer: layer(), expected: exact.len(), found: found.len() });
@@ -140,6 +145,10 @@ impl<'a> Reference<'a> {
                 }
             }
         };
+        if !op.activation().is_plain() {
+            let sums = exact.into_iter().zip(errors).map(|(value, error)| Bounded { value, error }).collect();
+            return self.activated(sample, index, sums, found);
+        }
         let last = index + 1 == self.network.ops.len();
         let store = |value: f64| match last {
             true => value,
@@ -158,6 +167,41 @@ impl<'a> Reference<'a> {
             }
         }
         Ok(errors.into_iter().fold(0.0, f64::max))
+    }
+
+    /// Holds `found` against the activation of `sums`, which may fall where they rise: within what each may be off.
+    fn activated(
+        &self,
+        sample: usize,
+        index: usize,
+        sums: Vec<Bounded>,
+        found: &[f64],
+    ) -> Result<f64, ExportError> {
+        let op = &self.network.ops[index];
+        let layer = || op.name().to_owned();
+        if found.len() != sums.len() {
+            return Err(ExportError::Values { layer: layer(), expected: sums.len(), found: found.len() });
+        }
+        let last = index + 1 == self.network.ops.len();
+        // As the runtime stores it: a value in f32, rounded.
+        let store = |value: f64| match last {
+            true => value,
+            false => f16::from_f32(value.clamp(-LARGEST, LARGEST) as f32).to_f64(),
+        };
+        let mut largest = 0.0f64;
+        for (element, (&found, sum)) in found.iter().zip(sums).enumerate() {
+            let Bounded { value, error } = activated(op.activation(), sum);
+            if !last && value.abs() > LARGEST {
+                return Err(ExportError::Activation { layer: layer(), sample });
+            }
+            let expected = [store(value - error), store(value + error)];
+            // False for a NaN.
+            if !(expected[0] <= found && found <= expected[1]) {
+                return Err(ExportError::Disagreement { layer: layer(), sample, element, found, expected });
+            }
+            largest = largest.max(error);
+        }
+        Ok(largest)
     }
 
     /// Errors of convolution `index` by tiles, of its inputs in `values`; `sizes` are the sums of its magnitudes.
@@ -208,7 +252,7 @@ impl<'a> Reference<'a> {
         };
         match op {
             Op::Conv(layer) => products(layer.weights, layer.window.taps() as usize),
-            Op::Linear(layer) => products(layer.weights, 1),
+            Op::Linear(layer) => products(layer.weights, input.pixels()),
             Op::Pool(layer) if layer.kind == PoolKind::Average => layer.window.taps() as usize + MORE,
             Op::GlobalAveragePool { .. } => input.pixels() + MORE,
             Op::Add { .. } => MORE,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use half::f16;
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Method;
-use lrpet_runtime::model::{InputKind, Model, OutputKind, Weights};
+use lrpet_runtime::model::{Model, Op, Weights};
 use lrpet_runtime::session::Hook;
 
 use super::agreement::{Reference, Trace};
@@ -155,7 +155,6 @@ impl Folded {
         let (header, ops) = program(model)?;
         let mut weights = BTreeMap::new();
         for op in &ops {
-            super::folded::supported(op)?;
             let stored = op.weights();
             let name = op.name();
             let halves = |suffix: &str| tensor(format!("{name}.{suffix}")).map(|tensor| widen(tensor.data));
@@ -165,7 +164,13 @@ impl Folded {
                 tensor(format!("{name}.{suffix}")).map(|tensor| values(tensor.data))
             };
             let layer = match stored {
-                None => None,
+                None if op.layer().is_none() => None,
+                None => {
+                    let slope = matches!(op, Op::Activate(_));
+                    let weight = singles(if slope { "slope" } else { "scale" })?;
+                    let bias = if slope { Vec::new() } else { singles("bias")? };
+                    Some(LayerWeights { weight, expand: None, bias })
+                }
                 Some(Weights::Pair { .. }) => Some(LayerWeights {
                     weight: halves("thin.weight")?,
                     expand: Some(halves("expand.weight")?),
@@ -177,13 +182,18 @@ impl Folded {
             };
             weights.extend(layer.map(|layer| (name.to_owned(), layer)));
         }
-        if header.kind == InputKind::Values || header.result == OutputKind::Values {
-            return Err(broken("its input or its result are values, which this program does not take yet"));
-        }
         let channels = 0..header.input.channels as usize;
         let (mean, std) = channels.map(|channel| header.normalisation(channel)).unzip();
         let normalization = Normalization { mean, std };
-        Ok(Folded { input: header.input, classes: header.classes, normalization, ops, weights })
+        Ok(Folded {
+            input: header.input,
+            input_kind: header.kind,
+            output_kind: header.result,
+            classes: header.classes,
+            normalization,
+            ops,
+            weights,
+        })
     }
 }
 

@@ -27,14 +27,6 @@ pub enum ExportError {
     /// The network or the card cannot be written in this format.
     #[error("model file: {0}")]
     Format(String),
-    /// An operation that this program cannot compute.
-    #[error("layer {layer}: {kind} cannot be exported yet")]
-    Unsupported {
-        /// The layer.
-        layer: String,
-        /// What it is.
-        kind: &'static str,
-    },
     /// A model file is refused.
     #[error("{what}: {reason}")]
     Model {

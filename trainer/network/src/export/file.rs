@@ -6,7 +6,7 @@ use half::f16;
 use lrpet_runtime::model::program::{
     PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE,
 };
-use lrpet_runtime::model::{Header, Op};
+use lrpet_runtime::model::{Conv, GeneralConv, Header, InputKind, Op, OutputKind};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -145,11 +145,23 @@ fn weights(network: &Folded) -> Result<BTreeMap<String, Bytes>, ExportError> {
         let Some(layer) = network.weights.get(op.name()) else { continue };
         let name = op.name();
         let n = shapes[index + 1].channels as usize;
+        if op.weights().is_none() {
+            let slope = matches!(op, Op::Activate(_));
+            let mut add = |suffix: &str, values: &[f32]| {
+                let name = format!("{name}.{suffix}");
+                singles(&name, vec![values.len()], values).map(|tensor| tensors.insert(name, tensor))
+            };
+            add(if slope { "slope" } else { "scale" }, &layer.weight)?;
+            if !slope {
+                add("bias", &layer.bias)?;
+            }
+            continue;
+        }
         let rows = layer.expand.as_ref().map_or(n, |expand| expand.len() / n);
         // Axes after the rows: channels and taps, or features.
         let axes: Vec<usize> = match op {
-            Op::Conv(conv) => {
-                let [height, width] = conv.window.kernel.map(usize::from);
+            Op::Conv(Conv { window, .. }) | Op::GeneralConv(GeneralConv { window, .. }) => {
+                let [height, width] = window.kernel.map(usize::from);
                 vec![layer.weight.len() / rows / (height * width), height, width]
             }
             _ => vec![layer.weight.len() / rows],
@@ -221,12 +233,21 @@ impl Folded {
     pub(super) fn header(&self) -> Result<Header, ExportError> {
         let format = |reason: String| ExportError::Format(reason);
         let Normalization { mean, std } = &self.normalization;
+        // Values have no normalisation.
+        let (mean, std) = match self.input_kind {
+            InputKind::Picture => (mean.as_slice(), std.as_slice()),
+            InputKind::Values => (&[0.0][..], &[1.0][..]),
+        };
         let header = Header::classifier(self.input, mean, std, self.classes).ok_or_else(|| {
             format(format!(
                 "{} input channels with a mean and a deviation each are more than a program holds; one of all will do",
                 self.input.channels
             ))
         })?;
+        let output = self.value_shapes().last().copied().unwrap_or(self.input);
+        let (kind, result) = (self.input_kind, self.output_kind);
+        let output = if result == OutputKind::Values { output } else { header.output };
+        let header = Header { kind, result, output, ..header };
         header
             .of_ops(&self.ops)
             .ok_or_else(|| format(format!("{} operations are more than a program holds", self.ops.len())))

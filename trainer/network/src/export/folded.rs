@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use half::f16;
-use lrpet_runtime::model::{Op, Shape};
+use lrpet_runtime::model::{InputKind, Op, OutputKind, Shape};
 use rayon::prelude::*;
 
 use super::ExportError;
@@ -16,7 +16,7 @@ use crate::network::Network;
 /// Weights of one layer of a folded network, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerWeights {
-    /// Dense `[n, c, kh, kw]`, depthwise `[n, 1, kh, kw]` or thin `[r, c, kh, kw]`.
+    /// Dense `[n, c, kh, kw]`, depthwise `[n, 1, kh, kw]` or thin `[r, c, kh, kw]`; scale or slope `[c]` where there is no matrix.
     pub weight: Vec<f32>,
     /// Expand `[n, r]` of a pair.
     pub expand: Option<Vec<f32>>,
@@ -29,7 +29,11 @@ pub struct LayerWeights {
 pub struct Folded {
     /// Shape of the input image.
     pub input: Shape,
-    /// Number of logits.
+    /// What the input is.
+    pub input_kind: InputKind,
+    /// What the result is.
+    pub output_kind: OutputKind,
+    /// Number of logits, or of the result's values.
     pub classes: u32,
     /// How pixels become the input.
     pub normalization: Normalization,
@@ -50,18 +54,6 @@ pub struct FactoredLayer {
     pub energy_kept: f64,
 }
 
-/// Refuses an operation that the reference does not compute.
-pub(super) fn supported(op: &Op<String>) -> Result<(), ExportError> {
-    let layer = || op.name().to_owned();
-    match op.activation() {
-        _ if op.is_general() => Err(ExportError::Unsupported { layer: layer(), kind: op.kind() }),
-        activation if !activation.is_plain() => {
-            Err(ExportError::Unsupported { layer: layer(), kind: activation.name() })
-        }
-        _ => Ok(()),
-    }
-}
-
 impl Folded {
     /// Merges batch normalisation and factors the layers of `plan`.
     ///
@@ -79,9 +71,6 @@ impl Folded {
         energy_transfer: bool,
     ) -> Result<(Folded, Vec<FactoredLayer>), ExportError> {
         checkpoint.check(network)?;
-        for op in network.layers.iter().map(|layer| &layer.op) {
-            supported(op)?;
-        }
         let fold = |layer: &PlannedLayer| -> Result<_, ExportError> {
             let name = &layer.name;
             let merged = Merged::new(network, layer.index, checkpoint);
@@ -104,8 +93,28 @@ impl Folded {
             weights.insert(name, layer);
             reports.extend(report);
         }
+        for op in network.layers.iter().map(|layer| &layer.op) {
+            let (Some(name), None) = (op.layer(), op.weights()) else { continue };
+            let values = |suffix: &str| checkpoint.values(&format!("{name}.{suffix}")).map(<[f32]>::to_vec);
+            let first = if matches!(op, Op::Activate(_)) { "slope" } else { "scale" };
+            let weight = values(first).unwrap_or_default();
+            let bias = values("bias").unwrap_or_default();
+            weights.insert(name.clone(), LayerWeights { weight, expand: None, bias });
+        }
         let (input, classes) = (network.input, network.classes);
-        Ok((Folded { input, classes, normalization, ops: plan.apply(network), weights }, reports))
+        let (input_kind, output_kind) = (network.input_kind, network.output_kind);
+        Ok((
+            Folded {
+                input,
+                input_kind,
+                output_kind,
+                classes,
+                normalization,
+                ops: plan.apply(network),
+                weights,
+            },
+            reports,
+        ))
     }
 
     /// `network` at the ranks of `plan`, all weights zero.
@@ -120,8 +129,21 @@ impl Folded {
             };
             (layer.name.clone(), weights)
         });
+        let shapes = network.value_shapes().expect("a network built by the network module chains");
+        let singles = network.layers.iter().filter_map(|layer| {
+            let (name, None) = (layer.op.layer()?, layer.op.weights()) else { return None };
+            let channels = shapes[usize::from(layer.op.inputs().first())].channels as usize;
+            let bias = if matches!(layer.op, Op::Activate(_)) { 0 } else { channels };
+            Some((
+                name.clone(),
+                LayerWeights { weight: vec![0.0; channels], expand: None, bias: vec![0.0; bias] },
+            ))
+        });
+        let weights = weights.chain(singles);
         Folded {
             input: network.input,
+            input_kind: network.input_kind,
+            output_kind: network.output_kind,
             classes: network.classes,
             normalization,
             ops: plan.apply(network),
@@ -137,8 +159,13 @@ impl Folded {
             expand: layer.expand.as_deref().map(round),
             bias: layer.bias.clone(),
         };
-        let weights = self.weights.iter().map(|(name, weights)| (name.clone(), layer(weights))).collect();
-        Folded { weights, ..self.clone() }
+        // Numbers for each channel stay f32.
+        let single =
+            |name: &String| self.ops.iter().any(|op| op.layer() == Some(name) && op.weights().is_none());
+        let one = |(name, weights): (&String, &LayerWeights)| {
+            (name.clone(), if single(name) { weights.clone() } else { layer(weights) })
+        };
+        Folded { weights: self.weights.iter().map(one).collect(), ..self.clone() }
     }
 
     /// The values of an image (H×W×C bytes), normalised, C×H×W.

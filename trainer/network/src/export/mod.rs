@@ -32,4 +32,6 @@ pub use range::{LayerRange, Ranges};
 #[cfg(test)]
 mod agreement_tests;
 #[cfg(test)]
+mod general_tests;
+#[cfg(test)]
 mod tests;

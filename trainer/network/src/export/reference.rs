@@ -3,6 +3,7 @@
 
 use half::f16;
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window};
+use lrpet_runtime::reference;
 use rayon::prelude::*;
 
 use super::{ExportError, Folded, LayerWeights, Machine};
@@ -99,13 +100,34 @@ pub fn sums(network: &Folded, shapes: &[Shape], index: usize, values: &[Vec<f64>
             let joined = inputs.values().iter().flat_map(|&value| &values[usize::from(value)]);
             return joined.copied().collect();
         }
-        general => unreachable!("{} was refused", general.name()),
+        _ => return bounded(network, shapes, index, values).into_iter().map(|sum| sum.value).collect(),
     };
     if let Some(summand) = inputs.second() {
         let summand = &values[usize::from(summand)];
         result.iter_mut().zip(summand).for_each(|(value, summand)| *value += summand);
     }
     result
+}
+
+/// What a general operation computes of `values`, before its activation, and how far sums in f32 may be off.
+pub(super) fn bounded(
+    network: &Folded,
+    shapes: &[Shape],
+    index: usize,
+    values: &[Vec<f64>],
+) -> Vec<reference::Bounded> {
+    let op = &network.ops[index];
+    let inputs = op.inputs();
+    let inputs = inputs.values().iter().map(|&value| usize::from(value));
+    let inputs: Vec<_> = inputs.map(|value| (values[value].as_slice(), shapes[value])).collect();
+    let weights = op.layer().map(|name| &network.weights[name]);
+    let tensors = weights.map_or(reference::Tensors::default(), |weights| reference::Tensors {
+        weight: &weights.weight,
+        expand: weights.expand.as_deref().unwrap_or_default(),
+        bias: &weights.bias,
+        scale: &weights.weight,
+    });
+    reference::general(op, &inputs, shapes[index + 1], tensors)
 }
 
 /// What follows an operation's sums.
@@ -239,12 +261,7 @@ fn pad_shortcut(input: Map<'_>, layer: &PadShortcut, output: Shape) -> Vec<f64> 
     })
 }
 
-/// The activation of a sum; it never moves two values apart.
+/// The activation of a sum.
 pub fn activate(value: f64, activation: Activation) -> f64 {
-    match activation {
-        Activation::None => value,
-        Activation::Relu => value.max(0.0),
-        Activation::Relu6 => value.clamp(0.0, 6.0),
-        other => unreachable!("{} was refused", other.name()),
-    }
+    reference::activate(activation, value)
 }

@@ -32,7 +32,7 @@ impl Scope {
     /// True where a rule may factor `op`.
     pub fn contains(self, op: &Op<String>) -> bool {
         match op {
-            Op::Conv(conv) => conv.weights != Weights::Depthwise,
+            Op::Conv(_) | Op::GeneralConv(_) => !is_depthwise(op),
             Op::Linear(_) => self == Scope::All,
             _ => false,
         }
@@ -186,6 +186,7 @@ impl RankPlan {
             match &mut ops[layer.index] {
                 Op::Conv(conv) => conv.weights = weights,
                 Op::Linear(linear) => linear.weights = weights,
+                Op::GeneralConv(conv) => conv.weights = weights,
                 _ => unreachable!("only convolutions and linear layers have a matrix"),
             }
         }
@@ -206,7 +207,12 @@ fn singular_values(matrix: &Matrix) -> u64 {
 }
 
 fn is_depthwise(op: &Op<String>) -> bool {
-    matches!(op, Op::Conv(conv) if conv.weights == Weights::Depthwise)
+    match op {
+        Op::Conv(conv) => conv.weights == Weights::Depthwise,
+        // Only what has one group and is not transposed may be a pair.
+        Op::GeneralConv(conv) => conv.groups > 1 || conv.transposed.is_some(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use lrpet_network::export::{Card, Exported, Folded, LayerWeights, Machine, Reque
 use lrpet_network::lrpet::{RankPlan, bn_scale};
 use lrpet_network::{Checkpoint, Dataset, Network, Normalization};
 use lrpet_runtime::model::{
-    Activation, Concat, Conv, Inputs, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window,
+    Activation, Concat, Conv, InputKind, Inputs, Linear, Op, OutputKind, PadShortcut, Pool, PoolKind, Shape,
+    Weights, Window,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -104,8 +105,15 @@ pub fn every_operation(seed: u64) -> Folded {
         }),
     ];
     let input = Shape::new(3, 11, 9);
-    let mut network =
-        Folded { input, classes: 5, normalization: normalization(3), ops, weights: BTreeMap::new() };
+    let mut network = Folded {
+        input,
+        input_kind: InputKind::Picture,
+        output_kind: OutputKind::Classes,
+        classes: 5,
+        normalization: normalization(3),
+        ops,
+        weights: BTreeMap::new(),
+    };
     let shapes = network.value_shapes();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = |count: usize, fan: usize| -> Vec<f32> {

@@ -10,7 +10,9 @@ use lrpet_data::{Dataset, Normalization};
 use lrpet_network::export::file::{SelfCheck, serialize};
 use lrpet_network::export::{Folded, LayerWeights, checked, runtime_logits};
 use lrpet_runtime::host::AlignedBytes;
-use lrpet_runtime::model::{Activation, Conv, Linear, Op, Shape, Value, Weights, Window};
+use lrpet_runtime::model::{
+    Activation, Conv, InputKind, Linear, Op, OutputKind, Shape, Value, Weights, Window,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -100,7 +102,15 @@ pub fn model(points: &[Point]) -> Result<Vec<u8>> {
         weights.extend(random(op, input, &mut rng).map(|layer| (op.name().to_owned(), layer)));
     }
     let normalization = Normalization { mean: vec![0.5], std: vec![0.25] };
-    let folded = Folded { input: image, classes: 1, normalization, ops, weights };
+    let folded = Folded {
+        input: image,
+        input_kind: InputKind::Picture,
+        output_kind: OutputKind::Classes,
+        classes: 1,
+        normalization,
+        ops,
+        weights,
+    };
     let card = BTreeMap::from([("network".to_owned(), "layers to be measured".to_owned())]);
 
     let bytes = AlignedBytes::copy_of(&serialize(&folded, &card, None)?);
