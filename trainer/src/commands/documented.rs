@@ -48,7 +48,9 @@ fn words(command: &str) -> Option<Vec<String>> {
     let words = shlex::split(command).unwrap_or_else(|| panic!("quotes that nothing closes: {command}"));
     let starts = |word: &String| word == "lrpet" || word.ends_with("/lrpet");
     let at = words.iter().position(starts)?;
-    (at == 0 || ["mpirun", "srun"].contains(&words[0].as_str())).then(|| words[at..].to_vec())
+    let starts = at == 0 || ["mpirun", "srun"].contains(&words[0].as_str());
+    // What is printed may go to a file.
+    starts.then(|| words[at..].iter().take_while(|word| *word != ">").cloned().collect())
 }
 
 #[test]
@@ -71,6 +73,7 @@ fn every_command_in_the_documents_is_understood() {
         "train",
         "factorize",
         "export",
+        "network",
         "inspect",
         "eval",
         "bench",
@@ -90,5 +93,6 @@ fn blocks_become_commands() {
     let found: Vec<_> = found.iter().filter_map(|command| words(command)).collect();
     assert_eq!(found, [["lrpet", "t", "--a", "1", "--seed", "7", "--b"]]);
     assert_eq!(words("mpirun -n 2 lrpet train").unwrap(), ["lrpet", "train"]);
+    assert_eq!(words("lrpet network show a > b.toml").unwrap(), ["lrpet", "network", "show", "a"]);
     assert_eq!(words("cargo build -p lrpet"), None);
 }

@@ -132,7 +132,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         version: here.version.to_owned(),
         revision: here.revision.to_owned(),
         host: schema::Host::here(),
-        network: network.name.clone(),
+        // A file that was edited is another network: runs that are there are not of it.
+        network: match network.is_known() {
+            true => network.name.clone(),
+            false => format!("{} {}", network.name, network.digest()),
+        },
         dataset,
         warm_start: warm_start.name().to_owned(),
         arguments,

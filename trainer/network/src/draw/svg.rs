@@ -14,7 +14,7 @@ const TITLE: f64 = 56.0;
 /// Width of a lane of edges.
 const LANE: f64 = 14.0;
 /// Most characters of a name and of what a layer does, beside the figures on the right.
-const NAME: usize = 24;
+const NAME: usize = 21;
 const ABOUT: usize = 27;
 
 const STYLE: &str = "\

@@ -206,6 +206,36 @@ proptest! {
     }
 }
 
+/// A normalisation without γ is one with γ = 1, one without β one with β = 0, and a bias in front of it is merged.
+#[test]
+fn missing_parts_of_a_normalisation_fold_as_ones_and_zeros() {
+    let whole = Network::by_name("resnet8", Shape::new(1, 12, 10), 5).unwrap();
+    let mut bare = whole.clone();
+    let mut checkpoint = Checkpoint::random(&whole, 4);
+    for norm in bare.layers.iter_mut().filter_map(|layer| layer.norm.as_mut()) {
+        (norm.scale, norm.shift) = (norm.name.ends_with("bn1"), false);
+        let gamma = format!("{}.weight", norm.name);
+        if !norm.scale {
+            checkpoint.tensors.get_mut(&gamma).unwrap().values.fill(1.0);
+        }
+        checkpoint.tensors.get_mut(&format!("{}.bias", norm.name)).unwrap().values.fill(0.0);
+    }
+    let mut less = checkpoint.clone();
+    for norm in bare.layers.iter().filter_map(|layer| layer.norm.as_ref()) {
+        less.tensors.remove(&format!("{}.bias", norm.name));
+        if !norm.scale {
+            less.tensors.remove(&format!("{}.weight", norm.name));
+        }
+    }
+    let plan = RankPlan::dense(&whole);
+    let folded = |network: &Network, checkpoint: &Checkpoint| {
+        Folded::new(network, checkpoint, &plan, normalization(1), false).unwrap().0
+    };
+    assert_eq!(folded(&bare, &less), folded(&whole, &checkpoint));
+    // γ that the network has not is a tensor of another one.
+    assert!(Folded::new(&bare, &checkpoint, &plan, normalization(1), false).is_err());
+}
+
 #[test]
 fn weights_beyond_f16_are_refused_by_name() {
     let net = network();

@@ -80,6 +80,57 @@ fn separable_networks_match_candle() {
     check_without_activations("mobilenet_v2_cifar", Shape::new(3, 11, 8), 8);
 }
 
+/// Normalisations with an ε and a momentum of their own and without γ, β or both, and a convolution without a bias.
+#[test]
+fn each_normalisation_has_its_own_parts() {
+    let shape = Shape::new(3, 9, 8);
+    let mut network = Network::by_name("resnet8", shape, 10).unwrap();
+    let count = network.layers.iter().filter(|layer| layer.norm.is_some()).count();
+    let mut parts = 0..;
+    for norm in network.layers.iter_mut().filter_map(|layer| layer.norm.as_mut()) {
+        let part = parts.next().unwrap_or(0);
+        (norm.scale, norm.shift) = (part % 4 != 1 && part % 4 != 3, part % 4 != 2 && part % 4 != 3);
+        norm.epsilon = [1e-5, 1e-3, 1e-2][part % 3];
+        norm.momentum = [0.1, 0.01, 0.5][part % 3];
+    }
+    for layer in network.layers.iter_mut().filter(|layer| layer.op.name() == "layer3.0.downsample.0") {
+        (layer.norm, layer.bias) = (None, false);
+    }
+    check_engines(&network, 16);
+    let model = Trainable::new(&network, 5, &Device::Cpu).unwrap();
+    let has = |name: &str| model.tensors().contains_key(name);
+    assert!(has("bn1.weight") && has("bn1.bias") && count > 6);
+    assert!(!has("layer1.0.bn1.weight") && has("layer1.0.bn1.bias") && has("layer1.0.bn1.running_mean"));
+    assert!(!has("layer3.0.downsample.0.bias"));
+}
+
+/// running = (1 − momentum)·running + momentum·batch, with the momentum of each.
+#[test]
+fn running_statistics_move_by_the_momentum_of_each() {
+    let shape = Shape::new(1, 8, 8);
+    let mut network = Network::by_name("resnet8", shape, 10).unwrap();
+    for (norm, momentum) in
+        network.layers.iter_mut().filter_map(|layer| layer.norm.as_mut()).zip([0.25, 0.01])
+    {
+        norm.momentum = momentum;
+    }
+    let (images, _) = images(8, shape, 1);
+    let means = |mode: Mode, name: &str| {
+        let mut model = Trainable::new(&network, 5, &Device::Cpu).unwrap();
+        model.forward(&images, mode).unwrap();
+        model.parameters().values(name).unwrap()
+    };
+    for (name, momentum) in
+        [("bn1.running_mean", 0.25), ("layer1.0.bn1.running_mean", 0.01), ("layer1.0.bn2.running_mean", 0.1)]
+    {
+        let (moved, measured) = (means(Mode::TRAIN, name), means(Mode::MEASURE, name));
+        assert!(measured.iter().any(|mean| mean.abs() > 1e-3), "{name}");
+        for (moved, measured) in moved.iter().zip(measured) {
+            assert!((moved - momentum * measured).abs() < 1e-6 * measured.abs().max(1.0), "{name}");
+        }
+    }
+}
+
 #[test]
 fn wide_networks_match_candle() {
     check_against_candle("vgg16_bn", Shape::new(3, 32, 32), 6);

@@ -163,6 +163,36 @@ impl<'t> Fields<'t> {
         }
     }
 
+    /// A number in f32.
+    pub fn single(&mut self, field: &'static str) -> Result<Option<f32>, FileError> {
+        let Some(value) = self.get(field).map(Spanned::get_ref) else { return Ok(None) };
+        let number = match value {
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse().ok(),
+            _ => None,
+        };
+        match number.filter(|number: &f32| number.is_finite()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong(field, value, "a finite number")),
+        }
+    }
+
+    /// A list of integers of which each is at least `least`.
+    pub fn longs(
+        &mut self,
+        field: &'static str,
+        least: u32,
+        expected: &str,
+    ) -> Result<Option<Vec<u32>>, FileError> {
+        let Some(value) = self.get(field).map(Spanned::get_ref) else { return Ok(None) };
+        let long = |value: &Spanned<DeValue<'_>>| integer(value.get_ref()).filter(|number| *number >= least);
+        let found = value.as_array().and_then(|values| values.iter().map(long).collect());
+        match found {
+            Some(numbers) => Ok(Some(numbers)),
+            None => Err(self.wrong(field, value, expected)),
+        }
+    }
+
     /// A list of texts.
     pub fn texts(&mut self, field: &'static str) -> Result<Option<Vec<&'t str>>, FileError> {
         let Some(value) = self.get(field).map(Spanned::get_ref) else { return Ok(None) };
@@ -200,8 +230,8 @@ pub(super) fn shown(text: &str) -> String {
 
 /// The one of `names` that is most like `name`, where one is like it.
 pub(super) fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    let name = shown(name);
-    let likeness = |other: &str| strsim::jaro_winkler(&name, &shown(other));
+    let name = shown(name).to_lowercase();
+    let likeness = |other: &str| strsim::jaro_winkler(&name, &shown(other).to_lowercase());
     let best = names.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) > 0.8).then_some(best)
 }

@@ -4,16 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use lrpet_runtime::model::cost::Matrix;
-use lrpet_runtime::model::{
-    Concat, Conv, Inputs, Linear, MAX_INPUTS, MAX_LIVE, MAX_OPS, Op, PadShortcut, Pool, PoolKind, Shape,
-    Value, Weights,
-};
+use lrpet_runtime::model::{Inputs, MAX_INPUTS, MAX_LIVE, MAX_OPS, Op, Shape, Value};
 use toml::Spanned;
 use toml::de::{DeArray, DeValue};
 
 use super::FileError;
 use super::fields::{Fields, Text, nearest, shown};
-use super::values::{activation, norm, window};
+use super::operations::why_not;
 use crate::network::Layer;
 
 /// What the input is called among the names of layers.
@@ -21,19 +18,6 @@ pub(super) const INPUT: &str = "input";
 
 /// Most values that one layer's weight, or all together, may have: 2³¹.
 const MOST_WEIGHTS: u64 = 1 << 31;
-
-/// The operations' names.
-pub(super) const OPERATIONS: &[&str] = &[
-    "conv",
-    "depthwise_conv",
-    "linear",
-    "max_pool",
-    "average_pool",
-    "global_average_pool",
-    "pad_shortcut",
-    "add",
-    "concat",
-];
 
 /// The layers so far.
 pub(super) struct Layers<'t> {
@@ -120,98 +104,12 @@ impl<'t> Layers<'t> {
         Ok(())
     }
 
-    fn layer(
-        &self,
-        operation: &str,
-        name: Option<&'t str>,
-        fields: &mut Fields<'t>,
-    ) -> Result<Layer, FileError> {
-        let has_weights = ["conv", "depthwise_conv", "linear"].contains(&operation);
-        if has_weights && name.is_none() {
-            return Err(fields.missing("name", "by which its tensors are called"));
-        }
-        let most = i32::MAX as u32;
-        let needed = |fields: &Fields<'t>| fields.missing("out", "the number of outputs");
-        let mut layer = match operation {
-            "conv" | "depthwise_conv" => {
-                let input = self.input(fields)?;
-                let shape = self.shape(input);
-                let (weights, out_channels) = match operation {
-                    "conv" => {
-                        (Weights::Dense, fields.integer("out", 1, most)?.ok_or_else(|| needed(fields))?)
-                    }
-                    _ => (Weights::Depthwise, shape.channels),
-                };
-                let window = window(fields, shape)?;
-                let norm = norm(fields)?;
-                let bias = fields.flag("bias")?.unwrap_or(norm.is_none());
-                let residual =
-                    fields.text("residual")?.map(|of| self.value(fields, "residual", of)).transpose()?;
-                let (name, activation) = (name.unwrap_or_default().to_owned(), activation(fields)?);
-                let conv = Conv { name, input, out_channels, window, weights, residual, activation };
-                Layer { norm, bias, ..Layer::new(Op::Conv(conv)) }
-            }
-            "linear" => {
-                let input = self.input(fields)?;
-                let out_features = fields.integer("out", 1, most)?.ok_or_else(|| needed(fields))?;
-                let bias = fields.flag("bias")?.unwrap_or(true);
-                if fields.has("norm") {
-                    return Err(fields.fails_at(
-                        "norm",
-                        "a normalisation stands behind a conv: write this layer as a conv with kernel = 1",
-                    ));
-                }
-                let (name, activation) = (name.unwrap_or_default().to_owned(), activation(fields)?);
-                let weights = Weights::Dense;
-                Layer {
-                    bias,
-                    ..Layer::new(Op::Linear(Linear { name, input, out_features, weights, activation }))
-                }
-            }
-            "max_pool" | "average_pool" => {
-                let input = self.input(fields)?;
-                let kind = if operation == "max_pool" { PoolKind::Max } else { PoolKind::Average };
-                Layer::new(Op::Pool(Pool { input, kind, window: window(fields, self.shape(input))? }))
-            }
-            "global_average_pool" => Layer::new(Op::GlobalAveragePool { input: self.input(fields)? }),
-            "pad_shortcut" => {
-                let input = self.input(fields)?;
-                let out_channels = fields.integer("out", 1, most)?.ok_or_else(|| needed(fields))?;
-                let stride = fields.integer("stride", 1, u16::MAX.into())?.unwrap_or(1) as u16;
-                Layer::new(Op::PadShortcut(PadShortcut { input, out_channels, stride }))
-            }
-            "add" => {
-                let inputs = self.inputs(fields)?;
-                let &[first, second] = inputs.values() else {
-                    return Err(fields.fails_at("inputs", "an add has two"));
-                };
-                Layer::new(Op::Add { inputs: [first, second], activation: activation(fields)? })
-            }
-            "concat" => {
-                let inputs = self.inputs(fields)?;
-                let channels = inputs.values().iter().map(|&value| self.shape(value).channels);
-                let out_channels = channels.fold(0u32, u32::saturating_add);
-                Layer::new(Op::Concat(Concat { inputs, out_channels }))
-            }
-            other => {
-                let like = nearest(other, OPERATIONS.iter().copied());
-                let like = like.map_or(String::new(), |like| format!(" (did you mean `{like}`?)"));
-                let (other, known) = (shown(other), OPERATIONS.join(", "));
-                return Err(
-                    fields.fails_at("op", format!("`{other}` is no operation{like}; known are {known}"))
-                );
-            }
-        };
-        layer.label = name.filter(|_| !has_weights).map(str::to_owned);
-        Ok(layer)
-    }
-
-    fn shape(&self, value: Value) -> Shape {
+    pub fn shape(&self, value: Value) -> Shape {
         self.shapes[usize::from(value)]
     }
 
     /// The value that the field `input` names, or else the newest.
-    fn input(&self, fields: &mut Fields<'t>) -> Result<Value, FileError> {
+    pub fn input(&self, fields: &mut Fields<'t>) -> Result<Value, FileError> {
         match fields.text("input")? {
             Some(name) => self.value(fields, "input", name),
             None => Ok(self.layers.len() as Value),
@@ -219,7 +117,7 @@ impl<'t> Layers<'t> {
     }
 
     /// The values that the field `inputs` names.
-    fn inputs(&self, fields: &mut Fields<'t>) -> Result<Inputs, FileError> {
+    pub fn inputs(&self, fields: &mut Fields<'t>) -> Result<Inputs, FileError> {
         let names = fields.texts("inputs")?.ok_or_else(|| fields.missing("inputs", "a list of names"))?;
         let few = names.iter().take(MAX_INPUTS + 1);
         let values: Vec<Value> =
@@ -229,7 +127,7 @@ impl<'t> Layers<'t> {
     }
 
     /// The value called `name`.
-    fn value(&self, fields: &Fields<'t>, field: &str, name: &str) -> Result<Value, FileError> {
+    pub fn value(&self, fields: &Fields<'t>, field: &str, name: &str) -> Result<Value, FileError> {
         if let Some(value) = self.values.get(name) {
             return Ok(*value);
         }
@@ -288,10 +186,13 @@ impl<'t> Layers<'t> {
         if !layer.op.joins(output, &inputs) {
             let shapes: Vec<String> = inputs.iter().map(Shape::to_string).collect();
             return fails(match &layer.op {
-                Op::Concat(_) => {
-                    format!("the inputs {} differ in height or width, or are too large", shapes.join(", "))
+                Op::Concat(_) | Op::Join(_) => {
+                    format!("the inputs {} differ along another axis, or are too large", shapes.join(", "))
                 }
-                Op::Conv(_) => {
+                Op::Binary(_) => {
+                    format!("the inputs {} must have one size along each axis, or 1", shapes.join(" and "))
+                }
+                Op::Conv(_) | Op::GeneralConv(_) => {
                     let residual = shapes.last().cloned().unwrap_or_default();
                     format!("its result of {output} and the residual of {residual} must have one shape")
                 }
@@ -351,25 +252,6 @@ fn fields_place(index: usize, name: Option<&str>) -> String {
 /// The error about the layer of a table.
 fn named(table: &Spanned<DeValue<'_>>, text: Text<'_>, place: &str, reason: &str) -> FileError {
     FileError { place: Some(place.to_owned()), ..text.fails(Some(table.span()), reason) }
-}
-
-/// Why an operation does not go with an input, in words.
-fn why_not(op: &Op<String>, input: Shape) -> String {
-    match op {
-        Op::Conv(Conv { window, .. }) | Op::Pool(Pool { window, .. })
-            if window.output(input.height, input.width).is_none() =>
-        {
-            let [height, width] = window.kernel;
-            format!("a kernel of {height}×{width} does not fit into its input of {input} with this padding")
-        }
-        Op::PadShortcut(of) if of.out_channels < input.channels => {
-            format!(
-                "`out` is {} and must be at least the {} channels of its input",
-                of.out_channels, input.channels
-            )
-        }
-        _ => format!("its result over an input of {input} would be empty or have 2³¹ values or more"),
-    }
 }
 
 /// Lines of offsets that grow, without counting from the beginning each time.

@@ -5,11 +5,14 @@
 
 mod error;
 mod fields;
+mod general;
 mod layers;
+mod operations;
 #[cfg(test)]
 mod tests;
 mod values;
 mod write;
+mod write_general;
 
 pub use error::FileError;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use lrpet_runtime::model::{Activation, Conv, Op, PoolKind, Value, Weights, Window};
+use lrpet_runtime::model::{Activation, Conv, Op, PoolKind, Shape, Value, Weights, Window};
 
 use super::FILE_VERSION;
 use super::layers::INPUT;
@@ -32,9 +32,10 @@ impl Network {
             OutputKind::Classes => text.field("classes", network.classes),
             OutputKind::Values => text.field("kind", quoted("values")),
         }
+        let shapes = network.value_shapes().unwrap_or_default();
         for (index, layer) in network.layers.iter().enumerate() {
             text.0.push_str("\n[[layer]]\n");
-            text.layer(&network, index, layer);
+            text.layer(&network, &shapes, index, layer);
         }
         text.0
     }
@@ -53,20 +54,21 @@ impl Layer {
             Op::PadShortcut(_) => "pad_shortcut",
             Op::Add { .. } => "add",
             Op::Concat(_) => "concat",
-            general => general.kind(),
+            general => super::write_general::operation(general),
         }
     }
 }
 
 /// The text so far.
-struct Writer(String);
+pub(super) struct Writer(String);
 
 impl Writer {
-    fn field(&mut self, name: &str, value: impl Display) {
+    pub(super) fn field(&mut self, name: &str, value: impl Display) {
         let _ = writeln!(self.0, "{name} = {value}");
     }
 
-    fn layer(&mut self, network: &Network, index: usize, layer: &Layer) {
+    /// The fields of a layer; `shapes` are those of the network's values.
+    fn layer(&mut self, network: &Network, shapes: &[Shape], index: usize, layer: &Layer) {
         let name_of = |value: Value| match usize::from(value).checked_sub(1) {
             None => quoted(INPUT),
             Some(layer) => quoted(network.layers[layer].name()),
@@ -75,13 +77,13 @@ impl Writer {
         self.field("name", quoted(layer.name()));
         match &layer.op {
             Op::Add { inputs, .. } => {
-                let [first, second] = inputs.map(name_of);
-                self.field("inputs", format!("[{first}, {second}]"));
+                self.inputs(inputs, name_of);
             }
             Op::Concat(concat) => {
-                let names: Vec<String> = concat.inputs.values().iter().map(|&value| name_of(value)).collect();
-                self.field("inputs", format!("[{}]", names.join(", ")));
+                self.inputs(concat.inputs.values(), name_of);
             }
+            Op::Join(join) => self.inputs(join.inputs.values(), name_of),
+            Op::Binary(binary) => self.inputs(&binary.inputs, name_of),
             op if usize::from(op.inputs().first()) != index => {
                 self.field("input", name_of(op.inputs().first()));
             }
@@ -113,11 +115,20 @@ impl Writer {
                 }
             }
             Op::Add { activation, .. } => self.activation(*activation),
-            _ => {}
+            Op::GlobalAveragePool { .. } | Op::Concat(_) => {}
+            general => {
+                let input = shapes.get(usize::from(layer.op.inputs().first())).copied();
+                self.general(general, layer, input, name_of);
+            }
         }
     }
 
-    fn window(&mut self, window: &Window) {
+    fn inputs(&mut self, values: &[Value], name_of: impl Fn(Value) -> String) {
+        let names: Vec<String> = values.iter().map(|&value| name_of(value)).collect();
+        self.field("inputs", format!("[{}]", names.join(", ")));
+    }
+
+    pub(super) fn window(&mut self, window: &Window) {
         let pair = |[height, width]: [u16; 2]| match height == width {
             true => height.to_string(),
             false => format!("[{height}, {width}]"),
@@ -137,13 +148,13 @@ impl Writer {
         }
     }
 
-    fn bias(&mut self, layer: &Layer) {
+    pub(super) fn bias(&mut self, layer: &Layer) {
         if layer.bias != layer.norm.is_none() {
             self.field("bias", layer.bias);
         }
     }
 
-    fn norm(&mut self, norm: Option<&Norm>) {
+    pub(super) fn norm(&mut self, norm: Option<&Norm>) {
         let Some(norm) = norm else { return };
         if *norm == Norm::new(norm.name.as_str()) {
             return self.field("norm", quoted(&norm.name));
@@ -163,17 +174,28 @@ impl Writer {
         self.field("norm", text + " }");
     }
 
-    fn activation(&mut self, activation: Activation) {
-        let known =
-            ACTIVATIONS.iter().find(|(_, known)| *known == activation && activation != Activation::None);
-        if let Some((name, _)) = known {
-            self.field("activation", quoted(name));
+    pub(super) fn activation(&mut self, activation: Activation) {
+        if activation == Activation::None {
+            return;
         }
+        if let Some((name, _)) = ACTIVATIONS.iter().find(|(_, known)| *known == activation) {
+            return self.field("activation", quoted(name));
+        }
+        let parameters = match activation {
+            Activation::LeakyRelu { slope } => format!("slope = {slope:?}"),
+            Activation::HardSigmoid { alpha, beta } => format!("alpha = {alpha:?}, beta = {beta:?}"),
+            Activation::Elu { alpha } => format!("alpha = {alpha:?}"),
+            Activation::Clip { min, max } => format!("min = {min:?}, max = {max:?}"),
+            _ => String::new(),
+        };
+        let same = |known: &Activation| std::mem::discriminant(known) == std::mem::discriminant(&activation);
+        let name = ACTIVATIONS.iter().find(|(_, known)| same(known)).map_or("none", |(name, _)| name);
+        self.field("activation", format!("{{ kind = {}, {parameters} }}", quoted(name)));
     }
 }
 
 /// A text in TOML's quotes.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

@@ -1,0 +1,167 @@
+//! Networks as files: what is shown is what is trained, checkpoints remember it, and errors name the line.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use lrpet_tests::programs::{json, number, refused, run};
+
+/// Prints a network as a file in `folder`.
+fn shown(folder: &Path, file: &str, words: &[&str]) -> String {
+    let done = run("lrpet", &[&["network", "show"], words].concat()).unwrap();
+    assert_eq!(done.status, 0, "{}", done.errors);
+    write(folder, file, &done.output)
+}
+
+fn write(folder: &Path, file: &str, text: &str) -> String {
+    let path = folder.join(file);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A short training; its folder.
+fn train(folder: &Path, net: &str, out: &str, more: &[&str]) -> String {
+    let out = folder.join(out).to_str().unwrap().to_owned();
+    json("lrpet", &words(net, &out, more)).unwrap();
+    out
+}
+
+fn words<'w>(net: &'w str, out: &'w str, more: &[&'w str]) -> Vec<&'w str> {
+    let plain = "train --data fashion-mnist --limit 64 --batch 32 --validation 0 --reestimate 2 --prune 0.6";
+    let mut words: Vec<&str> = plain.split(' ').collect();
+    words.extend(["--epochs", "1", "--net", net, "--out", out]);
+    words.extend(more);
+    words
+}
+
+/// Bytes of every tensor of the final weights, and their metadata.
+fn weights(out: &str) -> (BTreeMap<String, Vec<u8>>, BTreeMap<String, String>) {
+    let bytes = std::fs::read(Path::new(out).join("final.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec())).collect();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    (tensors, header.metadata().clone().unwrap().into_iter().collect())
+}
+
+#[test]
+fn a_file_trains_to_the_bits_of_the_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = shown(folder, "f.toml", &["resnet20", "--input", "1x28x28"]);
+    let (of_name, said) = weights(&train(folder, "resnet20", "name", &[]));
+    let (of_file, said_too) = weights(&train(folder, &file, "file", &[]));
+    assert_eq!(of_name, of_file);
+    // It is the known network: each may go on from the other.
+    assert_eq!((&said["network"], &said["settings"]), (&said_too["network"], &said_too["settings"]));
+    assert!(!said_too.contains_key("network_file"));
+}
+
+#[test]
+fn an_edited_network_is_trained_and_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = shown(folder, "known.toml", &["resnet8", "--input", "1x28x28"]);
+    let known = std::fs::read_to_string(&file).unwrap();
+    // Narrower, with Keras' normalisation in one place and none of its shift in another.
+    let mine = known.replace("name = \"resnet8\"", "name = \"mine\"").replace("out = 64", "out = 24");
+    let mine = mine.replace("norm = \"bn1\"", "norm = { name = \"bn1\", epsilon = 0.001, momentum = 0.01 }");
+    let mine = mine.replace("norm = \"layer1.0.bn1\"", "norm = { name = \"layer1.0.bn1\", shift = false }");
+    let file = write(folder, "mine.toml", &mine);
+    let out = train(folder, &file, "mine", &[]);
+    let (tensors, metadata) = weights(&out);
+    assert!(!tensors.contains_key("layer1.0.bn1.bias") && tensors.contains_key("layer1.0.bn1.weight"));
+    assert_eq!(metadata["network_file"], mine);
+
+    // The weights say what network they are of.
+    let last = format!("{out}/final.safetensors");
+    assert_eq!(run("lrpet", &["network", "show", &last]).unwrap().output, mine);
+    let model = folder.join("mine.safetensors").to_str().unwrap().to_owned();
+    let done = json("lrpet", &["factorize", &last, "--out", &model]).unwrap();
+    let checked = json("lrpet", &["network", "check", &file]).unwrap();
+    assert_eq!(number(&done, "macs_dense").unwrap(), number(&checked, "macs").unwrap());
+    let card = json("lrpet", &["inspect", &model]).unwrap()["card"].clone();
+    assert_eq!(card["network"], "mine");
+    assert_eq!(card["network_digest"].as_str().unwrap().len(), 16);
+    json("lrpet", &["factorize", &last, "--net", &file, "--out", &model]).unwrap();
+    let error = refused("lrpet", &["factorize", &last, "--net", "resnet8", "--out", &model]).unwrap();
+    assert!(error.contains("final.safetensors") && error.contains("leave --net away"), "{error}");
+
+    // Another network of the same tensors is another one, for a model and for a run that goes on.
+    let other = write(folder, "other.toml", &mine.replacen("epsilon = 0.001", "epsilon = 0.002", 1));
+    let error = refused("lrpet", &["factorize", &last, "--net", &other, "--out", &model]).unwrap();
+    assert!(error.contains("\"conv1\"") && error.contains("epsilon = 0.001"), "{error}");
+    let error = refused("lrpet", &words(&other, &out, &["--resume"])).unwrap();
+    assert!(error.contains("\"conv1\"") && error.contains("epsilon = 0.002"), "{error}");
+    let error = refused("lrpet", &words("resnet8", &out, &["--resume"])).unwrap();
+    assert!(error.contains("network"), "{error}");
+    // What it is about changes nothing.
+    let renamed = write(folder, "renamed.toml", &mine.replacen("about = \"", "about = \"Mine: ", 1));
+    json("lrpet", &words(&renamed, &out, &["--resume"])).unwrap();
+
+    let drawing = folder.join("mine.svg").to_str().unwrap().to_owned();
+    json("lrpet", &["network", "draw", &model, "--out", &drawing]).unwrap();
+    let drawn = std::fs::read_to_string(&drawing).unwrap();
+    assert!(drawn.contains("rank 6 of 16") && drawn.contains(">mine<"), "{drawn}");
+}
+
+#[test]
+fn networks_are_listed_and_checked() {
+    let listed = json("lrpet", &["network", "list"]).unwrap();
+    let names: Vec<&str> = listed["networks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|network| network["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"resnet8") && names.len() > 15);
+    let checked = json("lrpet", &["network", "check", "resnet8"]).unwrap();
+    assert_eq!(number(&checked, "macs").unwrap(), 12_501_632.0);
+    assert_eq!(checked["layers"][0]["pair"]["pays_up_to"], 10);
+    assert_eq!(checked["layers"][1]["inputs"], serde_json::json!(["conv1"]));
+    assert_eq!(checked["known"], true);
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_one_error_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = shown(folder, "f.toml", &["resnet8"]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (old, new, said) in [
+        (
+            "kernel = 3",
+            "kernle = 3",
+            "line 17: layer \"conv1\": `kernle`: there is no such field (did you mean `kernel`?)",
+        ),
+        (
+            "op = \"conv\"",
+            "op = \"convolution\"",
+            "line 14: layer \"conv1\": `op`: `convolution` is no operation",
+        ),
+        ("residual = \"conv1\"", "residual = \"fc\"", "a later one (line"),
+        ("residual = \"conv1\"", "residual = \"input\"", "the residual of 3×32×32"),
+        ("version = 1", "version = 3", "line 2: `version`"),
+    ] {
+        assert!(text.contains(old), "{old}");
+        let wrong = write(folder, "wrong.toml", &text.replacen(old, new, 1));
+        let out = folder.join("out").to_str().unwrap().to_owned();
+        let commands: [&[&str]; 2] =
+            [&["network", "check", &wrong], &["train", "--net", &wrong, "--data", "cifar10", "--out", &out]];
+        for command in commands {
+            let error = refused("lrpet", command).unwrap();
+            assert!(error.contains("wrong.toml, line ") && error.contains(said), "{error}");
+        }
+    }
+    let error = refused("lrpet", &["network", "check", "folder/none.toml"]).unwrap();
+    assert!(error.contains("folder/none.toml"), "{error}");
+    let error = refused("lrpet", &["network", "check", "resnet9"]).unwrap();
+    assert!(error.contains("did you mean `resnet8`"), "{error}");
+    // For other images, and for no classes.
+    let error = refused("lrpet", &words(&file, "out", &[])).unwrap();
+    assert!(error.contains("f.toml") && error.contains("3×32×32") && error.contains("1×28×28"), "{error}");
+    let grey = text
+        .replace("channels = 3", "channels = 1")
+        .replace("= 32\n\n[output]\nclasses = 10", "= 28\n\n[output]\nkind = \"values\"");
+    let values = write(folder, "values.toml", &grey.replacen("height = 32", "height = 28", 1));
+    let error = refused("lrpet", &words(&values, "out", &[])).unwrap();
+    assert!(error.contains("its output is values"), "{error}");
+}
