@@ -128,6 +128,22 @@ pub struct Bench<'a, 'b> {
     clock: Clock,
 }
 
+/// One inference on the bytes of a picture, or on as many values between 0 and 1 where the model takes those.
+fn run(
+    session: &mut Session<'_>,
+    image: &[u8],
+    logits: &mut [f32],
+    hook: &mut impl Hook,
+) -> Result<(), RunError> {
+    match session.run_image(image, logits, hook) {
+        Err(RunError::InputKind) => {
+            let values: Vec<f32> = image.iter().map(|x| f32::from(*x) / 255.0).collect();
+            session.run_values(&values, logits, hook)
+        }
+        done => done,
+    }
+}
+
 impl<'a, 'b> Bench<'a, 'b> {
     /// Runs the self-check of `model` and takes its first image, or a grey one, for what follows. `file` is what the document calls
     /// the model.
@@ -153,7 +169,7 @@ impl<'a, 'b> Bench<'a, 'b> {
     /// [`BenchError::Run`].
     pub fn warm_up(&mut self, count: u32) -> Result<(), BenchError> {
         for _ in 0..count {
-            self.session.run_image(&self.image, &mut self.logits, &mut ()).map_err(BenchError::Run)?;
+            run(self.session, &self.image, &mut self.logits, &mut ()).map_err(BenchError::Run)?;
         }
         self.warm_up += u64::from(count);
         Ok(())
@@ -173,16 +189,14 @@ impl<'a, 'b> Bench<'a, 'b> {
         for _ in 0..iterations.get() {
             mark(true).map_err(BenchError::Mark)?;
             watch.start();
-            let done = self.session.run_image(&self.image, &mut self.logits, &mut ());
+            let done = run(self.session, &self.image, &mut self.logits, &mut ());
             self.totals.push(watch.stop());
             mark(false).map_err(BenchError::Mark)?;
             done.map_err(BenchError::Run)?;
         }
         // Layers in a pass of their own: reading the clock twice a layer must not weigh on the total.
         for _ in 0..iterations.get() {
-            self.session
-                .run_image(&self.image, &mut self.logits, &mut self.clock)
-                .map_err(BenchError::Run)?;
+            run(self.session, &self.image, &mut self.logits, &mut self.clock).map_err(BenchError::Run)?;
             self.clock.done += 1;
         }
         Ok(())

@@ -143,6 +143,76 @@ fn damaged_programs_are_refused_or_planned() {
     assert!(accepted > 100, "{accepted} accepted");
 }
 
+/// A program of version 2 with operations whose records are decoded when they run.
+#[cfg(feature = "std")]
+fn general() -> support::Network {
+    use lrpet_runtime::model::*;
+    let mut net = support::Network::new(Shape::new(4, 6, 5), 5, 8);
+    let conv = GeneralConv {
+        name: "conv".to_owned(),
+        input: 0,
+        out_channels: 4,
+        window: Window::square(3, 1, 2),
+        dilation: [2, 2],
+        groups: 2,
+        transposed: None,
+        weights: Weights::Dense,
+        residual: Some(0),
+        activation: Activation::Silu,
+    };
+    let a = net.push(Op::GeneralConv(conv));
+    let b = net.push(Op::Reduce(Reduce { input: a, kind: Reduction::Mean, axes: [false, true, true] }));
+    let (kind, output) = (BinaryKind::Mul, Shape::new(4, 6, 5));
+    let c = net.push(Op::Binary(Binary { kind, inputs: [a, b], output, activation: Activation::HardSwish }));
+    let over = NormaliseOver::Groups(2);
+    let d = net.push(Op::Normalise(Normalise { name: "norm".to_owned(), input: c, epsilon: 1e-3, over }));
+    let e = net.push(Op::Pad(Pad { input: d, before: [0, 1, 2], after: [0, 2, 1], mode: PadMode::Reflect }));
+    let scales = [0.5, 0.75];
+    let (mode, coordinates) = (ResizeMode::Linear, Coordinates::HalfPixel);
+    let f = net.push(Op::Resize(Resize { input: e, size: [4, 6], mode, coordinates, scales }));
+    let inputs = Inputs::new(&[f, f, f, f, f]).unwrap();
+    let g = net.push(Op::Join(Join { inputs, axis: Axis::Height, size: 20 }));
+    let h = net.push(Op::Slice(Slice {
+        input: g,
+        start: [1, 0, 2],
+        step: [2, 3, 1],
+        output: Shape::new(2, 7, 4),
+    }));
+    let i = net.push(Op::Transpose(Transpose { input: h, axes: [Axis::Width, Axis::Channel, Axis::Height] }));
+    let j = net.push(support::linear("fc", i, 5, Weights::Pair { rank: 2 }));
+    net.push(Op::Softmax(Softmax { input: j, log: true }));
+    net
+}
+
+#[cfg(feature = "std")]
+#[test]
+fn damaged_programs_of_version_2_are_refused_or_run() {
+    let mut net = general();
+    let original = net.file(1).bytes().to_vec();
+    assert!(attempt(&original));
+    let program = support::find(&original, "lrpet.program");
+    let mut rng = ChaCha8Rng::seed_from_u64(45);
+    let mut accepted = 0;
+    for case in 0..6000 {
+        let mut bytes = original.clone();
+        // In place: the file's header still fits.
+        for _ in 0..rng.random_range(1..3) {
+            let at = rng.random_range(program.clone());
+            bytes[at] =
+                if case % 2 == 0 { bytes[at] ^ 1 << rng.random_range(0..8) } else { rng.random_range(0..24) };
+        }
+        let file = Aligned::new(&bytes);
+        let Ok(model) = Model::new_checked(file.bytes()) else { continue };
+        accepted += 1;
+        let mut arena = Aligned::zeroed(1 << 20);
+        let Ok(mut session) = Session::with_isa(&model, arena.bytes_mut(), Isa::detect()) else { continue };
+        let mut result = vec![0.0; session.classes()];
+        let values = vec![0.5; model.program().header().input.len()];
+        session.run_values(&values, &mut result, &mut ()).unwrap();
+    }
+    assert!(accepted > 100, "{accepted} accepted");
+}
+
 #[test]
 fn noise_is_refused() {
     let mut rng = ChaCha8Rng::seed_from_u64(44);

@@ -13,7 +13,7 @@ use std::fmt::{self, Write};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use lrpet_runtime::model::{Header, Model, Shape};
+use lrpet_runtime::model::{Header, InputKind, Model, OutputKind, Shape};
 use prost::Message;
 
 use graph::{Graph, int, ints};
@@ -178,6 +178,10 @@ impl Input {
 /// [`OnnxError::TooLarge`] from 2 GiB on.
 pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxError> {
     let header = model.program().header();
+    if header.kind == InputKind::Values || header.result == OutputKind::Values {
+        let kind = "an input or a result of values";
+        return Err(OnnxError::Operation { layer: "program".to_owned(), kind });
+    }
     let mut graph = Graph::new(model, options.f16_weights);
     let input = match options.input {
         Input::Image => normalise(&mut graph, header),
@@ -232,11 +236,12 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
 /// Adds the nodes from bytes of a picture to normalised planes, in the runtime's order: (p / 255 − mean) / std.
 fn normalise(graph: &mut Graph<'_>, header: &Header) -> String {
     let channels = header.input.channels as usize;
-    let of = |values: &[f32]| values.iter().copied().take(channels).collect::<Vec<f32>>();
+    let (means, stds): (Vec<f32>, Vec<f32>) =
+        (0..channels).map(|channel| header.normalisation(channel)).unzip();
     let planes = [1, i64::from(header.input.channels), 1, 1];
     let largest = graph.floats("image.largest.value", &[], &[255.0]);
-    let mean = graph.floats("image.mean.value", &planes, &of(&header.mean));
-    let std = graph.floats("image.std.value", &planes, &of(&header.std));
+    let mean = graph.floats("image.mean.value", &planes, &means);
+    let std = graph.floats("image.std.value", &planes, &stds);
     let name = |word: &str| format!("image:{word}");
     let to = vec![int("to", DataType::Float as i64)];
     let wide = graph.node("Cast", &[Input::Image.name()], name("wide"), to);
