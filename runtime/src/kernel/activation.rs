@@ -75,7 +75,7 @@ pub(super) fn apply(activation: Activation, values: &mut [f32]) {
         Activation::Gelu => all(values, |x| 0.5 * x * libm::erfcf(-x * FRAC_1_SQRT_2)),
         Activation::GeluTanh => all(values, |x| {
             // (1 + tanh z) / 2 is the sigmoid of 2z; √(8/π) is the factor.
-            x * sigmoid(1.595_769_1 * (x + 0.044_715 * x * x * x))
+            x * sigmoid(1.595_769 * (x + 0.044_715 * x * x * x))
         }),
         Activation::Clip { min, max } => all(values, |x| {
             let x = if x < min { min } else { x };

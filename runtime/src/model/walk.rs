@@ -230,7 +230,7 @@ impl<'a> Iterator for Walk<'a> {
 
 /// [`Op::name`] with the lifetime of the model's bytes.
 pub(crate) fn op_name<'a>(op: &Op<&'a str>) -> &'a str {
-    op.layer().map_or_else(|| op.kind(), |name| name)
+    op.layer().copied().unwrap_or_else(|| op.kind())
 }
 
 /// A window that lies wholly in the padding would be empty; so every padding must be smaller than the kernel.

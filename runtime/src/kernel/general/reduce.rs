@@ -26,10 +26,8 @@ impl Block {
     /// Sum of a function of the values, in eight partial sums: short chains of roundings.
     fn sum(self, map: Map<'_>, f: impl Fn(f32) -> f32) -> f32 {
         let mut sums = [0.0f32; 8];
-        let mut slots = 0usize;
-        for index in self.each() {
-            sums.get_mut(slots & 7).into_iter().for_each(|sum| *sum += f(map.get(index)));
-            slots += 1;
+        for (slot, index) in self.each().enumerate() {
+            sums.get_mut(slot & 7).into_iter().for_each(|sum| *sum += f(map.get(index)));
         }
         sums.iter().sum()
     }
