@@ -128,14 +128,14 @@ fn what_is_wrong_with_a_file_is_one_error_with_its_line() {
     let text = std::fs::read_to_string(&file).unwrap();
     for (old, new, said) in [
         (
-            "kernel = 3",
-            "kernle = 3",
-            "line 17: layer \"conv1\": `kernle`: there is no such field (did you mean `kernel`?)",
+            "padding = 1",
+            "paddin = 1",
+            "line 19: layer \"conv1\": `paddin`: there is no such field (did you mean `padding`?)",
         ),
         (
             "op = \"conv\"",
             "op = \"convolution\"",
-            "line 14: layer \"conv1\": `op`: `convolution` is no operation",
+            "line 15: layer \"conv1\": `op`: `convolution` is no operation",
         ),
         ("residual = \"conv1\"", "residual = \"fc\"", "a later one (line"),
         ("residual = \"conv1\"", "residual = \"input\"", "the residual of 3×32×32"),
