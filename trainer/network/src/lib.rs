@@ -67,4 +67,4 @@ pub use export::export;
 pub use inspect::inspect;
 pub use network::{Layer, Network, Norm};
 pub use normalization::Normalization;
-pub use source::Source;
+pub use source::{Source, read_weights};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use lrpet_runtime::model::Shape;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::import::{ImportError, Options, import};
 use crate::network::{FileError, Known, NETWORK_FILE, Network, NetworkError, first_difference};
 
 /// A network that is named or described.
@@ -35,6 +36,9 @@ pub enum SourceError {
     /// Of a file of weights.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Of an ONNX file.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// Weights that do not say how their network is built.
     #[error("{}: it says of its network no more than the name{said}: name it by --net, or give its file", file.display())]
     Silent {
@@ -81,8 +85,29 @@ pub enum SourceError {
     },
 }
 
+/// True of the name of an ONNX file.
+pub fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+}
+
+/// Weights from a file of any kind: as [`Checkpoint::read`], or those of an ONNX file, which remember its network.
+///
+/// # Errors
+/// Those of [`Checkpoint::read`]; [`CheckpointError::Unreadable`] for an ONNX file that cannot be imported.
+pub fn read_weights(path: &Path) -> Result<Checkpoint, CheckpointError> {
+    if !is_onnx(path) {
+        return Checkpoint::read(path);
+    }
+    match import(path, &Options::default()) {
+        Ok(imported) => Ok(imported.remembering()),
+        Err(ImportError::Io { path, source }) => Err(CheckpointError::Io { path, source }),
+        Err(error) => Err(CheckpointError::Unreadable { path: path.to_owned(), reason: error.reason() }),
+    }
+}
+
 impl Source {
-    /// The network that `net` names: known by this name, or described by this file, or by the metadata of this file of weights.
+    /// The network that `net` names: known by this name, or described by this file, or by the metadata of this file of weights, or
+    /// imported from this ONNX file.
     ///
     /// # Errors
     /// [`SourceError`], where there is no such name and no such file, or where the file describes none.
@@ -100,6 +125,10 @@ impl Source {
                     file: path.to_owned(),
                     said: said.unwrap_or_default(),
                 })
+            }
+            Some("onnx") => {
+                let network = import(path, &Options::default())?.network;
+                Ok(Source::Described { network: Box::new(network), file: path.to_owned() })
             }
             Some("toml") => Source::read(path),
             _ if net.contains(std::path::MAIN_SEPARATOR) || path.is_file() => Source::read(path),

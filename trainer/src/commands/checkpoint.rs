@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use lrpet_network::Checkpoint;
-use lrpet_network::Source;
 use lrpet_network::checkpoint::Purpose;
 use lrpet_network::network::Network;
+use lrpet_network::{Checkpoint, Source, read_weights};
 
 /// The checkpoint in a file, with the names of its network's tensors, and the network: `net`, or else what the file says.
 pub fn open(path: &Path, net: Option<&str>) -> Result<(Checkpoint, Source)> {
-    let checkpoint = Checkpoint::read(path)?;
+    let checkpoint = read_weights(path)?;
     if checkpoint.of_unfinished_run() {
         tracing::warn!(
             "{}: the weights of a run after epoch {}, whose statistics are not averaged as those of final weights: a finished run \

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use lrpet_data::Images;
 use lrpet_network::export::{self, Card, LayerRange, Ranges, Request, Samples, range};
+use lrpet_network::source::is_onnx;
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::Model;
 use lrpet_study::report::columns;
@@ -23,8 +24,9 @@ use super::ranks::Ranks;
 #[derive(clap::Args)]
 pub struct Args {
     /// Dense checkpoint: safetensors, or a state_dict that PyTorch saved (.pth, .pt, .bin), with torchvision-style names
-    /// (`layer1.0.conv1.weight`, `bn1.running_mean`, …)
-    checkpoint: PathBuf,
+    /// (`layer1.0.conv1.weight`, `bn1.running_mean`, …); or an ONNX file [default: the ONNX file of --net]
+    #[arg(required_unless_present = "net")]
+    checkpoint: Option<PathBuf>,
     /// Network: a name of `lrpet network list`, or a network's file [default: what the checkpoint says]
     #[arg(long, value_name = "NAME|FILE")]
     net: Option<String>,
@@ -73,12 +75,16 @@ struct Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    outputs::check(&[&args.out], &[&args.checkpoint])?;
-    let (checkpoint, net) = checkpoint::open(&args.checkpoint, args.net.as_deref())?;
-    let images = args.images.find(&net, &checkpoint, &args.checkpoint)?;
+    let named = args.net.as_ref().map(PathBuf::from).filter(|net| is_onnx(net));
+    let file = args.checkpoint.clone().or(named).context(
+        "name a checkpoint: only the network of an ONNX file (--net model.onnx) has its weights with it",
+    )?;
+    outputs::check(&[&args.out], &[&file])?;
+    let (checkpoint, net) = checkpoint::open(&file, args.net.as_deref())?;
+    let images = args.images.find(&net, &checkpoint, &file)?;
     let network = net.network(images.shape, images.classes.len() as u32)?;
-    let network = args.epsilon.of(network, &checkpoint.metadata, &args.checkpoint)?;
-    let checkpoint = checkpoint::fit(checkpoint, &args.checkpoint, &network)?;
+    let network = args.epsilon.of(network, &checkpoint.metadata, &file)?;
+    let checkpoint = checkpoint::fit(checkpoint, &file, &network)?;
     let mut card = Card {
         dataset: images.dataset.clone(),
         classes: images.classes.clone(),
@@ -100,7 +106,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         card: &card,
         samples: Some(Samples { data: &samples, machine: &Candle }),
     };
-    let named = || args.checkpoint.display().to_string();
+    let named = || file.display().to_string();
     let mut exported = export::export(&request).with_context(named)?;
     exported.card.extend(images.preparation.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
     let mut ranges = exported.ranges.clone();

@@ -22,6 +22,12 @@ pub enum CheckpointError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The weights cannot be written as safetensors.
+    #[error("these weights cannot be written: {reason}")]
+    Unwritable {
+        /// Why.
+        reason: String,
+    },
     /// The checkpoint is not of this network.
     #[error("the checkpoint does not fit network {network}: {problems}")]
     Mismatch {

@@ -1,12 +1,35 @@
 //! Reads safetensors.
 
 use lrpet_runtime::model::program::PROGRAM_TENSOR;
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Array, Checkpoint, Float, torch};
+use super::{Array, Checkpoint, CheckpointError, Float, torch};
 
 /// First bytes of an HDF5 file.
 const HDF5: &[u8] = b"\x89HDF";
+
+impl Checkpoint {
+    /// The tensors and the metadata as a safetensors file.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unwritable`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CheckpointError> {
+        let fails =
+            |error: safetensors::SafeTensorError| CheckpointError::Unwritable { reason: error.to_string() };
+        let bytes: Vec<(&String, &Array, Vec<u8>)> = (self.tensors.iter())
+            .map(|(name, array)| {
+                (name, array, array.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            })
+            .collect();
+        let views = bytes.iter().map(|(name, array, data)| {
+            Ok((name.as_str(), TensorView::new(Dtype::F32, array.shape.clone(), data)?))
+        });
+        let views = views.collect::<Result<Vec<_>, _>>().map_err(fails)?;
+        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone().into_iter().collect());
+        safetensors::serialize(views, metadata).map_err(fails)
+    }
+}
 
 /// The tensors of a safetensors file.
 ///

@@ -41,13 +41,26 @@ pub enum ImportError {
         reason: String,
     },
     /// Some of its nodes cannot be imported: all of them that were found.
-    #[error("{path}: {} of its nodes cannot be imported:{}", .nodes.len(), list(.nodes), path = .path.display())]
+    #[error("{path}: {reason}", path = .path.display(), reason = self.reason())]
     Refused {
         /// The file.
         path: PathBuf,
         /// The nodes, in the file's order.
         nodes: Vec<Refused>,
     },
+}
+
+impl ImportError {
+    /// What is wrong, without the file's name.
+    pub fn reason(&self) -> String {
+        match self {
+            ImportError::Io { source, .. } => source.to_string(),
+            ImportError::Broken { reason, .. } => reason.clone(),
+            ImportError::Refused { nodes, .. } => {
+                format!("{} of its nodes cannot be imported:{}", nodes.len(), list(nodes))
+            }
+        }
+    }
 }
 
 /// One line a node; those with the same reason once, with their number.

@@ -30,7 +30,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::checkpoint::{Array, Checkpoint};
-use crate::network::Network;
+use crate::network::{NETWORK_FILE, Network};
 use crate::onnx::proto::ModelProto;
 
 pub use error::{ImportError, Refused};
@@ -69,6 +69,21 @@ pub struct Imported {
     pub checkpoint: Checkpoint,
     /// What was done.
     pub report: Report,
+}
+
+impl Imported {
+    /// The weights, with the network in their metadata, so that a file of them alone is enough.
+    pub fn remembering(self) -> Checkpoint {
+        let Imported { network, mut checkpoint, .. } = self;
+        let input = network.input;
+        checkpoint.metadata.extend([
+            ("network".to_owned(), network.name.clone()),
+            ("input".to_owned(), format!("{}x{}x{}", input.channels, input.height, input.width)),
+            ("classes".to_owned(), network.classes.to_string()),
+            (NETWORK_FILE.to_owned(), network.to_text()),
+        ]);
+        checkpoint
+    }
 }
 
 /// Imports a file; weights in files beside it are read too.

@@ -2,6 +2,7 @@
 
 mod check;
 mod draw;
+mod import;
 mod list;
 mod show;
 
@@ -24,6 +25,8 @@ enum Command {
     Show(show::Args),
     /// Check a network's file, and show shapes, costs and which layers can be pairs.
     Check(check::Args),
+    /// Make a network and its weights of an ONNX file.
+    Import(import::Args),
     /// Draw a network or a model as SVG, with shapes, multiply-adds and ranks.
     Draw(draw::Args),
 }
@@ -33,6 +36,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         Command::List => list::run(output),
         Command::Show(args) => show::run(&args, output),
         Command::Check(args) => check::run(&args, output),
+        Command::Import(args) => import::run(args, output),
         Command::Draw(args) => draw::run(args, output),
     }
 }

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use lrpet_data::Loader;
-use lrpet_network::Checkpoint;
-use lrpet_network::Source;
 use lrpet_network::network::{Network, names};
+use lrpet_network::source::is_onnx;
+use lrpet_network::{Source, read_weights};
 use lrpet_runtime::model::Shape;
 use lrpet_study::follow::{self, About, Follow, Images, Progress, Setup};
 use lrpet_study::report::units;
@@ -160,7 +160,12 @@ struct Document {
     training: Training,
 }
 
-pub fn run(args: Args, output: &Output) -> Result<()> {
+pub fn run(mut args: Args, output: &Output) -> Result<()> {
+    // An ONNX file has the weights of its network.
+    let named = PathBuf::from(&args.options.net);
+    if args.options.init.is_none() && is_onnx(&named) {
+        args.options.init = Some(named);
+    }
     let processes = args.launcher.join()?;
     processes.end(train(args, &processes, output))
 }
@@ -258,7 +263,7 @@ fn with_epsilon(network: Network, options: &Options, exchange: &dyn Exchange) ->
         None => options.epsilon.alone(),
         Some(init) => {
             let found = match exchange.rank() {
-                0 => options.epsilon.found(&Checkpoint::read(init)?.metadata, init)?,
+                0 => options.epsilon.found(&read_weights(init)?.metadata, init)?,
                 _ => None,
             };
             let all = exchange.gather(&[found.unwrap_or(0.0)]);

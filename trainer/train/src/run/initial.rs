@@ -5,9 +5,9 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use lrpet_network::Checkpoint;
 use lrpet_network::checkpoint::{CheckpointError, Purpose};
 use lrpet_network::network::Network;
+use lrpet_network::read_weights;
 use serde::Serialize;
 
 use super::Run;
@@ -34,7 +34,7 @@ struct Initial {
 /// # Errors
 /// [`TrainError::Io`], and [`TrainError::Init`] where the tensors are not those of the network.
 fn read(path: &Path, network: &Network, new_head: bool) -> Result<Initial, TrainError> {
-    let fitted = Checkpoint::read(path)
+    let fitted = read_weights(path)
         .and_then(|checkpoint| checkpoint.fit(network, Purpose::Training { new_head }))
         .map_err(|error| match error {
             CheckpointError::Io { path, source } => io(&path, source),
