@@ -33,12 +33,12 @@ fn main() -> Result<()> {
     let labels = (0..count as u32).map(|index| index % 10).collect();
     let classes = (0..10).map(|class| class.to_string()).collect();
     let data = Dataset { images, labels, shape: CIFAR, classes };
-    let padded = Augmentation { crop_padding: 4, flip: true, part: None };
+    let padded = Augmentation { crop_padding: 4, flip: true, part: None, cutout: 0 };
     measure("32×32 in memory, crop and flip", &Images::from(data), padded, 1, 6)?;
 
     let folder = tempfile::tempdir()?;
     let files = pictures(folder.path(), &mut rng)?;
-    let part = Augmentation { crop_padding: 0, flip: true, part: Some(RandomCrop::default()) };
+    let part = Augmentation { crop_padding: 0, flip: true, part: Some(RandomCrop::default()), cutout: 0 };
     for threads in [1, threads] {
         measure("500×375 JPEG to 224×224, random resized crop and flip", &files, part, threads, 4)?;
     }

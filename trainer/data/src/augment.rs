@@ -1,4 +1,6 @@
-//! What happens to an image on its way into a batch: random crop, horizontal flip, normalisation.
+//! What happens to an image on its way into a batch: random crop, horizontal flip, cutout, normalisation.
+
+use std::ops::Range;
 
 use lrpet_runtime::model::Shape;
 use rand::Rng;
@@ -16,6 +18,10 @@ pub struct Augmentation {
     pub flip: bool,
     /// Part of a picture in a file that becomes the image; none is the centre, as for testing.
     pub part: Option<RandomCrop>,
+    /// Side of the square that is cut out, in pixels; 0 cuts nothing. Its centre is any pixel of the image, and what is
+    /// beyond the border is not made up for; its values are those of the mean (DeVries and Taylor, "Improved regularization of
+    /// convolutional neural networks with cutout", 2017).
+    pub cutout: u32,
 }
 
 impl std::fmt::Display for Augmentation {
@@ -32,6 +38,9 @@ impl std::fmt::Display for Augmentation {
         if self.flip {
             parts.push("horizontal flip".to_owned());
         }
+        if self.cutout > 0 {
+            parts.push(format!("cutout of {0}×{0} pixels", self.cutout));
+        }
         f.write_str(if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }.as_str())
     }
 }
@@ -45,6 +54,8 @@ pub(super) struct Draw {
     pub flip: bool,
     /// Part of the picture, and the seed that draws it.
     pub part: Option<(RandomCrop, u64)>,
+    /// Where the centre of what is cut out lies: share of the height and of the width, and the side in pixels.
+    pub cutout: Option<([f32; 2], u32)>,
 }
 
 impl Augmentation {
@@ -53,12 +64,39 @@ impl Augmentation {
         let padding = i64::from(self.crop_padding);
         let mut axis = || if padding == 0 { 0 } else { rng.random_range(-padding..=padding) };
         let offset = [axis(), axis()];
-        Draw { offset, flip: self.flip && rng.random(), part: self.part.map(|part| (part, rng.random())) }
+        let flip = self.flip && rng.random();
+        let part = self.part.map(|part| (part, rng.random()));
+        let cutout = (self.cutout > 0).then(|| (rng.random(), self.cutout));
+        Draw { offset, flip, part, cutout }
     }
 }
 
-/// Writes an image (H×W×C bytes) as normalised C×H×W values, shifted and mirrored by `draw`.
+/// Writes an image (H×W×C bytes) as normalised C×H×W values, shifted, mirrored and cut out by `draw`.
 pub(super) fn write(image: &[u8], shape: Shape, draw: &Draw, table: &[[f32; 256]], out: &mut [f32]) {
+    write_whole(image, shape, draw, table, out);
+    if let Some((centre, side)) = draw.cutout {
+        let [rows, columns] = square(shape, centre, side);
+        for plane in out.chunks_exact_mut(shape.pixels().max(1)) {
+            for row in plane.chunks_exact_mut(shape.width as usize).take(rows.end).skip(rows.start) {
+                row[columns.clone()].fill(0.0);
+            }
+        }
+    }
+}
+
+/// Rows and columns of a square of this side about the pixel at these shares of height and width.
+fn square(shape: Shape, centre: [f32; 2], side: u32) -> [Range<usize>; 2] {
+    let span = |size: u32, share: f32| {
+        let at = i64::from(((share * size as f32) as u32).min(size.saturating_sub(1)));
+        let from = at - i64::from(side / 2);
+        let inside = |at: i64| at.clamp(0, size.into()) as usize;
+        inside(from)..inside(from + i64::from(side))
+    };
+    [span(shape.height, centre[0]), span(shape.width, centre[1])]
+}
+
+/// [`write`] without the cutout.
+fn write_whole(image: &[u8], shape: Shape, draw: &Draw, table: &[[f32; 256]], out: &mut [f32]) {
     match table {
         [grey] => write_planes::<1>(image, shape, draw, [grey], out),
         [red, green, blue] => write_planes::<3>(image, shape, draw, [red, green, blue], out),
@@ -124,7 +162,7 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    const NOTHING: Draw = Draw { offset: [0, 0], flip: false, part: None };
+    const NOTHING: Draw = Draw { offset: [0, 0], flip: false, part: None, cutout: None };
 
     fn identity() -> Vec<[f32; 256]> {
         vec![std::array::from_fn(|byte| byte as f32); 2]
@@ -140,7 +178,7 @@ mod tests {
         assert_eq!(out, [1., 2., 3., 4., 5., 6., 11., 12., 13., 14., 15., 16.]);
         write(&image, shape, &Draw { offset: [1, -1], ..NOTHING }, &identity(), &mut out);
         assert_eq!(out, [0., 4., 5., 0., 0., 0., 0., 14., 15., 0., 0., 0.]);
-        write(&image, shape, &Draw { offset: [1, -1], flip: true, part: None }, &identity(), &mut out);
+        write(&image, shape, &Draw { offset: [1, -1], flip: true, ..NOTHING }, &identity(), &mut out);
         assert_eq!(out, [5., 4., 0., 0., 0., 0., 15., 14., 0., 0., 0., 0.]);
     }
 
@@ -166,7 +204,7 @@ mod tests {
             for (down, across, flip) in
                 (-4..=4).flat_map(|y| (-5..=5).flat_map(move |x| [(y, x, false), (y, x, true)]))
             {
-                let draw = Draw { offset: [down, across], flip, part: None };
+                let draw = Draw { offset: [down, across], flip, ..NOTHING };
                 let mut out = vec![f32::NAN; shape.len()];
                 write(&image, shape, &draw, &vec![table; channels as usize], &mut out);
                 assert_eq!(out, defined(&image, shape, &draw), "{channels} channels, {draw:?}");
@@ -177,11 +215,38 @@ mod tests {
     #[test]
     fn draws_cover_every_offset_and_both_sides() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let augmentation = Augmentation { crop_padding: 2, flip: true, part: None };
+        let augmentation = Augmentation { crop_padding: 2, flip: true, ..Augmentation::default() };
         let draws: Vec<Draw> = (0..2000).map(|_| augmentation.draw(&mut rng)).collect();
         let distinct: std::collections::HashSet<_> = draws.iter().map(|d| (d.offset, d.flip)).collect();
         assert_eq!(distinct.len(), 50);
         assert!((0..100).all(|_| Augmentation::default().draw(&mut rng) == NOTHING));
+    }
+
+    /// Every centre is drawn, and what is cut out is the square about it, as far as the image goes: no more and no less.
+    #[test]
+    fn a_square_about_any_pixel_is_cut_out() {
+        let (shape, image) = (Shape::new(2, 5, 7), [9; 70]);
+        let augmentation = Augmentation { cutout: 3, ..Augmentation::default() };
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..2000 {
+            let draw = augmentation.draw(&mut rng);
+            let ([down, across], side) = draw.cutout.unwrap();
+            assert_eq!(side, 3);
+            let (y, x) = ((down * 5.0) as i64, (across * 7.0) as i64);
+            seen.insert((y, x));
+            let mut out = [f32::NAN; 70];
+            write(&image, shape, &draw, &identity(), &mut out);
+            for (at, value) in out.iter().enumerate() {
+                let (row, column) = (at as i64 / 7 % 5, at as i64 % 7);
+                let cut = (row - y).abs() <= 1 && (column - x).abs() <= 1;
+                assert_eq!(*value, if cut { 0.0 } else { 9.0 }, "{y}, {x}: {row}, {column}");
+            }
+        }
+        assert_eq!(seen.len(), 35);
+        // Larger than the image: all of it. An even side lies to the left of and above its centre.
+        assert_eq!(square(shape, [0.5, 0.5], 100), [0..5, 0..7]);
+        assert_eq!(square(shape, [0.5, 0.5], 2), [1..3, 2..4]);
     }
 
     #[test]

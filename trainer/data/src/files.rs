@@ -341,7 +341,12 @@ mod tests {
     fn loader(files: &Files, threads: usize) -> Loader {
         let options = LoaderOptions {
             shuffle: true,
-            augmentation: Augmentation { flip: true, part: Some(RandomCrop::default()), crop_padding: 0 },
+            augmentation: Augmentation {
+                flip: true,
+                part: Some(RandomCrop::default()),
+                crop_padding: 0,
+                cutout: 0,
+            },
             seed: 4,
             threads,
             ..LoaderOptions::plain(7, Normalization::imagenet())

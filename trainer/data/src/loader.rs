@@ -295,7 +295,7 @@ mod tests {
         let options = LoaderOptions {
             batch: 16,
             shuffle: true,
-            augmentation: Augmentation { crop_padding: 1, flip: true, part: None },
+            augmentation: Augmentation { crop_padding: 1, flip: true, part: None, cutout: 0 },
             normalization,
             seed,
             ahead,

@@ -16,6 +16,7 @@ mod isa;
 mod lanes;
 pub mod layout;
 mod norm;
+pub mod optimizer;
 mod planes;
 mod pool;
 #[cfg(test)]

@@ -62,6 +62,9 @@ pub struct DataArgs {
     /// No random horizontal flip
     #[arg(long)]
     no_flip: bool,
+    /// Cut a square of this side out of each training image, at a random place [default: nothing]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    cutout: Option<u32>,
     #[command(flatten)]
     folder: FolderArgs,
 }
@@ -165,6 +168,7 @@ impl DataArgs {
                 crop_padding: self.crop_padding.unwrap_or(entry.augmentation.crop_padding),
                 flip: entry.augmentation.flip && !self.no_flip,
                 part: None,
+                cutout: self.cutout.unwrap_or(0),
             },
             threads: 1,
         })
@@ -239,6 +243,7 @@ impl DataArgs {
                 crop_padding: self.crop_padding.unwrap_or(0),
                 flip: !self.no_flip,
                 part: self.crop_padding.is_none().then(|| args.random_crop()),
+                cutout: self.cutout.unwrap_or(0),
             },
             threads: args.loader_threads.unwrap_or_else(cores),
         })

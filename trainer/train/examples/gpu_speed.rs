@@ -12,7 +12,7 @@ use lrpet_network::lrpet::{self, RankPlan};
 use lrpet_network::network::Network;
 use lrpet_runtime::model::Shape;
 use lrpet_train::device::{DeviceName, Precision};
-use lrpet_train::{Meter, Mode, Sgd, Trainable, project};
+use lrpet_train::{Meter, Mode, Optimizer, Targets, Trainable, project};
 use rand::{Rng, SeedableRng};
 
 /// The allocator of the binary.
@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
         let shape = Shape::new(3, 32, 32);
         let network = Network::by_name(name, shape, 10).with_context(|| format!("no network {name}"))?;
         let mut model = Trainable::new(&network, 1, &device)?;
-        let mut optimizer = Sgd::new(0.9, 1e-4);
+        let mut optimizer = Optimizer::sgd(0.9, 1e-4);
         let (images, labels) = batch_of(batch, shape)?;
         let mut train = |steps: usize| -> anyhow::Result<f64> {
             device.synchronize()?;
@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
                 // From the host each time, as in a training.
                 let images = images.to_device(&device)?;
                 let logits = model.forward(&images, Mode::TRAIN)?;
-                let gradients = model.backward(&meter.add(&logits, &labels)?)?;
+                let gradients = model.backward(&meter.add(&logits, &Targets::of(&labels))?)?;
                 optimizer.step(model.parameters(), &gradients, 0.01)?;
             }
             device.synchronize()?;

@@ -14,7 +14,7 @@ use anyhow::Context;
 use candle_core::{Device, Tensor};
 use lrpet_network::network::Network;
 use lrpet_runtime::model::Shape;
-use lrpet_train::{Mode, Sgd, Trainable, cross_entropy};
+use lrpet_train::{Mode, Optimizer, Trainable, cross_entropy};
 use rand::{Rng, SeedableRng};
 
 /// The allocator of the binary.
@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
 /// A network and one batch of random images.
 struct Bench {
     model: Trainable,
-    optimizer: Sgd,
+    optimizer: Optimizer,
     images: Tensor,
     labels: Vec<u32>,
 }
@@ -69,7 +69,7 @@ impl Bench {
         let [c, h, w] = [shape.channels, shape.height, shape.width].map(|size| size as usize);
         Ok(Bench {
             model: Trainable::new(&network, 1, &Device::Cpu)?,
-            optimizer: Sgd::new(0.9, 1e-4),
+            optimizer: Optimizer::sgd(0.9, 1e-4),
             images: Tensor::from_vec(values, (batch, c, h, w), &Device::Cpu)?,
             labels,
         })

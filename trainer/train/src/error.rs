@@ -41,6 +41,14 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The network to learn from cannot teach this one.
+    #[error("the teacher {}: {reason}", path.display())]
+    Teacher {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The loss is NaN or infinite.
     #[error(
         "the loss became {loss} in epoch {epoch}, batch {batch}; lower the learning rate or add warm-up; \

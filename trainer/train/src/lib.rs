@@ -1,7 +1,7 @@
 //! Training of [networks](lrpet_network): forward and backward passes, the optimiser, and the loop with its checkpoints.
 //!
 //! [`run`](fn@run) is the way in. A [`Trainable`] is a network with its [`Parameters`] and an engine that runs it forward and backward;
-//! [`Sgd`] and [`Schedule`] move the parameters; an [`Observer`] follows. Processes that train together are an [`Exchange`].
+//! [`Optimizer`] and [`Schedule`] move the parameters; an [`Observer`] follows. Processes that train together are an [`Exchange`].
 
 #[cfg(test)]
 extern crate self as lrpet_train;
@@ -43,14 +43,14 @@ pub use exchange::Mpi;
 #[cfg(feature = "nccl")]
 pub use exchange::Nccl;
 pub use exchange::{Alone, Exchange};
-pub use loss::{Loss, Meter, cross_entropy, top1};
-pub use optimizer::Sgd;
+pub use loss::{Loss, Meter, Mixed, Targets, Taught, cross_entropy, top1};
+pub use optimizer::{Algorithm, Optimizer};
 pub use parameters::{Gradients, Parameters};
 pub use run::{
-    BEFORE, Choose, EpochRecord, Evaluation, Extension, FINAL, LAST, Length, METRICS, Observer, Origin,
-    Outcome, Period, ProjectionRecord, ProjectionSettings, Settings, Silent, Start, StepRecord, TrainConfig,
-    TrainData, check_folder, check_network, evaluate, project, reestimate, run, run_together, spectra,
-    write_safetensors,
+    BEFORE, Choose, Distillation, EpochRecord, Evaluation, Extension, FINAL, LAST, Length, METRICS, Observer,
+    Origin, Outcome, Period, ProjectionRecord, ProjectionSettings, Recipe, Settings, Silent, Start,
+    StepRecord, TrainConfig, TrainData, check_folder, check_network, evaluate, project, reestimate, run,
+    run_together, spectra, write_safetensors,
 };
 pub use schedule::{Decay, Schedule};
 pub use trainable::{Trainable, checkpoint};

@@ -10,8 +10,8 @@ use lrpet_data::{Augmentation, Dataset, Loader, LoaderOptions, Normalization};
 use lrpet_network::network::Network;
 use lrpet_runtime::model::Shape;
 use lrpet_train::{
-    Alone, Decay, Exchange, Outcome, Period, ProjectionSettings, Schedule, Settings, Silent, TrainConfig,
-    TrainData, TrainError, run_together,
+    Alone, Decay, Exchange, Outcome, Period, ProjectionSettings, Recipe, Schedule, Settings, Silent,
+    TrainConfig, TrainData, TrainError, run_together,
 };
 
 mod threads;
@@ -37,7 +37,7 @@ fn data(batch: usize) -> TrainData {
     let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.2; 2] };
     let options = LoaderOptions {
         shuffle: true,
-        augmentation: Augmentation { crop_padding: 1, flip: false, part: None },
+        augmentation: Augmentation { crop_padding: 1, flip: false, part: None, cutout: 0 },
         seed: 3,
         ..LoaderOptions::plain(batch, normalization.clone())
     };
@@ -71,6 +71,7 @@ fn config(folder: &Path, batch: usize) -> TrainConfig {
             reestimate_batches: 2,
             init: None,
             new_head: false,
+            recipe: Recipe::default(),
             extended: Vec::new(),
         },
         run_dir: folder.to_owned(),

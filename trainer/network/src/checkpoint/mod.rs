@@ -34,8 +34,8 @@ pub use fit::{Fitted, Purpose};
 
 /// Name of a counter that PyTorch saves beside each batch normalisation; it says nothing about the function.
 const COUNTER_SUFFIX: &str = ".num_batches_tracked";
-/// Velocities of the optimiser, which a training checkpoint holds beside the weights.
-const VELOCITY_PREFIX: &str = "momentum.";
+/// What a training checkpoint holds beside the weights: velocities, means of squares, and averages of the weights.
+const OPTIMIZER_PREFIXES: [&str; 3] = ["momentum.", "optimizer.square.", "optimizer.average."];
 
 /// A tensor in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,7 +77,8 @@ impl Checkpoint {
     /// Parses the bytes of a file, whatever its name; the error says what is wrong with them.
     fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
         let mut checkpoint = if torch::is_archive(bytes) { torch::read(bytes)? } else { safe::read(bytes)? };
-        let is_weight = |name: &str| !name.ends_with(COUNTER_SUFFIX) && !name.starts_with(VELOCITY_PREFIX);
+        let of_optimizer = |name: &str| OPTIMIZER_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let is_weight = |name: &str| !name.ends_with(COUNTER_SUFFIX) && !of_optimizer(name);
         checkpoint.tensors.retain(|name, _| is_weight(name));
         checkpoint.others.retain(|name, _| is_weight(name));
         checkpoint.leave_out_prefixes();

@@ -76,7 +76,9 @@ fn every_float_type_is_read_and_other_state_is_passed_over() {
         .map(|((name, array), &dtype)| (name.clone(), dtype, array.shape.clone(), raw(dtype, &array.values)))
         .collect();
     tensors.push(("bn1.num_batches_tracked".into(), Dtype::I64, vec![], 7_i64.to_le_bytes().to_vec()));
-    tensors.push(("momentum.fc.bias".into(), Dtype::F32, vec![1], 7_f32.to_le_bytes().to_vec()));
+    for prefix in ["momentum", "optimizer.square", "optimizer.average"] {
+        tensors.push((format!("{prefix}.fc.bias"), Dtype::F32, vec![1], 7_f32.to_le_bytes().to_vec()));
+    }
     let read = Checkpoint::from_bytes(&file(&tensors, &[])).unwrap();
     read.check(&net).unwrap();
     for (name, array) in &checkpoint.tensors {

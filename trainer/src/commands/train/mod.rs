@@ -1,6 +1,7 @@
 //! `lrpet train`: trains a network, dense or with low-rank projection.
 
 mod other_run;
+mod recipe;
 mod settings;
 
 use std::path::PathBuf;
@@ -105,7 +106,7 @@ struct ProjectionArgs {
     no_rectification: bool,
 }
 
-/// SGD with momentum.
+/// Steps, and how long.
 #[derive(clap::Args)]
 struct OptimizerArgs {
     /// Epochs
@@ -114,9 +115,9 @@ struct OptimizerArgs {
     /// Images a batch, in all processes together
     #[arg(long, default_value_t = 128, value_parser = count::<usize>)]
     batch: usize,
-    /// Learning rate
-    #[arg(long, default_value_t = 0.1, value_parser = above_zero::<f64>)]
-    lr: f64,
+    /// Learning rate [default: 0.1; 0.001 for AdamW]
+    #[arg(long, value_parser = above_zero::<f64>)]
+    lr: Option<f64>,
     /// Fall of the learning rate
     #[arg(long, value_enum, default_value = "cosine")]
     schedule: ScheduleName,
@@ -129,12 +130,14 @@ struct OptimizerArgs {
     /// Momentum
     #[arg(long, default_value_t = 0.9, value_parser = below_one)]
     momentum: f64,
-    /// Weight decay of all parameters
-    #[arg(long, default_value_t = 1e-4, value_parser = from_zero::<f64>)]
-    weight_decay: f64,
+    /// Weight decay of all parameters [default: 0.0001; 0.01 for AdamW]
+    #[arg(long, value_parser = from_zero::<f64>)]
+    weight_decay: Option<f64>,
     /// Training batches over which BN statistics are taken afresh at the end; 0 keeps those of the training (dense only)
     #[arg(long, default_value_t = 100, value_name = "BATCHES", value_parser = whole::<usize>)]
     reestimate: usize,
+    #[command(flatten)]
+    recipe: recipe::RecipeArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -14,7 +14,8 @@ use super::{Args, OptimizerArgs, Options, ProjectionArgs, ScheduleName};
 impl Options {
     /// Refuses numbers that do not go together in a run of `epochs` epochs (none: as many as the options say).
     pub fn check(&self, epochs: Option<usize>) -> Result<()> {
-        let OptimizerArgs { schedule, steps, .. } = &self.optimizer;
+        let OptimizerArgs { schedule, steps, recipe, momentum, reestimate, .. } = &self.optimizer;
+        recipe.check(*momentum, *reestimate)?;
         let stepped = matches!(schedule, ScheduleName::Step);
         ensure!(stepped || steps.is_empty(), "--steps is for --schedule step; the schedule is cosine");
         let epochs = epochs.unwrap_or(self.optimizer.epochs);
@@ -89,7 +90,7 @@ impl OptimizerArgs {
                 Decay::Step { at, factor: 0.1 }
             }
         };
-        Schedule { rate: self.lr, warm_up: self.warm_up, decay }
+        Schedule { rate: self.lr.unwrap_or(self.recipe.optimizer.rate()), warm_up: self.warm_up, decay }
     }
 }
 
@@ -97,7 +98,7 @@ impl OptimizerArgs {
 pub(super) fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
     let Options { projection: projecting, optimizer, init, new_head, seed, .. } = &args.options;
     let rule = args.ranks.rule(|| Ok(export::overhead(network, &card(dataset, network))?))?;
-    let OptimizerArgs { epochs, batch, momentum, weight_decay, reestimate, .. } = *optimizer;
+    let OptimizerArgs { epochs, batch, momentum, reestimate, .. } = *optimizer;
     let words = rule.as_ref().map_or(String::new(), ToString::to_string);
     let (mut ranks, mut choose) = (BTreeMap::new(), None);
     match rule {
@@ -123,12 +124,13 @@ pub(super) fn settings(args: &Args, network: &Network, dataset: &str) -> Result<
         batch,
         schedule: optimizer.schedule(epochs),
         momentum,
-        weight_decay,
+        weight_decay: optimizer.weight_decay.unwrap_or(optimizer.recipe.optimizer.weight_decay()),
         seed: *seed,
         projection,
         reestimate_batches: reestimate,
         init: init.clone(),
         new_head: *new_head,
+        recipe: optimizer.recipe.recipe(),
         extended: Vec::new(),
     })
 }

@@ -49,6 +49,9 @@ pub struct Setup {
     pub macs_dense: u64,
     /// The same at the ranks, where they are known.
     pub macs: Option<u64>,
+    /// Optimiser, loss and average, in words, where they are not plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
     /// Where the weights come from, in words.
     pub weights: String,
     /// What computes, in words.
@@ -82,6 +85,7 @@ impl Setup {
             low_rank_layers: ranks.map(BTreeMap::len),
             macs_dense: network.cost().macs,
             macs: ranks.map(|ranks| cost_at(network, ranks).macs),
+            recipe: (!settings.recipe.is_plain()).then(|| settings.recipe.to_string()),
             weights: match done {
                 1.. => format!("from the checkpoint after epoch {done}"),
                 0 => match Origin::of(settings, network) {
@@ -125,7 +129,7 @@ impl Setup {
             0 => String::new(),
             done => format!("; {} done", units::things(done as u64, "epoch")),
         };
-        vec![
+        let mut facts = vec![
             (
                 "network",
                 format!(
@@ -158,7 +162,11 @@ impl Setup {
             ("weights", self.weights.clone()),
             ("device", format!("{}, {}", self.device, units::things(self.threads as u64, "thread"))),
             ("output", self.out.display().to_string()),
-        ]
+        ];
+        if let Some(recipe) = &self.recipe {
+            facts.insert(3, ("recipe", recipe.clone()));
+        }
+        facts
     }
 
     /// The block that is shown before the training.

@@ -132,6 +132,7 @@ fn network(about: &About, setup: Option<&Setup>, outcome: &Outcome) -> Vec<(Stri
         );
         facts.push(fact("Steps of an epoch", steps));
         facts.push(fact("Ranks", setup.ranks.clone()));
+        facts.extend(setup.recipe.iter().map(|recipe| fact("Recipe", recipe.clone())));
         facts.extend(setup.hints.iter().map(|hint| fact("Hint", hint.clone())));
     }
     facts

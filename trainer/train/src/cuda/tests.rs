@@ -13,7 +13,7 @@ use super::launch;
 use super::norm::{Norm, Share, Shift, Statistics, finish};
 use crate::exchange::whole_gradients;
 use crate::threads::Threads;
-use crate::{Alone, Exchange, Gradients, Mode, Parameters, Sgd, Trainable, cross_entropy};
+use crate::{Alone, Exchange, Gradients, Mode, Optimizer, Parameters, Trainable, cross_entropy};
 
 /// The devices that run the kernels here: the emulation, and a GPU where the build and the machine have one.
 pub(crate) fn devices() -> Vec<Device> {
@@ -274,7 +274,7 @@ fn steps_match_the_cpu() {
         let start = Trainable::new(&network, 5, &Device::Cpu).unwrap();
         reference.parameters().load(&start.tensors()).unwrap();
         let ours = copied(&reference, &device);
-        let (mut a, mut b) = (Sgd::new(0.9, 1e-2), Sgd::new(0.9, 1e-2));
+        let (mut a, mut b) = (Optimizer::sgd(0.9, 1e-2), Optimizer::sgd(0.9, 1e-2));
         for step in 0..3 {
             let gradient = |(index, (name, var)): (usize, (&String, &candle_core::Var))| {
                 let values = random(var.elem_count(), 100 * step + index as u64);
@@ -283,20 +283,20 @@ fn steps_match_the_cpu() {
             let gradients: Gradients =
                 reference.parameters().trained().iter().enumerate().map(gradient).collect();
             a.step(reference.parameters(), &gradients, 0.1).unwrap();
-            b.step_at_once(ours.parameters(), &to(&device, &gradients), 0.1).unwrap();
+            b.step_by_kernel(ours.parameters(), &to(&device, &gradients), 0.1).unwrap();
         }
         for (name, expected) in reference.tensors() {
             assert!(difference(&ours.tensors()[&name], &expected) < 1e-6, "{name}");
         }
-        assert!(a.velocity().keys().eq(b.velocity().keys()));
-        for (name, expected) in a.velocity() {
-            assert!(difference(&b.velocity()[name], expected) < 1e-6, "velocity of {name}");
+        assert!(a.state().keys().eq(b.state().keys()));
+        for (name, expected) in a.state() {
+            assert!(difference(&b.state()[&name], &expected) < 1e-6, "{name}");
         }
         let wrong = Gradients::from([(
             "fc.bias".to_owned(),
             Tensor::zeros(3, candle_core::DType::F32, &device).unwrap(),
         )]);
-        assert!(b.step_at_once(ours.parameters(), &wrong, 0.1).is_err());
+        assert!(b.step_by_kernel(ours.parameters(), &wrong, 0.1).is_err());
     }
 }
 
@@ -307,14 +307,14 @@ fn a_training_goes_the_same_way() {
     let (images, labels) = images(20, network.input);
     let run = |model: &mut Trainable, device: &Device| {
         let images = images.to_device(device).unwrap();
-        let mut optimizer = Sgd::new(0.9, 1e-4);
+        let mut optimizer = Optimizer::sgd(0.9, 1e-4);
         let mut losses = Vec::new();
         for _ in 0..12 {
             let logits = model.forward(&images, Mode::TRAIN).unwrap();
             let loss = cross_entropy(&logits, &labels).unwrap();
             losses.push(loss.sum / 20.0);
             let gradients = model.backward(&loss.gradient).unwrap();
-            optimizer.step_at_once(model.parameters(), &gradients, 0.05).unwrap();
+            optimizer.step_by_kernel(model.parameters(), &gradients, 0.05).unwrap();
         }
         losses
     };

@@ -1,6 +1,6 @@
 //! Checkpoints: safetensors files with everything that a run needs to go on.
 //!
-//! Weights and statistics have their own names, velocities the prefix `momentum.`; the metadata hold the epoch, the
+//! Weights and statistics have their own names, what the optimiser remembers has prefixes such as `momentum.`; the metadata hold the epoch, the
 //! settings, the records of the epochs so far and a checksum. Random numbers need no state: they depend on the seed, the epoch and
 //! the batch alone.
 
@@ -13,16 +13,17 @@ use lrpet_network::network::{NETWORK_FILE, first_difference};
 use safetensors::SafeTensors;
 
 use super::metrics::EpochRecord;
-use crate::{Parameters, Sgd, TrainError};
+use crate::optimizer::is_state;
+use crate::{Optimizer, Parameters, TrainError};
 
 /// The newest checkpoint.
 pub const LAST: &str = "checkpoint.safetensors";
 /// The one before it.
 pub const BEFORE: &str = "checkpoint.previous.safetensors";
 
-const VELOCITY: &str = "momentum.";
 const CHECKSUM: &str = "crc32";
 const RANKS: &str = "ranks";
+const STEPS: &str = "steps";
 
 /// A checkpoint in memory.
 #[derive(Debug)]
@@ -30,7 +31,10 @@ pub(super) struct Checkpoint {
     pub path: PathBuf,
     /// Weights and statistics.
     pub tensors: BTreeMap<String, Tensor>,
-    pub velocity: BTreeMap<String, Tensor>,
+    /// What the optimiser remembers.
+    pub optimizer: BTreeMap<String, Tensor>,
+    /// Steps so far; 0 in the files of old, whose optimiser does not count them.
+    pub steps: u64,
     pub epoch: usize,
     /// What identifies the run, by name.
     pub settings: serde_json::Value,
@@ -81,7 +85,7 @@ fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
 pub(super) fn save(
     folder: &Path,
     parameters: &Parameters,
-    optimizer: &Sgd,
+    optimizer: &Optimizer,
     settings: &serde_json::Value,
     history: &[EpochRecord],
     ranks: Option<&BTreeMap<String, u64>>,
@@ -89,14 +93,13 @@ pub(super) fn save(
     let path = folder.join(LAST);
     let failed = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
     let mut tensors = parameters.tensors();
-    for (name, velocity) in optimizer.velocity() {
-        tensors.insert(format!("{VELOCITY}{name}"), velocity.clone());
-    }
+    tensors.extend(optimizer.state());
     let bytes = safetensors::serialize(&tensors, None).map_err(|error| failed(error.to_string()))?;
     let view = SafeTensors::deserialize(&bytes).map_err(|error| failed(error.to_string()))?;
     let json = |error: serde_json::Error| failed(error.to_string());
     let mut metadata = HashMap::from([
         ("epoch".to_owned(), history.len().to_string()),
+        (STEPS.to_owned(), optimizer.steps().to_string()),
         ("settings".to_owned(), settings.to_string()),
         ("history".to_owned(), serde_json::to_string(history).map_err(json)?),
         (CHECKSUM.to_owned(), sum_of(&view)),
@@ -139,14 +142,11 @@ fn read(path: &Path) -> Result<Checkpoint, TrainError> {
     if epoch != history.len() {
         return Err(damaged("its epoch and its history differ"));
     }
-    let (mut tensors, mut velocity) = (BTreeMap::new(), BTreeMap::new());
-    for (name, tensor) in candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)? {
-        match name.strip_prefix(VELOCITY) {
-            Some(parameter) => velocity.insert(parameter.to_owned(), tensor),
-            None => tensors.insert(name, tensor),
-        };
-    }
-    Ok(Checkpoint { path: path.to_owned(), tensors, velocity, epoch, settings, history, ranks })
+    let steps = metadata.get(STEPS).map_or(Ok(0), |steps| steps.parse());
+    let steps = steps.map_err(|_| damaged("its steps are no number"))?;
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
+    let (optimizer, tensors) = tensors.into_iter().partition(|(name, _)| is_state(name));
+    Ok(Checkpoint { path: path.to_owned(), tensors, optimizer, steps, epoch, settings, history, ranks })
 }
 
 /// The newest sound checkpoint in `folder`; `warn` hears of a damaged one. `None` where there is none at all.

@@ -7,6 +7,7 @@ use lrpet_network::lrpet::{self, RankRule};
 use lrpet_network::network::Network;
 use serde::{Deserialize, Serialize};
 
+use super::recipe::Recipe;
 use crate::{Schedule, TrainError};
 
 /// Settings that decide the result of a run, bit for bit on one kind of machine. They are written into the checkpoints; a
@@ -21,7 +22,7 @@ pub struct Settings {
     pub batch: usize,
     /// Learning rate over the run.
     pub schedule: Schedule,
-    /// Momentum μ of SGD.
+    /// Momentum μ of SGD; β₁ of AdamW.
     pub momentum: f64,
     /// Weight decay λ of all parameters.
     pub weight_decay: f64,
@@ -37,6 +38,9 @@ pub struct Settings {
     /// The last layer starts afresh whatever `init` has for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_head: bool,
+    /// What the run does beyond plain SGD on plain cross-entropy.
+    #[serde(flatten)]
+    pub recipe: Recipe,
     /// How the run was made longer, in order. A run takes this from its checkpoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extended: Vec<Extension>,
@@ -120,6 +124,7 @@ impl Settings {
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return fails(format!("weight decay {}: it must be at least 0", self.weight_decay));
         }
+        self.recipe.check(self.momentum, self.reestimate_batches)?;
         self.schedule.check(self.epochs)?;
         let Some(projection) = &self.projection else { return Ok(()) };
         if self.reestimate_batches == 0 {

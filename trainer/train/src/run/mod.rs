@@ -11,12 +11,17 @@ mod initial;
 #[cfg(test)]
 mod initial_tests;
 mod metrics;
+mod mixup;
 mod norms;
 mod passes;
 mod projections;
+mod recipe;
+#[cfg(test)]
+mod recipe_tests;
 mod records;
 #[cfg(test)]
 mod small_batch_tests;
+mod teacher;
 #[cfg(test)]
 pub(crate) mod tests;
 mod together;
@@ -25,13 +30,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use lrpet_data::Loader;
 use lrpet_network::lrpet::LrpetError;
 use lrpet_network::network::{InputKind, Network, OutputKind};
 
 use super::exchange::{Alone, Exchange, whole_batch, whole_gradients};
-use super::{Meter, Mode, Sgd, TrainError, Trainable};
+use super::{Meter, Mode, Optimizer, Targets, TrainError, Trainable};
 
 pub use checkpoint::{BEFORE, LAST, write_safetensors};
 pub use config::{Choose, Extension, Length, Period, ProjectionSettings, Settings, TrainConfig};
@@ -40,6 +45,7 @@ pub use folder::check_folder;
 pub use initial::Origin;
 pub use metrics::{EpochRecord, Evaluation, Observer, Outcome, ProjectionRecord, Silent, Start, StepRecord};
 pub use passes::{evaluate, project, reestimate, spectra};
+pub use recipe::{Distillation, Recipe};
 
 use checkpoint::io;
 use folder::check_space;
@@ -47,6 +53,7 @@ use norms::{check_values, enough_values, norms};
 use passes::input;
 use projections::Projections;
 use records::{append_metrics, identity};
+use teacher::Teacher;
 
 /// File of the epochs' records in the run directory.
 pub const METRICS: &str = "metrics.jsonl";
@@ -143,7 +150,8 @@ pub(super) struct Run<'a> {
     /// The share of this process.
     pub(super) data: TrainData,
     pub(super) model: Trainable,
-    optimizer: Sgd,
+    pub(super) optimizer: Optimizer,
+    teacher: Option<Teacher>,
     /// Epochs that were done before.
     first: usize,
     /// Of all epochs in process 0, else of those done here.
@@ -184,16 +192,25 @@ impl<'a> Run<'a> {
         together::check_batches(&data.train, exchange.size())?;
         check_values(network, data.train.smallest_batch())?;
         let model = Trainable::shared(network, settings.seed, device, exchange)?;
+        let recipe = &settings.recipe;
+        let open = |of| {
+            let normalization = &data.train.options().normalization;
+            Teacher::open(of, network, normalization, images.classes(), device)
+        };
+        let teacher = recipe.distillation.as_ref().map(open).transpose()?;
+        let checksum = teacher.as_ref().map(|teacher| teacher.checksum.as_str());
+        let optimizer = Optimizer::new(recipe.algorithm, settings.momentum, settings.weight_decay);
         let mut run = Run {
             config,
             settings: settings.clone(),
             data: together::share_of(data, model.exchange()),
             model,
-            optimizer: Sgd::new(settings.momentum, settings.weight_decay),
+            optimizer: optimizer.averaging(recipe.ema),
             first: 0,
             history: Vec::new(),
             ranks: settings.projection.as_ref().filter(|of| of.choose.is_none()).map(|of| of.ranks.clone()),
-            identity: identity(settings, network, &data.train)?,
+            identity: identity(settings, network, &data.train, checksum)?,
+            teacher,
         };
         let longer = serde_json::json!(config.extend);
         together::agree(run.model.exchange(), &serde_json::json!([run.identity, longer]))?;
@@ -261,7 +278,7 @@ impl<'a> Run<'a> {
         }
         self.settings.extended = extended;
         self.model.load(&found.tensors)?;
-        self.optimizer.set_velocity(self.model.parameters(), found.velocity)?;
+        self.optimizer.set_state(self.model.parameters(), found.optimizer, found.steps)?;
         self.history = found.history;
         self.ranks = found.ranks.or(self.ranks.take());
         let epochs = self.settings.epochs_in_all();
@@ -315,7 +332,7 @@ impl<'a> Run<'a> {
     }
 
     /// The projection of a run whose ranks are known.
-    fn projection(&self) -> Option<(&ProjectionSettings, &BTreeMap<String, u64>)> {
+    pub(super) fn projection(&self) -> Option<(&ProjectionSettings, &BTreeMap<String, u64>)> {
         Some((self.settings.projection.as_ref()?, self.ranks.as_ref()?))
     }
 
@@ -342,9 +359,11 @@ impl<'a> Run<'a> {
                 continue;
             }
             let (labels, input) = input(&self.model, batch)?;
+            let place = [self.settings.seed, epoch as u64, number as u64];
+            let (input, targets) = self.targets(input, &labels, place)?;
             let logits = self.model.forward(&input, Mode::TRAIN)?;
             let known = (meter.sum, meter.images);
-            let gradient = meter.add_share(&logits, &labels, whole, self.model.exchange())?;
+            let gradient = meter.add_share(&logits, &targets, whole, self.model.exchange())?;
             if meter.images > known.1 {
                 recent = (meter.sum - known.0) / (meter.images - known.1) as f64;
             }
@@ -418,6 +437,25 @@ impl<'a> Run<'a> {
             wait_seconds: loaded.waited().as_secs_f64(),
             seconds: start.elapsed().as_secs_f64(),
         })
+    }
+
+    /// The images of a batch as they are trained on, and what their logits are held against; `place` are seed, epoch and batch.
+    fn targets<'l>(
+        &mut self,
+        images: Tensor,
+        labels: &'l [u32],
+        place: [u64; 3],
+    ) -> Result<(Tensor, Targets<'l>), TrainError> {
+        let recipe = &self.settings.recipe;
+        let (images, mixed) = match recipe.mixup {
+            0.0 => (images, None),
+            alpha => {
+                let (images, mixed) = mixup::mix(&images, labels, alpha, place)?;
+                (images, Some(mixed))
+            }
+        };
+        let teacher = self.teacher.as_mut().map(|teacher| teacher.answer(&images)).transpose()?;
+        Ok((images, Targets { labels, mixed, smoothing: recipe.label_smoothing, teacher }))
     }
 
     /// The error of tensor or layer `name` after `batch` batches of epoch `epoch` (from 0).

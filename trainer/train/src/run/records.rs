@@ -16,11 +16,12 @@ use crate::TrainError;
 /// The setting with the names of a folder's classes.
 pub(super) const CLASS_NAMES: &str = "class names";
 
-/// What a checkpoint must agree on with the run that resumes it.
+/// What a checkpoint must agree on with the run that resumes it; `teacher` is the checksum of a teacher's file.
 pub(super) fn identity(
     settings: &Settings,
     network: &Network,
     train: &Loader,
+    teacher: Option<&str>,
 ) -> Result<serde_json::Value, TrainError> {
     let failed = |error: serde_json::Error| TrainError::Setting(format!("settings: {error}"));
     let mut value = serde_json::to_value(settings).map_err(failed)?;
@@ -38,6 +39,10 @@ pub(super) fn identity(
         let augmentation = train.options().augmentation;
         fields.insert("crop padding".to_owned(), augmentation.crop_padding.into());
         fields.insert("flip".to_owned(), augmentation.flip.into());
+        // Older checkpoints do not name what they did not know.
+        let cutout = Some(augmentation.cutout).filter(|side| *side > 0);
+        fields.extend(cutout.map(|side| ("cutout".to_owned(), side.into())));
+        fields.extend(teacher.map(|checksum| ("checksum of the teacher".to_owned(), checksum.into())));
         let images = train.description();
         // In their order: the digest of the files does not know what a label is called.
         let names = images.is_some().then(|| (CLASS_NAMES.to_owned(), train.data().classes().into()));

@@ -135,7 +135,7 @@ fn a_loss_that_is_no_number_stops_and_names_the_checkpoint() {
     let mut model = Trainable::new(&network(), 0, &Device::Cpu).unwrap();
     model.load(&found.tensors).unwrap();
     model.parameters().set("fc.bias", vec![f32::NAN; 4]).unwrap();
-    let rest = Sgd::new(0.9, 1e-4);
+    let rest = Optimizer::sgd(0.9, 1e-4);
     checkpoint::save(folder.path(), model.parameters(), &rest, &found.settings, &found.history, None)
         .unwrap();
     config.resume = true;
@@ -180,7 +180,7 @@ fn weights_that_are_no_numbers_reach_no_checkpoint() {
         assert_eq!(model.parameters().not_finite().unwrap().as_deref(), Some("layer2.0.bn1.running_var"));
     }
     // In training the running variance is not read, so the loss stays finite; the projection and the checkpoint do read it.
-    let rest = Sgd::new(0.9, 1e-4);
+    let rest = Optimizer::sgd(0.9, 1e-4);
     checkpoint::save(folder.path(), model.parameters(), &rest, &found.settings, &found.history, None)
         .unwrap();
     config.resume = true;

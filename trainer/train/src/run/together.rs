@@ -7,7 +7,7 @@ use lrpet_data::Loader;
 
 use super::TrainData;
 use crate::exchange::{Exchange, share_tensors};
-use crate::{Sgd, TrainError, Trainable};
+use crate::{Optimizer, TrainError, Trainable};
 
 /// Refuses batches of `train` of which one of `size` processes would have no share.
 pub(super) fn check_batches(train: &Loader, size: usize) -> Result<(), TrainError> {
@@ -74,7 +74,7 @@ pub(super) fn share_ranks(
 /// What changes in the course of a run.
 pub(super) struct State<'a> {
     pub model: &'a Trainable,
-    pub optimizer: &'a mut Sgd,
+    pub optimizer: &'a mut Optimizer,
     pub ranks: &'a mut Option<BTreeMap<String, u64>>,
 }
 
@@ -87,19 +87,16 @@ impl State<'_> {
         }
         share_tensors(exchange, parameters, parameters.trained().keys())?;
         share_tensors(exchange, parameters, parameters.statistics().keys())?;
-        let mut velocities = BTreeMap::new();
-        for (name, weight) in parameters.trained() {
-            let mut values = match self.optimizer.velocity().get(name) {
-                Some(velocity) => velocity.flatten_all()?.to_vec1()?,
-                None => vec![0f32; weight.elem_count()],
-            };
+        let mut state = self.optimizer.whole_state(parameters)?;
+        for tensor in state.values_mut() {
+            let mut values = tensor.flatten_all()?.to_vec1()?;
             exchange.broadcast(&mut values);
-            velocities.insert(name.clone(), Tensor::from_vec(values, weight.shape(), parameters.device())?);
+            *tensor = Tensor::from_vec(values, tensor.shape(), parameters.device())?;
         }
-        self.optimizer.set_velocity(parameters, velocities)?;
+        // Of the first process alone: it has read the checkpoint.
+        let counts = exchange.gather(&[epochs as f64, self.optimizer.steps() as f64]);
+        self.optimizer.set_state(parameters, state, counts[1] as u64)?;
         *self.ranks = share_ranks(self.model, self.ranks.take());
-        let mut done = [epochs as f32];
-        exchange.broadcast(&mut done);
-        Ok(done[0] as usize)
+        Ok(counts[0] as usize)
     }
 }

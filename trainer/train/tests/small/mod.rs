@@ -10,7 +10,9 @@ use lrpet_data::{Augmentation, Dataset, Loader, LoaderOptions, Normalization};
 use lrpet_network::Network;
 use lrpet_network::lrpet::{RankRule, Rule, Scope};
 use lrpet_runtime::model::Shape;
-use lrpet_train::{Choose, Decay, Period, ProjectionSettings, Schedule, Settings, TrainConfig, TrainData};
+use lrpet_train::{
+    Choose, Decay, Period, ProjectionSettings, Recipe, Schedule, Settings, TrainConfig, TrainData,
+};
 use rand::{Rng, SeedableRng};
 
 /// Shape of the images.
@@ -38,7 +40,7 @@ pub fn data() -> TrainData {
     let options = LoaderOptions {
         batch: 24,
         shuffle: true,
-        augmentation: Augmentation { crop_padding: 1, flip: false, part: None },
+        augmentation: Augmentation { crop_padding: 1, flip: false, part: None, cutout: 0 },
         normalization: normalization.clone(),
         seed: 3,
         ahead: 2,
@@ -82,6 +84,7 @@ pub fn config(folder: &Path, epochs: usize) -> TrainConfig {
             reestimate_batches: 3,
             init: None,
             new_head: false,
+            recipe: Recipe::default(),
             extended: Vec::new(),
         },
         run_dir: folder.to_owned(),
