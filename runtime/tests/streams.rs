@@ -82,7 +82,10 @@ fn tidy(net: Network) -> Option<Network> {
 
 fn logits(model: &Model<'_>, isa: Isa, stretches: &[Stretch]) -> Result<(Vec<u32>, Plan), String> {
     let bytes = Stretch::bytes(stretches);
-    let model = &model.with_schedule(&bytes).map_err(|error| error.to_string())?;
+    run(&model.with_schedule(&bytes).map_err(|error| error.to_string())?, isa)
+}
+
+fn run(model: &Model<'_>, isa: Isa) -> Result<(Vec<u32>, Plan), String> {
     let plan = Plan::new(model.program(), isa).map_err(|error| error.to_string())?;
     let mut arena = Aligned::zeroed(plan.arena_bytes);
     // What was there before does not matter.
@@ -105,12 +108,15 @@ fn isas() -> impl Iterator<Item = Isa> {
 }
 
 fn cut(ops: usize, rng: &mut ChaCha8Rng) -> Vec<Stretch> {
-    // The mean and the classifier run as layers.
-    let (mut stretches, mut left) = (Vec::new(), ops - 2);
+    // The classifier runs as a layer.
+    let (mut stretches, mut left) = (Vec::new(), ops - 1);
     while left > 0 {
         let ops = rng.random_range(1..=left.min(MAX_STREAM - 1));
         let strip = if rng.random_range(0..5) == 0 { 0 } else { rng.random_range(1..9) };
-        stretches.push(Stretch { ops: ops as u16, strip });
+        // Some wait for several rows, or have scratch of their own.
+        let pixels = if rng.random() { 0 } else { rng.random_range(1..12) * 4 };
+        let scratch = if strip == 0 || rng.random() { 0 } else { rng.random_range(1..40) * 256 };
+        stretches.push(Stretch { pixels, scratch, ..Stretch::new(ops as u16, strip) });
         left -= ops;
     }
     stretches
@@ -140,18 +146,21 @@ proptest! {
     /// Whatever a file says: it is refused in a sentence, or the logits are right.
     #[test]
     fn a_schedule_that_lies_is_refused_or_harmless(
-        stretches in prop::collection::vec((0u16..50, prop_oneof![0u16..4, Just(255), Just(256), any::<u16>()]), 0..5),
+        stretches in prop::collection::vec(
+            (0u8..50, prop_oneof![Just(0u8), any::<u8>()], prop_oneof![0u8..4, any::<u8>()], prop_oneof![Just(0u8), any::<u8>()]),
+            0..5,
+        ),
         cut: bool,
     ) {
         let mut net = every_op(4);
         let file = net.file(0);
         let model = Model::new_checked(file.bytes()).unwrap();
-        let stretches: Vec<Stretch> = stretches.into_iter().map(|(ops, strip)| Stretch { ops, strip }).collect();
-        let mut bytes = Stretch::bytes(&stretches);
+        let mut bytes: Vec<u8> =
+            stretches.into_iter().flat_map(|(ops, pixels, strip, scratch)| [ops, pixels, strip, scratch]).collect();
         bytes.truncate(bytes.len().saturating_sub(2 * usize::from(cut)));
         match model.with_schedule(&bytes) {
             Err(error) => prop_assert!(!error.to_string().is_empty()),
-            Ok(_) => match logits(&model, Isa::Portable, &stretches) {
+            Ok(model) => match run(&model, Isa::Portable) {
                 Err(error) => prop_assert!(error.contains("in a stream, where it cannot be"), "{error}"),
                 Ok((found, _)) => prop_assert_eq!(found, logits(&model, Isa::Portable, &[]).unwrap().0),
             },
@@ -167,7 +176,7 @@ fn every_operation_streams() {
     for isa in isas() {
         let (expected, layers) = logits(&model, isa, &[]).unwrap();
         for strip in [1, 2, 5, 13, 200] {
-            let (found, plan) = logits(&model, isa, &[Stretch { ops: 13, strip }]).unwrap();
+            let (found, plan) = logits(&model, isa, &[Stretch::new(13, strip)]).unwrap();
             assert_eq!(found, expected, "{} {strip}", isa.name());
             assert!(plan.arena_bytes < layers.arena_bytes || strip > 2, "{plan:?} {layers:?}");
         }
@@ -181,7 +190,7 @@ fn a_resnet_runs_in_a_third_of_its_maps() {
         let file = net.file(0);
         let model = Model::new_checked(file.bytes()).unwrap();
         let (expected, layers) = logits(&model, Isa::Portable, &[]).unwrap();
-        let (found, plan) = logits(&model, Isa::Portable, &[Stretch { ops: 9, strip: 1 }]).unwrap();
+        let (found, plan) = logits(&model, Isa::Portable, &[Stretch::new(9, 1)]).unwrap();
         assert_eq!(found, expected);
         assert!(plan.activation_bytes * 2 < layers.activation_bytes, "{plan:?} {layers:?}");
     }
@@ -192,7 +201,7 @@ fn an_arena_a_byte_too_small_is_refused() {
     let mut net = resnet(Shape::new(3, 16, 16), 1, false, None, 3);
     let file = net.file(0);
     let model = Model::new_checked(file.bytes()).unwrap();
-    let bytes = Stretch::bytes(&[Stretch { ops: 9, strip: 1 }]);
+    let bytes = Stretch::bytes(&[Stretch::new(9, 1)]);
     let model = model.with_schedule(&bytes).unwrap();
     let plan = Plan::new(model.program(), Isa::Portable).unwrap();
     let mut arena = Aligned::zeroed(plan.arena_bytes - 1);

@@ -64,6 +64,7 @@ pub use scratch::{most_scratch, scratch};
 pub(crate) use scratch::{scratch_range, strip_scratch};
 #[cfg(feature = "std")]
 pub use share::run_shared;
+pub(crate) use tiling::Cut;
 
 /// A convolution whose weights were packed for an instruction set and an arithmetic.
 #[cfg(all(feature = "std", target_arch = "aarch64"))]
@@ -101,22 +102,69 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         #[cfg(any(not(target_os = "none"), all(cortex_m55, feature = "cortex-m55-f16")))]
         Isa::CortexM55Half => cortex_m55::CortexM55Half::run(layer, buffers),
         #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
-        _ => native(layer, buffers),
+        _ => native(layer, buffers, None),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
         _ => portable::Portable::run(layer, buffers),
+    }
+}
+
+/// Adds to each of `sums` the rows of its plane, of a map of `width` columns and `rows` rows whose planes lie `plane` values apart.
+/// In the end the sums have the bits of those of [`Layer::GlobalAverage`] on this instruction set.
+pub(crate) fn add_rows(isa: Isa, [rows, width, plane]: [usize; 3], map: &[u16], sums: &mut [f32]) {
+    for (sum, plane) in sums.iter_mut().zip(map.chunks(plane.max(1))) {
+        let plane = plane.get(..rows * width).unwrap_or_default();
+        portable::add_rows(plane, width, sum, |row| sum_of_row(isa, row));
+    }
+}
+
+/// The sum of a row, in the order in which `isa` adds.
+fn sum_of_row(isa: Isa, row: &[u16]) -> f32 {
+    match isa {
+        #[cfg(cortex_m55)]
+        _ => cortex_m55::sum(row),
+        #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf", not(cortex_m55)))]
+        _ => portable::sum_of::<4>(row, <cortex_m::primitives::CortexM as Primitives<4>>::widen),
+        #[cfg(not(target_os = "none"))]
+        Isa::CortexM55 | Isa::CortexM55Half => cortex_m55::sum(row),
+        #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+        isa => {
+            // Only the number of parts is that of the instruction set's registers: all widen to the same values.
+            let widen = |from: &[u16], to: &mut [f32]| {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = f16::widen(*from));
+            };
+            match isa {
+                Isa::Avx512 => portable::sum_of::<16>(row, widen),
+                Isa::Avx2 | Isa::Neon | Isa::NeonF16 => portable::sum_of::<8>(row, widen),
+                _ => portable::sum_of::<4>(row, widen),
+            }
+        }
+    }
+}
+
+/// Executes some rows of a layer, cut up as they were before; keeps how, where that was not known yet.
+pub(crate) fn run_strip(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>, cut: &mut Cut) {
+    match isa {
+        #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
+        _ => native(layer, buffers, Some(cut)),
+        #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+        Isa::CortexM => cortex_m::run(layer, buffers, Some(cut)),
+        #[cfg(not(target_os = "none"))]
+        Isa::CortexM55 => cortex_m55::run_cut(false, layer, buffers, Some(cut)),
+        #[cfg(not(target_os = "none"))]
+        Isa::CortexM55Half => cortex_m55::run_cut(true, layer, buffers, Some(cut)),
+        #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+        _ => run(isa, layer, buffers),
     }
 }
 
 /// Executes one layer as this device does. Once in its flash, wherever it is called from.
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 #[inline(never)]
-fn native(layer: &Layer<'_>, buffers: Buffers<'_>) {
+fn native(layer: &Layer<'_>, buffers: Buffers<'_>, cut: Option<&mut Cut>) {
     #[cfg(not(cortex_m55))]
-    cortex_m::CortexM::run(layer, buffers);
-    #[cfg(all(cortex_m55, not(feature = "cortex-m55-f16")))]
-    cortex_m55::CortexM55::run(layer, buffers);
-    #[cfg(all(cortex_m55, feature = "cortex-m55-f16"))]
-    cortex_m55::CortexM55Half::run(layer, buffers);
+    cortex_m::run(layer, buffers, cut);
+    #[cfg(cortex_m55)]
+    cortex_m55::run_cut(cfg!(feature = "cortex-m55-f16"), layer, buffers, cut);
 }
 
 /// Executes a packed convolution, shared by a team where there is one; false, and nothing done, where this machine lacks

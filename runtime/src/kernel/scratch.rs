@@ -21,9 +21,25 @@ pub(crate) fn scratch_range(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape) ->
     op.output_shape(input).map_or([usize::MAX; 2], |output| of_shapes(isa, op, input, output))
 }
 
-/// As [`scratch`] for up to `rows` rows of the result of `layer` at a time.
-pub(crate) fn strip_scratch(isa: Isa, layer: &LayerInfo<'_>, rows: usize) -> usize {
+/// As [`scratch`] for up to `rows` rows of the result of `layer` at a time; of a convolution on a Cortex-M fitted to `given` bytes,
+/// unless these are 0.
+pub(crate) fn strip_scratch(isa: Isa, layer: &LayerInfo<'_>, rows: usize, given: usize) -> usize {
     let (input, output) = strip_shapes(layer, rows);
+    let isa = if Isa::ALONE { Isa::NATIVE } else { isa };
+    let budget = given / size_of::<f32>();
+    match &layer.op {
+        Op::Conv(conv) if budget > 0 => {
+            let (window, form) = (&conv.window, Form::of(conv.weights));
+            let shapes = (input, output);
+            match isa {
+                Isa::CortexM => return cortex_m::tile::strip_scratch(input, output, window, form, budget),
+                Isa::CortexM55 => return cortex_m55::strip_scratch(false, shapes, window, form, budget),
+                Isa::CortexM55Half => return cortex_m55::strip_scratch(true, shapes, window, form, budget),
+                _ => {}
+            }
+        }
+        _ => {}
+    }
     of_shapes(isa, &layer.op, input, output)[0]
 }
 
@@ -40,22 +56,32 @@ fn strip_shapes(layer: &LayerInfo<'_>, rows: usize) -> (Shape, Shape) {
     (Shape { height: input, ..layer.input }, Shape { height: rows, ..layer.output })
 }
 
-/// Estimate of the instructions that `rows` rows of the result of `layer` take on `isa`.
+/// Estimate of the instructions that `rows` rows of the result of `layer` take on `isa`, in so many bytes of scratch; with tiles of
+/// 2×2 pixels where they serve and `squares` are allowed.
 #[cfg(feature = "std")]
-pub(crate) fn cost(isa: Isa, layer: &LayerInfo<'_>, rows: usize) -> u64 {
-    let (input, output) = strip_shapes(layer, rows);
-    match &layer.op {
-        Op::Conv(conv) if isa == Isa::CortexM => {
-            // Finding the tiles, measured on the M4F: what makes strips of one row dear.
-            const CALL: u64 = 6000;
-            CALL + cortex_m::tile::cost(input, output, &conv.window, Form::of(conv.weights))
-        }
-        op => {
-            let cost = crate::model::cost::stored(op, layer.input);
-            let share = u64::from(output.height) * cost.macs / u64::from(layer.output.height.max(1));
-            share + 2 * cost.weight_bytes + 4 * output.len() as u64
+pub(crate) fn cost(isa: Isa, layer: &LayerInfo<'_>, rows: usize, (scratch, squares): (usize, bool)) -> u64 {
+    /// What a call takes beside its tiles, measured on the M4F.
+    const CALL: u64 = 600;
+    let (shapes, scratch) = (strip_shapes(layer, rows), scratch / size_of::<f32>());
+    let (input, output) = shapes;
+    if let Op::Conv(conv) = &layer.op {
+        let (window, form) = (&conv.window, Form::of(conv.weights));
+        match isa {
+            Isa::CortexM => {
+                return CALL + cortex_m::tile::cost(input, output, window, form, (scratch, squares));
+            }
+            Isa::CortexM55 => return CALL + cortex_m55::cost(false, shapes, window, form, scratch),
+            Isa::CortexM55Half => return CALL + cortex_m55::cost(true, shapes, window, form, scratch),
+            _ => {}
         }
     }
+    if let Op::GlobalAveragePool { .. } = layer.op {
+        // Every row is widened and added up.
+        return u64::from(layer.input.channels) * rows as u64 * (4 * u64::from(layer.input.width) + 40);
+    }
+    let cost = crate::model::cost::stored(&layer.op, layer.input);
+    let share = u64::from(output.height) * cost.macs / u64::from(layer.output.height.max(1));
+    share + 2 * cost.weight_bytes + 4 * output.len() as u64
 }
 
 fn of_shapes(isa: Isa, op: &Op<impl AsRef<str>>, input: Shape, output: Shape) -> [usize; 2] {

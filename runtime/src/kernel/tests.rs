@@ -84,3 +84,35 @@ fn primitives_of_x86() {
         unsafe { avx512() };
     }
 }
+
+/// The mean of a map has the same bits however many of its rows come at a time.
+#[test]
+fn sums_of_rows_are_those_of_the_mean() {
+    let isas =
+        [Isa::Portable, Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Avx2, Isa::Avx512, Isa::Neon];
+    for [channels, height, width] in [[3u32, 8, 8], [2, 5, 1], [1, 1, 40], [4, 7, 7], [2, 25, 5], [1, 3, 33]]
+    {
+        let input = crate::model::Shape::new(channels, height, width);
+        let (rows, width) = (height as usize, width as usize);
+        let map: Vec<u16> =
+            (0..input.len()).map(|i| f16::narrow((i * 7919 % 997) as f32 / 31.0 - 9.0)).collect();
+        for isa in
+            isas.into_iter().filter(|isa| isa.is_available() || !matches!(isa, Isa::Avx2 | Isa::Avx512))
+        {
+            let mut whole = vec![0; channels as usize];
+            let (output, planes) = (Output::Half(&mut whole), Planes::default());
+            let buffers = Buffers { input: &map, second: Second::None, output, scratch: &mut [], planes };
+            run(isa, &Layer::GlobalAverage { input }, buffers);
+            for step in 1..=rows {
+                let mut sums = vec![0.0; channels as usize];
+                for from in (0..rows).step_by(step) {
+                    let count = step.min(rows - from);
+                    add_rows(isa, [count, width, rows * width], &map[from * width..], &mut sums);
+                }
+                let means: Vec<u16> =
+                    sums.iter().map(|sum| f16::narrow(sum / input.pixels() as f32)).collect();
+                assert_eq!(means, whole, "{} {input} {step}", isa.name());
+            }
+        }
+    }
+}

@@ -9,17 +9,23 @@ pub const MAX_STREAM: usize = 48;
 pub(crate) const STREAMS: bool = cfg!(any(feature = "std", feature = "streams"));
 
 /// Some operations that follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stretch {
     /// How many.
     pub ops: u16,
     /// Rows of the first value read that arrive before all compute what they can; 0 where each operation computes all of its
     /// result before the next begins.
     pub strip: u16,
+    /// Of a stream: pixels of a plane that an operation waits for before it computes any, or all that are left; 0 where it computes
+    /// whatever it can. A multiple of 4.
+    pub pixels: u16,
+    /// Of a stream: scratch of its operations in bytes, as far as they have a choice; 0 for what layers have. A multiple of 256.
+    pub scratch: u16,
 }
 
-/// The stretches of a program, as the tensor [`SCHEDULE_TENSOR`](super::program::SCHEDULE_TENSOR) holds them: two bytes of
-/// [`Stretch::ops`] and two of [`Stretch::strip`] each, little-endian. Operations behind the last run layer by layer.
+/// The stretches of a program, as the tensor [`SCHEDULE_TENSOR`](super::program::SCHEDULE_TENSOR) holds them, four bytes each. Of a
+/// stream: operations, pixels / 4, strip, scratch / 256. Of layers: operations, little-endian, and two zeros. Operations
+/// behind the last run layer by layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule<'a> {
     bytes: &'a [u8],
@@ -27,6 +33,10 @@ pub struct Schedule<'a> {
 
 /// Bytes of a stretch.
 const BYTES: usize = 4;
+
+/// What [`Stretch::pixels`] and [`Stretch::scratch`] are multiples of.
+const PIXELS_UNIT: u16 = 4;
+const SCRATCH_UNIT: u16 = 256;
 
 /// Why a schedule is not one of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +49,10 @@ pub enum ScheduleError {
         /// Its index.
         stretch: usize,
     },
-    /// The strips of a stream have more rows than 255.
-    TooHigh {
+    /// It has scratch and no strips: only a stream states its scratch.
+    NoStream {
         /// Its index.
         stretch: usize,
-        /// Rows of its strips.
-        strip: u16,
     },
     /// A stream has more operations than [`MAX_STREAM`].
     TooLong {
@@ -70,8 +78,8 @@ impl core::fmt::Display for ScheduleError {
             Self::TooLong { stretch, ops } => {
                 write!(f, "stretch {stretch} is a stream of {ops} operations, more than {MAX_STREAM}")
             }
-            Self::TooHigh { stretch, strip } => {
-                write!(f, "stretch {stretch} is a stream of strips of {strip} rows, more than {}", u8::MAX)
+            Self::NoStream { stretch } => {
+                write!(f, "stretch {stretch} states scratch and is no stream: its strips have no rows")
             }
             Self::Beyond { ops, program } => {
                 write!(f, "the stretches have {ops} operations and the program {program}")
@@ -102,8 +110,8 @@ impl<'a> Schedule<'a> {
             if one.strip > 0 && usize::from(one.ops) >= MAX_STREAM {
                 return Err(ScheduleError::TooLong { stretch, ops: one.ops });
             }
-            if one.strip > u8::MAX.into() {
-                return Err(ScheduleError::TooHigh { stretch, strip: one.strip });
+            if one.strip == 0 && one.scratch > 0 {
+                return Err(ScheduleError::NoStream { stretch });
             }
             ops += usize::from(one.ops);
             if ops > program.len() {
@@ -117,7 +125,16 @@ impl<'a> Schedule<'a> {
     pub fn stretches(&self) -> impl Iterator<Item = Stretch> + 'a {
         self.bytes.chunks_exact(BYTES).map(|bytes| {
             let [a, b, c, d] = [0, 1, 2, 3].map(|at| bytes.get(at).copied().unwrap_or(0));
-            Stretch { ops: u16::from_le_bytes([a, b]), strip: u16::from_le_bytes([c, d]) }
+            let scratch = u16::from(d) * SCRATCH_UNIT;
+            match c {
+                0 => Stretch { ops: u16::from_le_bytes([a, b]), scratch, ..Stretch::default() },
+                strip => Stretch {
+                    ops: a.into(),
+                    strip: strip.into(),
+                    pixels: u16::from(b) * PIXELS_UNIT,
+                    scratch,
+                },
+            }
         })
     }
 
@@ -136,11 +153,26 @@ impl<'a> Schedule<'a> {
     }
 }
 
-#[cfg(feature = "std")]
 impl Stretch {
-    /// The bytes of a schedule of these stretches.
+    /// `ops` operations whose first value arrives in `strip` rows, in the scratch that layers have; layers where `strip` is 0.
+    pub const fn new(ops: u16, strip: u16) -> Stretch {
+        Stretch { ops, strip, pixels: 0, scratch: 0 }
+    }
+
+    /// The bytes of a schedule of these stretches. Numbers that are no multiples, or too large for a byte, become the next that fit.
+    #[cfg(feature = "std")]
     pub fn bytes(stretches: &[Stretch]) -> std::vec::Vec<u8> {
-        let one = |stretch: &Stretch| [stretch.ops.to_le_bytes(), stretch.strip.to_le_bytes()];
-        stretches.iter().flat_map(one).flatten().collect()
+        let byte = |number: u16| u8::try_from(number).unwrap_or(u8::MAX);
+        let one = |stretch: &Stretch| match *stretch {
+            Stretch { ops, strip: 0, .. } => {
+                let [low, high] = ops.to_le_bytes();
+                [low, high, 0, 0]
+            }
+            Stretch { ops, strip, pixels, scratch } => {
+                let [pixels, scratch] = [pixels.div_ceil(PIXELS_UNIT), scratch.div_ceil(SCRATCH_UNIT)];
+                [ops, pixels, strip, scratch].map(byte)
+            }
+        };
+        stretches.iter().flat_map(one).collect()
     }
 }

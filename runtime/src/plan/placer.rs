@@ -130,7 +130,7 @@ impl<'a, 'w> Placer<'a, 'w> {
                 break;
             };
             self.schedule = rest;
-            if let Stretch { ops, strip: 0 } = stretch {
+            if let Stretch { ops, strip: 0, .. } = stretch {
                 self.layers = ops.into();
             } else {
                 self.begin(stretch)?;
@@ -182,7 +182,7 @@ impl<'a, 'w> Placer<'a, 'w> {
                 {
                     self.dying.push(value.into());
                 }
-                let (scratch, need) = (windows.scratch(), windows.need());
+                let (scratch, need) = (windows.scratch(&layer), windows.need());
                 // Its scratch is that of all its operations.
                 Placement { inputs, output: Some(output), scratch, need, most: 0, taken: [0; 2] }
             }

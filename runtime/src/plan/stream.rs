@@ -9,12 +9,16 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::kernel::Cut;
 use crate::model::{FEW_INPUTS, LayerInfo, MAX_STREAM, Op, Shape, Window};
 
 /// The value comes from outside the stream, where it lies whole.
 pub(super) const OUTSIDE: u8 = 0;
 /// So does the one over which the stream's last result is written.
 pub(super) const BELOW: u8 = u8::MAX;
+
+/// The result is the mean of each plane: its rows are those of the map, which are added up as they come.
+const MEAN: u16 = 2;
 
 /// One operation of a stream, and how far it got. Plain data, so that it can lie in the arena.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -29,7 +33,7 @@ pub(crate) struct Node {
     input_height: u16,
     /// Rows of the result.
     height: u16,
-    /// 1 where the result is stored whole, since something behind the stream reads it.
+    /// 1 where the result is stored whole, since something behind the stream reads it; [`MEAN`].
     whole: u16,
     /// Rows in the window, at most.
     capacity: u16,
@@ -39,6 +43,12 @@ pub(crate) struct Node {
     /// padding stands in, come at the pace of all others and not at once.
     done: u16,
     pace: u16,
+    /// Rows that are computed at a time, or what is left.
+    batch: u16,
+    /// How many operations behind this one the last one is that reads its result in the stream.
+    far: u16,
+    /// How its strips are cut up.
+    cut: Cut,
 }
 
 /// Rows that an operation computes in one go.
@@ -66,6 +76,9 @@ impl Node {
         first: 0,
         done: 0,
         pace: 0,
+        batch: 1,
+        far: 0,
+        cut: Cut::NEW,
     };
 
     /// An image of `height` rows that arrive one after another.
@@ -76,6 +89,9 @@ impl Node {
     /// The operation of `layer`; `sources` as in the node. `None` where it needs more of its input than some rows at a time, or
     /// where a map is too high.
     pub(crate) fn new(layer: &LayerInfo<'_>, sources: [u8; FEW_INPUTS], whole: bool) -> Option<Node> {
+        if let Op::GlobalAveragePool { .. } = layer.op {
+            return Some(Node { sources, whole: MEAN, ..Node::image(rows(layer.input)?) });
+        }
         let [kernel, stride, above] = reach(&layer.op)?;
         Some(Node {
             sources,
@@ -89,9 +105,33 @@ impl Node {
         })
     }
 
+    /// The same where `pixels` of a plane of `width` columns are computed at a time, and by tiles of 2×2 pixels too where `squares`.
+    pub(super) fn with_batch(mut self, pixels: u16, width: u32, squares: bool) -> Node {
+        let rows = u32::from(pixels).div_ceil(width.max(1)).clamp(1, u32::from(self.height).max(1));
+        // A mean keeps no rows for later.
+        self.batch = if self.is_mean() { 1 } else { rows as u16 };
+        self.cut = if squares { Cut::SQUARES } else { Cut::NEW };
+        self
+    }
+
+    /// Notes that the operation `back` behind it reads its result.
+    pub(super) fn read_by(&mut self, back: u8) {
+        self.far = self.far.max(back.into());
+    }
+
+    /// How its strips are cut up.
+    pub(crate) fn cut(&mut self) -> &mut Cut {
+        &mut self.cut
+    }
+
     /// True where the result is stored whole.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole > 0
+    }
+
+    /// True where the result is the mean of each plane, which nothing in the stream can read.
+    pub(super) fn is_mean(&self) -> bool {
+        self.whole == MEAN
     }
 
     /// Rows in the window, at most.
@@ -170,10 +210,20 @@ impl<'n> Stream<'n> {
         self.nodes
     }
 
-    /// Lets the next rows arrive; false where all results are there.
+    /// An operation, to keep how its strips are cut up.
+    pub(crate) fn node(&mut self, at: usize) -> Option<&mut Node> {
+        self.nodes.get_mut(at)
+    }
+
+    /// Lets the next rows arrive; false where all results are there, or never will be.
     pub(crate) fn next_pass(&mut self) -> bool {
+        let all = self.arrived == u16::MAX;
         self.arrived = self.arrived.saturating_add(self.strip);
-        self.nodes.iter().any(|node| node.done < node.height)
+        !all && !self.is_done()
+    }
+
+    fn is_done(&self) -> bool {
+        self.nodes.iter().all(|node| node.done >= node.height)
     }
 
     /// Rows of the result of node `at` that can be computed by now, those below the map included.
@@ -197,13 +247,13 @@ impl<'n> Stream<'n> {
 
     /// First row of the value of node `at` that a reader still needs; all that were made where none does.
     fn still_needed(&self, at: usize) -> u16 {
-        let made = self.nodes.get(at).map_or(0, |node| node.done);
+        let (made, far) = self.nodes.get(at).map_or((0, 0), |node| (node.done, node.far));
         let mut needed = made;
-        for (distance, reader) in (1..).zip(self.nodes.get(at + 1..).unwrap_or_default()) {
-            for (slot, _) in
-                reader.sources.iter().enumerate().filter(|(_, back)| usize::from(**back) == distance)
-            {
-                needed = reader.still_needs(slot).unwrap_or(made).min(needed);
+        for (distance, reader) in (1..=far).zip(self.nodes.get(at + 1..).unwrap_or_default()) {
+            for (slot, back) in reader.sources.iter().enumerate() {
+                if u16::from(*back) == distance {
+                    needed = reader.still_needs(slot).unwrap_or(made).min(needed);
+                }
             }
         }
         needed
@@ -211,26 +261,29 @@ impl<'n> Stream<'n> {
 
     /// The rows that operation `at` computes in this pass, after all before it; `None` where there are none.
     pub(crate) fn advance(&mut self, at: usize) -> Option<Strip> {
-        let (needed, pace) = (self.still_needed(at), self.allowed(at)?);
+        let allowed = self.allowed(at)?;
         let node = self.nodes.get_mut(at)?;
-        node.pace = pace;
-        let (from, to) = (node.done, pace.min(node.height));
+        node.pace = allowed - allowed % node.batch.max(1);
+        let (from, to) = (node.done, node.pace.min(node.height));
         if to <= from {
             return None;
         }
         let mut strip = Strip { from: from.into(), to: to.into(), stay: 0, shift: 0 };
-        node.done = to;
         // Only as seldom as the window allows: while it is planned, it allows nothing.
         if node.whole == 0 && to.saturating_sub(node.first) > node.capacity {
+            let needed = self.still_needed(at);
+            let node = self.nodes.get_mut(at)?;
             (strip.stay, strip.shift) = ((from - needed).into(), (needed - node.first).into());
             node.first = needed;
         }
+        self.nodes.get_mut(at)?.done = to;
         Some(strip)
     }
 
     /// Goes through all passes to find how large each window must be, and whether the last result may be written over the
-    /// value from outside that is marked as lying below it. For each strip, `visit` is told the operation and its rows.
-    pub(crate) fn plan(&mut self, mut visit: impl FnMut(usize, Strip)) -> bool {
+    /// value from outside that is marked as lying below it. For each strip, `visit` is told the operation and its rows. `None` where
+    /// more rows would have to arrive than are counted.
+    pub(crate) fn plan(&mut self, mut visit: impl FnMut(usize, Strip)) -> Option<bool> {
         let (mut safe, last) = (true, self.nodes.len().saturating_sub(1));
         self.nodes.iter_mut().for_each(|node| node.capacity = 0);
         // Windows grow to what was in them at any time; each pass begins with windows that move whenever they can.
@@ -247,10 +300,11 @@ impl<'n> Stream<'n> {
                 }
             }
         }
+        let done = self.is_done();
         for (node, largest) in self.nodes.iter_mut().zip(largest) {
             (node.capacity, node.first, node.done, node.pace) = (largest, 0, 0, 0);
         }
-        safe
+        done.then_some(safe)
     }
 
     /// True where nothing needs the first `rows` rows of the value below any more; the last operation may still add those that

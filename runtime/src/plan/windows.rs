@@ -63,6 +63,11 @@ fn values(layer: &LayerInfo<'_>, last: usize, below: Option<usize>) -> [Option<u
     values
 }
 
+/// Bytes of the sums of a mean, one f32 a channel.
+fn sums(layer: &LayerInfo<'_>) -> usize {
+    (layer.output.len() * size_of::<f32>()).next_multiple_of(ALIGNMENT)
+}
+
 impl Windows {
     /// Those of no stream.
     pub(crate) const EMPTY: Windows = Windows {
@@ -107,12 +112,21 @@ impl Windows {
             for (source, value) in sources.iter_mut().zip(values(&layer, end - 1, below)) {
                 let Some(value) = value else { continue };
                 *source = match windows.node(value) {
-                    Some(node) => u8::try_from(windows.count - node).unwrap_or(OUTSIDE),
+                    // It is there when all rows are.
+                    Some(node) if windows.nodes.get(node).is_some_and(Node::is_mean) => {
+                        return Err(refused(StreamError::NotByRows));
+                    }
+                    Some(node) => {
+                        let back = u8::try_from(windows.count - node).unwrap_or(OUTSIDE);
+                        windows.nodes.get_mut(node).into_iter().for_each(|node| node.read_by(back));
+                        back
+                    }
                     None if Some(value) == below => BELOW,
                     None => OUTSIDE,
                 };
             }
             let node = Node::new(&layer, sources, last_use >= end).ok_or(refused(StreamError::NotByRows))?;
+            let node = node.with_batch(stretch.pixels, layer.output.width, stretch.scratch > 0);
             windows.push(node).ok_or(refused(StreamError::TooManyLive))?;
         }
         let mut rows = [0u16; MAX_STREAM];
@@ -120,7 +134,11 @@ impl Windows {
         let safe = Stream::new(nodes, stretch.strip).plan(|at, strip| {
             rows.get_mut(at).into_iter().for_each(|rows| *rows = ((strip.to - strip.from) as u16).max(*rows));
         });
-        windows.place(walk, &rows, safe, (isa, space))
+        let Some(safe) = safe else {
+            let layer = walk.clone().next().map_or("stream", |layer| op_name(&layer.op));
+            return Err(PlanError::Stream { index: first, layer, reason: StreamError::NotByRows });
+        };
+        windows.place(walk, &rows, safe, (isa, stretch.scratch, space))
     }
 
     fn push(&mut self, node: Node) -> Option<()> {
@@ -145,7 +163,7 @@ impl Windows {
         walk: &Walk<'a>,
         rows: &[u16],
         safe: bool,
-        (isa, space): (Isa, &mut Space),
+        (isa, given, space): (Isa, u16, &mut Space),
     ) -> Result<(), PlanError<'a>> {
         let (mut bytes, mut scratch) = (0usize, 0);
         for layer in walk.clone().take(self.end - self.first) {
@@ -158,8 +176,13 @@ impl Windows {
                 bytes = self.window(0, values, bytes).ok_or(too_large)?;
             }
             let at = self.node(layer.index + 1).ok_or(full)?;
-            let needs = kernel::strip_scratch(isa, &layer, rows.get(at).copied().unwrap_or(0).into());
+            let needs =
+                kernel::strip_scratch(isa, &layer, rows.get(at).copied().unwrap_or(0).into(), given.into());
             scratch = needs.checked_mul(4).ok_or(too_large)?.max(scratch);
+            if self.nodes.get(at).is_some_and(Node::is_mean) {
+                self.offsets.get_mut(at).into_iter().for_each(|offset| *offset = bytes);
+                bytes = bytes.checked_add(sums(&layer)).ok_or(too_large)?;
+            }
             if self.nodes.get(at).is_some_and(|node| !node.is_whole()) {
                 let values = layer.output.len() / (layer.output.height as usize).max(1);
                 bytes = self.window(at, values, bytes).ok_or(too_large)?;
@@ -217,36 +240,47 @@ impl Windows {
         self.need
     }
 
-    /// Estimate of the instructions of the whole stream.
+    /// The work of the stream.
     #[cfg(feature = "std")]
-    pub(super) fn cost(&self, walk: &Walk<'_>, isa: Isa, strip: u16) -> u64 {
+    pub(super) fn work(&self, walk: &Walk<'_>) -> Work {
         let layers: std::vec::Vec<LayerInfo<'_>> = walk.clone().take(self.end - self.first).collect();
         let row = |shape: crate::model::Shape| shape.len() / (shape.height as usize).max(1);
-        let (mut nodes, mut cost) = (self.nodes, 0u64);
-        let mut known = std::collections::BTreeMap::new();
-        let mut stream = Stream::new(nodes.get_mut(..self.count).unwrap_or_default(), strip);
+        let (mut nodes, mut work) = (self.nodes, Work::default());
+        let mut stream = Stream::new(nodes.get_mut(..self.count).unwrap_or_default(), self.strip);
         while stream.next_pass() {
+            // Looks which rows are there and needed.
+            work.own += 120 * self.count as u64;
             for at in 0..self.count {
                 let Some(strip) = stream.advance(at) else { continue };
-                let layer = at.checked_sub(self.image).and_then(|op| layers.get(op));
-                let values = layer.or(layers.first()).map_or(0, |layer| match at.checked_sub(self.image) {
-                    Some(_) => row(layer.output),
-                    None => row(layer.input),
-                });
-                // Rows that move, two values an instruction to load and one to store.
-                cost += (strip.stay * values) as u64;
-                let rows = strip.to - strip.from;
-                let one = layer
-                    .map(|layer| *known.entry((at, rows)).or_insert_with(|| kernel::cost(isa, layer, rows)));
-                // What the stream itself does: looks which rows are needed.
-                cost += one.unwrap_or(0) + 150 + 12 * self.count as u64;
+                let op = at.checked_sub(self.image);
+                let layer = op.and_then(|op| layers.get(op));
+                let values = layer.map(|layer| row(layer.output));
+                let values = values.unwrap_or(layers.first().map_or(0, |layer| row(layer.input)));
+                // Rows that move, and the call; for the image a division for each byte.
+                work.own += (strip.stay * values) as u64 + 1000;
+                if op.is_none() {
+                    work.own += 60 * ((strip.to - strip.from) * values) as u64;
+                }
+                if let Some(op) = op {
+                    *work.calls.entry((op, strip.to - strip.from)).or_insert(0) += 1;
+                }
             }
         }
-        cost
+        work
     }
 
-    pub(super) fn scratch(&self) -> Place {
-        self.scratch
+    /// Bytes of the scratch of all operations.
+    #[cfg(feature = "std")]
+    pub(super) fn scratch_bytes(&self) -> usize {
+        self.scratch.bytes
+    }
+
+    /// Scratch of an operation: that of all; of a mean the sums of the rows that came, which stay.
+    pub(super) fn scratch(&self, layer: &LayerInfo<'_>) -> Place {
+        match self.node(layer.index + 1).filter(|&node| self.nodes.get(node).is_some_and(Node::is_mean)) {
+            Some(node) => self.windows.part(self.offsets.get(node).copied().unwrap_or(0), sums(layer)),
+            None => self.scratch,
+        }
     }
 
     /// Place of the image's window, where rows have `values` values.
@@ -290,6 +324,16 @@ impl Windows {
             space.keep(self.end, place);
         }
     }
+}
+
+/// What a stream computes.
+#[cfg(feature = "std")]
+#[derive(Default)]
+pub(super) struct Work {
+    /// How often each operation computes so many rows.
+    pub(super) calls: std::collections::BTreeMap<(usize, usize), u64>,
+    /// Estimate of the instructions for the rest.
+    pub(super) own: u64,
 }
 
 /// Values from outside that a stream reads last.

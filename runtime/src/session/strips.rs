@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::kernel::{self, Buffers, Isa, Layer, Output, Planes, Second};
+use crate::kernel::{self, Buffers, Cut, Isa, Layer, Output, Planes, Second, f16};
 use crate::model::{FEW_INPUTS, Shape, Window};
 use crate::plan::{Node, Step, Stream, Strip};
 
@@ -80,9 +80,11 @@ impl Run<'_> {
                     continue;
                 };
                 let layer = self.first + op;
+                let mut cut = *stream.node(at).ok_or(layer)?.cut();
                 hook.before(layer);
-                self.execute(stream.nodes(), at, op, &strip).ok_or(layer)?;
+                self.execute(stream.nodes(), at, (op, &mut cut), &strip).ok_or(layer)?;
                 hook.after(layer);
+                *stream.node(at).ok_or(layer)?.cut() = cut;
             }
         }
         Ok(())
@@ -112,12 +114,15 @@ impl Run<'_> {
         let (row, plane) = (rows.width() * 2, (rows.plane() * 2).max(1));
         let window = self.space.get_mut(rows.range()).unwrap_or_default();
         for plane in window.chunks_exact_mut(plane) {
-            for at in 0..strip.stay {
-                // A row moves up by one row at least, so the two do not overlap.
+            let mut at = 0;
+            while at < strip.stay {
+                // As many rows at a time as they move up by, so that the two do not overlap.
+                let rows = strip.shift.min(strip.stay - at);
                 let parts = plane.split_at_mut_checked((at + strip.shift) * row);
                 let Some((to, from)) = parts else { return };
-                let to = to.get_mut(at * row..(at + 1) * row).unwrap_or_default();
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                let (from, to) = (from.get(..rows * row), to.get_mut(at * row..(at + rows) * row));
+                copy(from.unwrap_or_default(), to.unwrap_or_default());
+                at += rows;
             }
         }
     }
@@ -133,13 +138,23 @@ impl Run<'_> {
     }
 
     /// Computes the rows of a strip.
-    fn execute(&mut self, nodes: &[Node], at: usize, op: usize, strip: &Strip) -> Option<()> {
+    fn execute(
+        &mut self,
+        nodes: &[Node],
+        at: usize,
+        (op, cut): (usize, &mut Cut),
+        strip: &Strip,
+    ) -> Option<()> {
         let step = self.steps.get(op)?;
         let output = self.rows(nodes, at)?;
         if step.parts().is_some() {
             return self.join(nodes, at, op, strip, &output);
         }
         let input = self.source(nodes, at, op, 0)?;
+        let layer = step.layer(self.model)?;
+        if let Layer::GlobalAverage { .. } = layer {
+            return self.mean(step, strip, &input);
+        }
         let second = match self.source(nodes, at, op, 1) {
             None => Second::None,
             Some(second) => {
@@ -150,7 +165,7 @@ impl Run<'_> {
                 Second::InPlace
             }
         };
-        let (layer, top) = strip_of(&step.layer(self.model)?, strip, input.shape)?;
+        let (layer, top) = strip_of(&layer, strip, input.shape)?;
         let ranges = [input.range(), output.range(), step.scratch()];
         let [from, to, scratch] = self.space.get_disjoint_mut(ranges).ok()?;
         let from: &[u16] = bytemuck::try_cast_slice(from).ok()?;
@@ -170,11 +185,29 @@ impl Run<'_> {
         }
         let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
         let planes = Planes { input: input.plane(), output: output.plane() };
-        kernel::run(
-            self.isa,
-            &layer,
-            Buffers { input: from, second, output: Output::Half(to), scratch, planes },
-        );
+        let buffers = Buffers { input: from, second, output: Output::Half(to), scratch, planes };
+        kernel::run_strip(self.isa, &layer, buffers, cut);
+        Some(())
+    }
+
+    /// Adds the rows of a strip to the sums of the planes; makes means of them behind the last.
+    fn mean(&mut self, step: &Step, strip: &Strip, input: &Rows) -> Option<()> {
+        let ranges = [input.range(), step.output()?, step.scratch()];
+        let [from, to, sums] = self.space.get_disjoint_mut(ranges).ok()?;
+        let from: &[u16] = bytemuck::try_cast_slice(from).ok()?;
+        let to: &mut [u16] = bytemuck::try_cast_slice_mut(to).ok()?;
+        let sums: &mut [f32] = bytemuck::try_cast_slice_mut(sums).ok()?;
+        let sums = sums.get_mut(..to.len())?;
+        if strip.from == 0 {
+            sums.fill(0.0);
+        }
+        let rows = strip.to - strip.from;
+        let from = from.get(input.index(strip.from)..)?;
+        kernel::add_rows(self.isa, [rows, input.width(), input.plane()], from, sums);
+        if strip.to == input.shape.height as usize {
+            let pixels = input.shape.pixels() as f32;
+            to.iter_mut().zip(&*sums).for_each(|(to, sum)| *to = f16::narrow(*sum / pixels));
+        }
         Some(())
     }
 
@@ -186,7 +219,7 @@ impl Run<'_> {
             let target = to.at + ((channel + plane) * to.plane() + to.index(strip.from)) * 2;
             let ranges = [source, target].map(|begin| begin..begin + bytes);
             let [source, target] = self.space.get_disjoint_mut(ranges).ok()?;
-            target.iter_mut().zip(&*source).for_each(|(to, from)| *to = *from);
+            copy(source, target);
         }
         Some(())
     }
@@ -201,6 +234,21 @@ impl Run<'_> {
         }
         Some(())
     }
+}
+
+/// Copies as many bytes as `to` has, or `from`.
+#[inline(never)]
+fn copy(from: &[u8], to: &mut [u8]) {
+    /// Words at a time, which a Cortex-M loads and stores at once.
+    const TOGETHER: usize = 4;
+    let words = bytemuck::try_cast_slice::<u8, u32>(from).ok();
+    let Some((from, to)) = words.zip(bytemuck::try_cast_slice_mut::<u8, u32>(to).ok()) else {
+        // Rows of an odd number of values.
+        return to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    };
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<TOGETHER>(), to.as_chunks_mut::<TOGETHER>());
+    to.iter_mut().zip(from).for_each(|(to, [a, b, c, d])| *to = [*a, *b, *c, *d]);
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
 }
 
 /// The layer that computes the rows of a strip, and the first row of its input that it reads.

@@ -82,7 +82,7 @@ impl Kernel for Neon {
 
     fn run(layer: &Layer<'_>, mut buffers: Buffers<'_>) {
         if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
-            return average(buffers.input, input.pixels(), output);
+            return average(buffers.input, [input.pixels(), input.width as usize], output);
         }
         #[cfg(feature = "std")]
         if let Layer::Linear { weights, bias, activation } = layer {
@@ -97,22 +97,33 @@ impl Kernel for Neon {
     }
 }
 
-/// The mean of each plane of `pixels` f16, rounded to f16.
-fn average(input: &[u16], pixels: usize, output: &mut [u16]) {
+/// The mean of each plane of rows of `width` f16, rounded to f16; rows are summed up and added one after another, as everywhere.
+fn average(input: &[u16], [pixels, width]: [usize; 2], output: &mut [u16]) {
     for (plane, to) in input.chunks_exact(pixels.max(1)).zip(output) {
-        let eights = plane.chunks_exact(8);
-        let mut rest = [0.0; 8];
-        let last = eights.remainder();
-        Neon::widen(last, rest.get_mut(..last.len()).unwrap_or_default());
-        let mut sums = Neon::load(&rest);
-        for eight in eights {
-            unsafe {
-                let halves = vreinterpretq_f16_u16(vld1q_u16(eight.as_ptr()));
-                sums[0] = vaddq_f32(sums[0], vcvt_f32_f16(vget_low_f16(halves)));
-                sums[1] = vaddq_f32(sums[1], vcvt_high_f32_f16(halves));
-            }
-        }
-        let sum = unsafe { vaddvq_f32(vaddq_f32(sums[0], sums[1])) };
+        let mut sum = 0.0;
+        portable::add_rows(plane, width, &mut sum, sum_of_row);
         *to = f16::narrow(sum / pixels as f32);
+    }
+}
+
+/// The sum of a row in eight parts, halves added to halves.
+fn sum_of_row(row: &[u16]) -> f32 {
+    let eights = row.chunks_exact(8);
+    let mut rest = [0.0; 8];
+    let last = eights.remainder();
+    Neon::widen(last, rest.get_mut(..last.len()).unwrap_or_default());
+    let mut sums = [unsafe { vdupq_n_f32(0.0) }; 2];
+    for eight in eights {
+        unsafe {
+            let halves = vreinterpretq_f16_u16(vld1q_u16(eight.as_ptr()));
+            sums[0] = vaddq_f32(sums[0], vcvt_f32_f16(vget_low_f16(halves)));
+            sums[1] = vaddq_f32(sums[1], vcvt_high_f32_f16(halves));
+        }
+    }
+    let [low, high] = Neon::load(&rest);
+    unsafe {
+        let four = vaddq_f32(vaddq_f32(sums[0], low), vaddq_f32(sums[1], high));
+        let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+        vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
     }
 }

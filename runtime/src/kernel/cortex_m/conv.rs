@@ -4,6 +4,7 @@
 //! a pair expands them (they are its r intermediate values, in f32, never rounded) and stores the expansion.
 
 use super::super::portable::{Epilogue, finish};
+use super::super::tiling::Cut;
 use super::super::{Buffers, LayerWeights, Output, Planes, Second};
 use super::depthwise;
 use super::fill::Filler;
@@ -19,10 +20,16 @@ pub(super) fn run(
     weights: &LayerWeights<'_>,
     epilogue: Epilogue<'_>,
     buffers: &mut Buffers<'_>,
+    cut: Option<&mut Cut>,
 ) {
     let form = weights.form();
     let geometry = Geometry::new(input, output, window).with_planes(buffers.planes);
-    let tile = Tile::fit(&geometry, form, buffers.scratch.len());
+    let half = matches!(buffers.output, Output::Half(_));
+    let (tile, strips) = match cut {
+        Some(cut) => kept(&geometry, (form, output.height), buffers.scratch.len(), cut),
+        // What is not said to be otherwise lies whole; in other strips every product is made.
+        None => found(&geometry, form, buffers.scratch.len(), half && buffers.planes == Planes::default()),
+    };
     let taps = match (geometry.kernel[1], geometry.stride[1]) {
         _ if geometry.is_pointwise() => Taps::Ranks,
         (3, 1) => Taps::Row,
@@ -33,14 +40,6 @@ pub(super) fn run(
     let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
     // What happened before is not this layer's.
     micro::overflow();
-    // The rows of a stream's strip are no whole squares, and begin anywhere: every product is made.
-    let whole = buffers.planes == Planes::default();
-    let strips = match weights {
-        LayerWeights::Pair { rank, .. } if whole && matches!(buffers.output, Output::Half(_)) => {
-            Strips::fit(&geometry, *rank, buffers.scratch.len(), tile.thin_cost(&geometry))
-        }
-        _ => None,
-    };
     if let (Some(strips), LayerWeights::Pair { thin, expand, .. }) = (strips, weights) {
         conv.pair_in_strips(&strips, (thin, expand), epilogue, buffers);
         return saturated(buffers);
@@ -59,6 +58,45 @@ pub(super) fn run(
         }
     }
     saturated(buffers);
+}
+
+/// The tiles of a layer, and its strips of tiles of 2×2 pixels where these may be used and pay.
+fn found(geometry: &Geometry, form: Form, scratch: usize, squares: bool) -> (Tile, Option<Strips>) {
+    let tile = Tile::fit(geometry, form, scratch);
+    let strips = match form {
+        Form::Pair { rank } if squares => Strips::fit(geometry, rank, scratch, tile.thin_cost(geometry)),
+        _ => None,
+    };
+    (tile, strips)
+}
+
+/// As [`found`] for `rows` rows of a layer, found once: a cut for more rows serves.
+#[inline(never)]
+fn kept(
+    geometry: &Geometry,
+    (form, rows): (Form, u32),
+    scratch: usize,
+    cut: &mut Cut,
+) -> (Tile, Option<Strips>) {
+    if let Some([kind, rows, columns, block, outs]) = cut.found(rows) {
+        let ranks = form.rank().min(tile::RANKS);
+        let one = Tile { rows, columns, block, outs, ranks };
+        return match kind {
+            0 => (one, None),
+            // The expanding half is the same in any tile.
+            kind => (one, Some(Strips::new(geometry, form.rank(), [rows, block], kind > 1))),
+        };
+    }
+    let (tile, strips) = found(geometry, form, scratch, cut.squares());
+    let numbers = match strips {
+        None => [0, tile.rows, tile.columns, tile.block, tile.outs],
+        Some(strips) => {
+            let [rows, block] = strips.size();
+            [1 + usize::from(strips.kept()), rows, 0, block, 0]
+        }
+    };
+    cut.keep(rows, numbers);
+    (tile, strips)
 }
 
 /// Puts right what exceeded the range of f16 on the way to the output.

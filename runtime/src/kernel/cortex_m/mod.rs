@@ -15,6 +15,7 @@ mod winograd;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 use super::portable::Portable as Native;
+use super::tiling::Cut;
 use super::{Buffers, Isa, Kernel, Layer, portable};
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 use primitives::CortexM as Native;
@@ -41,13 +42,18 @@ fn together(count: usize) -> impl Iterator<Item = (usize, usize)> {
 impl Kernel for CortexM {
     const ISA: Isa = Isa::CortexM;
 
-    fn run(layer: &Layer<'_>, mut buffers: Buffers<'_>) {
-        match layer {
-            Layer::Conv { input, output, window, weights, bias, activation } => {
-                let epilogue = portable::Epilogue { bias, activation: *activation };
-                conv::run((*input, *output, window), weights, epilogue, &mut buffers);
-            }
-            other => portable::other::<Native, 4, 4>(other, buffers),
+    fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
+        run(layer, buffers, None);
+    }
+}
+
+/// Executes one layer, or some rows of it that are cut up as `cut` says.
+pub(super) fn run(layer: &Layer<'_>, mut buffers: Buffers<'_>, cut: Option<&mut Cut>) {
+    match layer {
+        Layer::Conv { input, output, window, weights, bias, activation } => {
+            let epilogue = portable::Epilogue { bias, activation: *activation };
+            conv::run((*input, *output, window), weights, epilogue, &mut buffers, cut);
         }
+        other => portable::other::<Native, 4, 4>(other, buffers),
     }
 }

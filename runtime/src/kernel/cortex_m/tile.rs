@@ -29,6 +29,10 @@ const BLOCK: usize = 8;
 /// Columns below which a tile is not cut, where it fits.
 const NARROW: usize = 16;
 
+/// Instructions of forty products with and without fused multiply-adds.
+const FUSED: u32 = 46;
+const UNFUSED: u32 = 90;
+
 /// Ranks that are expanded in one pass, at most.
 pub(super) const RANKS: usize = 32;
 
@@ -208,13 +212,13 @@ impl Tile {
             _ => 0,
         };
         let finish = n.saturating_mul(60 + 14 * groups).saturating_add(expand);
-        self.sums_cost(geometry, (channels, passes), 90)
+        self.sums_cost(geometry, (channels, passes), UNFUSED)
             .saturating_add(finish.saturating_mul(self.tiles(geometry)))
     }
 
     /// Estimate of the instructions of a pair's thin half with fused multiply-adds.
     pub fn thin_cost(&self, geometry: &Geometry) -> u32 {
-        self.sums_cost(geometry, (geometry.input.channels, 1), 46)
+        self.sums_cost(geometry, (geometry.input.channels, 1), FUSED)
     }
 
     /// The same of sums over some channels, made in so many passes, of which four products take `tenths` / 10.
@@ -297,14 +301,46 @@ pub(in crate::kernel) fn scratch(input: Shape, output: Shape, window: &Window, f
     [least, least.max(tile.scratch(&geometry, form)).max(strips)]
 }
 
-/// Estimate of the instructions of a convolution.
+/// Scratch of a strip of rows of a convolution that is fitted to `budget` f32, in f32.
+pub(in crate::kernel) fn strip_scratch(
+    input: Shape,
+    output: Shape,
+    window: &Window,
+    form: Form,
+    budget: usize,
+) -> usize {
+    let geometry = Geometry::new(input, output, window);
+    let tile = Tile::fit(&geometry, form, budget);
+    match winograd::Strips::fit(&geometry, form.rank(), budget, tile.thin_cost(&geometry)) {
+        Some(strips) => strips.scratch(),
+        None => tile.scratch(&geometry, form),
+    }
+}
+
+/// Estimate of the instructions of a convolution in `scratch` f32, without fused multiply-adds; with tiles of 2×2 pixels where they
+/// serve and `squares` are allowed.
 #[cfg(feature = "std")]
-pub(in crate::kernel) fn cost(input: Shape, output: Shape, window: &Window, form: Form) -> u64 {
+pub(in crate::kernel) fn cost(
+    input: Shape,
+    output: Shape,
+    window: &Window,
+    form: Form,
+    (scratch, squares): (usize, bool),
+) -> u64 {
     let one = Shape { channels: 1, ..input };
     let (channels, input, output) = match form {
         Form::Depthwise => (output.channels.into(), one, Shape { channels: 1, ..output }),
         _ => (1, input, output),
     };
     let geometry = Geometry::new(input, output, window);
-    u64::from(Tile::fit(&geometry, form, BUDGET).cost(&geometry, form)).saturating_mul(channels)
+    let tile = Tile::fit(&geometry, form, scratch);
+    let mut cost = u64::from(tile.cost(&geometry, form));
+    if squares
+        && let Some(strips) =
+            winograd::Strips::fit(&geometry, form.rank(), scratch, tile.thin_cost(&geometry))
+    {
+        cost -= u64::from(tile.sums_cost(&geometry, (geometry.input.channels, 1), UNFUSED));
+        cost += u64::from(strips.cost(geometry.output.height as usize, UNFUSED));
+    }
+    cost.saturating_mul(channels)
 }

@@ -56,23 +56,38 @@ struct Parts<'a> {
 }
 
 impl Strips {
+    /// Those of so many rows of tiles, in blocks of so many channels.
+    pub fn new(geometry: &Geometry, rank: usize, [rows, block]: [usize; 2], kept: bool) -> Strips {
+        let across = (geometry.output.width as usize).div_ceil(GROUP[1]);
+        Strips { rows, across, channels: geometry.input.channels as usize, block, rank, kept }
+    }
+
+    /// Rows of tiles, and channels of a block.
+    pub fn size(&self) -> [usize; 2] {
+        [self.rows, self.block]
+    }
+
+    /// Whether transformed weights are kept from strip to strip.
+    pub fn kept(&self) -> bool {
+        self.kept
+    }
+
     /// The cheapest strips for a pair of this rank that fit `budget` f32 of scratch and take fewer instructions than
     /// `direct`; `None` where there are none.
     pub fn fit(geometry: &Geometry, rank: usize, budget: usize, direct: u32) -> Option<Strips> {
         if rank == 0 || geometry.kernel != [3, 3] || geometry.stride != [1, 1] {
             return None;
         }
-        let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
-        let (channels, across) = (geometry.input.channels as usize, width.div_ceil(GROUP[1]));
+        let (height, channels) = (geometry.output.height as usize, geometry.input.channels as usize);
         let mut best = (direct, None);
         let mut rows = height.div_ceil(GROUP[0]);
         while rows > 0 {
             for kept in [true, false] {
                 let mut block = channels;
                 loop {
-                    let strips = Strips { rows, across, channels, block, rank, kept };
+                    let strips = Strips::new(geometry, rank, [rows, block], kept);
                     if strips.scratch() <= budget {
-                        let cost = strips.cost(height);
+                        let cost = strips.cost(height, 46);
                         if cost < best.0 {
                             best = (cost, Some(strips));
                         }
@@ -117,12 +132,13 @@ impl Strips {
     }
 
     /// All scratch, in f32.
-    fn scratch(&self) -> usize {
+    pub fn scratch(&self) -> usize {
         self.parts().into_iter().fold(0, usize::saturating_add)
     }
 
-    /// Estimate of the instructions with fused multiply-adds, up to the rank-r values: without them the gain is larger.
-    fn cost(&self, height: usize) -> u32 {
+    /// Estimate of the instructions up to the rank-r values of `height` rows, where four products take `tenths` / 10. With fused
+    /// multiply-adds the gain is the smaller one.
+    pub fn cost(&self, height: usize, tenths: u32) -> u32 {
         let count = |x: usize| x as u32;
         let (channels, rank, groups) = (count(self.channels), count(self.rank), count(self.groups()));
         let strips = count(height.div_ceil((self.rows * GROUP[0]).max(1)));
@@ -131,7 +147,7 @@ impl Strips {
         let [.., patch] = self.parts();
         let fill = count(patch) * 9 / 4 + 30 * count(self.rows * GROUP[0] + 2) + 80;
         let pixels = channels.saturating_mul(fill.saturating_add(groups.saturating_mul(155)));
-        let products = groups.saturating_mul(16 * 46 / 10).saturating_mul(channels.saturating_mul(rank));
+        let products = (groups * (16 * tenths) / 10).saturating_mul(channels.saturating_mul(rank));
         let ends = calls.saturating_mul(250 + groups.saturating_mul(16 * 18));
         let weights = channels.saturating_mul(rank).saturating_mul(90);
         let results = rank.saturating_mul(groups).saturating_mul(145);
@@ -167,7 +183,7 @@ impl Conv {
     ) {
         let Strips { channels, rank, across, .. } = *strips;
         let (height, width) = (self.geometry.output.height as usize, self.geometry.output.width as usize);
-        let plane = self.geometry.input.pixels().max(1);
+        let plane = self.geometry.planes[0].max(1);
         let block = strips.block.max(1);
         let Some(parts) = strips.split(buffers.scratch) else { return };
         let Parts { middle, sums, pixels, weights, patch } = parts;
@@ -193,8 +209,9 @@ impl Conv {
                 Area { y, x: 0, rows: rows * GROUP[0], columns: across * GROUP[1], groups: across * 2 };
             let filler = Filler::new(&self.geometry, &area);
             for (from, planes) in (0..).step_by(block).zip(buffers.input.chunks((block * plane).max(1))) {
-                let count = planes.len() / plane;
-                for (channel, plane) in planes.chunks_exact(plane).enumerate() {
+                // Behind the last plane there may be less than between planes.
+                let count = planes.len().div_ceil(plane);
+                for (channel, plane) in planes.chunks(plane).enumerate() {
                     filler.fill(plane, patch);
                     let shape = Transform { rows, across, count, of: channel };
                     micro::transform_pixels(patch, shape, pixels);

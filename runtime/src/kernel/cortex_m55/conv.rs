@@ -7,9 +7,10 @@ use super::super::cortex_m::conv::Area;
 use super::super::cortex_m::fill::Filler;
 use super::super::cortex_m::tile::Geometry;
 use super::super::portable;
+use super::super::tiling::{Cut, Form};
 use super::super::{Buffers, LayerWeights, Output};
 use super::micro::{self, Element, Expand, Fill, Start, Taps, Walk};
-use super::tile::Tile;
+use super::tile::{Lanes, Tile};
 use crate::model::{Shape, Window};
 
 pub(super) fn run<E: Element>(
@@ -17,10 +18,15 @@ pub(super) fn run<E: Element>(
     weights: &LayerWeights<'_>,
     epilogue: portable::Epilogue<'_>,
     buffers: &mut Buffers<'_>,
+    cut: Option<&mut Cut>,
 ) {
     let form = weights.form();
     let geometry = Geometry::new(input, output, window).with_planes(buffers.planes);
-    let tile = Tile::fit(E::LANES, &geometry, form, buffers.scratch.len());
+    let scratch = buffers.scratch.len();
+    let tile = match cut {
+        Some(cut) => kept(E::LANES, &geometry, (form, output.height), scratch, cut),
+        None => Tile::fit(E::LANES, &geometry, form, scratch),
+    };
     let conv = Conv { geometry, tile, taps: Taps::of(&geometry) };
     let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
     for y in (0..height).step_by(tile.rows.max(1)) {
@@ -36,6 +42,17 @@ pub(super) fn run<E: Element>(
             }
         }
     }
+}
+
+/// The tile for `rows` rows of a layer, found once: one for more rows serves.
+#[inline(never)]
+fn kept(lanes: Lanes, geometry: &Geometry, (form, rows): (Form, u32), scratch: usize, cut: &mut Cut) -> Tile {
+    if let Some([ranks, rows, columns, block, outs]) = cut.found(rows) {
+        return Tile { rows, columns, block, outs, ranks, lanes, form };
+    }
+    let tile = Tile::fit(lanes, geometry, form, scratch);
+    cut.keep(rows, [tile.ranks, tile.rows, tile.columns, tile.block, tile.outs]);
+    tile
 }
 
 /// One convolution.

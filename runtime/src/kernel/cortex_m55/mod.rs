@@ -14,10 +14,15 @@ mod tile;
 use super::cortex_m::primitives::CortexM as Native;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 use super::portable::Portable as Native;
-use super::tiling::Form;
+use super::tiling::{Cut, Form};
 use super::{Buffers, Isa, Kernel, Layer, portable};
 use crate::model::{Shape, Window};
 use micro::Element;
+
+/// The sum of a row.
+pub(super) fn sum(row: &[u16]) -> f32 {
+    micro::sum(row)
+}
 
 /// Products are summed in f32.
 pub(super) struct CortexM55;
@@ -29,7 +34,7 @@ impl Kernel for CortexM55 {
     const ISA: Isa = Isa::CortexM55;
 
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        run::<f32>(layer, buffers);
+        run::<f32>(layer, buffers, None);
     }
 }
 
@@ -37,15 +42,21 @@ impl Kernel for CortexM55Half {
     const ISA: Isa = Isa::CortexM55Half;
 
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        run::<u16>(layer, buffers);
+        run::<u16>(layer, buffers, None);
     }
 }
 
-fn run<E: Element>(layer: &Layer<'_>, mut buffers: Buffers<'_>) {
+/// Executes one layer, or some rows of it that are cut up as `cut` says; sums products in f16 where `half`.
+#[inline(always)]
+pub(super) fn run_cut(half: bool, layer: &Layer<'_>, buffers: Buffers<'_>, cut: Option<&mut Cut>) {
+    if half { run::<u16>(layer, buffers, cut) } else { run::<f32>(layer, buffers, cut) }
+}
+
+fn run<E: Element>(layer: &Layer<'_>, mut buffers: Buffers<'_>, cut: Option<&mut Cut>) {
     match layer {
         Layer::Conv { input, output, window, weights, bias, activation } => {
             let epilogue = portable::Epilogue { bias, activation: *activation };
-            conv::run::<E>((*input, *output, window), weights, epilogue, &mut buffers);
+            conv::run::<E>((*input, *output, window), weights, epilogue, &mut buffers, cut);
         }
         Layer::Linear { weights, bias, activation } => {
             other::linear(weights, portable::Epilogue { bias, activation: *activation }, &mut buffers);
@@ -56,8 +67,37 @@ fn run<E: Element>(layer: &Layer<'_>, mut buffers: Buffers<'_>) {
     }
 }
 
+/// Registers of the arithmetic: products in f16 where `half`.
+fn lanes(half: bool) -> tile::Lanes {
+    if half { <u16 as Element>::LANES } else { <f32 as Element>::LANES }
+}
+
 /// Scratch of a convolution, in f32; with products in f16 where `half`.
 pub(super) fn scratch(half: bool, input: Shape, output: Shape, window: &Window, form: Form) -> usize {
-    let lanes = if half { <u16 as Element>::LANES } else { <f32 as Element>::LANES };
-    tile::scratch(lanes, input, output, window, form)
+    tile::scratch(lanes(half), input, output, window, form)
+}
+
+/// Scratch of a strip of rows of a convolution that is fitted to `budget` f32.
+pub(super) fn strip_scratch(
+    half: bool,
+    (input, output): (Shape, Shape),
+    window: &Window,
+    form: Form,
+    budget: usize,
+) -> usize {
+    let geometry = tile::Geometry::new(input, output, window);
+    tile::Tile::fit(lanes(half), &geometry, form, budget).scratch(&geometry)
+}
+
+/// Estimate of the instructions of a convolution in `scratch` f32.
+#[cfg(feature = "std")]
+pub(super) fn cost(
+    half: bool,
+    (input, output): (Shape, Shape),
+    window: &Window,
+    form: Form,
+    scratch: usize,
+) -> u64 {
+    let geometry = tile::Geometry::new(input, output, window);
+    tile::Tile::fit(lanes(half), &geometry, form, scratch).cost(&geometry).into()
 }

@@ -1,6 +1,6 @@
 //! Fully connected layers, the mean of each plane, additions.
 
-use super::super::portable::{Epilogue, finish};
+use super::super::portable::{self, Epilogue, finish};
 use super::super::{Buffers, LayerWeights, Output, Second};
 use super::Native;
 use super::micro::{self, Residual};
@@ -52,7 +52,9 @@ pub(super) fn global_average(input: Shape, buffers: &mut Buffers<'_>) {
     let pixels = input.pixels().max(1);
     let planes = buffers.input.chunks_exact(pixels);
     for (i, plane) in planes.enumerate() {
-        let mut mean = [micro::sum(plane) / pixels as f32];
+        let mut sum = 0.0;
+        portable::add_rows(plane, input.width as usize, &mut sum, micro::sum);
+        let mut mean = [sum / pixels as f32];
         finish::<Native, 4>(&mut mean, i, Activation::None, Second::None, &mut buffers.output);
     }
 }

@@ -4,7 +4,7 @@
 //! pixels, 16 bytes of each output channel (32 where products are summed in f16 and carried in f32). As everywhere, the
 //! scratch of a layer does not depend on whether it is stored dense or as a pair.
 
-use super::super::cortex_m::tile::Geometry;
+pub(super) use super::super::cortex_m::tile::Geometry;
 use super::micro::Taps;
 use crate::kernel::tiling::{Form, of_either_form};
 use crate::model::{Shape, Window};
@@ -53,8 +53,8 @@ pub(super) struct Tile {
     pub outs: usize,
     /// Ranks of a block of the expanding half.
     pub ranks: usize,
-    lanes: Lanes,
-    form: Form,
+    pub lanes: Lanes,
+    pub form: Form,
 }
 
 impl Tile {
@@ -140,7 +140,7 @@ impl Tile {
 
     /// Estimate of the instructions that a layer takes: see docs/decisions/cortex-m55-kernels.md. In u32, because
     /// every inference asks for it.
-    fn cost(&self, geometry: &Geometry) -> u32 {
+    pub fn cost(&self, geometry: &Geometry) -> u32 {
         let count = |x: usize| x as u32;
         let channels = geometry.input.channels;
         let (n, outs) = (geometry.output.channels, count(self.outs));

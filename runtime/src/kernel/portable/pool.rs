@@ -3,7 +3,7 @@
 #[cfg(feature = "std")]
 mod rows;
 
-use super::{Buffers, FINISH, Output, Primitives, f16};
+use super::{Buffers, Output, Primitives, f16};
 use crate::model::{PoolKind, Shape, Window};
 
 /// f16 bits as an integer in the order of their values, and such an integer back.
@@ -75,13 +75,44 @@ pub(super) fn window(
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) fn global_average<P: Primitives<L>, const L: usize>(input: Shape, buffers: &mut Buffers<'_>) {
     for (i, plane) in buffers.input.chunks_exact(input.pixels().max(1)).enumerate() {
-        // As many partial sums as values are widened together: short chains of roundings, and vector lanes.
-        let mut sums = [0.0; FINISH];
-        for values in plane.chunks(FINISH) {
-            let mut wide = [0.0; FINISH];
-            wide.get_mut(..values.len()).into_iter().for_each(|wide| P::widen(values, wide));
-            sums.iter_mut().zip(&wide).for_each(|(sum, value)| *sum += *value);
-        }
-        set(&mut buffers.output, i, sums.iter().sum::<f32>() / input.pixels() as f32);
+        let mut sum = 0.0;
+        add_rows(plane, input.width as usize, &mut sum, sum_of_row::<P, L>);
+        set(&mut buffers.output, i, sum / input.pixels() as f32);
     }
+}
+
+/// Adds the sums of some rows of a plane to `sum`, one after another: so a mean has the same bits however many rows come at a time.
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+pub(in crate::kernel) fn add_rows(rows: &[u16], width: usize, sum: &mut f32, of_row: impl Fn(&[u16]) -> f32) {
+    rows.chunks_exact(width.max(1)).for_each(|row| *sum += of_row(row));
+}
+
+/// The sum of a row, in `L` parts, of which halves are then added to halves.
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+fn sum_of_row<P: Primitives<L>, const L: usize>(row: &[u16]) -> f32 {
+    sum_of::<L>(row, P::widen)
+}
+
+/// As [`sum_of_row`] with another way to widen, which gives the same values.
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+pub(in crate::kernel) fn sum_of<const L: usize>(row: &[u16], widen: impl Fn(&[u16], &mut [f32])) -> f32 {
+    let mut sums = [0.0; L];
+    for values in row.chunks(L) {
+        let mut wide = [0.0; L];
+        wide.get_mut(..values.len()).into_iter().for_each(|wide| widen(values, wide));
+        sums.iter_mut().zip(&wide).for_each(|(sum, value)| *sum += *value);
+    }
+    halved(&mut sums)
+}
+
+/// The sum of some lanes, a power of two: halves on halves.
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+pub(in crate::kernel) fn halved(lanes: &mut [f32]) -> f32 {
+    let mut count = lanes.len() / 2;
+    while count > 0 {
+        let (low, high) = lanes.split_at_mut(count);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        count /= 2;
+    }
+    lanes.first().copied().unwrap_or(0.0)
 }

@@ -98,7 +98,7 @@ impl Kernel for Avx2 {
             portable::run::<Avx2, 4, LANES_AVX2>(Isa::Avx2, layer, buffers);
         }
         if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
-            return vectors::avx2_average(buffers.input, input.pixels(), output);
+            return vectors::avx2_average(buffers.input, [input.pixels(), input.width as usize], output);
         }
         if let Layer::Linear { weights, bias, activation } = layer {
             return vectors::avx2_linear(weights, bias, *activation, &mut buffers);
@@ -191,7 +191,7 @@ impl Kernel for Avx512 {
             portable::run::<Avx512, 4, LANES_AVX512>(Isa::Avx512, layer, buffers);
         }
         if let (Layer::GlobalAverage { input }, Output::Half(output)) = (layer, &mut buffers.output) {
-            return vectors::avx512_average(buffers.input, input.pixels(), output);
+            return vectors::avx512_average(buffers.input, [input.pixels(), input.width as usize], output);
         }
         if let Layer::Linear { weights, bias, activation } = layer {
             return vectors::avx512_linear(weights, bias, *activation, &mut buffers);

@@ -112,7 +112,7 @@ fn follow(program: &Program<'_>, isa: Isa, stretches: &[Stretch]) -> Result<Plan
         whole[0] = Some(map);
     }
     let mut next = 0;
-    let mut stretches = stretches.iter().copied().chain([Stretch { ops: u16::MAX, strip: 0 }]);
+    let mut stretches = stretches.iter().copied().chain([Stretch::new(u16::MAX, 0)]);
     while next < placed.len() {
         let stretch = stretches.next().unwrap();
         let ops = usize::from(stretch.ops).min(placed.len() - next);
@@ -192,7 +192,17 @@ fn stream(
                 continue;
             };
             let Placed { layer, placement, .. } = &some[op];
-            junk(space, size, placement);
+            let mean = matches!(layer.op, Op::GlobalAveragePool { .. });
+            if mean {
+                // Its scratch are the sums of the rows before.
+                let at = placement.scratch.offset(size) / 2;
+                let sums = &mut space.tags[at..at + 2 * layer.output.len()];
+                let tag = (layer.index as u64 + 1) << 50;
+                assert!(strip.from == 0 || sums.iter().all(|found| *found == tag), "sums of {}", layer.index);
+                sums.fill(tag);
+            } else {
+                junk(space, size, placement);
+            }
             for (slot, place) in placement.inputs.iter().enumerate() {
                 let Some(place) = place else { continue };
                 let height = layer.input.height as usize;
@@ -223,7 +233,11 @@ fn stream(
                     }
                 }
             }
-            space.write(&map, strip.from..strip.to);
+            match mean {
+                false => space.write(&map, strip.from..strip.to),
+                true if strip.to == layer.input.height as usize => space.write(&map, 0..map.capacity),
+                true => {}
+            }
         }
     }
     for (at, node) in nodes.iter().enumerate().skip(offset) {
@@ -238,17 +252,25 @@ fn stream(
 /// Cuts a program at random, into streams where operations allow it.
 fn cut(program: &Program<'_>, rng: &mut ChaCha8Rng) -> Vec<Stretch> {
     let last = program.len() - 1;
-    let by_rows = |layer: &LayerInfo<'_>| {
-        !matches!(layer.op, Op::Linear(_) | Op::GlobalAveragePool { .. }) && layer.index < last
-    };
+    let by_rows = |layer: &LayerInfo<'_>| !matches!(layer.op, Op::Linear(_)) && layer.index < last;
     let allowed: Vec<bool> = program.layers().map(|layer| by_rows(&layer)).collect();
+    // Nothing in its stream reads a mean.
+    let ends: Vec<bool> =
+        program.layers().map(|layer| matches!(layer.op, Op::GlobalAveragePool { .. })).collect();
     let (mut stretches, mut at) = (Vec::new(), 0);
     while at < allowed.len() {
         let run = allowed[at..].iter().take(MAX_STREAM - 1).take_while(|allowed| **allowed).count();
+        let run = ends[at..at + run].iter().position(|end| *end).map_or(run, |mean| mean + 1);
         let stretch = if run == 0 || rng.random_range(0..4) == 0 {
-            Stretch { ops: 1, strip: 0 }
+            Stretch::new(1, 0)
         } else {
-            Stretch { ops: rng.random_range(1..=run) as u16, strip: rng.random_range(1..7) }
+            let pixels = if rng.random() { 0 } else { rng.random_range(1..20) * 4 };
+            let scratch = if rng.random() { 0 } else { rng.random_range(1..40) * 256 };
+            Stretch {
+                pixels,
+                scratch,
+                ..Stretch::new(rng.random_range(1..=run) as u16, rng.random_range(1..7))
+            }
         };
         at += usize::from(stretch.ops);
         stretches.push(stretch);
@@ -279,7 +301,7 @@ fn without_streams_a_schedule_changes_nothing() {
     let bytes = resnet(3, true);
     let program = Program::new_checked(&bytes).unwrap();
     let layers = Plan::new(&program, Isa::CortexM).unwrap();
-    for stretches in [&[][..], &[Stretch { ops: 5, strip: 0 }]] {
+    for stretches in [&[][..], &[Stretch::new(5, 0)]] {
         assert_eq!(follow(&program, Isa::CortexM, stretches).unwrap(), layers);
     }
 }
@@ -295,7 +317,7 @@ fn a_block_is_written_over_its_input() {
     let bytes = net.bytes();
     let program = Program::new_checked(&bytes).unwrap();
     let plan = |strip| {
-        let stretches = [1, 2, 2, 2].map(|ops| Stretch { ops, strip });
+        let stretches = [1, 2, 2, 2].map(|ops| Stretch::new(ops, strip));
         follow(&program, Isa::CortexM, &stretches).unwrap()
     };
     // A map is 32 KB; layer by layer, two of them are needed.
@@ -318,17 +340,25 @@ fn what_cannot_be_in_a_stream_is_refused_by_name() {
     let bytes = net.bytes();
     let program = Program::new_checked(&bytes).unwrap();
     let refusal = |stretches: &[(u16, u16)]| {
-        let stretches: Vec<Stretch> = stretches.iter().map(|&(ops, strip)| Stretch { ops, strip }).collect();
+        let stretches: Vec<Stretch> =
+            stretches.iter().map(|&(ops, strip)| Stretch::new(ops, strip)).collect();
         follow(&program, Isa::Portable, &stretches).unwrap_err()
     };
-    assert!(follow(&program, Isa::Portable, &[Stretch { ops: 3, strip: 1 }]).is_ok());
-    assert!(
-        refusal(&[(4, 1)])
-            .contains("operation 3 (global average pool) in a stream, where it cannot be: it needs all rows")
-    );
+    for ops in [3, 4] {
+        assert!(follow(&program, Isa::Portable, &[Stretch::new(ops, 1)]).is_ok());
+    }
+    assert!(refusal(&[(5, 1)]).contains("it makes the logits"));
     assert!(refusal(&[(3, 1), (1, 0), (1, 1)]).contains("it makes the logits"));
     assert!(refusal(&[(0, 1)]).contains("stretch 0 has no operation"));
     assert!(refusal(&[(3, 0), (60, 1)]).contains("more than 48"));
     assert!(refusal(&[(3, 0), (40, 1)]).contains("43 operations and the program 5"));
     assert!(program.with_schedule(&[1, 0, 1]).unwrap_err().to_string().contains("3 bytes"));
+    let mut net = Builder::new(Shape::new(2, 8, 8));
+    let x = net.push(Op::GlobalAveragePool { input: 0 });
+    let x = net.push(Op::Add { inputs: [x, x], activation: Activation::None });
+    net.push(Op::Add { inputs: [x, x], activation: Activation::None });
+    let bytes = net.bytes();
+    let program = Program::new_checked(&bytes).unwrap();
+    let refused = follow(&program, Isa::Portable, &[Stretch::new(2, 1)]).unwrap_err();
+    assert!(refused.contains("operation 1 (add) in a stream, where it cannot be: it needs all rows"));
 }

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_schedule_is_written_replaced_and_removed() {
         let file = model();
-        let schedule = |strip| Stretch::bytes(&[Stretch { ops: 9, strip }]);
+        let schedule = |strip| Stretch::bytes(&[Stretch::new(9, strip)]);
         let one = with_schedule(&file, &schedule(1)).unwrap();
         assert!(arena(&one) < arena(&file) * 6 / 10, "{} of {}", arena(&one), arena(&file));
         let two = with_schedule(&one, &schedule(2)).unwrap();

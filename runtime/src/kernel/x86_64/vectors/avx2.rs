@@ -40,13 +40,13 @@ pub(in crate::kernel) fn avx2_conv(
 }
 
 /// Means of planes; the machine must have AVX2.
-pub(in crate::kernel) fn avx2_average(input: &[u16], pixels: usize, output: &mut [u16]) {
+pub(in crate::kernel) fn avx2_average(input: &[u16], plane: [usize; 2], output: &mut [u16]) {
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn run(input: &[u16], pixels: usize, output: &mut [u16]) {
-        wide::average::<Avx2>(input, pixels, output);
+    fn run(input: &[u16], plane: [usize; 2], output: &mut [u16]) {
+        wide::average::<Avx2>(input, plane, output);
     }
     // SAFETY: the caller has asked the processor.
-    unsafe { run(input, pixels, output) }
+    unsafe { run(input, plane, output) }
 }
 
 /// A linear layer; the machine must have AVX2.

@@ -37,13 +37,13 @@ fn mask(count: usize) -> u32 {
 }
 
 /// Means of planes; the machine must have AVX-512.
-pub(in crate::kernel) fn avx512_average(input: &[u16], pixels: usize, output: &mut [u16]) {
+pub(in crate::kernel) fn avx512_average(input: &[u16], plane: [usize; 2], output: &mut [u16]) {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-    fn run(input: &[u16], pixels: usize, output: &mut [u16]) {
-        wide::average::<Avx512>(input, pixels, output);
+    fn run(input: &[u16], plane: [usize; 2], output: &mut [u16]) {
+        wide::average::<Avx512>(input, plane, output);
     }
     // SAFETY: the caller has asked the processor.
-    unsafe { run(input, pixels, output) }
+    unsafe { run(input, plane, output) }
 }
 
 /// A linear layer; the machine must have AVX-512.
