@@ -1,18 +1,21 @@
 //! `lrpet inspect`: what a model file costs, layer by layer, beside the dense network.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use lrpet_network::inspect::{Inspection, LayerCost, inspect};
 use lrpet_runtime::host::abridged;
 use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::curve;
 use lrpet_study::report::{columns, units};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Output;
 use super::model_file::ModelFile;
+use super::ram::{Ram, choose, words};
 
 /// Instruction sets that a plan can be made for.
 const ISAS: [Isa; 6] =
@@ -25,6 +28,18 @@ pub struct Args {
     /// Plan the arena for this instruction set
     #[arg(long, default_value = "cortex-m", value_parser = ISAS.map(Isa::name))]
     isa: String,
+    /// Plan for the schedule that suits this arena, such as 32KB (`least` for the smallest), instead of the file's own
+    #[arg(long, value_name = "BYTES|least|fastest")]
+    ram: Option<Ram>,
+}
+
+/// The schedule that `--ram` found.
+#[derive(Serialize)]
+struct Scheduled {
+    /// Estimated instructions, as a share of layer by layer.
+    cost: f64,
+    /// As `lrpet schedule` has them.
+    stretches: Vec<[u16; 4]>,
 }
 
 #[derive(Serialize)]
@@ -33,15 +48,34 @@ struct Document {
     sha256: String,
     #[serde(flatten)]
     inspection: Inspection,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<Scheduled>,
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let file = ModelFile::open(&args.model)?;
     let isa = ISAS.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::Portable);
-    let inspection = inspect(&file.model()?, isa)?;
+    let model = file.model()?;
+    let chosen = args.ram.map(|ram| scheduled(&model, isa, ram, &args.model)).transpose()?;
+    let inspection = match &chosen {
+        Some((bytes, _)) => inspect(&model.with_schedule(bytes)?, isa)?,
+        None => inspect(&model, isa)?,
+    };
+    let schedule = chosen.map(|(_, schedule)| schedule);
     let hash = Sha256::digest(file.bytes());
     let sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    output.print(&Document { file: args.model, sha256, inspection }, text)
+    output.print(&Document { file: args.model, sha256, inspection, schedule }, text)
+}
+
+/// The bytes of the schedule that suits `ram`, and what is said of it.
+fn scheduled(model: &Model<'_>, isa: Isa, ram: Ram, file: &Path) -> Result<(Vec<u8>, Scheduled)> {
+    let choices =
+        curve(model.program(), isa).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    let choice = &choices[choose(&choices, ram)?];
+    let layers = choices.first().map_or(1, |choice| choice.cost).max(1);
+    let stretches =
+        choice.stretches.iter().map(|one| [one.ops, one.strip, one.pixels, one.scratch]).collect();
+    Ok((choice.bytes(), Scheduled { cost: choice.cost as f64 / layers as f64, stretches }))
 }
 
 fn text(document: &Document) -> String {
@@ -85,6 +119,15 @@ fn text(document: &Document) -> String {
         "arena for {}: table {}, activations {}, scratch {}; it peaks at {}\n",
         model.isa, model.table_bytes, model.activation_bytes, model.scratch_bytes, model.peak_layer
     );
+    if let Some(schedule) = &document.schedule {
+        let _ = writeln!(
+            text,
+            "this arena is that of a schedule: {}; instructions by estimate {:.2} of layer by layer. `lrpet schedule --ram` writes it \
+             into the model\n",
+            words(&schedule.stretches),
+            schedule.cost
+        );
+    }
     let entry = |(key, value): (&String, &String)| {
         let value = if key == "classes" { abridged(value) } else { value.clone() };
         vec![format!("card {key}"), value]
@@ -130,7 +173,12 @@ mod tests {
             // As long as a number gets.
             inspection.layers[0].macs_dense = u64::MAX;
             let layers = inspection.layers.clone();
-            let shown = text(&Document { file: PathBuf::from("m"), sha256: String::new(), inspection });
+            let shown = text(&Document {
+                file: PathBuf::from("m"),
+                sha256: String::new(),
+                inspection,
+                schedule: None,
+            });
             let rows = shown.lines().skip_while(|line| !line.starts_with("layer")).skip(1);
             for (layer, row) in layers.iter().zip(rows) {
                 let ranks = usize::from(layer.rank.is_some());

@@ -21,6 +21,7 @@ mod network;
 mod numbers;
 mod outputs;
 mod processes;
+mod ram;
 mod ranks;
 mod report;
 mod run;

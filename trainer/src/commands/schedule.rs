@@ -1,9 +1,8 @@
 //! `lrpet schedule`: how little memory a model can run in, and what that costs; writes the schedule into the model.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use lrpet_network::export::schedule::with_schedule;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::plan::{Choice, Plan, curve};
@@ -13,6 +12,7 @@ use serde::Serialize;
 use super::Output;
 use super::model_file::ModelFile;
 use super::outputs;
+use super::ram::{Ram, choose, words};
 
 /// Cores that a schedule is chosen for: the instruction sets of boards.
 const CORES: [Isa; 4] = [Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Portable];
@@ -32,38 +32,6 @@ pub struct Args {
     out: Option<PathBuf>,
 }
 
-/// How much memory there is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Ram {
-    Least,
-    Fastest,
-    Bytes(u64),
-}
-
-impl FromStr for Ram {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Ram, String> {
-        let lower = text.trim().to_ascii_lowercase();
-        let failed = || format!("{text}: it is a size such as 32KB or 1.5MB, or `least`, or `fastest`");
-        let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let factor = match &lower[digits.len()..] {
-            "least" if digits.is_empty() => return Ok(Ram::Least),
-            "fastest" if digits.is_empty() => return Ok(Ram::Fastest),
-            "" | "b" => 1.0,
-            "kb" | "k" | "kib" => 1024.0,
-            "mb" | "m" | "mib" => 1024.0 * 1024.0,
-            _ => return Err(failed()),
-        };
-        let number: f64 = digits.trim().parse().map_err(|_| failed())?;
-        if number.is_finite() && number > 0.0 {
-            Ok(Ram::Bytes((number * factor) as u64))
-        } else {
-            Err(failed())
-        }
-    }
-}
-
 /// One schedule.
 #[derive(Serialize)]
 struct Row {
@@ -73,8 +41,9 @@ struct Row {
     scratch_bytes: usize,
     /// Estimated instructions, as a share of layer by layer.
     cost: f64,
-    /// Operations and rows of a strip of each stretch; 0 rows are layers. Operations behind the last are layers.
-    stretches: Vec<[u16; 2]>,
+    /// Of each stretch: operations, rows of a strip (0 for layers), pixels that an operation waits for, bytes of scratch (0 for what
+    /// layers have). Operations behind the last are layers.
+    stretches: Vec<[u16; 4]>,
     /// True of the schedule that was chosen.
     chosen: bool,
 }
@@ -111,30 +80,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         activation_bytes: choice.plan.activation_bytes,
         scratch_bytes: choice.plan.scratch_bytes,
         cost: choice.cost as f64 / layers as f64,
-        stretches: choice.stretches.iter().map(|stretch| [stretch.ops, stretch.strip]).collect(),
+        stretches: choice.stretches.iter().map(|one| [one.ops, one.strip, one.pixels, one.scratch]).collect(),
         chosen: chosen == Some(index),
     };
     let schedules = choices.iter().enumerate().map(row).collect();
     output.print(&Document { file: args.model, isa: isa.name(), schedules, out: args.out }, text)
-}
-
-/// The index of the cheapest schedule that fits.
-fn choose(choices: &[Choice], ram: Ram) -> Result<usize> {
-    let arena = |index: usize| choices[index].plan.arena_bytes;
-    let Some(least) = (0..choices.len()).min_by_key(|&index| arena(index)) else { bail!("no schedule") };
-    let most = match ram {
-        Ram::Fastest => return Ok(0),
-        Ram::Least => return Ok(least),
-        Ram::Bytes(most) => most,
-    };
-    ensure!(
-        arena(least) as u64 <= most,
-        "no schedule of this model needs less than {} bytes of arena; {most} were given. Lower ranks do not change that: \
-         a smaller image or narrower layers do",
-        arena(least)
-    );
-    let fits = (0..choices.len()).filter(|&index| arena(index) as u64 <= most);
-    Ok(fits.min_by_key(|&index| choices[index].cost).unwrap_or(least))
 }
 
 /// Holds what is about to be written against what was planned.
@@ -151,18 +101,6 @@ fn check(bytes: &[u8], isa: Isa, planned: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// A schedule as words: 9/1 is nine operations as a stream of one row at a time, 3 are three layers.
-fn stretches(stretches: &[[u16; 2]]) -> String {
-    let one = |[ops, strip]: &[u16; 2]| match strip {
-        0 => ops.to_string(),
-        strip => format!("{ops}/{strip}"),
-    };
-    match stretches {
-        [] => "layer by layer".to_owned(),
-        some => some.iter().map(one).collect::<Vec<_>>().join(" "),
-    }
-}
-
 fn text(document: &Document) -> String {
     let head = ["", "arena bytes", "of it table", "scratch", "instructions", "stretches"].map(str::to_owned);
     let row = |row: &Row| {
@@ -172,7 +110,7 @@ fn text(document: &Document) -> String {
             row.table_bytes.to_string(),
             row.scratch_bytes.to_string(),
             format!("{:.2}×", row.cost),
-            stretches(&row.stretches),
+            words(&row.stretches),
         ]
     };
     let rows: Vec<Vec<String>> =
@@ -180,31 +118,11 @@ fn text(document: &Document) -> String {
     let mut text = format!("{} on {}\n\n{}", document.file.display(), document.isa, columns(&rows, 1));
     text.push_str(
         "\nInstructions are estimates, as a share of layer by layer: measure with `lrpet bench --board`. A stretch 9/1 is nine\n\
-         operations that advance one row at a time; a plain number are layers, and so is what follows the last.\n",
+         operations that advance one row at a time, 9/1 16px has them wait for 16 pixels, 9/1 6KB in scratch of that size; a plain\n\
+         number are layers, and so is what follows the last. Where scratch is stated, sums may round as by Winograd's tiles.\n",
     );
     if let Some(out) = &document.out {
         text.push_str(&format!("\nwritten: {}\n", out.display()));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read() {
-        for (text, ram) in [
-            ("32KB", Ram::Bytes(32 << 10)),
-            ("1.5 MB", Ram::Bytes(3 << 19)),
-            ("70448", Ram::Bytes(70_448)),
-            ("least", Ram::Least),
-            ("Fastest", Ram::Fastest),
-        ] {
-            assert_eq!(text.parse(), Ok(ram), "{text}");
-        }
-        for wrong in ["", "KB", "0", "-1KB", "nan", "32XB", "1least", "least1"] {
-            assert!(wrong.parse::<Ram>().unwrap_err().contains("32KB"), "{wrong}");
-        }
-    }
 }

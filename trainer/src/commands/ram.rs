@@ -1,0 +1,105 @@
+//! `--ram`: the schedule for the memory that there is.
+
+use std::str::FromStr;
+
+use anyhow::{Result, bail, ensure};
+use lrpet_runtime::plan::Choice;
+
+/// How much memory there is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ram {
+    Least,
+    Fastest,
+    Bytes(u64),
+}
+
+impl FromStr for Ram {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Ram, String> {
+        let lower = text.trim().to_ascii_lowercase();
+        let failed = || format!("{text}: it is a size such as 32KB or 1.5MB, or `least`, or `fastest`");
+        let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let factor = match &lower[digits.len()..] {
+            "least" if digits.is_empty() => return Ok(Ram::Least),
+            "fastest" if digits.is_empty() => return Ok(Ram::Fastest),
+            "" | "b" => 1.0,
+            "kb" | "k" | "kib" => 1024.0,
+            "mb" | "m" | "mib" => 1024.0 * 1024.0,
+            _ => return Err(failed()),
+        };
+        let number: f64 = digits.trim().parse().map_err(|_| failed())?;
+        if number.is_finite() && number > 0.0 {
+            Ok(Ram::Bytes((number * factor) as u64))
+        } else {
+            Err(failed())
+        }
+    }
+}
+
+/// The index of the cheapest schedule that fits.
+pub fn choose(choices: &[Choice], ram: Ram) -> Result<usize> {
+    let arena = |index: usize| choices[index].plan.arena_bytes;
+    let Some(least) = (0..choices.len()).min_by_key(|&index| arena(index)) else { bail!("no schedule") };
+    let most = match ram {
+        Ram::Fastest => return Ok(0),
+        Ram::Least => return Ok(least),
+        Ram::Bytes(most) => most,
+    };
+    ensure!(
+        arena(least) as u64 <= most,
+        "no schedule of this model needs less than {} bytes of arena; {most} were given. Lower ranks do not change that: \
+         a smaller image or narrower layers do",
+        arena(least)
+    );
+    let fits = (0..choices.len()).filter(|&index| arena(index) as u64 <= most);
+    Ok(fits.min_by_key(|&index| choices[index].cost).unwrap_or(least))
+}
+
+/// A schedule as words: 9/1 is nine operations as a stream of one row at a time, 3 are three layers.
+pub fn words(stretches: &[[u16; 4]]) -> String {
+    let one = |[ops, strip, pixels, scratch]: &[u16; 4]| {
+        let mut text = ops.to_string();
+        if *strip > 0 {
+            text.push_str(&format!("/{strip}"));
+        }
+        if *pixels > 0 {
+            text.push_str(&format!(" {pixels}px"));
+        }
+        if *scratch > 0 {
+            text.push_str(&format!(" {}KB", f64::from(*scratch) / 1024.0));
+        }
+        text
+    };
+    match stretches {
+        [] => "layer by layer".to_owned(),
+        some => some.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_are_words() {
+        assert_eq!(words(&[]), "layer by layer");
+        assert_eq!(words(&[[9, 1, 0, 0], [2, 0, 0, 0], [1, 1, 16, 1536]]), "9/1, 2, 1/1 16px 1.5KB");
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, ram) in [
+            ("32KB", Ram::Bytes(32 << 10)),
+            ("1.5 MB", Ram::Bytes(3 << 19)),
+            ("70448", Ram::Bytes(70_448)),
+            ("least", Ram::Least),
+            ("Fastest", Ram::Fastest),
+        ] {
+            assert_eq!(text.parse(), Ok(ram), "{text}");
+        }
+        for wrong in ["", "KB", "0", "-1KB", "nan", "32XB", "1least", "least1"] {
+            assert!(wrong.parse::<Ram>().unwrap_err().contains("32KB"), "{wrong}");
+        }
+    }
+}
