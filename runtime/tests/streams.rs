@@ -7,7 +7,7 @@ use lrpet_runtime::model::{
     Activation, MAX_STREAM, Model, Op, PadShortcut, Pool, PoolKind, Shape, Stretch, Value, Weights, Window,
 };
 use lrpet_runtime::plan::Plan;
-use lrpet_runtime::session::{Session, SessionError};
+use lrpet_runtime::session::{RunError, Session, SessionError};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -207,4 +207,60 @@ fn an_arena_a_byte_too_small_is_refused() {
     let mut arena = Aligned::zeroed(plan.arena_bytes - 1);
     let session = Session::with_isa(&model, arena.bytes_mut(), Isa::Portable);
     assert!(matches!(session, Err(SessionError::ArenaTooSmall { needed, .. }) if needed == plan.arena_bytes));
+}
+
+/// The image comes a few rows at a time: a line of a camera, or what the schedule takes together.
+#[test]
+fn pushed_rows_give_the_bits_of_the_image() {
+    let mut net = resnet(Shape::new(3, 20, 12), 1, false, Some(0.6), 3);
+    let file = net.file(0);
+    let model = Model::new_checked(file.bytes()).unwrap();
+    let image: Vec<u8> = (0..3 * 20 * 12).map(|i| (i * 7919 % 251) as u8).collect();
+    let row = 3 * 12;
+    for (schedule, together) in [
+        (vec![], 1),
+        (vec![Stretch::new(10, 1)], 1),
+        (vec![Stretch::new(3, 6)], 6),
+        (vec![Stretch::new(2, 0)], 1),
+    ] {
+        let bytes = Stretch::bytes(&schedule);
+        let model = model.with_schedule(&bytes).unwrap();
+        let plan = Plan::new(model.program(), Isa::Portable).unwrap();
+        let mut arena = Aligned::zeroed(plan.arena_bytes);
+        let mut session = Session::with_isa(&model, arena.bytes_mut(), Isa::Portable).unwrap();
+        assert_eq!(session.rows_together(), together);
+        let (mut expected, mut found) = (vec![0.0; 10], vec![0.0; 10]);
+        session.run_image(&image, &mut expected, &mut ()).unwrap();
+        let refused = |error: RunError| error.to_string();
+        for step in [together, 2 * together] {
+            // What is no row, too much, or too little, changes nothing.
+            for wrong in [0, row - 1, 21 * row] {
+                let wrong = vec![1; wrong];
+                assert!(
+                    refused(session.push_rows(&wrong, &mut found, &mut ()).unwrap_err())
+                        .contains("20 are left")
+                );
+            }
+            let mut given = 0;
+            for rows in image.chunks(step * row) {
+                if together > 1 && given == 0 {
+                    let few = session.push_rows(&rows[..row], &mut found, &mut ()).unwrap_err();
+                    assert!(refused(few).contains("6 at a time"));
+                }
+                given += rows.len();
+                let done = session.push_rows(rows, &mut found, &mut ()).unwrap();
+                assert_eq!(done, given == image.len());
+            }
+            assert_eq!(
+                found.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+                expected.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+            );
+            found.fill(0.0);
+        }
+        // Rows of an image that is not gone on with are forgotten.
+        session.push_rows(&image[..together * row], &mut found, &mut ()).unwrap();
+        session.run_image(&image, &mut found, &mut ()).unwrap();
+        assert_eq!(found, expected);
+        assert!(refused(session.push_rows(&[], &mut found, &mut ()).unwrap_err()).contains("20 are left"));
+    }
 }

@@ -369,7 +369,7 @@ const UNALIGNED_LOGITS: &str = "the logits must begin at a multiple of 4 bytes";
 fn failure(error: &RunError) -> Status {
     match error {
         RunError::LogitsLength { .. } => LRPET_LOGITS,
-        RunError::InputLength { .. } | RunError::InputNotFinite { .. } => LRPET_INPUT,
+        RunError::InputLength { .. } | RunError::Rows { .. } | RunError::InputNotFinite { .. } => LRPET_INPUT,
         _ => LRPET_CORRUPT,
     }
 }

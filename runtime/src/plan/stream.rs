@@ -205,6 +205,20 @@ impl<'n> Stream<'n> {
         Self { nodes, strip: strip.max(1), arrived: 0, height }
     }
 
+    /// Where it stopped when so many rows had arrived: at its beginning where these are none.
+    pub(crate) fn resume(nodes: &'n mut [Node], strip: u16, arrived: u16) -> Self {
+        if arrived == 0 {
+            return Self::new(nodes, strip);
+        }
+        let height = nodes.first().map_or(0, |node| node.input_height);
+        Self { nodes, strip: strip.max(1), arrived, height }
+    }
+
+    /// Rows that have arrived.
+    pub(crate) fn arrived(&self) -> u16 {
+        self.arrived
+    }
+
     /// The operations.
     pub(crate) fn nodes(&self) -> &[Node] {
         self.nodes

@@ -75,6 +75,17 @@ pub enum RunError {
         /// Values given.
         given: usize,
     },
+    /// Rows of an image that do not go on from those before.
+    Rows {
+        /// Bytes of a row.
+        row: usize,
+        /// Rows that come together, but for the last.
+        together: usize,
+        /// Rows that are left.
+        left: usize,
+        /// Bytes given.
+        given: usize,
+    },
     /// The model takes values, not a picture.
     InputKind,
     /// An input value is NaN or infinite.
@@ -102,6 +113,10 @@ impl core::fmt::Display for RunError {
             Self::InputLength { needed, given } => {
                 write!(f, "the image has {given} values and the model takes {needed}")
             }
+            Self::Rows { row, together, left, given } => write!(
+                f,
+                "{given} bytes are no rows of the image that come next: {left} are left, of {row} bytes, {together} at a time"
+            ),
             Self::InputKind => f.write_str("the model takes values as they are, not the bytes of a picture"),
             Self::InputNotFinite { index } => write!(f, "value {index} of the image is no finite number"),
             Self::LogitsLength { needed, given } => {

@@ -55,6 +55,8 @@ pub struct Session<'a> {
     nodes: &'a mut [Node],
     /// True where the image is not stored whole.
     streamed: bool,
+    /// Rows of an image that were pushed so far.
+    pushed: usize,
     /// Activations and scratch.
     space: &'a mut [u8],
     /// Where the input image goes.
@@ -191,6 +193,7 @@ impl<'a> Session<'a> {
             parts: joins,
             nodes,
             streamed,
+            pushed: 0,
             space,
             input,
             plan,
@@ -333,7 +336,8 @@ impl<'a> Session<'a> {
             return Err(RunError::InputKind);
         }
         self.check(image.len(), logits.len())?;
-        self.run(Source::Image(image), logits, hook)
+        let rows = self.all_rows();
+        self.run(Source::Image(image), rows, logits, hook)
     }
 
     /// One inference on c·h·w values that are normalised already; each is rounded to f16.
@@ -347,7 +351,8 @@ impl<'a> Session<'a> {
         if let Some(index) = values.iter().position(|x| !x.is_finite()) {
             return Err(RunError::InputNotFinite { index });
         }
-        self.run(Source::Values(values), logits, hook)
+        let rows = self.all_rows();
+        self.run(Source::Values(values), rows, logits, hook)
     }
 
     fn check(&self, input: usize, logits: usize) -> Result<(), RunError> {
@@ -361,8 +366,64 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn run(&mut self, source: Source<'_>, logits: &mut [f32], hook: &mut impl Hook) -> Result<(), RunError> {
+    /// All rows of an image, where none were pushed.
+    fn all_rows(&mut self) -> Range<usize> {
+        self.pushed = 0;
+        0..self.header.input.height as usize
+    }
+
+    /// Takes the next rows of an image as they arrive, one or more: as bytes, row by row, channels interleaved. True when these were
+    /// the last and the logits are there; they are those of [`Session::run_image`], to the bit. Where the schedule begins with a stream
+    /// that reads the image, its layers run meanwhile and the image is nowhere whole; elsewhere its rows are kept.
+    ///
+    /// # Errors
+    /// [`RunError::Rows`] where these are no whole rows, more than there are left, or no multiple of [`Session::rows_together`] before the
+    /// last: nothing has happened then. What else goes wrong ends the image: the next rows are the first of another, as they are after
+    /// [`Session::run_image`].
+    pub fn push_rows(
+        &mut self,
+        rows: &[u8],
+        logits: &mut [f32],
+        hook: &mut impl Hook,
+    ) -> Result<bool, RunError> {
+        if self.header.kind == InputKind::Values {
+            return Err(RunError::InputKind);
+        }
+        let (input, together) = (self.header.input, self.rows_together());
+        let (row, height) = ((input.channels * input.width) as usize, input.height as usize);
+        let count = rows.len() / row.max(1);
+        let end = self.pushed.saturating_add(count);
+        let whole = count > 0 && count * row == rows.len() && end <= height;
+        if !whole || (end < height && !count.is_multiple_of(together)) {
+            let left = height.saturating_sub(self.pushed);
+            return Err(RunError::Rows { row, together, left, given: rows.len() });
+        }
+        self.check(input.len(), logits.len())?;
+        let first = core::mem::replace(&mut self.pushed, 0);
+        self.run(Source::Image(rows), first..end, logits, hook)?;
+        if end < height {
+            self.pushed = end;
+        }
+        Ok(end == height)
+    }
+
+    /// Rows that [`Session::push_rows`] takes at a time: any multiple, and at the end what is left.
+    pub fn rows_together(&self) -> usize {
+        let strip = self.steps.first().filter(|_| self.streamed).and_then(Step::stream);
+        strip.map_or(1, |(_, strip)| strip.into())
+    }
+
+    /// Runs on the image's rows `given`, as far as it goes on them.
+    fn run(
+        &mut self,
+        source: Source<'_>,
+        given: Range<usize>,
+        logits: &mut [f32],
+        hook: &mut impl Hook,
+    ) -> Result<(), RunError> {
+        let more = given.end < self.header.input.height as usize;
         let rows = ImageRows {
+            first: given.start,
             header: &self.header,
             #[cfg(feature = "std")]
             normalised: &self.normalised,
@@ -371,7 +432,12 @@ impl<'a> Session<'a> {
         if !self.streamed {
             let input = self.space.get_mut(self.input.clone()).unwrap_or_default();
             let input = bytemuck::try_cast_slice_mut(input).unwrap_or_default();
-            rows.write(0..self.header.input.height as usize, input, self.header.input.pixels());
+            let begin = given.start * self.header.input.width as usize;
+            let input = input.get_mut(begin..).unwrap_or_default();
+            rows.write(given.clone(), input, self.header.input.pixels());
+            if more {
+                return Ok(());
+            }
         }
         let (mut layer, mut nodes) = (0, &mut *self.nodes);
         while let Some(step) = self.steps.get(layer) {
@@ -388,8 +454,15 @@ impl<'a> Session<'a> {
                     space: self.space,
                     image: image.then_some((self.input.start, self.header.input)),
                 };
-                let done = run.all(own, strip, |which, to, plane| rows.write(which, to, plane), hook);
+                // A streamed image has no more rows than that.
+                let given = if image { given.start as u16..given.end as u16 } else { 0..0 };
+                let more = image && more;
+                let done =
+                    run.all(own, strip, (given, more), |which, to, plane| rows.write(which, to, plane), hook);
                 done.map_err(|layer| RunError::Corrupt { layer })?;
+                if more {
+                    break;
+                }
                 layer += ops;
                 continue;
             }
@@ -429,6 +502,8 @@ enum Source<'v> {
 
 /// Writes rows of an image as a session stores them.
 struct ImageRows<'v> {
+    /// Row that the source begins with.
+    first: usize,
     header: &'v Header,
     /// Each channel's 256 normalised bytes.
     #[cfg(feature = "std")]
@@ -454,7 +529,8 @@ impl ImageRows<'_> {
                     continue;
                 }
                 Source::Image(image) => {
-                    image.get(rows.start * width * channels + channel..).unwrap_or_default()
+                    let row = rows.start.saturating_sub(self.first);
+                    image.get(row * width * channels + channel..).unwrap_or_default()
                 }
             };
             let values = image.iter().step_by(channels);

@@ -53,7 +53,7 @@ pub(super) struct Run<'s> {
 }
 
 impl Run<'_> {
-    /// Executes the whole stream. `rows` writes the rows of an image, from the first to before the second, to a window: it is
+    /// Executes the stream while the rows `given` of what it reads first arrive, and to its end where `more` is false. `rows` writes the rows of an image, from the first to before the second, to a window: it is
     /// given the window, and the values from one plane to the next. `None` where something does not fit, which planning rules
     /// out; the index of the operation is then in the error.
     #[inline(never)]
@@ -61,12 +61,13 @@ impl Run<'_> {
         &mut self,
         nodes: &mut [Node],
         strip: u16,
+        (given, more): (Range<u16>, bool),
         mut rows: impl FnMut(Range<usize>, &mut [u16], usize),
         hook: &mut impl Hook,
     ) -> Result<(), usize> {
         let image = usize::from(self.image.is_some());
-        let mut stream = Stream::new(nodes, strip);
-        while stream.next_pass() {
+        let mut stream = Stream::resume(nodes, strip, given.start);
+        while (!more || stream.arrived() < given.end) && stream.next_pass() {
             for at in 0..image + self.steps.len() {
                 let before = self.rows(stream.nodes(), at).ok_or(self.first)?;
                 let Some(strip) = stream.advance(at) else { continue };
