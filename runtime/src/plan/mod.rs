@@ -118,14 +118,23 @@ impl Plan {
         if program.schedule().has_streams() {
             Self::of_streams(program, isa)
         } else {
-            Self::of(program, Placer::new(program, isa, None)?)
+            Self::within(program, isa, None)
         }
     }
 
     #[inline(never)]
     fn of_streams<'a>(program: &Program<'a>, isa: Isa) -> Result<Plan, PlanError<'a>> {
         let mut windows = Windows::EMPTY;
-        Self::of(program, Placer::new(program, isa, Some(&mut windows))?)
+        Self::within(program, isa, Some(&mut windows))
+    }
+
+    /// As [`Plan::new`] with the caller's room for the windows of a stream.
+    pub(crate) fn within<'a>(
+        program: &Program<'a>,
+        isa: Isa,
+        windows: Option<&mut Windows>,
+    ) -> Result<Plan, PlanError<'a>> {
+        Self::of(program, Placer::new(program, isa, windows)?)
     }
 
     #[inline(never)]

@@ -113,14 +113,15 @@ impl<'a> Session<'a> {
         model: &Model<'m>,
         arena: &'a mut [u8],
         isa: Isa,
-        windows: Option<&mut Windows>,
+        mut windows: Option<&mut Windows>,
     ) -> Result<Session<'a>, SessionError<'m>> {
         machine::check().map_err(SessionError::Machine)?;
         if !isa.is_available() {
             return Err(SessionError::Isa(isa));
         }
         let program = model.program();
-        let plan = Plan::new(program, isa)?;
+        // One room for the windows of both passes: it takes some KB of stack.
+        let plan = Plan::within(program, isa, windows.as_deref_mut())?;
         let given = arena.len();
         let used = given.min(plan.fastest_bytes) / ALIGNMENT * ALIGNMENT;
         let arena = arena.get_mut(..used).filter(|_| used >= plan.arena_bytes);

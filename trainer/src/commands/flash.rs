@@ -14,6 +14,7 @@ use lrpet_board::region::Region;
 use lrpet_board::report::{self, Built};
 use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
+use lrpet_network::export::schedule::with_schedule;
 use lrpet_network::fit::{Advice, AtRatio, Room, advice};
 use lrpet_report::{Memory, Run};
 use lrpet_study::measure;
@@ -24,6 +25,7 @@ use super::bench::{board_names, checked};
 use super::model_file::ModelFile;
 use super::numbers::count;
 use super::outputs;
+use super::ram::{self, Ram};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -51,6 +53,9 @@ pub struct Args {
     /// With --region: write the region's bytes to a file too
     #[arg(long, value_name = "FILE", requires = "region")]
     region_file: Option<PathBuf>,
+    /// Run the model in this arena, such as 32KB (`least` for the smallest): its schedule is written anew for it, the file stays as it is
+    #[arg(long, value_name = "BYTES|least|fastest")]
+    ram: Option<Ram>,
     /// Inferences that the board's bench counts
     #[arg(long, default_value = "10", value_parser = clap::value_parser!(u32).range(1..=64))]
     iterations: u32,
@@ -78,10 +83,22 @@ struct Document {
     fit: Fit,
     /// What would help, where the model does not fit.
     advice: Option<Advice>,
+    /// The arena of a schedule that would fit, where RAM is missing and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule_arena_bytes: Option<usize>,
 }
 
-pub fn run(args: Args, output: &Output) -> Result<()> {
+pub fn run(mut args: Args, output: &Output) -> Result<()> {
     let board = Board::named(&args.board)?;
+    // As long as it is in use.
+    let _rewritten = match args.ram {
+        Some(ram) => {
+            let (folder, file) = scheduled(&args.model, board, ram)?;
+            args.model = file;
+            Some(folder)
+        }
+        None => None,
+    };
     let written: Vec<&Path> = args.uf2.iter().chain(&args.region_file).map(PathBuf::as_path).collect();
     outputs::check(&written, &[&args.model])?;
     let file = ModelFile::open(&args.model)?;
@@ -101,7 +118,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     };
     let fit = fit::of(board, &args.model, &options)?;
     let advice = if fit.fits { None } else { Some(advise(&fit, board, &file)?) };
-    let document = Document { fit, advice };
+    let schedule_arena_bytes = if fit.fits { None } else { rows(&fit, board, &file)? };
+    let document = Document { fit, advice, schedule_arena_bytes };
     if let Some(refusal) = document.refusal() {
         output.print(&document, |document| document.fit.text())?;
         bail!(refusal);
@@ -122,6 +140,33 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         probe.reset()
     };
     write_and_listen(&args, board, &file, built(&document.fit), write, output)
+}
+
+/// A copy of a model whose schedule suits `ram`, in a folder that goes with the first of the two.
+fn scheduled(model: &Path, board: &Board, ram: Ram) -> Result<(tempfile::TempDir, PathBuf)> {
+    let file = ModelFile::open(model)?;
+    let choices = ram::choices(&file.model()?, board.isa, model)?;
+    let choice = &choices[ram::choose(&choices, ram)?];
+    eprintln!(
+        "{} runs by the schedule {}: an arena of {} bytes, by estimate {:.2} of the instructions of layer by layer",
+        model.display(),
+        ram::words(&ram::numbers(choice)),
+        choice.plan.arena_bytes,
+        ram::share(&choices, choice)
+    );
+    let folder = tempfile::tempdir().context("cannot make a folder for the model with its schedule")?;
+    let path = folder.path().join(model.file_name().context("the model has no name")?);
+    outputs::write(&path, with_schedule(file.bytes(), &choice.bytes())?)?;
+    Ok((folder, path))
+}
+
+/// The arena of the fastest schedule that fits, where RAM is all that is missing.
+fn rows(fit: &Fit, board: &Board, file: &ModelFile) -> Result<Option<usize>> {
+    let Some(other) = fit.ram.static_bytes.filter(|_| fit.flash.missing_bytes == 0) else { return Ok(None) };
+    let room = fit.ram.available_bytes.saturating_sub(other + fit.ram.stack_bytes);
+    let choices = ram::choices(&file.model()?, board.isa, Path::new(&fit.model.file))?;
+    let fitting = choices.iter().filter(|choice| choice.plan.arena_bytes as u64 <= room);
+    Ok(fitting.min_by_key(|choice| choice.cost).map(|choice| choice.plan.arena_bytes))
 }
 
 /// Refuses early what cannot be flashed in the end.
@@ -279,7 +324,11 @@ impl Document {
                 format!("{kind}: {needed} bytes needed, {available} available, {missing} missing")
             })
             .collect();
-        Some(format!("{} does not fit {board}: {}; {}", model.file, missing.join("; "), words(advice)))
+        let rows = self.schedule_arena_bytes.map(|arena| {
+            format!("rows instead of layers would fit, in an arena of {arena} bytes, with more instructions: --ram {arena}; ")
+        });
+        let (missing, rows) = (missing.join("; "), rows.unwrap_or_default());
+        Some(format!("{} does not fit {board}: {missing}; {rows}{}", model.file, words(advice)))
     }
 }
 

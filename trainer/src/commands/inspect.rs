@@ -8,14 +8,13 @@ use lrpet_network::inspect::{Inspection, LayerCost, inspect};
 use lrpet_runtime::host::abridged;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
-use lrpet_runtime::plan::curve;
 use lrpet_study::report::{columns, units};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Output;
 use super::model_file::ModelFile;
-use super::ram::{Ram, choose, words};
+use super::ram::{Ram, choices, choose, numbers, share, words};
 
 /// Instruction sets that a plan can be made for.
 const ISAS: [Isa; 6] =
@@ -69,13 +68,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 
 /// The bytes of the schedule that suits `ram`, and what is said of it.
 fn scheduled(model: &Model<'_>, isa: Isa, ram: Ram, file: &Path) -> Result<(Vec<u8>, Scheduled)> {
-    let choices =
-        curve(model.program(), isa).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    let choices = choices(model, isa, file)?;
     let choice = &choices[choose(&choices, ram)?];
-    let layers = choices.first().map_or(1, |choice| choice.cost).max(1);
-    let stretches =
-        choice.stretches.iter().map(|one| [one.ops, one.strip, one.pixels, one.scratch]).collect();
-    Ok((choice.bytes(), Scheduled { cost: choice.cost as f64 / layers as f64, stretches }))
+    Ok((choice.bytes(), Scheduled { cost: share(&choices, choice), stretches: numbers(choice) }))
 }
 
 fn text(document: &Document) -> String {

@@ -1,9 +1,12 @@
 //! `--ram`: the schedule for the memory that there is.
 
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Result, bail, ensure};
-use lrpet_runtime::plan::Choice;
+use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::{Choice, curve};
 
 /// How much memory there is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,6 +57,21 @@ pub fn choose(choices: &[Choice], ram: Ram) -> Result<usize> {
     );
     let fits = (0..choices.len()).filter(|&index| arena(index) as u64 <= most);
     Ok(fits.min_by_key(|&index| choices[index].cost).unwrap_or(least))
+}
+
+/// The schedules of `model` on `isa`, from layer by layer to the least memory; the error names the file.
+pub fn choices(model: &Model<'_>, isa: Isa, file: &Path) -> Result<Vec<Choice>> {
+    curve(model.program(), isa).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
+}
+
+/// As the documents have a schedule: operations, rows of a strip, pixels and scratch of each stretch.
+pub fn numbers(choice: &Choice) -> Vec<[u16; 4]> {
+    choice.stretches.iter().map(|one| [one.ops, one.strip, one.pixels, one.scratch]).collect()
+}
+
+/// Estimated instructions of a choice, as a share of layer by layer.
+pub fn share(choices: &[Choice], choice: &Choice) -> f64 {
+    choice.cost as f64 / choices.first().map_or(1, |layers| layers.cost).max(1) as f64
 }
 
 /// A schedule as words: 9/1 is nine operations as a stream of one row at a time, 3 are three layers.

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use lrpet_network::export::schedule::with_schedule;
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::plan::{Choice, Plan, curve};
+use lrpet_runtime::plan::{Choice, Plan};
 use lrpet_study::report::columns;
 use serde::Serialize;
 
 use super::Output;
 use super::model_file::ModelFile;
 use super::outputs;
-use super::ram::{Ram, choose, words};
+use super::ram::{Ram, choices, choose, numbers, share, words};
 
 /// Cores that a schedule is chosen for: the instruction sets of boards.
 const CORES: [Isa; 4] = [Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Portable];
@@ -65,22 +65,20 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let isa = CORES.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::CortexM);
-    let name = args.model.display();
-    let choices = curve(model.program(), isa).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+    let choices = choices(&model, isa, &args.model)?;
     let chosen = args.ram.map(|ram| choose(&choices, ram)).transpose()?;
     if let (Some(out), Some(chosen)) = (&args.out, chosen) {
         let bytes = with_schedule(file.bytes(), &choices[chosen].bytes())?;
         check(&bytes, isa, &choices[chosen].plan)?;
         outputs::write(out, bytes)?;
     }
-    let layers = choices.first().map_or(1, |choice| choice.cost).max(1);
     let row = |(index, choice): (usize, &Choice)| Row {
         arena_bytes: choice.plan.arena_bytes,
         table_bytes: choice.plan.table_bytes,
         activation_bytes: choice.plan.activation_bytes,
         scratch_bytes: choice.plan.scratch_bytes,
-        cost: choice.cost as f64 / layers as f64,
-        stretches: choice.stretches.iter().map(|one| [one.ops, one.strip, one.pixels, one.scratch]).collect(),
+        cost: share(&choices, choice),
+        stretches: numbers(choice),
         chosen: chosen == Some(index),
     };
     let schedules = choices.iter().enumerate().map(row).collect();
