@@ -18,17 +18,38 @@ fn write(folder: &Path, file: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A short training; its folder.
-fn train(folder: &Path, net: &str, out: &str, more: &[&str]) -> String {
+/// What `show` is told of the pictures of [`pictures`].
+const SHAPE: [&str; 4] = ["--input", "3x16x16", "--classes", "2"];
+
+/// A data set of pictures 3×16×16 of two classes, one brighter than the other; its folder.
+fn pictures(folder: &Path) -> String {
+    let set = folder.join("set");
+    for (part, count) in [("train", 16), ("test", 4)] {
+        for (class, light) in [("dark", 40), ("light", 160)] {
+            let to = set.join(part).join(class);
+            std::fs::create_dir_all(&to).unwrap();
+            for number in 0..count {
+                let pixel = |x: u32, y: u32| light + ((x * 7 + y * 13 + number * 29) % 64) as u8;
+                let picture =
+                    image::RgbImage::from_fn(16, 16, |x, y| image::Rgb([pixel(x, y), light, pixel(y, x)]));
+                picture.save(to.join(format!("{number}.png"))).unwrap();
+            }
+        }
+    }
+    set.to_str().unwrap().to_owned()
+}
+
+/// A short training on `data`; its folder.
+fn train(folder: &Path, data: &str, net: &str, out: &str) -> String {
     let out = folder.join(out).to_str().unwrap().to_owned();
-    json("lrpet", &words(net, &out, more)).unwrap();
+    json("lrpet", &words(data, net, &out, &[])).unwrap();
     out
 }
 
-fn words<'w>(net: &'w str, out: &'w str, more: &[&'w str]) -> Vec<&'w str> {
-    let plain = "train --data fashion-mnist --limit 64 --batch 32 --validation 0 --reestimate 2 --prune 0.6";
+fn words<'w>(data: &'w str, net: &'w str, out: &'w str, more: &[&'w str]) -> Vec<&'w str> {
+    let plain = "train --size 16 --batch 16 --validation 0 --reestimate 2 --prune 0.6 --epochs 1";
     let mut words: Vec<&str> = plain.split(' ').collect();
-    words.extend(["--epochs", "1", "--net", net, "--out", out]);
+    words.extend(["--data", data, "--net", net, "--out", out]);
     words.extend(more);
     words
 }
@@ -46,9 +67,10 @@ fn weights(out: &str) -> (BTreeMap<String, Vec<u8>>, BTreeMap<String, String>) {
 fn a_file_trains_to_the_bits_of_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let file = shown(folder, "f.toml", &["resnet20", "--input", "1x28x28"]);
-    let (of_name, said) = weights(&train(folder, "resnet20", "name", &[]));
-    let (of_file, said_too) = weights(&train(folder, &file, "file", &[]));
+    let data = pictures(folder);
+    let file = shown(folder, "f.toml", &[&["resnet20"][..], &SHAPE].concat());
+    let (of_name, said) = weights(&train(folder, &data, "resnet20", "name"));
+    let (of_file, said_too) = weights(&train(folder, &data, &file, "file"));
     assert_eq!(of_name, of_file);
     // It is the known network: each may go on from the other.
     assert_eq!((&said["network"], &said["settings"]), (&said_too["network"], &said_too["settings"]));
@@ -59,14 +81,15 @@ fn a_file_trains_to_the_bits_of_the_name() {
 fn an_edited_network_is_trained_and_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let file = shown(folder, "known.toml", &["resnet8", "--input", "1x28x28"]);
+    let data = pictures(folder);
+    let file = shown(folder, "known.toml", &[&["resnet8"][..], &SHAPE].concat());
     let known = std::fs::read_to_string(&file).unwrap();
     // Narrower, with Keras' normalisation in one place and none of its shift in another.
     let mine = known.replace("name = \"resnet8\"", "name = \"mine\"").replace("out = 64", "out = 24");
     let mine = mine.replace("norm = \"bn1\"", "norm = { name = \"bn1\", epsilon = 0.001, momentum = 0.01 }");
     let mine = mine.replace("norm = \"layer1.0.bn1\"", "norm = { name = \"layer1.0.bn1\", shift = false }");
     let file = write(folder, "mine.toml", &mine);
-    let out = train(folder, &file, "mine", &[]);
+    let out = train(folder, &data, &file, "mine");
     let (tensors, metadata) = weights(&out);
     assert!(!tensors.contains_key("layer1.0.bn1.bias") && tensors.contains_key("layer1.0.bn1.weight"));
     assert_eq!(metadata["network_file"], mine);
@@ -89,13 +112,13 @@ fn an_edited_network_is_trained_and_remembered() {
     let other = write(folder, "other.toml", &mine.replacen("epsilon = 0.001", "epsilon = 0.002", 1));
     let error = refused("lrpet", &["factorize", &last, "--net", &other, "--out", &model]).unwrap();
     assert!(error.contains("\"conv1\"") && error.contains("epsilon = 0.001"), "{error}");
-    let error = refused("lrpet", &words(&other, &out, &["--resume"])).unwrap();
+    let error = refused("lrpet", &words(&data, &other, &out, &["--resume"])).unwrap();
     assert!(error.contains("\"conv1\"") && error.contains("epsilon = 0.002"), "{error}");
-    let error = refused("lrpet", &words("resnet8", &out, &["--resume"])).unwrap();
+    let error = refused("lrpet", &words(&data, "resnet8", &out, &["--resume"])).unwrap();
     assert!(error.contains("network"), "{error}");
     // What it is about changes nothing.
     let renamed = write(folder, "renamed.toml", &mine.replacen("about = \"", "about = \"Mine: ", 1));
-    json("lrpet", &words(&renamed, &out, &["--resume"])).unwrap();
+    json("lrpet", &words(&data, &renamed, &out, &["--resume"])).unwrap();
 
     let drawing = folder.join("mine.svg").to_str().unwrap().to_owned();
     json("lrpet", &["network", "draw", &model, "--out", &drawing]).unwrap();
@@ -155,13 +178,14 @@ fn what_is_wrong_with_a_file_is_one_error_with_its_line() {
     assert!(error.contains("folder/none.toml"), "{error}");
     let error = refused("lrpet", &["network", "check", "resnet9"]).unwrap();
     assert!(error.contains("did you mean `resnet8`"), "{error}");
-    // For other images, and for no classes.
-    let error = refused("lrpet", &words(&file, "out", &[])).unwrap();
-    assert!(error.contains("f.toml") && error.contains("3×32×32") && error.contains("1×28×28"), "{error}");
-    let grey = text
-        .replace("channels = 3", "channels = 1")
-        .replace("= 32\n\n[output]\nclasses = 10", "= 28\n\n[output]\nkind = \"values\"");
-    let values = write(folder, "values.toml", &grey.replacen("height = 32", "height = 28", 1));
-    let error = refused("lrpet", &words(&values, "out", &[])).unwrap();
-    assert!(error.contains("its output is values"), "{error}");
+    // For other images, for other classes, and for none.
+    let data = pictures(folder);
+    let other = |net: &str| refused("lrpet", &words(&data, net, "out", &[])).unwrap();
+    let error = other(&file);
+    assert!(error.contains("f.toml") && error.contains("3×32×32") && error.contains("3×16×16"), "{error}");
+    let small = text.replace("height = 32", "height = 16").replace("width = 32", "width = 16");
+    let error = other(&write(folder, "ten.toml", &small));
+    assert!(error.contains("ten.toml") && error.contains("10 classes") && error.contains('2'), "{error}");
+    let error = other(&write(folder, "values.toml", &small.replace("classes = 10", "kind = \"values\"")));
+    assert!(error.contains("values.toml") && error.contains("its output is values"), "{error}");
 }

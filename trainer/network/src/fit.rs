@@ -109,9 +109,9 @@ impl Rebuilt {
         if network.cost().macs != dense {
             return Err(format!("the model is another network than the `{name}` that is known here"));
         }
-        let channels = header.input.channels as usize;
-        let normalization =
-            Normalization { mean: header.mean[..channels].to_vec(), std: header.std[..channels].to_vec() };
+        let channels = 0..header.input.channels as usize;
+        let (mean, std) = channels.map(|channel| header.normalisation(channel)).unzip();
+        let normalization = Normalization { mean, std };
         let linear = card.get("prune").is_some_and(|rule| rule.contains("linear layers too"));
         let scope = if linear { Scope::All } else { Scope::Convolutions };
         let samples = model.self_check().map_or(0, |check| check.samples());
@@ -154,8 +154,11 @@ impl Rebuilt {
 mod tests {
     use lrpet_runtime::host::AlignedBytes;
 
+    use lrpet_runtime::model::Shape;
+
     use super::*;
-    use crate::export::checked;
+    use crate::Checkpoint;
+    use crate::export::{Card, Request, checked, export};
 
     fn bytes(name: &str) -> AlignedBytes {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(name);
@@ -197,6 +200,26 @@ mod tests {
         let Advice::None(last) = find(10_000, 1 << 20) else { panic!("10 KB hold this network") };
         assert!(last.prune == 0.99 && last.file_bytes > 10_000, "{last:?}");
         assert!(matches!(find(1 << 20, 100), Advice::None(_)));
+    }
+
+    /// Pictures of more channels than the header has means for have one for all.
+    #[test]
+    fn a_picture_may_have_many_channels() {
+        let network = Network::by_name("resnet8", Shape::new(6, 8, 8), 3).unwrap();
+        let request = Request {
+            network: &network,
+            checkpoint: &Checkpoint::random(&network, 1),
+            plan: &RankPlan::uniform(&network, 0.0).unwrap(),
+            energy_transfer: false,
+            normalization: &Normalization { mean: vec![0.5; 6], std: vec![0.25; 6] },
+            card: &Card::default(),
+            samples: None,
+        };
+        let file = AlignedBytes::copy_of(&export(&request).unwrap().to_bytes().unwrap());
+        let model = checked(file.as_slice(), "model").unwrap();
+        assert_eq!(Rebuilt::of(&model).unwrap().normalization.std, [0.25; 6]);
+        let room = Room { file_bytes: 100_000, arena_bytes: 1 << 20 };
+        assert!(matches!(advice(&model, Isa::CortexM, room).unwrap(), Advice::Fits(_)));
     }
 
     #[test]

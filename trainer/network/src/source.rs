@@ -7,7 +7,7 @@ use lrpet_runtime::model::Shape;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::import::{ImportError, Options, import};
-use crate::network::{FileError, Known, NETWORK_FILE, Network, NetworkError, first_difference};
+use crate::network::{FileError, Known, NETWORK_FILE, Network, NetworkError, OutputKind, first_difference};
 
 /// A network that is named or described.
 #[derive(Clone, Debug)]
@@ -251,7 +251,10 @@ impl Source {
             Source::Described { network, file } if network.input != input => {
                 Err(SourceError::Input { file: file.clone(), described: network.input, found: input })
             }
-            Source::Described { network, file } if network.classes != classes => {
+            // Other values are not told apart by classes: who needs classes says so.
+            Source::Described { network, file }
+                if network.output_kind == OutputKind::Classes && network.classes != classes =>
+            {
                 Err(SourceError::Classes { file: file.clone(), described: network.classes, found: classes })
             }
             Source::Described { network, .. } => Ok(network.as_ref().clone()),

@@ -61,6 +61,28 @@ fn networks_of_pairs_run_as_the_reference_does() {
     KNOWN.iter().for_each(|known| agree(known, 0.6));
 }
 
+/// A network written as a file and read again computes the bits of the one known by name, in training and in evaluation.
+#[test]
+fn a_network_from_its_file_gives_the_logits_of_its_name() {
+    for name in ["resnet8", "ds_cnn"] {
+        let known = Known::by_name(name).unwrap();
+        let net = known.build(small_input(known), 5).unwrap();
+        let read = Network::from_text("file.toml", &net.to_text()).unwrap();
+        let Shape { channels, height, width } = net.input;
+        let shape = [3, channels, height, width].map(|size| size as usize);
+        let images = Tensor::rand(-2.0_f32, 2.0, &shape, &Device::Cpu).unwrap();
+        for mode in [Mode::TRAIN, Mode::Infer] {
+            let logits = |network: &Network| {
+                let mut model = Trainable::new(network, 7, &Device::Cpu).unwrap();
+                model.forward(&images, mode).unwrap().to_vec2::<f32>().unwrap()
+            };
+            let (by_name, by_file) = (logits(&net), logits(&read));
+            assert_eq!(by_name, by_file, "{name}");
+            assert_ne!(by_name[0], by_name[1], "{name}: logits that say nothing");
+        }
+    }
+}
+
 /// Candle is the reference, up to the roundings of f32.
 #[test]
 fn candle_and_the_reference_agree() {

@@ -204,7 +204,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     let source = Source::named(&options.net)?;
     let images = options.data.find()?;
     let network = source.network(images.shape, images.classes as u32)?;
-    lrpet_train::check_network(&network)?;
+    lrpet_train::check_network(&network).with_context(|| options.net.clone())?;
     let network = with_epsilon(network, options, &*exchange)?;
     let shape = images.shape;
     let settings = settings::settings(&args, &network, &images.name)?;
