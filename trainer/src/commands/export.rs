@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use lrpet_network::onnx::{self, BATCH, Batch, Input, LOGITS, OPERATOR_SET, Options};
+use lrpet_network::onnx::{self, BATCH, Batch, Input, Options};
 use serde::Serialize;
 
 use super::Output;
@@ -18,9 +18,9 @@ pub struct Args {
     /// ONNX file to write: f32, a pair of thin convolutions as two convolutions
     #[arg(long, value_name = "FILE")]
     onnx: PathBuf,
-    /// What the ONNX model takes
-    #[arg(long, value_enum, default_value_t = InputKind::Image)]
-    input: InputKind,
+    /// What the ONNX model takes; unless said, what the model does
+    #[arg(long, value_enum)]
+    input: Option<InputKind>,
     /// Images that the ONNX model takes at once: a number, or `dynamic` for any number
     #[arg(long, value_name = "N|dynamic", default_value_t, hide_default_value = true)]
     batch: Batch,
@@ -80,24 +80,30 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     outputs::check(&[&args.onnx], &[&args.model])?;
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
+    let header = model.program().header();
     let input = match args.input {
-        InputKind::Image => Input::Image,
-        InputKind::Values => Input::Values,
+        Some(InputKind::Image) => Input::Image,
+        Some(InputKind::Values) => Input::Values,
+        None if header.kind == lrpet_runtime::model::InputKind::Values => Input::Values,
+        None => Input::Image,
     };
     let options = Options { input, batch: args.batch, f16_weights: args.f16_weights };
     let converted = onnx::convert(&model, options).with_context(|| args.model.display().to_string())?;
     outputs::write(&args.onnx, &converted.bytes)?;
-    let header = model.program().header();
     let document = Document {
         out: args.onnx,
         bytes: converted.bytes.len(),
-        operator_set: OPERATOR_SET,
+        operator_set: converted.operator_set,
         input: Value {
             name: input.name(),
             element: input.type_name(),
             shape: shape(args.batch, &input.axes(header.input)),
         },
-        output: Value { name: LOGITS, element: "f32", shape: shape(args.batch, &[header.classes]) },
+        output: Value {
+            name: converted.result,
+            element: "f32",
+            shape: shape(args.batch, &converted.result_axes),
+        },
         weights: if args.f16_weights { "f16" } else { "f32" },
         nodes: converted.nodes,
         constants: converted.constants,

@@ -5,6 +5,7 @@
 
 use half::f16;
 use lrpet_runtime::model::Model;
+use prost::bytes::Bytes;
 
 use super::OnnxError;
 use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
@@ -21,6 +22,18 @@ pub(super) struct Graph<'a> {
 pub(super) fn int(name: &str, value: i64) -> AttributeProto {
     let r#type = Some(AttributeType::Int.into());
     AttributeProto { name: Some(name.to_owned()), i: Some(value), r#type, ..AttributeProto::default() }
+}
+
+/// An attribute of one number with a fraction.
+pub(super) fn float(name: &str, value: f32) -> AttributeProto {
+    let r#type = Some(AttributeType::Float.into());
+    AttributeProto { name: Some(name.to_owned()), f: Some(value), r#type, ..AttributeProto::default() }
+}
+
+/// An attribute that is a word.
+pub(super) fn word(name: &str, value: &'static str) -> AttributeProto {
+    let (name, s) = (Some(name.to_owned()), Some(Bytes::from_static(value.as_bytes())));
+    AttributeProto { name, s, r#type: Some(AttributeType::String.into()), ..AttributeProto::default() }
 }
 
 /// An attribute of several numbers.
@@ -82,19 +95,50 @@ impl<'a> Graph<'a> {
     /// Adds an f16 tensor of the model file under its own name; the name of its values in f32.
     pub(super) fn weight(&mut self, layer: &str, suffix: &str) -> Result<String, OnnxError> {
         let (name, dims, bytes) = self.tensor(layer, suffix)?;
+        Ok(self.halves(name, dims, bytes.to_vec()))
+    }
+
+    /// As [`Graph::weight`] of a transposed convolution's `[n, c/groups, kh, kw]`, which ONNX has as `[c, n/groups, kh, kw]`.
+    pub(super) fn turned_weight(&mut self, layer: &str, groups: u32) -> Result<String, OnnxError> {
+        let (name, dims, bytes) = self.tensor(layer, ".weight")?;
+        let groups = i64::from(groups);
+        let [n, c, rest @ ..] = &dims[..] else { return Err(OnnxError::Missing { tensor: name }) };
+        let (rows, columns) = ((n / groups) as usize, *c as usize);
+        let taps = 2 * rest.iter().product::<i64>() as usize;
+        let turned = bytes.chunks_exact(rows * columns * taps).flat_map(|group| {
+            let filter = move |row, column| {
+                let at = (row * columns + column) * taps;
+                group[at..at + taps].iter().copied()
+            };
+            (0..columns).flat_map(move |column| (0..rows).flat_map(move |row| filter(row, column)))
+        });
+        let turned = turned.collect();
+        let dims = [c * groups, n / groups].iter().chain(rest).copied().collect();
+        Ok(self.halves(name, dims, turned))
+    }
+
+    /// Adds a constant of f16, in f32 where they are to be; the name of its values in f32.
+    fn halves(&mut self, name: String, dims: Vec<i64>, bytes: Vec<u8>) -> String {
         if self.f16_weights {
-            let name = self.constant(&name, DataType::Float16, dims, bytes.to_vec());
+            let name = self.constant(&name, DataType::Float16, dims, bytes);
             let to = int("to", DataType::Float as i64);
-            return Ok(self.node("Cast", &[&name], format!("{name}.f32"), vec![to]));
+            return self.node("Cast", &[&name], format!("{name}.f32"), vec![to]);
         }
         let halves = bytes.chunks_exact(2).map(|half| f16::from_le_bytes([half[0], half[1]]));
         let data = halves.flat_map(|half| half.to_f32().to_le_bytes()).collect();
-        Ok(self.constant(&name, DataType::Float, dims, data))
+        self.constant(&name, DataType::Float, dims, data)
     }
 
     /// Adds an f32 tensor of the model file under its own name.
     pub(super) fn bias(&mut self, layer: &str, suffix: &str) -> Result<String, OnnxError> {
         let (name, dims, bytes) = self.tensor(layer, suffix)?;
+        Ok(self.constant(&name, DataType::Float, dims, bytes.to_vec()))
+    }
+
+    /// Adds an f32 tensor `[c]` of the model file under its own name, as `[c, 1, 1]`: one number for each plane.
+    pub(super) fn planes(&mut self, layer: &str, suffix: &str) -> Result<String, OnnxError> {
+        let (name, mut dims, bytes) = self.tensor(layer, suffix)?;
+        dims.extend([1, 1]);
         Ok(self.constant(&name, DataType::Float, dims, bytes.to_vec()))
     }
 

@@ -3,6 +3,8 @@
 //! The graph computes in f32 what the runtime computes from the same weights with values rounded to f16 between layers. A
 //! pair is two convolutions: the engines have no operator for it.
 
+mod activation;
+mod general;
 mod graph;
 mod ops;
 pub mod proto;
@@ -13,21 +15,28 @@ use std::fmt::{self, Write};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use lrpet_runtime::model::program::MAX_INPUT_CHANNELS;
 use lrpet_runtime::model::{Header, InputKind, Model, OutputKind, Shape};
 use prost::Message;
 
 use graph::{Graph, int, ints};
 use ops::Values;
 use proto::{
-    DataType, DimensionProto, GraphProto, IR_VERSION, Kind, Length, ModelProto, OperatorSetIdProto,
-    StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    DataType, DimensionProto, GENERAL_IR_VERSION, GraphProto, IR_VERSION, Kind, Length, ModelProto,
+    OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
-/// Version of the operators: old enough for every engine in use, new enough for all that a program holds.
+/// Version of the operators: old enough for every engine in use, new enough for all that most programs hold.
 pub const OPERATOR_SET: i64 = 13;
 
-/// Name of the graph's result.
+/// Version of the operators of a program with general operations, the first that resizes two of four axes.
+pub const GENERAL_OPERATOR_SET: i64 = 18;
+
+/// Name of the graph's result where it is one logit for each class.
 pub const LOGITS: &str = "logits";
+
+/// Name of the graph's result where it is values.
+pub const RESULT: &str = "result";
 
 /// Protocol buffers hold no more bytes than this.
 const MOST_BYTES: usize = i32::MAX as usize;
@@ -110,13 +119,21 @@ pub enum OnnxError {
         /// Whether the weights were f16.
         f16_weights: bool,
     },
-    /// An operation that is not written yet.
-    #[error("layer {layer}: {kind} cannot be written as ONNX yet")]
-    Operation {
+    /// A picture is asked for where the model takes values.
+    #[error("the model takes values, not pictures: ask for an input of values")]
+    NoPicture,
+    /// A resizing that ONNX has no form for.
+    #[error(
+        "layer {layer}: its scales make no {}×{} pixels of {}×{}, and ONNX takes scales or sizes, not both; leave its scales away",
+        .to[0], .to[1], .from[0], .from[1]
+    )]
+    Scales {
         /// The layer.
         layer: String,
-        /// What it is.
-        kind: &'static str,
+        /// Height and width of what it reads.
+        from: [u32; 2],
+        /// Height and width of what it makes.
+        to: [u32; 2],
     },
     /// A layer's tensor is not there; a checked model has them all.
     #[error("the model has no tensor {tensor}")]
@@ -141,6 +158,12 @@ pub struct Converted {
     pub nodes: usize,
     /// Number of constants.
     pub constants: usize,
+    /// Version of the operators: [`OPERATOR_SET`] or [`GENERAL_OPERATOR_SET`].
+    pub operator_set: i64,
+    /// Name of the result: [`LOGITS`] or [`RESULT`].
+    pub result: &'static str,
+    /// The result's axes behind the one of the images.
+    pub result_axes: Vec<u32>,
 }
 
 impl Input {
@@ -170,18 +193,22 @@ impl Input {
     }
 }
 
-/// Writes `model` as ONNX (operator set [`OPERATOR_SET`]): one input of [`Options::input`], one output [`LOGITS`], f32
-/// `[n, classes]`, with n as [`Options::batch`] says: no operation depends on it. Constants have the names of the model file's tensors, nodes those of its layers with the number of
-/// the operation. The model card becomes the file's metadata.
+/// Writes `model` as ONNX (operator set [`OPERATOR_SET`], or [`GENERAL_OPERATOR_SET`] where it has general operations): one input
+/// of [`Options::input`], one output, [`LOGITS`], f32 `[n, classes]`, or [`RESULT`], f32 `[n, c, h, w]`, with n as
+/// [`Options::batch`] says: no operation depends on it. Constants have the names of the model file's tensors, nodes those of its
+/// layers with the number of the operation. The model card becomes the file's metadata.
 ///
 /// # Errors
-/// [`OnnxError::TooLarge`] from 2 GiB on.
+/// [`OnnxError::TooLarge`] from 2 GiB on; [`OnnxError::NoPicture`] where the model takes values and a picture is asked for;
+/// [`OnnxError::Scales`] of a resizing.
 pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxError> {
     let header = model.program().header();
-    if header.kind == InputKind::Values || header.result == OutputKind::Values {
-        let kind = "an input or a result of values";
-        return Err(OnnxError::Operation { layer: "program".to_owned(), kind });
+    if header.kind == InputKind::Values && options.input == Input::Image {
+        return Err(OnnxError::NoPicture);
     }
+    let general = model.program().layers().any(|layer| layer.op.is_general());
+    let (operator_set, ir_version) =
+        if general { (GENERAL_OPERATOR_SET, GENERAL_IR_VERSION) } else { (OPERATOR_SET, IR_VERSION) };
     let mut graph = Graph::new(model, options.f16_weights);
     let input = match options.input {
         Input::Image => normalise(&mut graph, header),
@@ -191,7 +218,12 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
     for layer in model.program().layers() {
         values.push(&layer)?;
     }
-    values.finish(LOGITS)?;
+    let Shape { channels, height, width } = header.output;
+    let (result, result_axes) = match header.result {
+        OutputKind::Classes => (LOGITS, vec![header.classes]),
+        OutputKind::Values => (RESULT, vec![channels, height, width]),
+    };
+    values.finish(result, header.result == OutputKind::Values)?;
     let Graph { nodes, constants, .. } = graph;
     let counts = (nodes.len(), constants.len());
 
@@ -202,9 +234,13 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
     };
     let text = |key: &str| model.container().metadata_value(key).map(|value| value.to_string());
     let name = text("network").filter(|name| !name.is_empty()).unwrap_or_else(|| "lrpet".to_owned());
-    let (about_input, about_output) = (describe(options, header), describe_logits(text("classes")));
+    let about_output = match header.result {
+        OutputKind::Classes => describe_logits(text("classes")),
+        OutputKind::Values => format!("Output result: values, {channels} × {height} × {width}."),
+    };
+    let about_input = describe(options, header);
     let whole = ModelProto {
-        ir_version: Some(IR_VERSION),
+        ir_version: Some(ir_version),
         producer_name: Some("lrpet".to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         doc_string: Some(format!("{name}, written by lrpet. {about_input} {about_output}")),
@@ -214,9 +250,9 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
             initializer: constants,
             doc_string: Some(format!("{about_input} {about_output}")),
             input: vec![value(options.input.name(), element, options.batch, &axes, about_input)],
-            output: vec![value(LOGITS, DataType::Float, options.batch, &[header.classes], about_output)],
+            output: vec![value(result, DataType::Float, options.batch, &result_axes, about_output)],
         }),
-        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPERATOR_SET) }],
+        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(operator_set) }],
         metadata_props: model
             .metadata()
             .map(|(key, value)| StringStringEntryProto {
@@ -230,7 +266,8 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
     if bytes > MOST_BYTES {
         return Err(OnnxError::TooLarge { bytes, f16_weights: options.f16_weights });
     }
-    Ok(Converted { bytes: whole.encode_to_vec(), nodes: counts.0, constants: counts.1 })
+    let bytes = whole.encode_to_vec();
+    Ok(Converted { bytes, nodes: counts.0, constants: counts.1, operator_set, result, result_axes })
 }
 
 /// Adds the nodes from bytes of a picture to normalised planes, in the runtime's order: (p / 255 − mean) / std.
@@ -273,6 +310,9 @@ fn value(name: &str, element: DataType, batch: Batch, axes: &[u32], about: Strin
 fn describe(options: Options, header: &Header) -> String {
     let Shape { channels, height, width } = header.input;
     let batch = options.batch;
+    if header.kind == InputKind::Values {
+        return format!("Input values: f32 [{batch}, {channels}, {height}, {width}].");
+    }
     let mut text = match options.input {
         Input::Image => format!(
             "Input image: u8 [{batch}, {height}, {width}, {channels}], the bytes of a picture row by row with channels \
@@ -282,9 +322,10 @@ fn describe(options: Options, header: &Header) -> String {
             "Input values: f32 [{batch}, {channels}, {height}, {width}], planes of (byte / 255 - mean) / std of each channel,"
         ),
     };
+    // One for each channel, or the first for all.
+    let listed = if channels as usize > MAX_INPUT_CHANNELS { 1 } else { channels as usize };
     let list = |values: &[f32]| {
-        let values: Vec<String> =
-            values.iter().take(channels as usize).map(|value| value.to_string()).collect();
+        let values: Vec<String> = values.iter().take(listed).map(|value| value.to_string()).collect();
         values.join(", ")
     };
     let _ = write!(text, " mean {}, std {}.", list(&header.mean), list(&header.std));

@@ -1,10 +1,13 @@
 //! The operations of a layer program as nodes of ONNX.
 
 use lrpet_runtime::model::{
-    Activation, Conv, LayerInfo, Linear, Op, PadShortcut, Pool, PoolKind, Shape, Value, Weights, Window,
+    Activate, Activation, Conv, GeneralConv, LayerInfo, Linear, Op, PadShortcut, Pool, PoolKind, Shape,
+    Value, Weights, Window,
 };
 
 use super::OnnxError;
+use super::activation::{activate, stage};
+use super::general;
 use super::graph::{Graph, int, ints};
 use super::proto::AttributeProto;
 
@@ -12,7 +15,7 @@ use super::proto::AttributeProto;
 struct Names {
     /// As `[n, c, h, w]`.
     map: Option<String>,
-    /// As `[n, c]`, which linear layers read and make.
+    /// As `[n, c·h·w]`, which linear layers read and make.
     vector: Option<String>,
 }
 
@@ -31,66 +34,88 @@ impl<'g, 'a> Values<'g, 'a> {
     /// Adds the nodes of a layer.
     pub(super) fn push(&mut self, layer: &LayerInfo<'_>) -> Result<(), OnnxError> {
         let output = format!("{}:{}", layer.op.name().replace(' ', "_"), layer.index);
-        let result = Some(self.result(&layer.op, layer.input, output)?);
-        self.names.push(match layer.op {
-            Op::Linear(_) => Names { map: None, vector: result },
-            _ => Names { map: result, vector: None },
+        let flat = match layer.op {
+            Op::Linear(_) => true,
+            // Alike for both forms.
+            Op::Softmax(_) | Op::Activate(Activate { slope: None, .. }) => {
+                let input = self.names.get(usize::from(layer.op.inputs().first()));
+                input.is_some_and(|names| names.vector.is_some())
+            }
+            _ => false,
+        };
+        let result = Some(self.result(layer, flat, output)?);
+        self.names.push(match flat {
+            true => Names { map: None, vector: result },
+            false => Names { map: result, vector: None },
         });
         Ok(())
     }
 
-    /// Adds the nodes of an operation whose first input has the shape `shape`. The result is a vector where the operation is a
-    /// linear layer, else a map.
-    fn result(&mut self, op: &Op<&str>, shape: Shape, output: String) -> Result<String, OnnxError> {
-        if !op.activation().is_plain() {
-            let (layer, kind) = (op.name().to_owned(), op.activation().name());
-            return Err(OnnxError::Operation { layer, kind });
-        }
-        Ok(match op {
-            Op::Conv(op) => {
-                let input = self.map(op.input)?;
-                let residual = op.residual.map(|value| self.map(value)).transpose()?;
-                conv(self.graph, op, &input, residual.as_deref(), output)?
+    /// Adds the nodes of an operation, which makes a vector of a vector where it is `flat`, else a map of maps.
+    fn result(&mut self, layer: &LayerInfo<'_>, flat: bool, output: String) -> Result<String, OnnxError> {
+        let inputs = layer.op.inputs();
+        let inputs = inputs.values().iter().map(|value| match flat {
+            true => self.vector(*value),
+            false => self.map(*value),
+        });
+        let inputs = inputs.collect::<Result<Vec<String>, OnnxError>>()?;
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        // A checked program has operations that read something, and arithmetic of two.
+        let input = inputs.first().copied().unwrap_or_default();
+        let (graph, shape) = (&mut *self.graph, layer.input);
+        Ok(match &layer.op {
+            Op::Conv(op) => conv(graph, &Convolution::from(op), &inputs, output)?,
+            Op::GeneralConv(op) => conv(graph, &Convolution::from(op), &inputs, output)?,
+            Op::Linear(op) => linear(graph, op, input, output)?,
+            Op::Pool(op) => pool(graph, op, input, output),
+            Op::GlobalAveragePool { .. } => graph.node("GlobalAveragePool", &[input], output, Vec::new()),
+            Op::PadShortcut(op) => pad_shortcut(graph, op, input, shape, output),
+            Op::Add { activation, .. } => arithmetic(graph, "Add", &inputs, *activation, output),
+            Op::Binary(op) => arithmetic(graph, general::operator(op.kind), &inputs, op.activation, output),
+            Op::Concat(_) => graph.node("Concat", &inputs, output, vec![int("axis", 1)]),
+            Op::Join(op) => {
+                graph.node("Concat", &inputs, output, vec![int("axis", 1 + op.axis.index() as i64)])
             }
-            Op::Linear(op) => {
-                let input = self.vector(op.input)?;
-                linear(self.graph, op, &input, output)?
+            Op::GeneralPool(op) => general::pool(graph, op, input, [shape, layer.output], output),
+            Op::Reduce(op) => general::reduce(graph, op, input, output),
+            Op::Affine(op) => {
+                let scale = graph.planes(op.name, ".scale")?;
+                let scaled = graph.node("Mul", &[input, &scale], format!("{output}.scaled"), Vec::new());
+                let bias = graph.planes(op.name, ".bias")?;
+                arithmetic(graph, "Add", &[&scaled, &bias], op.activation, output)
             }
-            Op::Pool(op) => {
-                let input = self.map(op.input)?;
-                pool(self.graph, op, &input, output)
+            Op::Activate(Activate { slope: Some(name), .. }) => {
+                let slope = graph.planes(name, ".slope")?;
+                graph.node("PRelu", &[input, &slope], output, Vec::new())
             }
-            Op::GlobalAveragePool { input } => {
-                let input = self.map(*input)?;
-                self.graph.node("GlobalAveragePool", &[&input], output, Vec::new())
+            Op::Activate(Activate { activation: Activation::None, .. }) => {
+                graph.node("Identity", &[input], output, Vec::new())
             }
-            Op::PadShortcut(op) => {
-                let input = self.map(op.input)?;
-                pad_shortcut(self.graph, op, &input, shape, output)
+            Op::Activate(op) => activate(graph, input.to_owned(), op.activation, output),
+            Op::Softmax(op) => {
+                let operator = if op.log { "LogSoftmax" } else { "Softmax" };
+                graph.node(operator, &[input], output, vec![int("axis", 1)])
             }
-            Op::Add { inputs: [a, b], activation } => {
-                let (a, b) = (self.map(*a)?, self.map(*b)?);
-                let sum = stage(&output, "sum", *activation != Activation::None);
-                let sum = self.graph.node("Add", &[&a, &b], sum, Vec::new());
-                activate(self.graph, sum, *activation, output)
-            }
-            Op::Concat(op) => {
-                let inputs = op.inputs.values().iter().map(|value| self.map(*value));
-                let inputs = inputs.collect::<Result<Vec<String>, OnnxError>>()?;
-                let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-                self.graph.node("Concat", &inputs, output, vec![int("axis", 1)])
-            }
-            general => {
-                let (layer, kind) = (general.name().to_owned(), general.kind());
-                return Err(OnnxError::Operation { layer, kind });
+            Op::Slice(op) => general::slice(graph, op, input, output),
+            Op::Shuffle(op) => general::shuffle(graph, op.groups, input, shape, output),
+            Op::Pad(op) => general::pad(graph, op, input, output),
+            Op::Resize(op) => general::resize(graph, op, input, shape, output)?,
+            Op::DepthToSpace(op) => general::depth_to_space(graph, op, input, output),
+            Op::SpaceToDepth(op) => general::space_to_depth(graph, op, input, shape, output),
+            Op::Normalise(op) => general::normalise(graph, op, input, shape, output)?,
+            Op::Reshape(op) => general::reshape(graph, input, &op.output.axes().map(i64::from), output),
+            Op::Transpose(op) => {
+                let [a, b, c] = op.axes.map(|axis| 1 + axis.index() as u16);
+                general::transpose(graph, input, &[0, a, b, c], output)
             }
         })
     }
 
-    /// The last value as a vector, under the name `output`.
-    pub(super) fn finish(mut self, output: &str) -> Result<(), OnnxError> {
+    /// The last value, as a map or as a vector, under the name `output`.
+    pub(super) fn finish(mut self, output: &str, map: bool) -> Result<(), OnnxError> {
         // A program has at most 4096 operations.
-        let last = self.vector((self.names.len() - 1) as Value)?;
+        let number = (self.names.len() - 1) as Value;
+        let last = if map { self.map(number)? } else { self.vector(number)? };
         // Nothing reads the last value, so only its maker knows its name.
         for node in self.graph.nodes.iter_mut().rev() {
             node.output.iter_mut().filter(|name| **name == last).for_each(|name| output.clone_into(name));
@@ -109,7 +134,7 @@ impl<'g, 'a> Values<'g, 'a> {
         names.map.clone().ok_or(OnnxError::Value { number })
     }
 
-    /// A value of one pixel as `[n, c]`.
+    /// A value as `[n, c]`, of a map all its values one after another.
     fn vector(&mut self, number: Value) -> Result<String, OnnxError> {
         let names = self.names.get_mut(usize::from(number)).ok_or(OnnxError::Value { number })?;
         if let (None, Some(map)) = (&names.vector, &names.map) {
@@ -120,54 +145,88 @@ impl<'g, 'a> Values<'g, 'a> {
     }
 }
 
-/// `output` itself, or its name before a further operation makes it.
-fn stage(output: &str, word: &str, further: bool) -> String {
-    if further { format!("{output}.{word}") } else { output.to_owned() }
-}
-
-/// Applies an activation to `sum`; without one, `sum` has the name `output` already.
-fn activate(graph: &mut Graph<'_>, sum: String, activation: Activation, output: String) -> String {
-    match activation {
-        Activation::None => sum,
-        Activation::Relu => graph.node("Relu", &[&sum], output, Vec::new()),
-        Activation::Relu6 => {
-            let least = graph.floats("relu6.least.value", &[], &[0.0]);
-            let most = graph.floats("relu6.most.value", &[], &[6.0]);
-            graph.node("Clip", &[&sum, &least, &most], output, Vec::new())
-        }
-        other => unreachable!("{} was refused", other.name()),
-    }
+/// Two values together, then the activation.
+fn arithmetic(
+    graph: &mut Graph<'_>,
+    operator: &str,
+    inputs: &[&str],
+    activation: Activation,
+    output: String,
+) -> String {
+    let sum = stage(&output, "sum", activation != Activation::None);
+    let sum = graph.node(operator, inputs, sum, Vec::new());
+    activate(graph, sum, activation, output)
 }
 
 /// The attributes that convolution and pooling share. Output sizes are rounded down, as without `ceil_mode`.
-fn sliding(window: &Window) -> Vec<AttributeProto> {
+pub(super) fn sliding(window: &Window) -> Vec<AttributeProto> {
     // Both sides order padding alike: top, left, bottom, right.
     vec![ints("kernel_shape", &window.kernel), ints("strides", &window.stride), ints("pads", &window.padding)]
 }
 
-/// A convolution, a depthwise one as one of c groups, or a pair as two, and then residual and activation.
+/// A convolution of either kind.
+struct Convolution<'n> {
+    name: &'n str,
+    window: Window,
+    /// What a convolution says beside its window.
+    more: Vec<AttributeProto>,
+    groups: u32,
+    transposed: bool,
+    weights: Weights,
+    activation: Activation,
+}
+
+impl<'n> From<&Conv<&'n str>> for Convolution<'n> {
+    fn from(conv: &Conv<&'n str>) -> Self {
+        // A depthwise one is one of c groups.
+        let groups = if conv.weights == Weights::Depthwise { conv.out_channels } else { 1 };
+        let (name, window, more) = (conv.name, conv.window, Vec::new());
+        let (weights, activation) = (conv.weights, conv.activation);
+        Convolution { name, window, more, groups, transposed: false, weights, activation }
+    }
+}
+
+impl<'n> From<&GeneralConv<&'n str>> for Convolution<'n> {
+    fn from(conv: &GeneralConv<&'n str>) -> Self {
+        let output_padding = conv.transposed.map(|more| ints("output_padding", &more));
+        let more = std::iter::once(ints("dilations", &conv.dilation)).chain(output_padding).collect();
+        Convolution {
+            name: conv.name,
+            window: conv.window,
+            more,
+            groups: conv.groups,
+            transposed: conv.transposed.is_some(),
+            weights: conv.weights,
+            activation: conv.activation,
+        }
+    }
+}
+
+/// A convolution, a pair as two, and then residual and activation.
 fn conv(
     graph: &mut Graph<'_>,
-    conv: &Conv<&str>,
-    input: &str,
-    residual: Option<&str>,
+    conv: &Convolution<'_>,
+    inputs: &[&str],
     output: String,
 ) -> Result<String, OnnxError> {
+    let (input, residual) = (inputs.first().copied().unwrap_or_default(), inputs.get(1));
     let sum = stage(&output, "conv", residual.is_some() || conv.activation != Activation::None);
-    let window = sliding(&conv.window);
+    let attributes = sliding(&conv.window).into_iter().chain(conv.more.iter().cloned());
     let sum = if let Weights::Pair { .. } = conv.weights {
         let thin = graph.weight(conv.name, ".thin.weight")?;
-        let thin = graph.node("Conv", &[input, &thin], format!("{output}.thin"), window);
+        let thin = graph.node("Conv", &[input, &thin], format!("{output}.thin"), attributes.collect());
         let expand = graph.weight(conv.name, ".expand.weight")?;
         let bias = graph.bias(conv.name, ".expand.bias")?;
         graph.node("Conv", &[&thin, &expand, &bias], sum, sliding(&Window::square(1, 1, 0)))
     } else {
-        let weight = graph.weight(conv.name, ".weight")?;
+        let (operator, weight) = if conv.transposed {
+            ("ConvTranspose", graph.turned_weight(conv.name, conv.groups)?)
+        } else {
+            ("Conv", graph.weight(conv.name, ".weight")?)
+        };
         let bias = graph.bias(conv.name, ".bias")?;
-        let depthwise = conv.weights == Weights::Depthwise;
-        let groups = depthwise.then(|| int("group", i64::from(conv.out_channels)));
-        let attributes = window.into_iter().chain(groups).collect();
-        graph.node("Conv", &[input, &weight, &bias], sum, attributes)
+        let groups = (conv.groups != 1).then(|| int("group", i64::from(conv.groups)));
+        graph.node(operator, &[input, &weight, &bias], sum, attributes.chain(groups).collect())
     };
     let sum = match residual {
         Some(residual) => {

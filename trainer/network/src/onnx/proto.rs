@@ -7,6 +7,9 @@ use prost::{Enumeration, Message, Oneof};
 /// Version of the file format that is written, the one that came with operator set 13.
 pub const IR_VERSION: i64 = 7;
 
+/// The one that came with operator set 18.
+pub const GENERAL_IR_VERSION: i64 = 8;
+
 /// A whole file.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
