@@ -79,6 +79,11 @@ fn window(frame: &Frame) -> Result<Window, String> {
     })
 }
 
+/// Whether every padding is smaller than the kernel, as the operations of version 1 have it.
+fn is_narrow(frame: &Frame) -> bool {
+    frame.padding.iter().zip(frame.kernel.iter().cycle()).all(|(padding, kernel)| padding < kernel)
+}
+
 /// One layer, its weights put to the others.
 fn layer(step: Step, shapes: &[[usize; 3]], tensors: &mut Tensors) -> Result<Layer, String> {
     let values: Vec<Value> = step.inputs.iter().map(|&value| value as Value).collect();
@@ -101,7 +106,7 @@ fn layer(step: Step, shapes: &[[usize; 3]], tensors: &mut Tensors) -> Result<Lay
         }
         What::Pool { kind, frame, counted } => {
             let window = window(&frame)?;
-            if frame.dilation == [1, 1] && counted == [0; 4] {
+            if frame.dilation == [1, 1] && counted == [0; 4] && is_narrow(&frame) {
                 let kind = if kind == Reduction::Max { PoolKind::Max } else { PoolKind::Average };
                 Op::Pool(Pool { input, kind, window })
             } else {
@@ -196,7 +201,7 @@ fn convolution(
     let window = window(&frame)?;
     let (input, residual) = (values[0], values.get(1).copied());
     let out_channels = n as u32;
-    let plain = frame.dilation == [1, 1] && of.transposed.is_none();
+    let plain = frame.dilation == [1, 1] && of.transposed.is_none() && is_narrow(&frame);
     let op = if plain && (of.groups == 1 || (of.groups == c && c == n)) {
         let weights = if of.groups == 1 { Weights::Dense } else { Weights::Depthwise };
         let name = name.clone();

@@ -269,8 +269,16 @@ impl Lower<'_> {
             let channels = atoms.iter().filter(|(atom, _)| atom.stride >= pixels).copied().collect();
             (view.value, channels)
         } else {
+            // Atoms behind the last along which the constant changes are pixels.
             let all: usize = shape.iter().product();
-            (self.reshape(view.value, [all, 1, 1])?, atoms)
+            let last = atoms.iter().rposition(|(_, step)| *step != 0).map_or(0, |at| at + 1);
+            let pixels: usize = atoms[last..].iter().map(|(atom, _)| atom.size).product();
+            atoms.truncate(last);
+            let [height, width] = match dims[..] {
+                [_, _, height, width] if height * width == pixels => [height, width],
+                _ => [1, pixels],
+            };
+            (self.reshape(view.value, [all / pixels, height, width])?, atoms)
         };
         let (sizes, steps): (Vec<usize>, Vec<usize>) =
             atoms.iter().map(|(atom, step): &(Atom, usize)| (atom.size, *step)).unzip();
