@@ -6,9 +6,9 @@ mod support;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use lrpet_runtime::model::{Model, Shape};
+use lrpet_runtime::model::{Activate, Activation, InputKind, Model, Op, OutputKind, Shape};
 use serde_json::Value;
-use support::{every_op, reference};
+use support::{Network, every_op, reference};
 
 fn run(directory: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lrpet-run")).args(arguments).current_dir(directory).output().unwrap()
@@ -86,6 +86,22 @@ fn commands_give_json_and_exit_codes() {
         assert!(run(at, &[command, "model.safetensors"]).status.success(), "{command}");
     }
 
+    // A model of values gives values, not classes.
+    let mut map = Network::new(Shape::new(1, 1, 3), 1, 1);
+    let activation = Activation::Clip { min: -1.5, max: 2.0 };
+    map.push(Op::Activate(Activate { input: 0, activation, slope: None }));
+    map.header.kind = InputKind::Values;
+    (map.header.output, map.header.classes) = (Shape::new(1, 1, 3), 3);
+    (map.header.result, map.header.version) = (OutputKind::Values, 2);
+    std::fs::write(at.join("map.safetensors"), map.file(0).bytes()).unwrap();
+    let floats: Vec<u8> = [-2.0f32, 0.5, 9.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    std::fs::write(at.join("three.npy"), npy("<f4", "(1, 1, 3)", &floats)).unwrap();
+    std::fs::write(at.join("three.raw"), [1, 2, 3]).unwrap();
+    let report = json(&run(at, &["run", "map.safetensors", "--input", "three.npy", "--json"]));
+    assert_eq!(report["images"], serde_json::json!([{ "shape": [1, 1, 3], "values": [-1.5, 0.5, 2.0] }]));
+    let text = run(at, &["run", "map.safetensors", "--input", "three.npy"]);
+    assert_eq!(String::from_utf8_lossy(&text.stdout), "image 0: 1×1×3: -1.5 0.5 2\n");
+
     // Failures: exit code 1, one line that names the file.
     std::fs::write(at.join("cut.safetensors"), &file.bytes()[..1000]).unwrap();
     std::fs::write(at.join("short.raw"), &image[1..]).unwrap();
@@ -101,6 +117,7 @@ fn commands_give_json_and_exit_codes() {
         (&["run", "model.safetensors", "--input", "short.raw"], "short.raw"),
         (&["run", "model.safetensors", "--input", "wrong.npy"], "wrong.npy"),
         (&["run", "model.safetensors", "--input", "huge.npy"], "huge.npy"),
+        (&["run", "map.safetensors", "--input", "three.raw"], "three.raw: image 0: the model takes values"),
         (&["run", "model.safetensors", "--input", "cut.safetensors"], "cut.safetensors"),
     ] {
         let output = run(at, arguments);

@@ -14,17 +14,14 @@ import struct
 import sys
 from types import SimpleNamespace as Record
 
+import general_operations as general
 import numpy as np
+from general_operations import check
 from numpy.lib.stride_tricks import sliding_window_view
 from safetensors import SafetensorError, safe_open
 
-OPERATIONS = ["conv", "linear", "pool", "global_average_pool", "pad_shortcut", "add", "concat"]
-
-
-def check(condition, message):
-    """Stops with `message` unless `condition` holds."""
-    if not condition:
-        raise ValueError(message)
+FIRST = ["conv", "linear", "pool", "global_average_pool", "pad_shortcut", "add", "concat"]
+OPERATIONS = [*FIRST, *general.FIELDS]
 
 
 # ---- Container ----------------------------------------------------------------------------------------------------------
@@ -66,11 +63,17 @@ def load(file, offsets, name, dtype, shape, align=1):
     return data
 
 
-def load_layer(file, offsets, op, channels):
-    """The tensors of a layer in the order of its computation, as float64; none for the other operations."""
-    if op.kind not in ("conv", "linear"):
+def load_layer(file, offsets, op, shape):
+    """The tensors of a layer with an input of `shape` in the order of its computation, as float64; none for other operations."""
+    named = general.tensors(op, shape[0])
+    if named is not None:
+        name, shapes = named
+        parts = [load(file, offsets, f"{name}.{part}", "F32", size, 4) for part, size in shapes.items()]
+        return [part.astype(np.float64) for part in parts]
+    if op.kind not in ("conv", "linear", "general_conv"):
         return ()
-    kernel, point = (op.window.kernel, [1, 1]) if op.kind == "conv" else ([], [])
+    channels = int(np.prod(shape)) if op.kind == "linear" else shape[0] // getattr(op, "groups", 1)
+    kernel, point = ([], []) if op.kind == "linear" else (op.window.kernel, [1, 1])
     if op.weights == "pair":
         shapes = {"thin.weight": [op.rank, channels, *kernel], "expand.weight": [op.out, op.rank, *point]}
         shapes["expand.bias"] = [op.out]
@@ -134,16 +137,25 @@ class Decoder:
         check(tag < 2, "an optional value begins with neither 0 nor 1")
         return read() if tag else None
 
-    def window(self):
-        """Kernel, stride and padding of a convolution or a pool."""
+    def window(self, general=False):
+        """Kernel, stride and padding of a convolution or a pool; those of a general one may have more padding."""
         kernel, stride, padding = (self.array(count, self.u16) for count in (2, 2, 4))
         check(min(stride) > 0, "a window has stride 0")
-        check(all(p < k for p, k in zip(padding, kernel + kernel)), "a padding is not smaller than its kernel")
+        check(general or all(p < k for p, k in zip(padding, kernel + kernel)), "a padding is not smaller than its kernel")
         return Record(kernel=kernel, stride=stride, padding=padding)
+
+    def weights(self, op):
+        """How the weights of `op` are stored."""
+        op.weights = self.choice("dense", "pair", *["depthwise"][: op.kind == "conv"])
+        op.rank = self.u32() if op.weights == "pair" else None
+        check(op.rank != 0, "a pair has rank 0")
 
     def operation(self):
         """One operation; the kinds have their fields in one common order."""
-        op = Record(kind=self.choice(*OPERATIONS), name=None, residual=None, activation="none")
+        op = Record(kind=self.choice(*OPERATIONS), name=None, residual=None, activation=("none", []))
+        if op.kind in general.FIELDS:
+            general.read_fields(self, op)
+            return self.reading(op)
         if op.kind in ("conv", "linear"):
             op.name = self.string()
         count = self.u32() if op.kind == "concat" else 2 if op.kind == "add" else 1
@@ -158,29 +170,55 @@ class Decoder:
         if op.kind in ("conv", "pool"):
             op.window = self.window()
         if op.kind in ("conv", "linear"):
-            op.weights = self.choice("dense", "pair", *["depthwise"][: op.kind == "conv"])
-            op.rank = self.u32() if op.weights == "pair" else None
-            check(op.rank != 0, "a pair has rank 0")
+            self.weights(op)
         if op.kind == "conv":
             op.residual = self.optional(self.u16)
         if op.kind in ("conv", "linear", "add"):
-            op.activation = self.choice("none", "relu", "relu6")
+            op.activation = general.activation(self)
+        return self.reading(op)
+
+    @staticmethod
+    def reading(op):
+        """`op` with what it reads, and what it needs of a reader."""
         op.reads = op.inputs + ([] if op.residual is None else [op.residual])
+        check(1 <= len(op.reads) <= 64, f"an operation has {len(op.reads)} inputs")
+        op.needs = 1 * (op.kind in general.FIELDS)
+        op.needs |= 2 * (op.activation[0] not in ("none", "relu", "relu6")) | 4 * (len(op.reads) > 4)
         return op
 
     def program(self):
         """The header and all operations."""
         version = self.u16()
-        check(version == 1, f"format version {version} is not supported")
+        check(version in (1, 2), f"format version {version} is not supported")
         shape = tuple(self.array(3, self.u32))
+        values = version > 1 and self.kind()
         mean, std = (np.array(self.array(4, self.f32), np.float32) for _ in range(2))
-        check(shape[0] <= 4, f"the image has {shape[0]} channels")
+        check(shape[0] <= 4 or version > 1, f"the image has {shape[0]} channels")
         check(np.isfinite([mean, std]).all() and (std > 0).all(), "mean or std out of range")
-        classes, count = self.u32(), self.u16()
+        output, needs = ((self.u32(), 1, 1), 0) if version == 1 else self.result()
+        count = self.u16()
         check(1 <= count <= 4096, f"the program has {count} operations")
         ops = self.array(count, self.operation)
         check(self.position == len(self.data), "bytes follow the last operation")
-        return Record(input=shape, mean=mean[: shape[0]], std=std[: shape[0]], classes=classes, ops=ops)
+        check(all(op.needs & ~needs == 0 for op in ops), "an operation needs what the program does not state")
+        if shape[0] > 4:
+            mean, std = (np.repeat(listed[:1], shape[0]) for listed in (mean, std))
+        normalise = Record(mean=mean[: shape[0]], std=std[: shape[0]])
+        return Record(input=shape, values=values, normalise=normalise, output=output, needs=needs, ops=ops)
+
+    def kind(self):
+        """True of values, False of a picture or of logits."""
+        byte = self.take(1)[0]
+        check(byte < 2, "no such kind of input or result")
+        return byte == 1
+
+    def result(self):
+        """Shape of the result, and what a reader must have, in version 2."""
+        output = tuple(self.array(3, self.u32))
+        check(self.kind() or output[1:] == (1, 1), "the logits are no vector")
+        needs = self.u32()
+        check(needs < 8, "the program needs a later reader")
+        return output, needs
 
 
 def output_shape(op, shape):
@@ -193,7 +231,6 @@ def output_shape(op, shape):
         size = (height + top + bottom - kh) // down + 1, (width + left + right - kw) // across + 1
         return op.out if op.kind == "conv" else channels, *size
     if op.kind == "linear":
-        check(height == width == 1, f"the input of {op.name!r} is not a vector")
         return op.out, 1, 1
     if op.kind == "pad_shortcut":
         check(op.stride > 0 and op.out >= channels, "a shortcut has stride 0 or loses channels")
@@ -209,21 +246,24 @@ def check_program(program):
     for i, op in enumerate(program.ops):
         check(max(op.reads) <= i, f"operation {i} reads a value that is not made before it")
         last_read.update((value, i) for value in op.reads)
-        shape = output_shape(op, shapes[op.inputs[0]])
+        read = [shapes[value] for value in op.inputs]
+        shape = general.output_shape(op, read) if op.kind in general.FIELDS else output_shape(op, read[0])
         check(op.kind != "add" or shapes[op.inputs[1]] == shape, f"operation {i} adds values of two shapes")
         if op.kind == "concat":
-            parts = [shapes[value] for value in op.inputs]
-            check(all(part[1:] == shape[1:] for part in parts), f"operation {i} joins values of two sizes")
-            check(sum(part[0] for part in parts) == op.out, f"operation {i} does not join to {op.out} channels")
+            check(all(part[1:] == shape[1:] for part in read), f"operation {i} joins values of two sizes")
+            check(sum(part[0] for part in read) == op.out, f"operation {i} does not join to {op.out} channels")
         check(op.residual is None or shapes[op.residual] == shape, f"operation {i}: the residual has another shape")
         shapes.append(shape)
     for c, h, w in shapes:
         check(min(c, h, w) > 0 and c * h * w < 2**31, f"a value of shape {c}×{h}×{w} is empty or too large")
     check(len(last_read) == len(program.ops), "a value is never read")
+    most = 128 if program.needs & 4 else 16
     for i in range(len(program.ops)):
-        check(sum(last_read[value] >= i for value in range(i + 1)) <= 16, f"more than 16 values alive at operation {i}")
-    check(shapes[-1] == (program.classes, 1, 1), "the last value is not a vector of the classes")
-    names = [op.name for op in program.ops if op.name is not None]
+        alive = sum(last_read[value] >= i for value in range(i + 1))
+        check(alive <= most, f"{alive} values alive at operation {i}, of at most {most}")
+    check(shapes[-1] == program.output, "the last value has not the shape of the result")
+    names = [op.name if op.kind != "activate" else op.slope for op in program.ops]
+    names = [name for name in names if name is not None]
     check(len(set(names)) == len(names), "two layers have one name")
     return shapes
 
@@ -287,7 +327,7 @@ def concat(op, weights, *parts):
     return np.concatenate(parts)
 
 
-COMPUTE = dict(zip(OPERATIONS, (conv, linear, pool, global_average_pool, pad_shortcut, add, concat)))
+COMPUTE = dict(zip(FIRST, (conv, linear, pool, global_average_pool, pad_shortcut, add, concat))) | general.COMPUTE
 
 
 def to_f16(x):
@@ -298,14 +338,13 @@ def to_f16(x):
 def run(program, weights, image, exact):
     """The logits of one image of bytes [height, width, channels]."""
     with np.errstate(over="ignore"):  # saturates below
-        normalised = (image.astype(np.float32) / np.float32(255) - program.mean) / program.std
+        normalised = (image.astype(np.float32) / np.float32(255) - program.normalise.mean) / program.normalise.std
     values = [to_f16(normalised.transpose(2, 0, 1))]
     for i, (op, tensors) in enumerate(zip(program.ops, weights)):
         x = COMPUTE[op.kind](op, tensors, *(values[number] for number in op.inputs))
         if op.residual is not None:
             x = x + values[op.residual]
-        if op.activation != "none":
-            x = np.clip(x, 0, 6 if op.activation == "relu6" else None)
+        x = general.activated(op.activation, x)
         values.append(x if exact or i + 1 == len(program.ops) else to_f16(x))
     return values[-1].reshape(-1)
 
@@ -319,12 +358,12 @@ def read(path, exact):
         offsets = tensor_offsets(path)
         program = Decoder(load(file, offsets, "lrpet.program", "U8", [None]).tobytes()).program()
         shapes = check_program(program)
-        weights = [load_layer(file, offsets, op, shapes[op.inputs[0]][0]) for op in program.ops]
-        channels, height, width = program.input
-        images, stored = np.empty((0, height, width, channels), np.uint8), np.empty((0, program.classes))
+        weights = [load_layer(file, offsets, op, shapes[op.inputs[0]]) for op in program.ops]
+        (channels, height, width), classes = program.input, int(np.prod(program.output))
+        images, stored = np.empty((0, height, width, channels), np.uint8), np.empty((0, classes))
         if "selfcheck.images" in offsets or "selfcheck.logits" in offsets:
             images = load(file, offsets, "selfcheck.images", "U8", [None, height, width, channels])
-            stored = load(file, offsets, "selfcheck.logits", "F32", [len(images), program.classes])
+            stored = load(file, offsets, "selfcheck.logits", "F32", [len(images), classes])
         largest = np.abs(stored).max(1, initial=1)
         bound = 1e-2 * largest
         if "selfcheck.tolerance" in offsets and "selfcheck.images" in offsets:
@@ -335,7 +374,7 @@ def read(path, exact):
     difference = float(np.abs(logits - stored).max(initial=0))
     passed = (np.abs(logits - stored) <= bound[:, None]).all()
     document = {"network": network, "samples": len(images), "max_abs_diff": difference if len(images) else None}
-    return document | {"logits": logits.tolist(), "classes": program.classes}, passed
+    return document | {"logits": logits.tolist(), "classes": classes}, passed
 
 
 def main(arguments):

@@ -1,41 +1,23 @@
 //! Model files of any network with random weights, for what does not depend on training: memory, speed, errors.
 
-use std::collections::HashMap;
-
-use anyhow::{Context, Result, anyhow, bail};
-use half::f16;
+use anyhow::{Context, Result, anyhow};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
 use lrpet_runtime::model::{
-    Activation, Concat, Conv, Header, Inputs, Linear, Model, Op, Shape, Weights, Window,
+    Activation, Concat, Conv, Header, InputKind, Inputs, Linear, Model, Op, OutputKind, Shape, Weights,
+    Window,
 };
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
 use postcard::to_allocvec;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use safetensors::tensor::{Dtype, TensorView};
+
+pub use crate::random_weights::Values;
+use crate::random_weights::{Made, Tensor, serialize, square, weights};
 
 /// Images of the self-check.
 const SAMPLES: usize = 3;
-
-/// What random weights, biases and images are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Values {
-    /// Of a size that keeps activations near 1.
-    Real,
-    /// -1, 0 and 1, and the lightest and darkest pixel. With [`Activation::Relu6`] behind every convolution sums are
-    /// small whole numbers, exact in whatever order and precision they are added: all kernels give the same bits.
-    Whole,
-}
-
-/// A tensor in memory.
-struct Tensor {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    data: Vec<u8>,
-}
 
 /// A small network with random weights: a pair with stride, a dense layer with a residual, its result joined with itself,
 /// pooling, a classifier.
@@ -215,14 +197,23 @@ pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -
     model_of(input, classes, ops, Values::Real, seed)
 }
 
-fn model_of(input: Shape, classes: u32, ops: &[Op<String>], values: Values, seed: u64) -> Result<Vec<u8>> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let channels = input.channels as usize;
-    let header = Header::classifier(input, &vec![0.5; channels], &vec![0.25; channels], classes);
-    let header = header.context("means of all channels")?.of_ops(ops).context("too many operations")?;
+/// As [`random_model`] of values as they are, with a result of values of the shape `output`; it has no self-check.
+///
+/// # Errors
+/// Where the operations do not chain.
+pub fn random_map(input: Shape, output: Shape, ops: &[Op<String>], seed: u64) -> Result<Vec<u8>> {
+    let header = Header::classifier(input, &[0.0], &[1.0], output.len() as u32).context("one mean")?;
+    let (kind, result) = (InputKind::Values, OutputKind::Values);
+    let header = Header { kind, result, output, ..header };
+    serialize(&network(header, ops, Values::Real, &mut ChaCha8Rng::seed_from_u64(seed))?)
+}
+
+/// Program and weights of `ops` behind `header`.
+fn network(header: Header, ops: &[Op<String>], values: Values, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
+    let header = header.of_ops(ops).context("too many operations")?;
     let mut program = to_allocvec(&header)?;
-    // Of bytes as they are drawn below: (b / 255 − 0.5) / 0.25 has the mean square 4 / 3.
-    let mut made = vec![Made { shape: input, square: 4.0 / 3.0 }];
+    // Of bytes as they are drawn for a self-check: (b / 255 − 0.5) / 0.25 has the mean square 4 / 3.
+    let mut made = vec![Made { shape: header.input, square: 4.0 / 3.0 }];
     let mut tensors = Vec::new();
     for op in ops {
         program.extend(to_allocvec(op)?);
@@ -233,9 +224,18 @@ fn model_of(input: Shape, classes: u32, ops: &[Op<String>], values: Values, seed
         let shape = op.output_shape(from.shape);
         let shape = shape.with_context(|| format!("{} does not take {}", op.name(), from.shape))?;
         made.push(Made { shape, square: square(op, &inputs, shape) });
-        tensors.extend(weights(op, from, values, &mut rng)?);
+        tensors.extend(weights(op, from, values, rng)?);
     }
     tensors.push(Tensor::bytes(PROGRAM_TENSOR, vec![program.len()], program));
+    Ok(tensors)
+}
+
+fn model_of(input: Shape, classes: u32, ops: &[Op<String>], values: Values, seed: u64) -> Result<Vec<u8>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let channels = input.channels as usize;
+    let header = Header::classifier(input, &vec![0.5; channels], &vec![0.25; channels], classes);
+    let header = header.context("means of all channels")?;
+    let mut tensors = network(header, ops, values, &mut rng)?;
 
     let mut images: Vec<u8> = Vec::with_capacity(SAMPLES * input.len());
     for _ in 0..SAMPLES {
@@ -253,114 +253,6 @@ fn model_of(input: Shape, classes: u32, ops: &[Op<String>], values: Values, seed
     tensors.push(Tensor::bytes(SELF_CHECK_IMAGES, vec![SAMPLES, height, width, channels], images));
     tensors.push(Tensor::f32(SELF_CHECK_LOGITS, vec![SAMPLES, classes as usize], &logits));
     serialize(&tensors)
-}
-
-impl Tensor {
-    fn bytes(name: &str, shape: Vec<usize>, data: Vec<u8>) -> Self {
-        Self { name: name.to_owned(), dtype: Dtype::U8, shape, data }
-    }
-
-    fn f32(name: &str, shape: Vec<usize>, values: &[f32]) -> Self {
-        let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Self { name: name.to_owned(), dtype: Dtype::F32, shape, data }
-    }
-
-    /// f16 weights: real ones uniform, so that `fan_in` inputs of a mean square `square` make sums of a mean square of 1.
-    fn weight(
-        name: String,
-        shape: Vec<usize>,
-        (fan_in, square): (usize, f32),
-        values: Values,
-        rng: &mut ChaCha8Rng,
-    ) -> Self {
-        let bound = (3.0 / (fan_in as f32 * square)).sqrt();
-        let mut weight = || match values {
-            Values::Real => rng.random_range(-bound..bound),
-            Values::Whole => rng.random_range(-1..2) as f32,
-        };
-        let values = (0..shape.iter().product()).map(|_| f16::from_f32(weight()));
-        let data = values.flat_map(|value: f16| value.to_le_bytes()).collect();
-        Self { name, dtype: Dtype::F16, shape, data }
-    }
-}
-
-/// A value while weights are drawn.
-#[derive(Clone, Copy)]
-struct Made {
-    shape: Shape,
-    /// Mean square of its elements, about.
-    square: f32,
-}
-
-/// Mean square of what `op` makes of `inputs`, about: sums of random weights have 1 and are as often below as above 0.
-fn square(op: &Op<String>, inputs: &[Made], shape: Shape) -> f32 {
-    let halved = |activation: Activation| if activation == Activation::None { 1.0 } else { 0.5 };
-    let [first, rest @ ..] = inputs else { return 1.0 };
-    let total: f32 = inputs.iter().map(|made| made.square).sum();
-    match op {
-        // A residual is seldom below 0.
-        Op::Conv(_) if !rest.is_empty() => 1.0 + rest.iter().map(|made| made.square).sum::<f32>(),
-        Op::Conv(conv) => halved(conv.activation),
-        Op::Linear(linear) => halved(linear.activation),
-        Op::Pool(_) | Op::GlobalAveragePool { .. } => first.square,
-        Op::PadShortcut(_) => first.square * first.shape.channels as f32 / shape.channels as f32,
-        Op::Add { .. } => total,
-        Op::Concat(_) => {
-            let weighed = inputs.iter().map(|made| made.square * made.shape.channels as f32);
-            weighed.sum::<f32>() / shape.channels as f32
-        }
-        _ => first.square,
-    }
-}
-
-/// The tensors of an operation: none, weight and bias, or thin and expand weight and bias.
-fn weights(op: &Op<String>, input: Made, values: Values, rng: &mut ChaCha8Rng) -> Result<Vec<Tensor>> {
-    let (name, weights, n, kernel) = match op {
-        Op::Conv(conv) => {
-            (&conv.name, conv.weights, conv.out_channels, Some(conv.window.kernel.map(usize::from)))
-        }
-        Op::Linear(linear) => (&linear.name, linear.weights, linear.out_features, None),
-        _ => return Ok(Vec::new()),
-    };
-    let (n, c) = (n as usize, input.shape.channels as usize);
-    let taps: usize = kernel.unwrap_or([1, 1]).iter().product();
-    let shape = |rows: usize, columns: usize, kernel: Option<[usize; 2]>| {
-        [rows, columns].into_iter().chain(kernel.into_iter().flatten()).collect::<Vec<_>>()
-    };
-    let mut bias = || match values {
-        Values::Real => rng.random_range(-0.1..0.1),
-        Values::Whole => rng.random_range(-1..2) as f32,
-    };
-    let bias: Vec<f32> = (0..n).map(|_| bias()).collect();
-    let mut weight = |suffix: &str, shape, fan_in, square| {
-        Tensor::weight(format!("{name}{suffix}"), shape, (fan_in, square), values, rng)
-    };
-    let square = input.square;
-    Ok(match weights {
-        Weights::Dense => vec![
-            weight(".weight", shape(n, c, kernel), c * taps, square),
-            Tensor::f32(&format!("{name}.bias"), vec![n], &bias),
-        ],
-        Weights::Depthwise => vec![
-            weight(".weight", shape(n, 1, kernel), taps, square),
-            Tensor::f32(&format!("{name}.bias"), vec![n], &bias),
-        ],
-        Weights::Pair { rank: 0 } => bail!("{name}: rank 0"),
-        Weights::Pair { rank } => vec![
-            weight(".thin.weight", shape(rank as usize, c, kernel), c * taps, square),
-            weight(".expand.weight", shape(n, rank as usize, kernel.map(|_| [1, 1])), rank as usize, 1.0),
-            Tensor::f32(&format!("{name}.expand.bias"), vec![n], &bias),
-        ],
-    })
-}
-
-fn serialize(tensors: &[Tensor]) -> Result<Vec<u8>> {
-    let views = tensors
-        .iter()
-        .map(|tensor| Ok((&tensor.name, TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.data)?)))
-        .collect::<Result<Vec<_>>>()?;
-    let card = HashMap::from([("network".to_owned(), "random weights".to_owned())]);
-    Ok(safetensors::serialize(views, Some(card))?)
 }
 
 /// Logits of the portable kernels for each image.

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use lrpet_runtime::model::{Concat, Inputs, Op, PadShortcut, Shape};
 use lrpet_tests::every_operation::every_operation;
+use lrpet_tests::general_operations::general_operations;
 use lrpet_tests::programs::root;
 use lrpet_tests::random_model::random_model;
 use serde_json::Value;
@@ -32,6 +33,11 @@ fn logits_are_rebuilt_from_the_specification() {
     let file = folder.path().join("every.safetensors");
     std::fs::write(&file, every_operation()).unwrap();
     assert!(difference(&file) < 5e-3);
+    // Version 2, with long lists of values and without.
+    for many in [false, true] {
+        std::fs::write(&file, general_operations(many)).unwrap();
+        assert!(difference(&file) < 5e-3, "{}", difference(&file));
+    }
     // An operation that moves values makes logits like any other.
     let moved = [Op::PadShortcut(PadShortcut { input: 0, out_channels: 4, stride: 12 })];
     std::fs::write(&file, random_model(Shape::new(1, 3, 3), 4, &moved, 1).unwrap()).unwrap();

@@ -13,9 +13,10 @@ use lrpet_board::toolchain::Source;
 use lrpet_board::{elf, emulate, loader};
 use lrpet_runtime::host::softmax;
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::{Model, Shape};
+use lrpet_runtime::model::{Model, Needs, Shape};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
+use lrpet_tests::general_operations::general_operations;
 use lrpet_tests::random_model::small_model;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -118,6 +119,23 @@ fn every_model(image: &Image<'_>, isa: Isa) -> Vec<String> {
         assert_eq!((number("model_bytes"), &start["source"]), (file.length as u64, &"region".into()));
     }
     refused
+}
+
+/// A model of version 2 runs on firmware that was built without one.
+fn general_model(image: &Image<'_>) {
+    let bytes = general_operations(false);
+    let file = File::new(&bytes);
+    let path = std::env::temp_dir().join(format!("lrpet-{}-general.safetensors", std::process::id()));
+    std::fs::write(&path, &bytes).unwrap();
+    let more = image.load_region(&loader::contents(&path).unwrap()).unwrap();
+    let run = image.with_model(&path, |image| image.report(&more, &mut |_| {}));
+    std::fs::remove_file(&path).unwrap();
+    let (run, model) = (run.unwrap(), file.model());
+    let check = run.self_check.unwrap();
+    assert!(check.passes(), "{check:?}");
+    assert_eq!(check.samples, model.self_check().unwrap().samples() as u64);
+    assert_eq!(run.layers.len(), model.program().len());
+    assert_eq!(model.program().header().needs, Needs::GENERAL.and(Needs::ACTIVATIONS));
 }
 
 /// The models that exceed half of 512 KiB of ITCM, smallest first.
@@ -333,6 +351,7 @@ fn cortex_m4f() {
     on("qemu-mps2-an386", |image| {
         no_panic(image);
         assert_eq!(every_model(image, Isa::CortexM), [""; 0]);
+        general_model(image);
         torn_writes(image);
         a_model_too_large_for_the_memory(image);
         whole_protocol(image);
@@ -345,6 +364,7 @@ fn cortex_m7() {
     on("qemu-mps2-an500", |image| {
         no_panic(image);
         assert_eq!(every_model(image, Isa::CortexM), [""; 0]);
+        general_model(image);
         short_service(image, "qemu-mps2-an500");
     });
 }
@@ -354,6 +374,7 @@ fn cortex_m33() {
     on("qemu-mps2-an505", |image| {
         no_panic(image);
         assert_eq!(every_model(image, Isa::CortexM), [""; 0]);
+        general_model(image);
         short_service(image, "qemu-mps2-an505");
     });
 }
@@ -363,6 +384,7 @@ fn cortex_m55() {
     on("qemu-mps3-an547", |image| {
         no_panic(image);
         assert_eq!(every_model(image, Isa::CortexM55), TOO_LARGE_FOR_ITCM);
+        general_model(image);
         short_service(image, "qemu-mps3-an547");
     });
 }
@@ -372,7 +394,27 @@ fn cortex_m55_with_products_in_f16() {
     on("qemu-mps3-an547-f16", |image| {
         no_panic(image);
         assert_eq!(every_model(image, Isa::CortexM55Half), TOO_LARGE_FOR_ITCM);
+        general_model(image);
     });
+}
+
+/// What a linked model needs is built into its firmware, long lists of values too, and no function of it panics.
+#[test]
+fn a_linked_model_of_version_2_has_what_it_needs() {
+    let path = std::env::temp_dir().join(format!("lrpet-{}-linked.safetensors", std::process::id()));
+    let bytes = general_operations(true);
+    let file = File::new(&bytes);
+    let needs = Needs::GENERAL.and(Needs::ACTIVATIONS).and(Needs::MANY);
+    assert_eq!(file.model().program().header().needs, needs);
+    std::fs::write(&path, &bytes).unwrap();
+    let run = emulate::with_image(Board::named("qemu-mps2-an386").unwrap(), &path, &options(), |image| {
+        no_panic(image);
+        image.report(&[], &mut |_| {})
+    });
+    std::fs::remove_file(&path).unwrap();
+    let check = run.unwrap().self_check.unwrap();
+    assert!(check.passes(), "{check:?}");
+    assert_eq!(check.samples, file.model().self_check().unwrap().samples() as u64);
 }
 
 #[test]

@@ -40,7 +40,8 @@ typedef enum {
      */
     LRPET_ARENA = 3,
     /*
-     The input has another length than the model takes, is not aligned, or has a value that is no finite number.
+     The input has another length than the model takes, is bytes where it takes values, is not aligned, or has a value that is no
+     finite number.
      */
     LRPET_INPUT = 4,
     /*
@@ -83,7 +84,7 @@ typedef struct {
      */
     uint32_t width;
     /*
-     Number of logits.
+     Number of logits, or of values of the result.
      */
     uint32_t classes;
     /*
@@ -98,6 +99,26 @@ typedef struct {
      Bytes of an arena, the session included.
      */
     size_t arena_bytes;
+    /*
+     Input: 1 where the model takes values as they are (lrpet_run_values alone), 0 where it takes pictures.
+     */
+    uint32_t takes_values;
+    /*
+     Result: 1 where it is values as they are, 0 where it is one logit for each class.
+     */
+    uint32_t gives_values;
+    /*
+     Result: channels. Values lie channel by channel, row by row.
+     */
+    uint32_t result_channels;
+    /*
+     Result: rows.
+     */
+    uint32_t result_height;
+    /*
+     Result: columns.
+     */
+    uint32_t result_width;
 } lrpet_info;
 
 #ifdef __cplusplus
@@ -148,7 +169,8 @@ lrpet_status lrpet_run_image(lrpet_session *session,
                              size_t message_bytes);
 
 /*
- As lrpet_run_image on `count` = channels * height * width values that are normalised already, channel by channel.
+ As lrpet_run_image on `count` = channels * height * width values, channel by channel: those of a picture normalised already, or
+ whatever a model of values takes.
  */
 lrpet_status lrpet_run_values(lrpet_session *session,
                               const float *values,

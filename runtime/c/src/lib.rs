@@ -10,7 +10,7 @@ use core::ffi::{c_char, c_void};
 use lrpet_runtime::check::Comparison;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::machine;
-use lrpet_runtime::model::Model;
+use lrpet_runtime::model::{InputKind, Model, OutputKind};
 use lrpet_runtime::plan::{ALIGNMENT, Plan};
 use lrpet_runtime::session::{Hook, RunError, Session as Inner};
 use message::Message;
@@ -28,7 +28,8 @@ pub enum Status {
     LRPET_MODEL = 2,
     /// The arena is too small or not aligned.
     LRPET_ARENA = 3,
-    /// The input has another length than the model takes, is not aligned, or has a value that is no finite number.
+    /// The input has another length than the model takes, is bytes where it takes values, is not aligned, or has a value that is no
+    /// finite number.
     LRPET_INPUT = 4,
     /// There is room for another number of logits than the model has classes, or it is not aligned.
     LRPET_LOGITS = 5,
@@ -52,7 +53,7 @@ pub struct Info {
     pub height: u32,
     /// Input: columns.
     pub width: u32,
-    /// Number of logits.
+    /// Number of logits, or of values of the result.
     pub classes: u32,
     /// Number of layers.
     pub layers: u32,
@@ -60,6 +61,16 @@ pub struct Info {
     pub samples: u32,
     /// Bytes of an arena, the session included.
     pub arena_bytes: usize,
+    /// Input: 1 where the model takes values as they are (lrpet_run_values alone), 0 where it takes pictures.
+    pub takes_values: u32,
+    /// Result: 1 where it is values as they are, 0 where it is one logit for each class.
+    pub gives_values: u32,
+    /// Result: channels. Values lie channel by channel, row by row.
+    pub result_channels: u32,
+    /// Result: rows.
+    pub result_height: u32,
+    /// Result: columns.
+    pub result_width: u32,
 }
 
 /// A model ready to run. It lies in its arena.
@@ -122,6 +133,11 @@ pub unsafe extern "C" fn lrpet_inspect(
             layers: model.program().len() as u32,
             samples: model.self_check().map_or(0, |check| check.samples()) as u32,
             arena_bytes: SESSION_BYTES + plan.arena_bytes,
+            takes_values: (header.kind == InputKind::Values).into(),
+            gives_values: (header.result == OutputKind::Values).into(),
+            result_channels: header.output.channels,
+            result_height: header.output.height,
+            result_width: header.output.width,
         })
     });
     status(inspected.map(|found| {
@@ -232,7 +248,8 @@ pub unsafe extern "C" fn lrpet_run_image(
     }
 }
 
-/// As lrpet_run_image on `count` = channels * height * width values that are normalised already, channel by channel.
+/// As lrpet_run_image on `count` = channels * height * width values, channel by channel: those of a picture normalised already, or
+/// whatever a model of values takes.
 ///
 /// # Safety
 ///
@@ -369,7 +386,10 @@ const UNALIGNED_LOGITS: &str = "the logits must begin at a multiple of 4 bytes";
 fn failure(error: &RunError) -> Status {
     match error {
         RunError::LogitsLength { .. } => LRPET_LOGITS,
-        RunError::InputLength { .. } | RunError::Rows { .. } | RunError::InputNotFinite { .. } => LRPET_INPUT,
+        RunError::InputLength { .. }
+        | RunError::Rows { .. }
+        | RunError::InputNotFinite { .. }
+        | RunError::InputKind => LRPET_INPUT,
         _ => LRPET_CORRUPT,
     }
 }

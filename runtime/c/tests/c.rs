@@ -5,8 +5,8 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 
 use lrpet_runtime::host::AlignedBytes;
-use lrpet_runtime::model::{Model, Shape};
-use lrpet_tests::random_model::small_model;
+use lrpet_runtime::model::{Activation, Binary, BinaryKind, Model, Op, Shape};
+use lrpet_tests::random_model::{random_map, small_model};
 
 const THUMB: &str = "thumbv7em-none-eabihf";
 const THUMB_V8: &str = "thumbv8m.main-none-eabihf";
@@ -152,7 +152,13 @@ fn what_is_wrong_is_refused() {
         ("target/release/liblrpet.a", &text(&library)),
     ];
     succeed(compile(words, &changes).arg("-std=c11").arg("-o").arg(&program));
-    assert_eq!(succeed(Command::new(&program).arg(&model)), "");
+    // A model of values.
+    let shape = Shape::new(2, 3, 2);
+    let (kind, activation) = (BinaryKind::Add, Activation::None);
+    let doubled = [Op::Binary(Binary { kind, inputs: [0, 0], output: shape, activation })];
+    let map = place.path().join("map.safetensors");
+    std::fs::write(&map, random_map(shape, shape, &doubled, 1).unwrap()).unwrap();
+    assert_eq!(succeed(Command::new(&program).args([&model, &map])), "");
 }
 
 /// A board of QEMU's, with the options of the compiler for its core and the addresses of code and variables.

@@ -1,4 +1,4 @@
-/* wrong MODEL: gives the library what it must refuse; prints what is not as it should be. */
+/* wrong MODEL MAP: gives the library what it must refuse; prints what is not as it should be. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,22 +21,72 @@ static void check(int line, lrpet_status expected, lrpet_status found, const cha
 #define CHECK(expected, words, call) check(__LINE__, expected, call, words)
 #define MESSAGE message, sizeof message
 
-int main(int count, char **arguments)
+/* The bytes of the file at `path`, with room for 4 more. */
+static uint8_t *read_file(const char *path, size_t *bytes)
 {
-    FILE *file = count < 2 ? NULL : fopen(arguments[1], "rb");
+    FILE *file = fopen(path, "rb");
     if (file == NULL || fseek(file, 0, SEEK_END) != 0) {
-        return 2;
+        exit(2);
     }
-    size_t bytes = (size_t)ftell(file);
+    *bytes = (size_t)ftell(file);
     rewind(file);
-    uint8_t *model = malloc(bytes + 4);
-    if (model == NULL || fread(model, 1, bytes, file) != bytes) {
-        return 2;
+    uint8_t *read = malloc(*bytes + 4);
+    if (read == NULL || fread(read, 1, *bytes, file) != *bytes) {
+        exit(2);
     }
     fclose(file);
+    return read;
+}
+
+/* A model that makes a map of 2 * 3 * 2 values of as many says so, takes no bytes, and doubles what it takes. */
+static void map_of_values(const char *path)
+{
+    size_t bytes;
+    uint8_t *model = read_file(path, &bytes);
+    lrpet_info info;
+    CHECK(LRPET_OK, "", lrpet_inspect(model, bytes, &info, MESSAGE));
+    if (info.takes_values != 1 || info.gives_values != 1 || info.result_channels != 2 || info.result_height != 3 ||
+        info.result_width != 2 || info.classes != 12) {
+        printf("a model of values does not say what it takes and gives\n");
+        failures++;
+        return;
+    }
+    uint8_t *arena = aligned_alloc(16, (info.arena_bytes + 15) / 16 * 16);
+    float values[12], result[12];
+    lrpet_session *session;
+    CHECK(LRPET_OK, "", lrpet_open(model, bytes, arena, info.arena_bytes, &session, MESSAGE));
+    for (int i = 0; i < 12; i++) {
+        values[i] = (float)(i - 4);
+    }
+    CHECK(LRPET_INPUT, "takes values", lrpet_run_image(session, (const uint8_t *)values, 12, result, 12, MESSAGE));
+    CHECK(LRPET_OK, "", lrpet_run_values(session, values, 12, result, 12, MESSAGE));
+    for (int i = 0; i < 12; i++) {
+        if (result[i] != 2 * values[i]) {
+            printf("value %d is %f\n", i, (double)result[i]);
+            failures++;
+        }
+    }
+    lrpet_close(session);
+    free(arena);
+    free(model);
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 3) {
+        return 2;
+    }
+    map_of_values(arguments[2]);
+    size_t bytes;
+    uint8_t *model = read_file(arguments[1], &bytes);
 
     lrpet_info info;
     CHECK(LRPET_OK, "", lrpet_inspect(model, bytes, &info, MESSAGE));
+    if (info.takes_values != 0 || info.gives_values != 0 || info.result_channels != info.classes ||
+        info.result_height != 1 || info.result_width != 1) {
+        printf("a model of pictures does not say what it takes and gives\n");
+        failures++;
+    }
     CHECK(LRPET_NULL, "model is NULL", lrpet_inspect(NULL, bytes, &info, MESSAGE));
     CHECK(LRPET_MODEL, "0 bytes", lrpet_inspect(model, 0, &info, MESSAGE));
     for (size_t shift = 1; shift < 4; shift++) {

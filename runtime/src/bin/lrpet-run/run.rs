@@ -1,10 +1,11 @@
-//! `lrpet-run run`: logits and the best classes of images.
+//! `lrpet-run run`: logits and the best classes of images, or the values that a model makes.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use lrpet_runtime::host::{AlignedBytes, labels, softmax, top_k};
+use lrpet_runtime::model::OutputKind;
 use serde_json::json;
 
 use super::input::Images;
@@ -17,7 +18,7 @@ pub struct Arguments {
     /// Images: a .npy of f32 N×C×H×W (normalised) or of u8 N×H×W×C, the first axis optional; any other name: raw bytes, H·W·C each.
     #[arg(long)]
     input: PathBuf,
-    /// How many classes to show.
+    /// How many classes to show; of a model of values, all values are shown.
     #[arg(long, default_value_t = 5)]
     top: usize,
 }
@@ -26,7 +27,8 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let common = &arguments.common;
     let map = common.map()?;
     let model = open(&map, &common.model)?;
-    let input = model.program().header().input;
+    let header = model.program().header();
+    let (input, output) = (header.input, header.output);
     let images = Images::read(&arguments.input, input)?;
     let mut arena = AlignedBytes::zeroed(common.plan(&model)?.arena_bytes);
     let mut session = common.session(&model, &mut arena)?;
@@ -36,6 +38,15 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     for i in 0..images.count(input) {
         let ran = images.infer(i, &mut session, &mut logits, input);
         ran.with_context(|| format!("{}: image {i}", arguments.input.display()))?;
+        if header.result == OutputKind::Values {
+            if common.json {
+                results.push(json!({ "shape": output.axes(), "values": logits }));
+            } else {
+                let values: Vec<String> = logits.iter().map(f32::to_string).collect();
+                writeln!(out, "image {i}: {output}: {}", values.join(" "))?;
+            }
+            continue;
+        }
         let probabilities = softmax(&logits);
         let best = top_k(&logits, arguments.top);
         if common.json {
