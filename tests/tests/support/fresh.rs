@@ -61,7 +61,7 @@ pub fn fresh_model(name: &str, input: Shape, classes: u32, g: f64, seed: u64) ->
         energy_transfer: true,
         normalization: &normalization,
         card: &card,
-        samples: Some(Samples { data: &data, machine: &Candle }),
+        samples: Some(Samples::Images { data: &data, machine: &Candle }),
     })?;
     Ok(exported.to_bytes()?)
 }

@@ -33,7 +33,7 @@
 //!     energy_transfer: true,
 //!     normalization: &Normalization { mean: vec![0.5], std: vec![0.25] },
 //!     card: &Card { dataset: "noise".to_owned(), ..Card::default() },
-//!     samples: Some(Samples { data: &images, machine: &Interpreter }),
+//!     samples: Some(Samples::Images { data: &images, machine: &Interpreter }),
 //! })?;
 //! let folder = tempfile::tempdir()?;
 //! lrpet_network::atomic::write(&folder.path().join("model.safetensors"), &model.to_bytes()?)?;

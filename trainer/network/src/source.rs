@@ -7,7 +7,9 @@ use lrpet_runtime::model::Shape;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::import::{ImportError, Options, import};
-use crate::network::{FileError, Known, NETWORK_FILE, Network, NetworkError, OutputKind, first_difference};
+use crate::network::{
+    FileError, InputKind, Known, NETWORK_FILE, Network, NetworkError, OutputKind, first_difference,
+};
 
 /// A network that is named or described.
 #[derive(Clone, Debug)]
@@ -228,6 +230,19 @@ impl Source {
             Source::Known(known) => known.input,
             Source::Described { network, .. } => network.input,
         }
+    }
+
+    /// True where it takes values as they are, and no picture.
+    pub fn takes_values(&self) -> bool {
+        matches!(self, Source::Described { network, .. } if network.input_kind == InputKind::Values)
+    }
+
+    /// The same network of pictures: bytes, normalised by mean and standard deviation of each channel.
+    pub fn of_pictures(mut self) -> Source {
+        if let Source::Described { network, .. } = &mut self {
+            network.input_kind = InputKind::Picture;
+        }
+        self
     }
 
     /// The network as it is known or described. Its layers have the same names for every input.

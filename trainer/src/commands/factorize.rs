@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use lrpet_data::Images;
-use lrpet_network::export::{self, Card, LayerRange, Ranges, Request, Samples, range};
+use lrpet_network::export::{self, Card, LayerRange, Ranges, Request, SELF_CHECK_SAMPLES, Samples, range};
 use lrpet_network::source::is_onnx;
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::Model;
@@ -64,6 +64,10 @@ struct Document {
     /// What was assumed of the checkpoint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+    /// Inputs of normal random values on which each layer was held against sums in f64, of a network that takes values; its file has
+    /// no self-check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_on_values: Option<usize>,
     /// What roundings may move a logit of each self-check sample.
     tolerances: Vec<f32>,
     /// The largest of them as a share of its sample's largest logit (at least 1).
@@ -81,8 +85,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     )?;
     outputs::check(&[&args.out], &[&file])?;
     let (checkpoint, net) = checkpoint::open(&file, args.net.as_deref())?;
+    let net = args.images.pictures(net, &checkpoint);
     let images = args.images.find(&net, &checkpoint, &file)?;
-    let network = net.network(images.shape, images.classes.len() as u32)?;
+    let network = match net.takes_values() {
+        true => net.usual(),
+        false => net.network(images.shape, images.classes.len() as u32)?,
+    };
     let network = args.epsilon.of(network, &checkpoint.metadata, &file)?;
     let checkpoint = checkpoint::fit(checkpoint, &file, &network)?;
     let mut card = Card {
@@ -96,7 +104,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     };
     let (plan, rule) = args.ranks.of_checkpoint(&network, &checkpoint, &card)?;
     card.prune = rule;
-    let samples = images.samples()?;
+    let data = if net.takes_values() { None } else { Some(images.samples()?) };
+    let samples = match &data {
+        Some(data) => Samples::Images { data, machine: &Candle },
+        None => Samples::Values,
+    };
     let request = Request {
         network: &network,
         checkpoint: &checkpoint,
@@ -104,7 +116,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         energy_transfer: args.energy_transfer,
         normalization: &images.normalization,
         card: &card,
-        samples: Some(Samples { data: &samples, machine: &Candle }),
+        samples: Some(samples),
     };
     let named = || file.display().to_string();
     let mut exported = export::export(&request).with_context(named)?;
@@ -128,10 +140,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         not_measured: match accuracy {
             Some(_) => None,
             None if args.no_accuracy => Some("--no-accuracy"),
+            None if data.is_none() => Some("the network takes values, and data sets are of pictures"),
             None => Some("no test images are at hand: name their folder or data set with --data"),
         },
         notes: checkpoint.notes,
         blur: exported.self_check.as_ref().map_or(0.0, |check| check.blur(exported.folded.classes as usize)),
+        held_on_values: data.is_none().then_some(SELF_CHECK_SAMPLES),
         tolerances: exported.self_check.and_then(|check| check.tolerances).unwrap_or_default(),
         layers: exported.layers,
         ranges: ranges.of(&model),
@@ -179,6 +193,14 @@ fn text(done: &Document) -> String {
     }
     if let Some(why) = done.not_measured {
         let _ = writeln!(text, "accuracy not measured ({why})");
+    }
+    if let Some(inputs) = done.held_on_values {
+        let _ = writeln!(
+            text,
+            "each layer held against sums in f64 on {inputs} inputs of normal random values; no self-check in the file, which is of \
+             pictures"
+        );
+        return text + &range::warnings(&done.ranges);
     }
     let tolerance = done.tolerances.iter().copied().fold(0.0, f32::max);
     let _ = writeln!(text, "self-check: roundings may move a logit by {tolerance:.4}");

@@ -8,7 +8,7 @@ use lrpet_data::{DataError, Dataset, Normalization, Preparation, registry};
 use lrpet_network::Checkpoint;
 use lrpet_network::Source;
 use lrpet_network::export::SELF_CHECK_SAMPLES;
-use lrpet_network::network::{Layer, Network};
+use lrpet_network::network::{Layer, Network, OutputKind};
 use lrpet_runtime::model::Shape;
 use lrpet_study::report::units;
 use rand::{Rng, SeedableRng};
@@ -108,8 +108,57 @@ impl ImageArgs {
         words
     }
 
+    /// `known`, taken as a network of pictures where the arguments say how its values come from them: by mean and deviation, or
+    /// by the data set.
+    pub fn pictures(&self, known: Source, checkpoint: &Checkpoint) -> Source {
+        let said = |key: &str, given: &[f32]| !given.is_empty() || checkpoint.metadata.contains_key(key);
+        let normalised = said("mean", &self.mean) && said("std", &self.std);
+        if !known.takes_values() || !(normalised || self.data.is_some()) {
+            return known;
+        }
+        tracing::warn!(
+            "{} takes values as they are; the model takes pictures, normalised by mean and standard deviation of each channel",
+            known.called()
+        );
+        known.of_pictures()
+    }
+
+    /// What a network takes that knows no pictures.
+    fn values(&self, known: &Source) -> Result<Images> {
+        let network = known.usual();
+        let given = [
+            ("--size", self.size.is_some()),
+            ("--mean", !self.mean.is_empty()),
+            ("--std", !self.std.is_empty()),
+            ("--test-resize", self.test_resize.is_some()),
+            ("--other-classes", self.test.other_classes),
+            ("--allow-partial", self.test.allow_partial),
+            ("--data-dir", self.test.data_dir.is_some()),
+        ];
+        let given = given.iter().find(|(_, given)| *given).map(|(option, _)| *option);
+        if let Some(option) = given.or(self.test.of_folder()) {
+            bail!(
+                "{option} is about pictures, and {} takes values as they are: say how they come from pictures, by --mean and --std, \
+                 or by --data",
+                known.called()
+            );
+        }
+        let classes = if network.output_kind == OutputKind::Classes { network.classes } else { 0 };
+        Ok(Images {
+            dataset: String::new(),
+            shape: network.input,
+            classes: (0..classes).map(|class| class.to_string()).collect(),
+            normalization: Normalization { mean: Vec::new(), std: Vec::new() },
+            preparation: Vec::new(),
+            test: None,
+        })
+    }
+
     /// What `checkpoint`'s network takes; `file` is the checkpoint's.
     pub fn find(&self, known: &Source, checkpoint: &Checkpoint, file: &Path) -> Result<Images> {
+        if known.takes_values() {
+            return self.values(known);
+        }
         let own = self.size.is_some() || !self.mean.is_empty() || !self.std.is_empty();
         let named = checkpoint.metadata.get("dataset").filter(|_| !own && !of_folder(checkpoint));
         let named = named.filter(|name| registry::entry(name).is_ok());

@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use lrpet_data::input::{self, Input, InputError};
 use lrpet_report::{visible, visible_path};
 use lrpet_runtime::host::{AlignedBytes, labels, softmax, top_k};
 use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::{OutputKind, Shape};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
 use lrpet_study::csv;
@@ -64,7 +65,11 @@ struct Answer {
     /// Number in its file, where that holds several.
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<usize>,
+    /// The result, C×H×W.
     logits: Vec<f32>,
+    /// Its channels, height and width.
+    shape: [u32; 3],
+    /// The likeliest classes; none where the result is values.
     top: Vec<Class>,
 }
 
@@ -103,8 +108,18 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let mut arena = AlignedBytes::zeroed(plan.with_context(name)?.arena_bytes);
     let session = Session::new(&model, arena.as_mut_slice()).map_err(|error| anyhow::anyhow!("{error}"));
     let mut session = session.with_context(name)?;
-    let labels = labels(&model);
-    let shape = model.program().header().input;
+    let header = model.program().header();
+    let shape = header.input;
+    // A result of values has no classes, and may be long.
+    let (labels, top) = match header.result {
+        OutputKind::Classes => (labels(&model), args.top),
+        OutputKind::Values => (Vec::new(), 0),
+    };
+    ensure!(
+        args.csv.is_none() || header.result == OutputKind::Classes,
+        "{}: its result is values, and --csv is a table of classes: --json prints values",
+        name()
+    );
 
     let alone = files.len() == 1;
     let mut results = Vec::with_capacity(files.len());
@@ -125,7 +140,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
                         found.push(Answer {
                             file: (!alone).then(|| file.clone()),
                             image: several.then_some(number),
-                            ..answer(&logits, &labels, args.top)
+                            ..answer(&logits, header.output, &labels, top)
                         });
                     }
                     Ok(found)
@@ -190,17 +205,32 @@ fn reason(error: &anyhow::Error, file: &Path) -> String {
     whole.strip_prefix(&name).map(str::to_owned).unwrap_or(whole)
 }
 
-fn answer(logits: &[f32], labels: &[String], top: usize) -> Answer {
-    let probabilities = softmax(logits);
+fn answer(logits: &[f32], shape: Shape, labels: &[String], top: usize) -> Answer {
+    let probabilities = if top > 0 { softmax(logits) } else { Vec::new() };
     let class =
         |class: usize| Class { class, label: labels[class].clone(), probability: probabilities[class] };
     let top = top_k(logits, top).into_iter().map(class).collect();
-    Answer { file: None, image: None, logits: logits.to_vec(), top }
+    let shape = [shape.channels, shape.height, shape.width];
+    Answer { file: None, image: None, logits: logits.to_vec(), shape, top }
+}
+
+/// Values that are shown of a result; `--json` has all.
+const SHOWN: usize = 16;
+
+/// The first values of a result, and its shape.
+fn values(answer: &Answer) -> String {
+    let [c, h, w] = answer.shape;
+    let first: Vec<String> = answer.logits.iter().take(SHOWN).map(|value| format!("{value:.6}")).collect();
+    let more = if answer.logits.len() > SHOWN { ", … (--json has all)" } else { "" };
+    format!("{c}×{h}×{w}: {}{more}", first.join(", "))
 }
 
 fn text(document: &Document) -> String {
     let mut text = String::new();
     match document {
+        Document::One(answer) if answer.top.is_empty() => {
+            let _ = writeln!(text, "{}", values(answer));
+        }
         Document::One(answer) => {
             for Class { class, label, probability } in &answer.top {
                 let _ = writeln!(
@@ -213,14 +243,16 @@ fn text(document: &Document) -> String {
             }
         }
         Document::Several { images, failed } => {
-            for Answer { file, image, top, .. } in images {
+            for answer in images {
+                let Answer { file, image, top, .. } = answer;
                 let file = file.as_ref().map(|file| visible_path(file));
                 let number = image.map(|number| format!("image {number}"));
                 let name: Vec<String> = file.into_iter().chain(number).collect();
                 let class =
                     |class: &Class| format!("{} {:.2} %", visible(&class.label), 100.0 * class.probability);
                 let classes: Vec<String> = top.iter().map(class).collect();
-                let _ = writeln!(text, "{}: {}", name.join(" "), classes.join(", "));
+                let shown = if top.is_empty() { values(answer) } else { classes.join(", ") };
+                let _ = writeln!(text, "{}: {shown}", name.join(" "));
             }
             for Failed { file, reason } in failed {
                 let _ = writeln!(text, "{}: {}", visible_path(file), visible(reason));

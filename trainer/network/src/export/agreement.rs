@@ -10,7 +10,7 @@ use lrpet_runtime::kernel::{Isa, Method, WinogradTile, winograd_error};
 use lrpet_runtime::model::{Conv, Model, Op, PoolKind, Shape, Weights};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::reference::{Bounded, activated};
-use lrpet_runtime::session::{Hook, Session};
+use lrpet_runtime::session::{Hook, RunError, Session};
 
 use super::reference::{activate, activation, bounded, sums};
 use super::{ExportError, Folded, LayerWeights};
@@ -44,6 +44,23 @@ impl Trace {
     /// # Errors
     /// [`ExportError::Model`] where the runtime refuses the model or the image.
     pub fn of(model: &Model<'_>, image: &[u8], method: Method) -> Result<Trace, ExportError> {
+        Trace::by(model, method, |session, logits, trace| session.run_image(image, logits, trace))
+    }
+
+    /// As [`Trace::of`], of normalised values C×H×W.
+    ///
+    /// # Errors
+    /// As [`Trace::of`].
+    pub fn of_values(model: &Model<'_>, values: &[f32], method: Method) -> Result<Trace, ExportError> {
+        Trace::by(model, method, |session, logits, trace| session.run_values(values, logits, trace))
+    }
+
+    /// What `run` lets a session compute.
+    fn by(
+        model: &Model<'_>,
+        method: Method,
+        run: impl FnOnce(&mut Session<'_>, &mut [f32], &mut Trace) -> Result<(), RunError>,
+    ) -> Result<Trace, ExportError> {
         let refused = |error: &dyn std::fmt::Display| ExportError::Model {
             what: "model".into(),
             reason: error.to_string(),
@@ -54,7 +71,7 @@ impl Trace {
         let mut session = session.with_method(method);
         let mut trace = Trace::default();
         let mut logits = vec![0.0; session.classes()];
-        session.run_image(image, &mut logits, &mut trace).map_err(|error| refused(&error))?;
+        run(&mut session, &mut logits, &mut trace).map_err(|error| refused(&error))?;
         trace.tiles = (0..model.program().len()).map(|layer| session.tile(layer)).collect();
         Ok(Trace { logits, ..trace })
     }
@@ -90,8 +107,15 @@ impl<'a> Reference<'a> {
     /// [`ExportError::Activation`] where a value is beyond f16, [`ExportError::Disagreement`] with the first layer that computes
     /// something else.
     pub fn check(&self, sample: usize, image: &[u8], trace: &Trace) -> Result<f64, ExportError> {
+        self.check_values(sample, &self.network.input_values(image), trace)
+    }
+
+    /// As [`Reference::check`], of normalised values C×H×W.
+    ///
+    /// # Errors
+    /// As [`Reference::check`].
+    pub fn check_values(&self, sample: usize, input: &[f32], trace: &Trace) -> Result<f64, ExportError> {
         let network = self.network;
-        let input = network.input_values(image);
         let input: Vec<f64> = input.iter().map(|&value| f16::from_f32(value).to_f64()).collect();
         if input.iter().any(|value| !value.is_finite()) {
             return Err(ExportError::Activation { layer: "input".to_owned(), sample });

@@ -13,17 +13,22 @@ use super::dense::program;
 use super::evaluate::check_data;
 use super::file::{SELF_CHECK_SAMPLES, SelfCheck, serialize};
 use super::folded::FactoredLayer;
-use super::{Card, ExportError, Folded, LayerWeights, Machine, Ranges, noise};
+use super::{Card, ExportError, Folded, LayerWeights, Machine, Ranges, noise, values};
 use crate::lrpet::RankPlan;
 use crate::{Checkpoint, Dataset, Network, Normalization};
 
-/// Where a model's self-check comes from.
+/// What a model is tried on before it is written.
 #[derive(Clone, Copy)]
-pub struct Samples<'a> {
-    /// The images to choose from: the test set.
-    pub data: &'a Dataset,
-    /// What tries how far roundings move the logits.
-    pub machine: &'a dyn Machine,
+pub enum Samples<'a> {
+    /// Images, of which its self-check is made.
+    Images {
+        /// The images to choose from: the test set.
+        data: &'a Dataset,
+        /// What tries how far roundings move the logits.
+        machine: &'a dyn Machine,
+    },
+    /// Normal random values ([`values::samples`]), for a network that takes no picture; a self-check holds pictures, so the file gets none.
+    Values,
 }
 
 /// What a model is made from.
@@ -41,7 +46,7 @@ pub struct Request<'a> {
     pub normalization: &'a Normalization,
     /// What the card says besides.
     pub card: &'a Card,
-    /// Where its self-check comes from; none for a model without.
+    /// What it is tried on, and its self-check made of; none for a model without.
     pub samples: Option<Samples<'a>>,
 }
 
@@ -56,7 +61,7 @@ pub struct Exported {
     pub card: BTreeMap<String, String>,
     /// Images and logits of the self-check.
     pub self_check: Option<SelfCheck>,
-    /// How far the values of each layer go on these images; empty without self-check.
+    /// How far the values of each layer go on what the model was tried on.
     pub ranges: Ranges,
 }
 
@@ -84,11 +89,18 @@ pub fn export(request: &Request<'_>) -> Result<Exported, ExportError> {
     let mut exported = Exported { folded, layers, card, self_check: None, ranges: Ranges::default() };
     let bytes = AlignedBytes::copy_of(&exported.to_bytes()?);
     let model = checked(bytes.as_slice(), "the exported model")?;
-    if let Some(Samples { data, machine }) = samples {
-        check_data(&model, data)?;
-        let samples = data.subset(&data.spread(SELF_CHECK_SAMPLES));
-        let (check, ranges) = self_check(&exported.folded.rounded(), &model, samples, machine)?;
-        (exported.self_check, exported.ranges) = (Some(check), ranges);
+    match samples {
+        None => {}
+        Some(Samples::Images { data, machine }) => {
+            check_data(&model, data)?;
+            let samples = data.subset(&data.spread(SELF_CHECK_SAMPLES));
+            let (check, ranges) = self_check(&exported.folded.rounded(), &model, samples, machine)?;
+            (exported.self_check, exported.ranges) = (Some(check), ranges);
+        }
+        Some(Samples::Values) => {
+            let inputs = values::samples(network.input, SELF_CHECK_SAMPLES);
+            exported.ranges = values::hold(&exported.folded.rounded(), &model, &inputs)?;
+        }
     }
     Ok(exported)
 }

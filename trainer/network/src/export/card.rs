@@ -8,7 +8,7 @@ use lrpet_runtime::model::cost::Cost;
 
 use super::Folded;
 use crate::lrpet::RankPlan;
-use crate::network::{NETWORK_DIGEST, Network};
+use crate::network::{InputKind, NETWORK_DIGEST, Network, OutputKind};
 
 /// What only the maker of a model knows; the rest of the card follows from network and ranks.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,10 +44,14 @@ impl Card {
             set(NETWORK_DIGEST, network.digest());
         }
         set("dataset", self.dataset.clone());
-        set("classes", join_labels(&self.classes));
+        if network.output_kind == OutputKind::Classes {
+            set("classes", join_labels(&self.classes));
+        }
         set("input", format!("{}x{}x{}", network.input.channels, network.input.height, network.input.width));
-        set("mean", join(&folded.normalization.mean));
-        set("std", join(&folded.normalization.std));
+        if network.input_kind == InputKind::Picture {
+            set("mean", join(&folded.normalization.mean));
+            set("std", join(&folded.normalization.std));
+        }
         set("prune", self.prune.clone());
         set("ranks", plan.to_string());
         for (key, accuracy) in [("accuracy_dense", self.accuracy_dense), ("accuracy", self.accuracy)] {

@@ -12,9 +12,9 @@ use super::agreement::{Reference, Trace};
 use super::reference::Interpreter;
 use super::*;
 use crate::lrpet::{RankPlan, Scope};
-use crate::network::Layer;
+use crate::network::{InputKind, Layer};
 use crate::support::{card, normalization};
-use crate::{Checkpoint, Dataset, Network};
+use crate::{Checkpoint, Dataset, Network, Normalization};
 
 const INPUT: Shape = Shape::new(3, 12, 10);
 
@@ -111,6 +111,34 @@ fn network() -> Network {
 }
 
 #[test]
+fn a_network_of_values_is_held_on_values_and_has_no_self_check() {
+    let mut network = network();
+    network.input_kind = InputKind::Values;
+    let checkpoint = Checkpoint::random(&network, 5);
+    let plan = RankPlan::uniform_in(&network, 0.5, Scope::Convolutions).unwrap();
+    let request = Request {
+        network: &network,
+        checkpoint: &checkpoint,
+        plan: &plan,
+        energy_transfer: false,
+        normalization: &Normalization { mean: Vec::new(), std: Vec::new() },
+        card: &card(),
+        samples: Some(Samples::Values),
+    };
+    let exported = export(&request).unwrap();
+    assert!(exported.self_check.is_none() && !exported.card.contains_key("mean"));
+    let bytes = AlignedBytes::copy_of(&exported.to_bytes().unwrap());
+    let model = checked(bytes.as_slice(), "model").unwrap();
+    assert!(!exported.ranges.of(&model).is_empty());
+    // Other weights than the model's do not agree with what it computes.
+    let mut other = exported.folded.rounded();
+    other.weights.get_mut("stem").unwrap().bias[0] += 1.0;
+    let inputs = values::samples(network.input, 1);
+    assert!(values::hold(&exported.folded.rounded(), &model, &inputs).is_ok());
+    assert!(matches!(values::hold(&other, &model, &inputs), Err(ExportError::Disagreement { .. })));
+}
+
+#[test]
 fn a_network_from_elsewhere_is_exported_and_agrees_in_every_layer() {
     let network = network();
     assert!(network.value_shapes().is_some());
@@ -119,7 +147,7 @@ fn a_network_from_elsewhere_is_exported_and_agrees_in_every_layer() {
     let data = Dataset::noise(6, INPUT, 5, 9);
     for g in [0.0, 0.5] {
         let plan = RankPlan::uniform_in(&network, g, Scope::Convolutions).unwrap();
-        let samples = Some(Samples { data: &data, machine: &Interpreter });
+        let samples = Some(Samples::Images { data: &data, machine: &Interpreter });
         let request = Request {
             network: &network,
             checkpoint: &checkpoint,

@@ -18,6 +18,7 @@ pub mod noise;
 pub mod range;
 pub mod reference;
 pub mod schedule;
+pub mod values;
 
 pub use build::{Exported, Request, Samples, checked, export};
 pub use card::Card;

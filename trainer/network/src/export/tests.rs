@@ -265,15 +265,17 @@ fn activations_beyond_f16_and_foreign_samples_are_refused() {
         energy_transfer: false,
         normalization: &normalization,
         card: &card,
-        samples: Some(Samples { data: &data, machine: &Interpreter }),
+        samples: Some(Samples::Images { data: &data, machine: &Interpreter }),
     };
     let error = export(&request).unwrap_err().to_string();
     assert!(error.contains("layer2.0.conv1") && error.contains("beyond f16"), "{error}");
     let foreign = Dataset::noise(8, Shape::new(1, 10, 12), 5, 1);
-    let error =
-        export(&Request { samples: Some(Samples { data: &foreign, machine: &Interpreter }), ..request })
-            .unwrap_err()
-            .to_string();
+    let error = export(&Request {
+        samples: Some(Samples::Images { data: &foreign, machine: &Interpreter }),
+        ..request
+    })
+    .unwrap_err()
+    .to_string();
     assert!(error.contains("1×12×10") && error.contains("1×10×12"), "{error}");
 
     let bytes =

@@ -15,6 +15,7 @@ mod fold;
 mod graph;
 mod lower;
 mod names;
+mod origin;
 mod passes;
 mod report;
 mod step;
@@ -34,6 +35,7 @@ use crate::network::{NETWORK_FILE, Network};
 use crate::onnx::proto::ModelProto;
 
 pub use error::{ImportError, Refused};
+pub use origin::Origin;
 pub use report::Report;
 
 use graph::{Graph, Input};
@@ -94,10 +96,15 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
     let bytes = std::fs::read(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
     let name =
         path.file_stem().map_or_else(|| "network".to_owned(), |stem| stem.to_string_lossy().into_owned());
-    import_bytes(bytes.into(), &name, Some(folder_of(path)), options).map_err(|problem| match problem {
-        Problem::Broken(reason) => ImportError::Broken { path: path.to_owned(), reason },
-        Problem::Refused(nodes) => ImportError::Refused { path: path.to_owned(), nodes },
-    })
+    let bytes = Bytes::from(bytes);
+    let mut imported = import_bytes(bytes.clone(), &name, Some(folder_of(path)), options).map_err(
+        |problem| match problem {
+            Problem::Broken(reason) => ImportError::Broken { path: path.to_owned(), reason },
+            Problem::Refused(nodes) => ImportError::Refused { path: path.to_owned(), nodes },
+        },
+    )?;
+    Origin::new(path, &bytes, &imported.report).note(&mut imported.checkpoint.metadata);
+    Ok(imported)
 }
 
 /// The folder of a file; that of a name alone is the present one.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::network::Network;
+use lrpet_runtime::model::Shape;
 use serde::Serialize;
 
 use crate::import::graph::{Graph, Input};
-use crate::import::view::View;
+use crate::import::view::{View, planes};
 
 /// What an import did.
 #[derive(Debug, Clone, Serialize)]
@@ -29,6 +30,10 @@ pub struct Report {
     pub input: String,
     /// Its axes in the file, one image.
     pub input_axes: Vec<usize>,
+    /// Whether they have channels behind height and width.
+    pub channels_last: bool,
+    /// Name of the file's output.
+    pub output: String,
     /// What else is to be known.
     pub notes: Vec<String>,
 }
@@ -46,6 +51,8 @@ impl Report {
         input: &Input,
         view: &View,
     ) -> Report {
+        let Shape { channels, height, width } = network.input;
+        let input_shape = [channels, height, width].map(|size| size as usize);
         Report {
             producer: graph.producer.clone(),
             opset: graph.opset,
@@ -56,6 +63,8 @@ impl Report {
             patterns: patterns.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(),
             input: input.name.clone(),
             input_axes: view.dims(),
+            channels_last: view.axes.len() == 4 && view.axes[1..] != planes(input_shape),
+            output: graph.outputs.first().map(|&id| graph.names[id].clone()).unwrap_or_default(),
             notes,
         }
     }

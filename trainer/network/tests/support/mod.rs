@@ -56,7 +56,7 @@ pub fn exported_from(
         energy_transfer: false,
         normalization: &normalization,
         card: &card(),
-        samples: Some(Samples { data, machine }),
+        samples: Some(Samples::Images { data, machine }),
     };
     export(&request).unwrap()
 }

@@ -1,21 +1,30 @@
 //! `lrpet network check`: whether a network's file is right, and what the network costs.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lrpet_network::Source;
 use lrpet_network::lrpet::Scope;
 use lrpet_network::network::Network;
 use lrpet_study::report::{columns, units};
 use serde::Serialize;
 
+use super::against::{self, Compared, Engine};
+use super::import::NETWORK;
 use crate::commands::Output;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Network's file, or a name of `lrpet network list`
-    #[arg(value_name = "FILE|NAME")]
+    /// Network's file, a name of `lrpet network list`, or a folder that `lrpet network import` wrote
+    #[arg(value_name = "FILE|NAME|DIR")]
     network: String,
+    /// Compute an imported network on some inputs, and hold it against what this program makes of its ONNX file
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    against: Option<Engine>,
+    /// The ONNX file [default: the one that was imported, where it was]
+    #[arg(long, value_name = "FILE", requires = "against")]
+    onnx: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -32,6 +41,9 @@ struct Document {
     layers: Vec<Row>,
     /// Whether the network is the known one of its name.
     known: bool,
+    /// How it compares with its ONNX file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<Compared>,
 }
 
 #[derive(Serialize)]
@@ -60,8 +72,24 @@ struct Pair {
 }
 
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let network = Source::named(&args.network)?.usual();
-    output.print(&document(&network), text)
+    let path = Path::new(&args.network);
+    let named = match path.is_dir() {
+        true => path.join(NETWORK).display().to_string(),
+        false => args.network.clone(),
+    };
+    let network = Source::named(&named)?.usual();
+    let against = args
+        .against
+        .map(|Engine::Onnxruntime| against::compare(path, &network, args.onnx.as_deref()))
+        .transpose()?;
+    let document = Document { against, ..document(&network) };
+    output.print(&document, text)?;
+    ensure!(
+        !document.against.as_ref().is_some_and(Compared::differs),
+        "{}: the network computes something else than its ONNX file",
+        path.display()
+    );
+    Ok(())
 }
 
 fn document(network: &Network) -> Document {
@@ -103,6 +131,7 @@ fn document(network: &Network) -> Document {
         weight_bytes: cost.weight_bytes,
         layers: rows.collect(),
         known: network.is_known(),
+        against: None,
     }
 }
 
@@ -139,5 +168,5 @@ fn text(document: &Document) -> String {
         units::grouped(document.params as f64),
         units::grouped(document.weight_bytes as f64)
     );
-    text
+    text + &document.against.as_ref().map_or(String::new(), Compared::text)
 }

@@ -16,8 +16,8 @@ use crate::commands::numbers::{pixel_deviation, pixel_mean};
 use crate::commands::outputs;
 
 /// Names of what is written.
-const NETWORK: &str = "network.toml";
-const WEIGHTS: &str = "weights.safetensors";
+pub(super) const NETWORK: &str = "network.toml";
+pub(super) const WEIGHTS: &str = "weights.safetensors";
 
 #[derive(clap::Args)]
 pub struct Args {

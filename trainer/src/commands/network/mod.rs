@@ -1,5 +1,6 @@
 //! `lrpet network`: the networks that there are, their files, their costs, their pictures.
 
+mod against;
 mod check;
 mod draw;
 mod import;

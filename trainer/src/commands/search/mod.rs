@@ -219,7 +219,7 @@ impl Trial<'_> {
             energy_transfer: true,
             normalization: &self.images.normalization,
             card: &card,
-            samples: Some(Samples { data: &samples, machine: &Candle }),
+            samples: Some(Samples::Images { data: &samples, machine: &Candle }),
         })?;
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let file = folder.path().join("model.safetensors");

@@ -203,6 +203,7 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     let exchange = processes.on(&device)?;
     let source = Source::named(&options.net)?;
     let images = options.data.find()?;
+    let source = of_pictures(source, &images.name, processes.leads());
     let network = source.network(images.shape, images.classes as u32)?;
     lrpet_train::check_network(&network).with_context(|| options.net.clone())?;
     let network = with_epsilon(network, options, &*exchange)?;
@@ -285,6 +286,21 @@ fn without_images(images: &lrpet_data::Images) -> Vec<String> {
         }
     }
     images.classes().iter().zip(seen).filter(|(_, seen)| !seen).map(|(class, _)| class.clone()).collect()
+}
+
+/// `source` as a network of pictures: those of the data set are what an imported network's values are meant to come from.
+fn of_pictures(source: Source, data: &str, leads: bool) -> Source {
+    if !source.takes_values() || !matches!(source.input().channels, 1 | 3) {
+        return source;
+    }
+    if leads {
+        tracing::warn!(
+            "{} takes values as they are; it is trained on pictures, normalised by the mean and standard deviation of {data} \
+             (weights from elsewhere may have known another normalisation)",
+            source.called()
+        );
+    }
+    source.of_pictures()
 }
 
 fn network_help() -> String {
