@@ -18,9 +18,11 @@ use crate::model::Activation;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 pub(super) use plain::Portable;
+pub(super) use pool::add_rows;
 #[cfg(feature = "std")]
 pub(super) use pool::halved;
-pub(super) use pool::{add_rows, sum_of};
+#[cfg(not(cortex_m55))]
+pub(super) use pool::sum_of;
 pub(super) use tile::{conv_scratch, linear_scratch};
 
 /// Executes one layer; `N` and `L` are those of the instruction set's geometry. A Cortex-M has convolutions of its own.

@@ -52,7 +52,7 @@ pub fn model_network(model: &Model<'_>) -> Result<(Network, BTreeMap<String, u64
         Layer::new(op)
     };
     let layers = ops.into_iter().map(dense).collect();
-    let name = model.metadata().find(|(key, _)| key.to_string() == "network");
+    let name = model.metadata().find(|(key, _)| *key == "network");
     let name = name.map_or_else(|| "model".to_owned(), |(_, name)| name.to_string());
     let mut network = Network::new(name, header.input, header.classes, layers);
     (network.input_kind, network.output_kind) = (header.kind, header.result);

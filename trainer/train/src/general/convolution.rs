@@ -26,7 +26,7 @@ fn turned(
     let mut spread = x.clone();
     let mut weight = weight.clone();
     let mut padding = [0; 4];
-    for axis in 0..2 {
+    for (axis, more) in more.into_iter().enumerate() {
         let [stride, dilation, kernel] =
             [conv.window.stride[axis], conv.dilation[axis], conv.window.kernel[axis]].map(usize::from);
         spread = with_zeros(&spread, 2 + axis, stride)?;
@@ -34,7 +34,7 @@ fn turned(
         weight = weight.contiguous()?.index_select(&Tensor::new(turned, x.device())?, 2 + axis)?;
         let reach = (dilation * (kernel - 1)) as i64;
         let cut = [axis, 2 + axis].map(|side| i64::from(conv.window.padding[side]));
-        let sides = [reach - cut[0], reach - cut[1] + i64::from(more[axis])];
+        let sides = [reach - cut[0], reach - cut[1] + i64::from(more)];
         // More is cut off than the kernel reaches beyond: rows of the input go.
         let [before, after] = sides.map(|side| side.min(0).unsigned_abs() as usize);
         let length = spread.dim(2 + axis)?.checked_sub(before + after);

@@ -48,13 +48,13 @@ impl Lower<'_> {
     /// More padding below and at the right, so that the number of outputs is rounded up; a window that would begin in it is
     /// left out.
     fn extend_to_ceil(&self, frame: &mut Frame, size: [usize; 2]) {
-        for axis in 0..2 {
-            let padded = size[axis] + frame.padding[axis] + frame.padding[axis + 2];
+        for (axis, size) in size.into_iter().enumerate() {
+            let padded = size + frame.padding[axis] + frame.padding[axis + 2];
             let Some(over) = padded.checked_sub(frame.span(axis)) else { continue };
             let stride = frame.stride[axis];
             let missing = over.next_multiple_of(stride) - over;
             let last = (over + missing) / stride * stride;
-            if missing > 0 && last < size[axis] + frame.padding[axis] {
+            if missing > 0 && last < size + frame.padding[axis] {
                 frame.padding[axis + 2] += missing;
             }
         }

@@ -8,11 +8,8 @@ impl Plan {
     pub(super) fn joins(&mut self) {
         let mut earlier: Vec<usize> = Vec::new();
         let live = self.live();
-        for index in 0..self.steps.len() {
+        for (index, _) in live.into_iter().enumerate().filter(|(_, live)| *live) {
             let What::Join { axis } = self.steps[index].what else { continue };
-            if !live[index] {
-                continue;
-            }
             let original = self.steps[index].inputs.clone();
             // The longest of those before; their own lists may be short already.
             let found = earlier

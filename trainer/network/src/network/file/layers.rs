@@ -223,8 +223,8 @@ impl<'t> Layers<'t> {
         let mut live = usize::from(self.last_uses[0].is_some());
         let mut ends = vec![0; count];
         self.last_uses.iter().flatten().for_each(|&last| ends[last] += 1);
-        for index in 0..count {
-            live -= ends[index];
+        for (index, ends) in ends.into_iter().enumerate() {
+            live -= ends;
             if index + 1 == count {
                 break;
             }
