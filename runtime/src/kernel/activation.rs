@@ -52,7 +52,14 @@ fn hard_sigmoid(x: f32, alpha: f32, beta: f32) -> f32 {
 // One copy, wherever it is called from.
 #[inline(never)]
 pub(super) fn apply(activation: Activation, values: &mut [f32]) {
+    apply_inlined(activation, values);
+}
+
+/// [`apply`], to be inlined into a function that has an instruction set, whose registers it then uses. The results are the same.
+#[inline(always)]
+pub(super) fn apply_inlined(activation: Activation, values: &mut [f32]) {
     use core::f32::consts::FRAC_1_SQRT_2;
+    #[inline(always)]
     fn all(values: &mut [f32], f: impl Fn(f32) -> f32) {
         values.iter_mut().for_each(|x| *x = f(*x));
     }

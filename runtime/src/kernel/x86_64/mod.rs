@@ -101,8 +101,10 @@ unsafe trait Vector: Registers {
     unsafe fn fill(fill: &Fill, input: *const u16, to: *mut f32, part: Part);
     /// [`planes()`], compiled for this instruction set.
     unsafe fn depthwise<const K: usize, const S: usize>(planes: &Planes<'_>);
+    /// [`activation::apply`](crate::kernel::activation::apply), compiled for this instruction set.
+    unsafe fn activate(activation: Activation, values: &mut [f32]);
     /// [`finish`], compiled for this instruction set.
-    unsafe fn finish(sums: *const f32, rows: usize, registers: usize, output: &Output);
+    unsafe fn finish(sums: *mut f32, rows: usize, registers: usize, output: &Output);
 }
 
 /// Output rows `y`… `y` + `rows`, of input channels `channel`… `channel` + `channels`.

@@ -191,18 +191,18 @@ unsafe fn activated<V: Vector>(value: V::Register, activation: Activation) -> V:
     // SAFETY: a register fits.
     unsafe {
         V::store(value, lanes.as_mut_ptr());
-        crate::kernel::activation::apply(activation, lanes.get_mut(..V::LANES).unwrap_or_default());
+        V::activate(activation, lanes.get_mut(..V::LANES).unwrap_or_default());
         V::load(lanes.as_ptr())
     }
 }
 
-/// Adds the residual, activates, rounds and stores `rows` × `registers` registers of sums.
+/// Adds the residual, activates, rounds and stores `rows` × `registers` registers of sums, which may change.
 ///
 /// # Safety
 ///
 /// `sums` has them, and the output is as for [`sums()`]. To be inlined into a function that has the instruction set.
 #[inline(always)]
-pub(super) unsafe fn finish<V: Vector>(sums: *const f32, rows: usize, registers: usize, output: &Output) {
+pub(super) unsafe fn finish<V: Vector>(sums: *mut f32, rows: usize, registers: usize, output: &Output) {
     // An activation makes 0 of NaN; without one NaN stays.
     // SAFETY: as the caller promises.
     unsafe {
@@ -216,10 +216,25 @@ pub(super) unsafe fn finish<V: Vector>(sums: *const f32, rows: usize, registers:
             Activation::Relu6 => each::<V>(sums, rows, registers, output, |value| {
                 V::min(V::max(value, V::splat(0.0)), V::splat(6.0))
             }),
-            other => each::<V>(sums, rows, registers, output, |value| {
-                let value = activated::<V>(value, other);
-                V::min(V::splat(LIMIT), V::max(V::splat(-LIMIT), value))
-            }),
+            other => {
+                // All at once: a call for each register would take as long as the sums.
+                if !output.second.is_null() {
+                    for n in 0..rows {
+                        for p in 0..registers {
+                            let sums = sums.add((n * registers + p) * V::LANES);
+                            let count = if p + 1 == registers { output.last } else { output.count };
+                            let second = output.second.add(n * output.row + p * output.step);
+                            V::store(V::add(V::load(sums), V::widen(second, count)), sums);
+                        }
+                    }
+                }
+                let values = core::slice::from_raw_parts_mut(sums, rows * registers * V::LANES);
+                V::activate(other, values);
+                let output = Output { second: core::ptr::null(), ..*output };
+                each::<V>(sums, rows, registers, &output, |value| {
+                    V::min(V::splat(LIMIT), V::max(V::splat(-LIMIT), value))
+                });
+            }
         }
     }
 }

@@ -217,10 +217,20 @@ unsafe impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn finish(sums: *const f32, rows: usize, registers: usize, output: &Output) {
+    unsafe fn activate(activation: Activation, values: &mut [f32]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
         #[inline(never)]
-        unsafe fn finish(sums: *const f32, rows: usize, registers: usize, output: &Output) {
+        fn activate(activation: Activation, values: &mut [f32]) {
+            crate::kernel::activation::apply_inlined(activation, values);
+        }
+        unsafe { activate(activation, values) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(sums: *mut f32, rows: usize, registers: usize, output: &Output) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+        #[inline(never)]
+        unsafe fn finish(sums: *mut f32, rows: usize, registers: usize, output: &Output) {
             unsafe { wide::finish::<Avx512>(sums, rows, registers, output) }
         }
         unsafe { finish(sums, rows, registers, output) }
