@@ -171,12 +171,18 @@ fn furthest(expected: &[Vec<f64>], found: &[Vec<f32>]) -> f64 {
     })
 }
 
+/// The values of each result.
+type Results<T> = Vec<Vec<T>>;
+
+/// What another engine computed, with its version; or what is lacking to run it.
+type Theirs = std::result::Result<(String, Results<f32>), String>;
+
 /// The network's results in f64, and the runtime's, whose layers are held against the reference.
 fn ours(
     network: &Network,
     checkpoint: &Checkpoint,
     inputs: &[Vec<f32>],
-) -> Result<(Vec<Vec<f64>>, Vec<Vec<f32>>)> {
+) -> Result<(Results<f64>, Results<f32>)> {
     let one = network.input.channels as usize;
     let request = Request {
         network,
@@ -198,12 +204,7 @@ fn ours(
 }
 
 /// ONNX Runtime's version and results of `file`; or what Python lacks.
-fn theirs(
-    file: &Path,
-    origin: &Origin,
-    network: &Network,
-    inputs: &[Vec<f32>],
-) -> Result<Result<(String, Vec<Vec<f32>>), String>> {
+fn theirs(file: &Path, origin: &Origin, network: &Network, inputs: &[Vec<f32>]) -> Result<Theirs> {
     #[derive(serde::Deserialize)]
     struct Said {
         version: Option<String>,
