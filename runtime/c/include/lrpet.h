@@ -6,7 +6,7 @@
    a status and, where `message` is not NULL, write what is wrong and what to do there: UTF-8, cut to `message_bytes`,
    always ended by a zero.
 
-   Build it for a microcontroller with `cargo build --release -p lrpet-c --no-default-features --target TARGET`:
+   Build it for a microcontroller with `cargo build --profile embedded -p lrpet-c --no-default-features --target TARGET`:
    thumbv7em-none-eabihf for a Cortex-M4F, with `--features cortex-m7` for a Cortex-M7; thumbv8m.main-none-eabihf for a
    Cortex-M33, with `--features cortex-m55` for a Cortex-M55. A library for another core says so (LRPET_CORE). Link with
    -Wl,--gc-sections: without it, what no program needs of Rust's own library stays in the image, a few hundred kilobytes.

@@ -35,16 +35,10 @@ fn library(place: &Path, target: Option<(&str, &str)>) -> PathBuf {
     let _build = BUILD.lock().unwrap_or_else(PoisonError::into_inner);
     let mut libraries = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "build",
-        "--offline",
-        "--quiet",
-        "--release",
-        "--package",
-        "lrpet-c",
-        "--lib",
-        "--target-dir",
-    ]);
+    // As the documents say: for a microcontroller with less code.
+    let (option, profile) =
+        if target.is_some() { ("--profile=embedded", "embedded") } else { ("--release", "release") };
+    cargo.args(["build", "--offline", "--quiet", option, "--package", "lrpet-c", "--lib", "--target-dir"]);
     cargo.arg(&libraries).current_dir(folder());
     if let Some((target, features)) = target {
         cargo.args(["--no-default-features", "--target", target, "--features", features]);
@@ -52,7 +46,7 @@ fn library(place: &Path, target: Option<(&str, &str)>) -> PathBuf {
     }
     succeed(&mut cargo);
     let library = place.join(format!("liblrpet-{}.a", target.map_or("", |(_, features)| features)));
-    std::fs::copy(libraries.join("release/liblrpet.a"), &library).unwrap();
+    std::fs::copy(libraries.join(profile).join("liblrpet.a"), &library).unwrap();
     library
 }
 
@@ -217,7 +211,7 @@ impl Emulated {
             (fpu, self.options[1]),
             ("'\"model.safetensors\"'", &format!("\"{}\"", text(model))),
             ("runtime/c/examples/mps2-an386/board.ld", &text(&place.join("board.ld"))),
-            ("target/thumbv7em-none-eabihf/release/liblrpet.a", &text(library)),
+            ("target/thumbv7em-none-eabihf/embedded/liblrpet.a", &text(library)),
         ];
         let mut compiler = compile(words, &changes);
         let program = place.join("check.elf");

@@ -95,7 +95,7 @@ pub fn is_onnx(path: &Path) -> bool {
 /// Weights from a file of any kind: as [`Checkpoint::read`], or those of an ONNX file, which remember its network.
 ///
 /// # Errors
-/// Those of [`Checkpoint::read`]; [`CheckpointError::Unreadable`] for an ONNX file that cannot be imported.
+/// Those of [`Checkpoint::read`]; [`CheckpointError::Import`] for an ONNX file that cannot be imported.
 pub fn read_weights(path: &Path) -> Result<Checkpoint, CheckpointError> {
     if !is_onnx(path) {
         return Checkpoint::read(path);
@@ -103,7 +103,7 @@ pub fn read_weights(path: &Path) -> Result<Checkpoint, CheckpointError> {
     match import(path, &Options::default()) {
         Ok(imported) => Ok(imported.remembering()),
         Err(ImportError::Io { path, source }) => Err(CheckpointError::Io { path, source }),
-        Err(error) => Err(CheckpointError::Unreadable { path: path.to_owned(), reason: error.reason() }),
+        Err(error) => Err(CheckpointError::Import { path: path.to_owned(), reason: error.reason() }),
     }
 }
 

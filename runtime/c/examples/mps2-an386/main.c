@@ -1,9 +1,9 @@
 /* The self-check of a linked model on QEMU's mps2-an386 (Cortex-M4F), from C, without a C library.
 
-   cargo build --release -p lrpet-c --no-default-features --target thumbv7em-none-eabihf
+   cargo build --profile embedded -p lrpet-c --no-default-features --target thumbv7em-none-eabihf
    arm-none-eabi-gcc -mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16 -O2 -nostdlib -Wl,--gc-sections,-z,noexecstack \
        -I runtime/c/include -DMODEL='"model.safetensors"' -T runtime/c/examples/mps2-an386/board.ld \
-       runtime/c/examples/mps2-an386/main.c target/thumbv7em-none-eabihf/release/liblrpet.a -o check.elf
+       runtime/c/examples/mps2-an386/main.c target/thumbv7em-none-eabihf/embedded/liblrpet.a -o check.elf
    qemu-system-arm -machine mps2-an386 -nographic -semihosting-config enable=on,target=native -kernel check.elf */
 
 #include "lrpet.h"

@@ -22,6 +22,14 @@ pub enum CheckpointError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The network of an ONNX file cannot be imported.
+    #[error("{}: {reason}", path.display())]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The weights cannot be written as safetensors.
     #[error("these weights cannot be written: {reason}")]
     Unwritable {

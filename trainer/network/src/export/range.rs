@@ -12,6 +12,8 @@ use super::agreement::LARGEST;
 const LARGEST_BITS: u16 = 0x7bff;
 /// A layer whose values come nearer to the end than this factor is worth a word: other images may go further.
 pub const SCARCE: f64 = 4.0;
+/// Smallest magnitude that f16 holds with all its digits: 2^−14.
+const NORMAL: f64 = 1.0 / 16384.0;
 
 /// Watches what the layers of a model store, over any number of images. It is a hook of the runtime's session.
 #[derive(Debug, Clone, Default)]
@@ -76,9 +78,17 @@ pub fn saturated(layers: &[LayerRange]) -> impl Iterator<Item = &LayerRange> {
     layers.iter().filter(|layer| layer.saturated > 0)
 }
 
-/// Warnings about layers near the end of f16 or at it, one line each; empty where all have room.
+/// Warnings about layers near the end of f16 or at it, one line each, and about the first that has only values too small for it;
+/// empty where all have room.
 pub fn warnings(layers: &[LayerRange]) -> String {
     let mut text = String::new();
+    if let Some(LayerRange { layer, peak, .. }) = layers.iter().find(|layer| layer.peak < NORMAL) {
+        let _ = writeln!(
+            text,
+            "warning: layer {layer}: no value is larger than {peak:.1e}, and f16 loses digits below {NORMAL:.1e}: results may have nothing \
+             to do with those in f32; raise the weights of the layers up to it, as training does"
+        );
+    }
     for LayerRange { layer, peak, headroom, saturated } in layers {
         let Some(headroom) = headroom.filter(|headroom| *headroom < SCARCE) else { continue };
         let _ = match saturated {
@@ -95,4 +105,25 @@ pub fn warnings(layers: &[LayerRange]) -> String {
         };
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_too_small_for_f16_are_told_of_once() {
+        let range = |layer: &str, peak: f64| LayerRange {
+            layer: layer.to_owned(),
+            peak,
+            headroom: (peak > 0.0).then(|| LARGEST / peak),
+            saturated: 0,
+        };
+        assert_eq!(warnings(&[range("a", 1.0), range("b", 1e-4)]), "");
+        let text = warnings(&[range("a", 1.0), range("b", 6e-5), range("c", 0.0), range("d", 3e4)]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].starts_with("warning: layer b: no value is larger than 6.0e-5"), "{text}");
+        assert!(lines[1].starts_with("warning: layer d:"), "{text}");
+    }
 }

@@ -289,14 +289,14 @@ fn input_map(
         }
         (None, None) => {
             return Err(format!(
-                "it does not say which axes its input `{name}` has; give them: --input {name}=1x3x224x224"
+                "it does not say which axes its input `{name}` has; give them: lrpet network import FILE --out DIR --input {name}=1x3x224x224"
             ));
         }
         (None, Some(file)) => {
             let free: Vec<usize> = (1..file.len()).filter(|&at| file[at].is_err()).collect();
             if !free.is_empty() {
                 return Err(format!(
-                    "axes {free:?} of its input `{name}` are free; say how long they are: --input {name}={}",
+                    "axes {free:?} of its input `{name}` are free; say how long they are: lrpet network import FILE --out DIR --input {name}={}",
                     file.iter()
                         .enumerate()
                         .map(|(at, axis)| match axis {
