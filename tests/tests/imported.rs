@@ -61,7 +61,7 @@ fn on(board: &str) {
 fn an_imported_network_learns() {
     let (model, training) = model();
     let epochs = training["epochs"].as_array().unwrap();
-    let loss = |epoch: &Value| number(epoch, "train_loss").unwrap();
+    let loss = |epoch: &Value| number(epoch, "loss").unwrap();
     assert_eq!(epochs.len(), 2);
     assert!(loss(&epochs[1]) < 0.9 * loss(&epochs[0]), "{epochs:?}");
     let accuracy = number(
