@@ -22,13 +22,9 @@ pub(super) fn padded(pad: &Pad, input: Map<'_>, place: [i64; 3]) -> Option<f64> 
     at(input, from)
 }
 
-/// Along one axis (0 down, 1 across), the pixels of which pixel `index` of the result is made, and their shares.
-pub(super) fn sample(
-    layer: &Resize,
-    axis: usize,
-    index: i64,
-    [length, resized]: [u32; 2],
-) -> [(i64, f64); 2] {
+/// Along one axis (0 down, 1 across) of `length` pixels, the two of which pixel `index` of the `resized` ones is made, and their
+/// shares; `index` is below `resized`, and neither number 0.
+pub fn sample(layer: &Resize, axis: usize, index: i64, [length, resized]: [u32; 2]) -> [(i64, f64); 2] {
     let (at, scale) = (index as f32, layer.scales[axis]);
     let place = match layer.coordinates {
         Coordinates::HalfPixel => (at + 0.5) / scale - 0.5,

@@ -7,6 +7,8 @@ mod reduce;
 
 use std::vec::Vec;
 
+pub use layout::sample;
+
 use crate::model::{Activation, BinaryKind, GeneralPool, Op, PadMode, Reduction, Resize, Shape};
 
 /// An exact value, and how far one that is computed in f32 may be from it.

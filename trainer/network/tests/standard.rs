@@ -1,15 +1,15 @@
 //! Networks of ONNX files: the standard's own tests.
 
-mod evaluate;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lrpet_network::checkpoint::Array;
+use lrpet_network::export::Folded;
+use lrpet_network::export::reference::{Storage, logits};
 use lrpet_network::import::{ImportError, Imported, Options, import, input_names};
-
-use evaluate::evaluate;
+use lrpet_network::lrpet::RankPlan;
+use lrpet_network::{Checkpoint, Network, Normalization};
 
 /// Operators whose cases are run.
 const OPERATORS: [&str; 63] = [
@@ -191,7 +191,10 @@ fn run(folder: &Path) -> Outcome {
                 outcome = Outcome::Refused("the network takes one image".to_owned());
                 break;
             }
-            let values = evaluate(network, checkpoint, &inputs[0].as_ref().unwrap().values);
+            let values = match evaluate(network, checkpoint, &inputs[0].as_ref().unwrap().values) {
+                Ok(values) => values,
+                Err(error) => return Outcome::Failed(error),
+            };
             let same = |(a, &b): (&f64, &f32)| {
                 let b = f64::from(b);
                 *a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-5 + 1e-3 * b.abs()
@@ -211,6 +214,15 @@ fn run(folder: &Path) -> Outcome {
         }
     }
     outcome
+}
+
+/// The result of `network` for the values `input`, C×H×W, in f64: by the reference that model files are held against.
+fn evaluate(network: &Network, checkpoint: &Checkpoint, input: &[f32]) -> Result<Vec<f64>, String> {
+    let channels = network.input.channels as usize;
+    let plain = Normalization { mean: vec![0.0; channels], std: vec![1.0; channels] };
+    let folded = Folded::new(network, checkpoint, &RankPlan::dense(network), plain, false);
+    let (folded, _) = folded.map_err(|error| error.to_string())?;
+    Ok(logits(&folded, input, Storage::F64))
 }
 
 /// Folders in a folder, by name.

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::check::Comparison;
 use lrpet_runtime::host::AlignedBytes;
+use lrpet_runtime::model::InputKind;
 use serde_json::json;
 
 use super::{Common, named, open};
@@ -32,7 +33,16 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let model = open(&map, &common.model)?;
     let check = model.self_check().filter(|check| check.samples() > 0);
     let check = check.with_context(|| {
-        format!("{}: has no self-check samples; export it again with some", common.model.display())
+        let name = common.model.display();
+        match model.program().header().kind {
+            InputKind::Picture => format!("{name}: has no self-check samples; export it again with some"),
+            InputKind::Values => {
+                format!(
+                    "{name}: takes values, and a self-check holds pictures; its layers were held against a reference when it \
+                     was made (lrpet factorize)"
+                )
+            }
+        }
     })?;
     let mut arena = AlignedBytes::zeroed(common.plan(&model)?.arena_bytes);
     let mut session = common.session(&model, &mut arena)?;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::Array;
-use crate::network::{InputKind, Layer, Network, Norm, OutputKind};
+use crate::network::{self, InputKind, Layer, Network, Norm, OutputKind};
 use lrpet_runtime::model::Axis;
 use lrpet_runtime::model::{
-    Activate, Activation, Affine, Binary, BinaryKind, Blocks, Concat, Conv, FEW_INPUTS, GeneralConv,
-    GeneralPool, Inputs, Join, Linear, MAX_INPUTS, MAX_OPS, Normalise, Op, Pad, Pool, PoolKind, Reduce,
-    Reduction, Reshape, Resize, Shape, Shuffle, Slice, Softmax, Transpose, Value, Weights, Window,
+    Activate, Activation, Affine, Binary, BinaryKind, Blocks, Concat, FEW_INPUTS, GeneralConv, GeneralPool,
+    Inputs, Join, Linear, MAX_INPUTS, MAX_OPS, Normalise, Op, Pad, Reduce, Reduction, Reshape, Resize, Shape,
+    Shuffle, Slice, Softmax, Transpose, Value, Weights, Window,
 };
 
 use crate::import::passes::Plan;
@@ -79,11 +79,6 @@ fn window(frame: &Frame) -> Result<Window, String> {
     })
 }
 
-/// Whether every padding is smaller than the kernel, as the operations of version 1 have it.
-fn is_narrow(frame: &Frame) -> bool {
-    frame.padding.iter().zip(frame.kernel.iter().cycle()).all(|(padding, kernel)| padding < kernel)
-}
-
 /// One layer, its weights put to the others.
 fn layer(step: Step, shapes: &[[usize; 3]], tensors: &mut Tensors) -> Result<Layer, String> {
     let values: Vec<Value> = step.inputs.iter().map(|&value| value as Value).collect();
@@ -106,19 +101,8 @@ fn layer(step: Step, shapes: &[[usize; 3]], tensors: &mut Tensors) -> Result<Lay
         }
         What::Pool { kind, frame, counted } => {
             let window = window(&frame)?;
-            if frame.dilation == [1, 1] && counted == [0; 4] && is_narrow(&frame) {
-                let kind = if kind == Reduction::Max { PoolKind::Max } else { PoolKind::Average };
-                Op::Pool(Pool { input, kind, window })
-            } else {
-                let dilation = shorts(frame.dilation, "dilation")?;
-                Op::GeneralPool(GeneralPool {
-                    input,
-                    kind,
-                    window,
-                    dilation,
-                    counted: shorts(counted, "padding")?,
-                })
-            }
+            let (dilation, counted) = (shorts(frame.dilation, "dilation")?, shorts(counted, "padding")?);
+            network::pooling(GeneralPool { input, kind, window, dilation, counted })
         }
         What::Reduce { kind: Reduction::Mean, axes: [false, h, w] }
             if (h || from[1] == 1) && (w || from[2] == 1) =>
@@ -200,26 +184,19 @@ fn convolution(
     let [kh, kw] = frame.kernel;
     let window = window(&frame)?;
     let (input, residual) = (values[0], values.get(1).copied());
-    let out_channels = n as u32;
-    let plain = frame.dilation == [1, 1] && of.transposed.is_none() && is_narrow(&frame);
-    let op = if plain && (of.groups == 1 || (of.groups == c && c == n)) {
-        let weights = if of.groups == 1 { Weights::Dense } else { Weights::Depthwise };
-        let name = name.clone();
-        Op::Conv(Conv { name, input, out_channels, window, weights, residual, activation })
-    } else {
-        Op::GeneralConv(GeneralConv {
-            name: name.clone(),
-            input,
-            out_channels,
-            window,
-            dilation: shorts(frame.dilation, "dilation")?,
-            groups: of.groups as u32,
-            transposed: of.transposed.map(|extra| shorts(extra, "output_padding")).transpose()?,
-            weights: Weights::Dense,
-            residual,
-            activation,
-        })
+    let conv = GeneralConv {
+        name: name.clone(),
+        input,
+        out_channels: n as u32,
+        window,
+        dilation: shorts(frame.dilation, "dilation")?,
+        groups: of.groups as u32,
+        transposed: of.transposed.map(|extra| shorts(extra, "output_padding")).transpose()?,
+        weights: Weights::Dense,
+        residual,
+        activation,
     };
+    let op = network::convolution(conv, c as u32);
     let mut put = |name: String, shape: Vec<usize>, values: Vec<f32>| {
         tensors.insert(name, Array { shape, values });
     };

@@ -6,6 +6,7 @@
 
 mod builder;
 mod file;
+mod forms;
 mod googlenet;
 mod known;
 mod layer;
@@ -20,6 +21,7 @@ use builder::same;
 pub use file::{FILE_VERSION, FileError};
 pub use known::{KNOWN, Known, NetworkError, names};
 
+pub(crate) use forms::{convolution, pooling};
 pub use layer::{EPSILON, Layer, MOMENTUM, Norm};
 pub use same::{NETWORK_DIGEST, NETWORK_FILE, first_difference};
 

@@ -58,13 +58,19 @@ struct Document {
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
+    let fresh = !args.out.exists();
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     let (network_file, weights_file) = (args.out.join(NETWORK), args.out.join(WEIGHTS));
     outputs::check(&[&network_file, &weights_file], &[&args.file])?;
     let options =
         Options { axes: args.input.into_iter().collect(), constants: BTreeMap::new(), output: args.output };
-    let mut imported = import::import(&args.file, &options)?;
+    let mut imported = import::import(&args.file, &options).inspect_err(|_| {
+        if fresh {
+            // What was refused leaves nothing. Only an empty folder goes.
+            let _ = std::fs::remove_dir(&args.out);
+        }
+    })?;
     let channels = imported.network.input.channels;
     for (name, values) in [("mean", &args.mean), ("std", &args.std)] {
         if !values.is_empty() {

@@ -1,15 +1,15 @@
 //! Reads the operation of a layer.
 
 use lrpet_runtime::model::{
-    Concat, Conv, FEW_INPUTS, GeneralConv, GeneralPool, Linear, Op, PadShortcut, Pool, PoolKind, Reduction,
-    Shape, Weights, Window,
+    Concat, Conv, FEW_INPUTS, GeneralConv, GeneralPool, Linear, Op, PadShortcut, Pool, Reduction, Shape,
+    Weights,
 };
 
 use super::FileError;
 use super::fields::{Fields, nearest, shown};
 use super::layers::Layers;
 use super::values::{activation, counted, norm, pair, window};
-use crate::network::Layer;
+use crate::network::{Layer, convolution, pooling};
 
 /// The operations' names.
 pub(super) const OPERATIONS: &[&str] = &[
@@ -131,30 +131,19 @@ impl<'t> Layers<'t> {
         let bias = fields.flag("bias")?.unwrap_or(norm.is_none());
         let residual = fields.text("residual")?.map(|of| self.value(fields, "residual", of)).transpose()?;
         let activation = activation(fields)?;
-        // Which of the operations computes it fastest.
-        let plain = dilation == [1, 1] && inside(&window);
-        let weights = match groups {
-            1 => Some(Weights::Dense),
-            _ if groups == shape.channels && groups == out_channels => Some(Weights::Depthwise),
-            _ => None,
+        let conv = GeneralConv {
+            name,
+            input,
+            out_channels,
+            window,
+            dilation,
+            groups,
+            transposed: None,
+            weights: Weights::Dense,
+            residual,
+            activation,
         };
-        let op = match weights.filter(|_| plain) {
-            Some(weights) => {
-                Op::Conv(Conv { name, input, out_channels, window, weights, residual, activation })
-            }
-            None => Op::GeneralConv(GeneralConv {
-                name,
-                input,
-                out_channels,
-                window,
-                dilation,
-                groups,
-                transposed: None,
-                weights: Weights::Dense,
-                residual,
-                activation,
-            }),
-        };
+        let op = convolution(conv, shape.channels);
         Ok(Layer { norm, bias, ..Layer::new(op) })
     }
 
@@ -195,24 +184,14 @@ impl<'t> Layers<'t> {
         let dilation = pair(fields, "dilation")?.unwrap_or([1, 1]);
         let largest = operation == "max_pool";
         let counted = if largest { [0; 4] } else { counted(fields, &window)? };
-        if dilation == [1, 1] && counted == [0; 4] && inside(&window) {
-            let kind = if largest { PoolKind::Max } else { PoolKind::Average };
-            return Ok(Op::Pool(Pool { input, kind, window }));
-        }
         let reach = |at: usize| (u32::from(window.kernel[at]) - 1) * u32::from(dilation[at]);
         let [top, left, bottom, right] = window.padding.map(u32::from);
         if top.max(bottom) > reach(0) || left.max(right) > reach(1) {
             return Err(fields.fails_at("padding", "it must be smaller than the kernel"));
         }
         let kind = if largest { Reduction::Max } else { Reduction::Mean };
-        Ok(Op::GeneralPool(GeneralPool { input, kind, window, dilation, counted }))
+        Ok(pooling(GeneralPool { input, kind, window, dilation, counted }))
     }
-}
-
-/// Whether every padding is smaller than the kernel, as the fast operations need it.
-fn inside(window: &Window) -> bool {
-    let [top, left, bottom, right] = window.padding;
-    top.max(bottom) < window.kernel[0] && left.max(right) < window.kernel[1]
 }
 
 /// The field `out`.
