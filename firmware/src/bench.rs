@@ -1,6 +1,8 @@
 //! The bench: whole inferences, and each layer through the runtime's hook.
 
 use embedded_hal::digital::OutputPin;
+use lrpet_runtime::kernel::Operations;
+use lrpet_runtime::model::SelfCheck;
 use lrpet_runtime::session::{Hook, RunError, Session};
 
 use crate::counter::{Counter, Stopwatch};
@@ -79,15 +81,15 @@ pub enum BenchError {
     Pin,
 }
 
-/// Counts `iterations` (at most [`MAX_ITERATIONS`]) inferences of one image after `warm_up` uncounted ones, with
+/// Counts `iterations` (at most [`MAX_ITERATIONS`]) inferences of the first of `samples` after `warm_up` uncounted ones, with
 /// `pin` high during each, and then as many again layer by layer. `hook` is called around each layer of all of them; in the
 /// counts by layer it has no part.
 ///
 /// `layers` holds one entry a layer; entries that are [`LayerCount::EMPTY`] afterwards were never reached.
 #[allow(clippy::too_many_arguments)]
 pub fn measure(
-    session: &mut Session<'_>,
-    image: &[u8],
+    session: &mut Session<'_, impl Operations>,
+    samples: &SelfCheck<'_>,
     logits: &mut [f32],
     layers: &mut [LayerCount],
     counter: &mut impl Counter,
@@ -97,14 +99,14 @@ pub fn measure(
     iterations: usize,
 ) -> Result<Totals, BenchError> {
     for _ in 0..warm_up {
-        session.run_image(image, logits, hook).map_err(BenchError::Run)?;
+        session.run_sample(samples, 0, logits, hook).map_err(BenchError::Run)?;
     }
     let mut watch = Stopwatch::new(counter);
     let mut totals = Totals::new();
     for _ in 0..iterations.min(MAX_ITERATIONS) {
         pin.set_high().map_err(|_| BenchError::Pin)?;
         watch.start();
-        let done = session.run_image(image, logits, hook);
+        let done = session.run_sample(samples, 0, logits, hook);
         totals.insert(watch.stop());
         pin.set_low().map_err(|_| BenchError::Pin)?;
         done.map_err(BenchError::Run)?;
@@ -112,7 +114,7 @@ pub fn measure(
     layers.fill(LayerCount::EMPTY);
     let mut counting = LayerHook { watch, layers, hook };
     for _ in 0..iterations.min(MAX_ITERATIONS) {
-        session.run_image(image, logits, &mut counting).map_err(BenchError::Run)?;
+        session.run_sample(samples, 0, logits, &mut counting).map_err(BenchError::Run)?;
         counting.layers.iter_mut().take(session.layers()).for_each(LayerCount::end);
     }
     Ok(totals)

@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod checksum;
 pub mod counter;
+mod decimal;
 pub mod memory;
 pub mod pin;
 pub mod region;

@@ -5,6 +5,7 @@ use core::fmt::{self, Display, Write as _};
 use embedded_io::Write;
 
 use crate::counter::{Calibration, Kind};
+use crate::decimal;
 
 /// Longest line, without its end.
 pub const LINE_BYTES: usize = 1024;
@@ -270,7 +271,7 @@ impl Object<'_> {
     fn float(&mut self, key: &str, value: f32) {
         self.key(key);
         if value.is_finite() {
-            self.push(ryu::Buffer::new().format_finite(value).as_bytes());
+            decimal::write(value, |piece| self.push(piece));
         } else {
             self.push(b"null");
         }
@@ -336,24 +337,25 @@ impl Display for LineError {
 /// Writes events to a console.
 pub struct Reporter<'w, W> {
     console: &'w mut W,
-    line: [u8; LINE_BYTES],
 }
 
 impl<'w, W: Write> Reporter<'w, W> {
     /// Writes to `console`.
     pub fn new(console: &'w mut W) -> Self {
-        Self { console, line: [0; LINE_BYTES] }
+        Self { console }
     }
 
-    /// Writes one event and the end of its line.
+    /// Writes one event and the end of its line. Apart, so that the line is on the stack only meanwhile.
+    #[inline(never)]
     pub fn event<E: Event>(&mut self, event: &E) -> Result<(), LineError> {
-        let mut object = Object { line: &mut self.line, length: 0, full: false, first: true };
+        let mut line = [0; LINE_BYTES];
+        let mut object = Object { line: &mut line, length: 0, full: false, first: true };
         object.push(b"{");
         object.text("event", E::NAME);
         event.fields(&mut object);
         object.push(b"}");
         let (length, full) = (object.length, object.full);
-        let text = self.line.get(..length).filter(|_| !full).ok_or(LineError::TooLong)?;
+        let text = line.get(..length).filter(|_| !full).ok_or(LineError::TooLong)?;
         self.console.write_all(text).map_err(|_| LineError::Console)?;
         self.console.write_all(b"\n").map_err(|_| LineError::Console)?;
         self.console.flush().map_err(|_| LineError::Console)

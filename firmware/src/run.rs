@@ -5,15 +5,14 @@ use core::fmt;
 use embedded_hal::digital::OutputPin;
 use embedded_io::Write;
 use lrpet_runtime::check::Comparison;
-use lrpet_runtime::model::{Op, cost};
-use lrpet_runtime::session::{Hook, RunError, Session};
+use lrpet_runtime::model::LayerFacts;
+use lrpet_runtime::session::{Hook, RunError};
 
 use crate::bench::{self, BenchError};
 use crate::checksum::{self, OutputCrc};
 use crate::counter::{Calibration, Counter};
-use crate::memory::Room;
 use crate::report::{self, LineError, Reporter};
-use crate::source::{Source, Unusable};
+use crate::source::{Open, Opened};
 
 /// What a board is.
 #[derive(Clone, Copy, Debug)]
@@ -49,11 +48,12 @@ pub struct Options {
 
 /// Checks the model of `source`, runs its self-check and the bench in `memory` (see
 /// [`memory_bytes`](crate::memory::memory_bytes); its address a multiple of 16), and writes the report to `console`. True where
-/// every sample passes and nothing failed.
-pub fn run(
+/// every sample passes and nothing failed. Apart, so that none of it is on the stack while a board serves.
+#[inline(never)]
+pub fn run<'m>(
     board: &Board,
-    source: Source<'_>,
-    memory: &mut [u8],
+    source: impl Open<'m>,
+    memory: &'m mut [u8],
     options: Options,
     hardware: Hardware<'_, impl Counter, impl OutputPin, impl Hook>,
     console: &mut impl Write,
@@ -69,14 +69,14 @@ pub fn run(
     }
 }
 
-fn steps<'a>(
+fn steps<'m, S: Open<'m>>(
     board: &Board,
-    source: Source<'a>,
-    memory: &'a mut [u8],
+    source: S,
+    memory: &'m mut [u8],
     options: Options,
     hardware: Hardware<'_, impl Counter, impl OutputPin, impl Hook>,
     reporter: &mut Reporter<'_, impl Write>,
-) -> Result<bool, Failure<'a>> {
+) -> Result<bool, Failure<<S::Opened as Opened<'m>>::Unusable>> {
     let Hardware { counter, pin, hook, stack_bytes } = hardware;
     if !(1..=bench::MAX_ITERATIONS).contains(&options.iterations) {
         return Err(Failure::Iterations { given: options.iterations });
@@ -87,14 +87,15 @@ fn steps<'a>(
         return Err(Failure::Counter(calibration));
     }
     let model = source.open().map_err(Failure::Model)?;
-    let bytes = model.bytes();
+    let bytes = model.file();
     let samples = model.self_check().filter(|samples| samples.samples() > 0).ok_or(Failure::NoSamples)?;
-    let header = *model.program().header();
+    let header = *model.header();
     let memory_bytes = memory.len();
-    let room = Room::new(&model, memory).map_err(Failure::Model)?;
+    let room = model.room(memory).map_err(Failure::Model)?;
     let needed_bytes = room.needed;
-    let (arena, logits, layers) = room.for_report(model.program().len());
-    let mut session = Session::new(&model, arena).map_err(|error| Failure::Model(error.into()))?;
+    let (arena, logits, layers) = room.for_report(model.len());
+    let arena_bytes = arena.len();
+    let mut session = model.session(arena).map_err(Failure::Model)?;
     reporter
         .event(&report::Start {
             board: board.name,
@@ -111,7 +112,7 @@ fn steps<'a>(
             source: source.name(),
             model_crc32: checksum::crc32(bytes),
             model_bytes: bytes.len(),
-            arena_bytes: session.arena_bytes(),
+            arena_bytes,
             needed_bytes,
             memory_bytes,
         })
@@ -120,7 +121,7 @@ fn steps<'a>(
     let mut passed = 0;
     let mut outputs = OutputCrc::new();
     for index in 0..samples.samples() {
-        session.run_image(samples.image(index), logits, hook).map_err(Failure::Run)?;
+        session.run_sample(&samples, index, logits, hook).map_err(Failure::Run)?;
         outputs.update(logits);
         let comparison = Comparison::by(&session, logits, &samples, index);
         let pass = comparison.passes();
@@ -132,32 +133,23 @@ fn steps<'a>(
     }
 
     let Options { warm_up, iterations } = options;
-    let totals = bench::measure(
-        &mut session,
-        samples.image(0),
-        logits,
-        layers,
-        counter,
-        pin,
-        hook,
-        warm_up,
-        iterations,
-    )
-    .map_err(|error| match error {
-        BenchError::Run(error) => Failure::Run(error),
-        BenchError::Pin => Failure::Pin,
-    })?;
+    let totals =
+        bench::measure(&mut session, &samples, logits, layers, counter, pin, hook, warm_up, iterations)
+            .map_err(|error| match error {
+                BenchError::Run(error) => Failure::Run(error),
+                BenchError::Pin => Failure::Pin,
+            })?;
     let mut macs = 0;
-    for (info, count) in model.program().layers().zip(layers.iter()) {
-        let cost = cost::stored(&info.op, info.input);
-        macs += cost.macs;
+    for ((index, facts), count) in model.layers().enumerate().zip(layers.iter()) {
+        let LayerFacts { name, rank, output, macs: of_layer } = facts;
+        macs += of_layer;
         reporter
             .event(&report::Layer {
-                index: info.index,
-                name: info.op.name(),
-                rank: rank(&info.op),
-                output: info.output,
-                macs: cost.macs,
+                index,
+                name,
+                rank: rank.into(),
+                output,
+                macs: of_layer,
                 min: count.min,
                 mean: count.sum / (iterations as u64).max(1),
                 max: count.max,
@@ -180,18 +172,9 @@ fn steps<'a>(
     Ok(pass)
 }
 
-/// Rank of a pair, 0 otherwise.
-fn rank(op: &Op<&str>) -> u64 {
-    match op {
-        Op::Conv(conv) => cost::rank_of(conv.weights),
-        Op::Linear(linear) => cost::rank_of(linear.weights),
-        _ => 0,
-    }
-}
-
 /// Why a run ended early.
-enum Failure<'a> {
-    Model(Unusable<'a>),
+enum Failure<U> {
+    Model(U),
     Run(RunError),
     NoSamples,
     Pin,
@@ -200,7 +183,7 @@ enum Failure<'a> {
     Line(LineError),
 }
 
-impl fmt::Display for Failure<'_> {
+impl<U: fmt::Display> fmt::Display for Failure<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Model(error) => error.fmt(f),

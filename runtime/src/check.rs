@@ -1,6 +1,6 @@
 //! The self-check: does this machine compute the logits that the model's own samples must give?
 
-use crate::kernel::{Arithmetic, Isa};
+use crate::kernel::{Arithmetic, Isa, Operations};
 use crate::model::SelfCheck;
 use crate::session::Session;
 
@@ -32,7 +32,12 @@ impl Comparison {
     }
 
     /// As [`Comparison::of`], of logits that `session` computed, in whatever it sums.
-    pub fn by(session: &Session<'_>, logits: &[f32], check: &SelfCheck<'_>, index: usize) -> Self {
+    pub fn by(
+        session: &Session<'_, impl Operations>,
+        logits: &[f32],
+        check: &SelfCheck<'_>,
+        index: usize,
+    ) -> Self {
         let arithmetic = match session.isa() {
             Isa::CortexM55Half => Arithmetic::F16,
             _ => session.arithmetic(),

@@ -1,6 +1,8 @@
 //! The file side, for machines with the standard library: a memory-mapped model, memory for sessions, and what one does
 //! with logits.
 
+pub mod npy;
+
 use std::format;
 use std::fs::File;
 use std::path::Path;
@@ -10,7 +12,7 @@ use std::vec::Vec;
 use bytemuck::{Pod, Zeroable};
 use memmap2::Mmap;
 
-use crate::model::Model;
+use crate::model::{Model, OutputKind};
 
 /// A model file in a memory map: weights are read in place and paged in as they are needed.
 #[derive(Debug)]
@@ -80,6 +82,19 @@ pub fn labels(model: &Model<'_>) -> Vec<String> {
     let card = model.container().metadata_value("classes").map(|value| value.to_string()).unwrap_or_default();
     let labels = split_labels(&card);
     if labels.len() == classes { labels } else { (0..classes).map(|class| class.to_string()).collect() }
+}
+
+/// The names of a model's outputs, in order: of one, `logits` or `result`; of several those in its card, where that has one for each,
+/// else their numbers.
+pub fn output_names(model: &Model<'_>) -> Vec<String> {
+    let count = model.program().outputs().count();
+    if count == 1 {
+        let kind = model.program().header().result;
+        return vec![if kind == OutputKind::Classes { "logits" } else { "result" }.into()];
+    }
+    let card = model.container().metadata_value("outputs").map(|value| value.to_string()).unwrap_or_default();
+    let names = split_labels(&card);
+    if names.len() == count { names } else { (0..count).map(|output| output.to_string()).collect() }
 }
 
 /// Names of classes as a card holds them: between commas; a comma in a name, and a backslash, has a backslash before it.

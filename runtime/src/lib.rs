@@ -1,4 +1,4 @@
-//! Runs low-rank f16 networks in place from flash or a memory map.
+//! Runs low-rank networks of f16 and 8 bits in place from flash or a memory map.
 //!
 //! A model file is checked once ([`model::Model`]), planned ([`plan::Plan`]: the exact bytes of memory, known without
 //! any) and run in a caller's arena ([`session::Session`]). Nothing is allocated and no input bytes make it panic.
@@ -42,6 +42,7 @@ compile_error!("model files are little-endian and used in place");
 
 #[cfg(feature = "bench")]
 pub mod bench;
+pub mod built;
 pub mod check;
 pub mod format;
 #[cfg(feature = "std")]

@@ -7,14 +7,14 @@ use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::{
     Activate, Activation, Affine, Axis, Binary, BinaryKind, BlockOrder, Blocks, Coordinates, GeneralConv,
-    GeneralPool, InputKind, Inputs, Join, Model, Nearest, Normalise, NormaliseOver, Op, OutputKind, Pad,
-    PadMode, Reduce, Reduction, Reshape, Resize, ResizeMode, Shape, Shuffle, Slice, Softmax, Transpose,
-    Weights, Window,
+    GeneralPool, Inputs, Join, Model, Nearest, Normalise, NormaliseOver, Op, Pad, PadMode, Reduce, Reduction,
+    Reshape, Resize, ResizeMode, Shape, Shuffle, Slice, Softmax, Transpose, Weights, Window,
 };
 use lrpet_runtime::plan::Plan;
-use lrpet_runtime::session::{RunError, Session};
+use lrpet_runtime::session::Session;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use support::values::{end, of_values};
 use support::{Network, reference};
 
 /// Every activation with some numbers, but for the root, which negative sums have none of.
@@ -196,21 +196,6 @@ fn operation(rng: &mut ChaCha8Rng, kind: usize, input: u16, shapes: &[Shape], na
             Op::Transpose(Transpose { input, axes: pick(rng, &orders) })
         }
     }
-}
-
-/// A network whose input are values.
-fn of_values(shape: Shape, seed: u64) -> Network {
-    let mut net = Network::new(shape, 1, seed);
-    net.header.kind = InputKind::Values;
-    net
-}
-
-/// States the last value as the result.
-fn end(net: &mut Network) {
-    let output = *net.shapes.last().unwrap();
-    (net.header.output, net.header.classes) = (output, output.len() as u32);
-    net.header.result = OutputKind::Values;
-    net.header.version = 2;
 }
 
 /// What the runtime makes of `input`.
@@ -415,20 +400,6 @@ fn random_programs_run_everywhere() {
         assert!(far * 20 <= expected.len(), "seed {seed}: {far} of {} values", expected.len());
     }
     assert!(drawn.iter().all(|count| *count > 10), "{drawn:?}");
-}
-
-#[test]
-fn bytes_are_no_values() {
-    let mut net = of_values(Shape::new(2, 3, 3), 1);
-    net.push(Op::Softmax(Softmax { input: 0, log: false }));
-    end(&mut net);
-    let file = net.file(0);
-    let model = Model::new_checked(file.bytes()).unwrap();
-    let plan = Plan::new(model.program(), Isa::Portable).unwrap();
-    let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
-    let mut session = Session::with_isa(&model, arena.as_mut_slice(), Isa::Portable).unwrap();
-    let error = session.run_image(&[0; 18], &mut [0.0; 18], &mut ()).unwrap_err();
-    assert_eq!(error, RunError::InputKind);
 }
 
 /// A picture of more channels than are normalised one by one: the first mean and deviation are those of all.

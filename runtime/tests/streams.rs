@@ -3,68 +3,17 @@
 mod support;
 
 use lrpet_runtime::kernel::{Isa, Method};
-use lrpet_runtime::model::{
-    Activation, MAX_STREAM, Model, Op, PadShortcut, Pool, PoolKind, Shape, Stretch, Value, Weights, Window,
-};
+use lrpet_runtime::model::{MAX_STREAM, Model, Op, Shape, Stretch, Weights};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::{RunError, Session, SessionError};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use support::{Aligned, Network, concat, conv, every_op, linear, resnet};
+use support::{Aligned, Network, every_op, linear, resnet};
 
 /// A network of random operations, whose last value is pooled and classified.
 fn random(rng: &mut ChaCha8Rng) -> Network {
-    let input = Shape::new(rng.random_range(1..4), rng.random_range(1..24), rng.random_range(1..20));
-    let mut net = Network::new(input, 4, rng.random());
-    let mut x: Value = 0;
-    for at in 0..rng.random_range(1..14) {
-        let (name, shape) = (at.to_string(), net.shapes[usize::from(x)]);
-        let stride = if rng.random_range(0..4) == 0 { 2 } else { 1 };
-        let kernel = rng.random_range(1..=5u16.min(shape.height as u16).min(shape.width as u16));
-        // Sides of their own, below the kernel.
-        let padding = [0; 4].map(|_: u16| rng.random_range(0..kernel));
-        let window = Window { kernel: [kernel; 2], stride: [stride; 2], padding };
-        let channels = rng.random_range(1..12);
-        // A value of the same shape as the result, made before.
-        let same = |net: &Network, shape: Shape| net.shapes.iter().rposition(|other| *other == shape);
-        x = match rng.random_range(0..10) {
-            0 => {
-                let kind = if rng.random() { PoolKind::Max } else { PoolKind::Average };
-                net.push(Op::Pool(Pool { input: x, kind, window }))
-            }
-            1 => net.push(conv(&name, x, shape.channels, window, Weights::Depthwise, None)),
-            2 => {
-                net.push(Op::PadShortcut(PadShortcut { input: x, out_channels: shape.channels + 1, stride }))
-            }
-            3 => {
-                let other = net.shapes[..usize::from(x)].iter().rposition(|other| *other == shape);
-                let inputs = [x, other.map_or(x, |other| other as Value)];
-                net.push(Op::Add { inputs, activation: Activation::Relu })
-            }
-            4 => {
-                let fits = |other: &Shape| (other.height, other.width) == (shape.height, shape.width);
-                let other = net.shapes.iter().position(fits).map_or(x, |other| other as Value);
-                let op = concat(&net, &[x, other, x]);
-                net.push(op)
-            }
-            5 | 6 => {
-                let weights = Weights::Pair { rank: rng.random_range(1..5) };
-                net.push(conv(&name, x, channels, window, weights, None))
-            }
-            7 | 8 => {
-                // The block's sum: a result of the shape of an earlier value.
-                let k = kernel / 2 * 2 + 1;
-                let k = if k > shape.height.min(shape.width) as u16 { 1 } else { k };
-                let n = net.shapes[usize::from(x.saturating_sub(1))].channels;
-                let n = if rng.random() { n } else { shape.channels };
-                let residual = same(&net, Shape { channels: n, ..shape }).map(|value| value as Value);
-                let window = Window::square(k, 1, k / 2);
-                net.push(conv(&name, x, n, window, Weights::Dense, residual))
-            }
-            _ => net.push(conv(&name, x, channels, window, Weights::Dense, None)),
-        };
-    }
+    let (mut net, x) = support::random::layers(rng);
     let pooled = net.push(Op::GlobalAveragePool { input: x });
     net.push(linear("fc", pooled, 4, Weights::Dense));
     net
@@ -168,6 +117,67 @@ proptest! {
     }
 }
 
+/// Schedules that hold, with damage: each is refused in a sentence, or runs within its arena to the right logits.
+#[test]
+fn thousands_of_damaged_schedules_are_refused_or_harmless() {
+    /// Behind the arena, and what they hold.
+    const GUARDS: (usize, u8) = (64, 0x5a);
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut nets = [every_op(4), resnet(Shape::new(3, 12, 10), 1, false, Some(0.6), 3)];
+    for net in &mut nets {
+        let file = net.file(0);
+        let model = Model::new_checked(file.bytes()).unwrap();
+        let ops = model.program().len();
+        let input = model.program().header().input;
+        let image: Vec<u8> = (0..input.len()).map(|i| (i * 7919 % 251) as u8).collect();
+        for isa in isas() {
+            let (expected, _) = logits(&model, isa, &[]).unwrap();
+            let (mut ran, cases) = (0, 400);
+            for _ in 0..cases {
+                let mut bytes = Stretch::bytes(&cut(ops, &mut rng));
+                for _ in 0..rng.random_range(1..4) {
+                    let at = rng.random_range(0..bytes.len());
+                    match rng.random_range(0..5) {
+                        0 => bytes[at] ^= 1 << rng.random_range(0..8),
+                        1 => bytes[at] = [0, 1, 0x7f, u8::MAX][rng.random_range(0..4)],
+                        2 => bytes.truncate(at.max(1)),
+                        3 => bytes.rotate_left(at),
+                        _ => bytes[at] = bytes[at].wrapping_sub(1),
+                    }
+                }
+                let damaged = match model.with_schedule(&bytes) {
+                    Err(error) => {
+                        assert!(error.to_string().contains("stretch"), "{error}");
+                        continue;
+                    }
+                    Ok(damaged) => damaged,
+                };
+                let plan = match Plan::new(damaged.program(), isa) {
+                    Err(error) => {
+                        assert!(error.to_string().contains("in a stream, where it cannot be"), "{error}");
+                        continue;
+                    }
+                    Ok(plan) => plan,
+                };
+                let mut memory = Aligned::zeroed(plan.arena_bytes + GUARDS.0);
+                memory.bytes_mut().fill(GUARDS.1);
+                let (arena, _) = memory.bytes_mut().split_at_mut(plan.arena_bytes);
+                let session = Session::with_isa(&damaged, arena, isa).unwrap();
+                let mut session = session.with_method(Method::Direct);
+                let mut found = vec![0.0f32; session.classes()];
+                session.run_image(&image, &mut found, &mut ()).unwrap();
+                drop(session);
+                let found: Vec<u32> = found.iter().map(|logit| logit.to_bits()).collect();
+                assert_eq!(found, expected, "{} {bytes:?}", isa.name());
+                let behind = &memory.bytes()[plan.arena_bytes..][..GUARDS.0];
+                assert!(behind.iter().all(|byte| *byte == GUARDS.1), "{} {bytes:?}", isa.name());
+                ran += 1;
+            }
+            assert!(ran > cases / 20 && ran < cases * 19 / 20, "{ran} of {cases} ran");
+        }
+    }
+}
+
 #[test]
 fn every_operation_streams() {
     let mut net = every_op(4);
@@ -257,7 +267,25 @@ fn pushed_rows_give_the_bits_of_the_image() {
             );
             found.fill(0.0);
         }
-        // Rows of an image that is not gone on with are forgotten.
+        // In the middle of an image what is wrong changes nothing either, and the image goes on.
+        let (begun, rest) = image.split_at(2 * together * row);
+        assert!(!session.push_rows(begun, &mut found, &mut ()).unwrap());
+        let left = format!("{} are left", 20 - 2 * together);
+        for wrong in [vec![1; row - 1], vec![1; row + 1], vec![1; rest.len() + row], Vec::new()] {
+            let error = session.push_rows(&wrong, &mut found, &mut ()).unwrap_err();
+            assert!(refused(error).contains(&left), "{}", wrong.len());
+        }
+        let few = session.push_rows(rest, &mut found[..9], &mut ()).unwrap_err();
+        assert_eq!(few, RunError::LogitsLength { needed: 10, given: 9 });
+        assert!(session.push_rows(rest, &mut found, &mut ()).unwrap());
+        assert_eq!(found, expected);
+        // An image that is given up leaves nothing behind.
+        session.push_rows(begun, &mut found, &mut ()).unwrap();
+        session.restart();
+        assert!(!session.push_rows(begun, &mut found, &mut ()).unwrap());
+        assert!(session.push_rows(rest, &mut found, &mut ()).unwrap());
+        assert_eq!(found, expected);
+        // Nor does one in whose place a whole one comes.
         session.push_rows(&image[..together * row], &mut found, &mut ()).unwrap();
         session.run_image(&image, &mut found, &mut ()).unwrap();
         assert_eq!(found, expected);

@@ -2,7 +2,7 @@
 //! computed whole. On every instruction set, those of boards with their inner loops in Rust.
 
 use half::f16;
-use lrpet_runtime::kernel::{self, Buffers, Isa, Layer, LayerWeights, Output, Planes, Second};
+use lrpet_runtime::kernel::{self, Buffers, Isa, Layer, LayerWeights, Output, Planes, Second, WeightMatrix};
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Shape, Weights, Window};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -128,8 +128,8 @@ proptest! {
         };
         let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
         let (weights, kind) = match form {
-            0 => (LayerWeights::Dense(&first), Weights::Dense),
-            1 => (LayerWeights::Pair { thin: &first, expand: &expand, rank }, Weights::Pair { rank: rank as u32 }),
+            0 => (LayerWeights::Dense(WeightMatrix::Half(&first)), Weights::Dense),
+            1 => (LayerWeights::Pair { thin: WeightMatrix::Half(&first), expand: WeightMatrix::Half(&expand), rank }, Weights::Pair { rank: rank as u32 }),
             _ => (LayerWeights::Depthwise(&first), Weights::Depthwise),
         };
         let activation = Activation::Relu;

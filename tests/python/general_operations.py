@@ -27,6 +27,7 @@ FIELDS = {
     "reshape": "input output",
     "join": "list axis joined",
     "transpose": "input axes",
+    "outputs": "list count",
 }
 
 ACTIVATIONS = ["none", "relu", "relu6", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish", "silu", "tanh", "elu", "gelu"]
@@ -83,6 +84,7 @@ READ = {
     "out": lambda read: read.u32(),
     "groups": lambda read: read.u32(),
     "joined": lambda read: read.u32(),
+    "count": lambda read: read.u32(),
     "block": lambda read: read.u16(),
     "epsilon": finite,
     "window": lambda read: read.window(general=True),
@@ -194,6 +196,10 @@ def output_shape(op, shapes):
         check(all(other == others[0] for other in others), "values joined have other sizes")
         check(sum(shape[op.axis] for shape in shapes) == op.joined, "values joined have another size together")
         return *shapes[0][: op.axis], op.joined, *shapes[0][op.axis + 1 :]
+    if kind == "outputs":
+        check(len(shapes) > 1 and len(set(op.inputs)) == len(op.inputs), "outputs that are not several")
+        check(sum(map(math.prod, shapes)) == op.count, "outputs of another number of values")
+        return op.count, 1, 1
     if kind == "transpose":
         check(sorted(op.axes) == [0, 1, 2], "a transpose has an axis twice")
         return tuple(shapes[0][axis] for axis in op.axes)
@@ -375,6 +381,7 @@ COMPUTE = {
     "reshape": lambda op, weights, x: x.reshape(op.output),
     "join": lambda op, weights, *parts: np.concatenate(parts, axis=op.axis),
     "transpose": lambda op, weights, x: x.transpose(op.axes),
+    "outputs": lambda op, weights, *parts: np.concatenate([part.reshape(-1, 1, 1) for part in parts]),
 }
 
 

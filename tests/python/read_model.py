@@ -21,6 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from safetensors import SafetensorError, safe_open
 
 FIRST = ["conv", "linear", "pool", "global_average_pool", "pad_shortcut", "add", "concat"]
+EIGHTS = 16
 OPERATIONS = [*FIRST, *general.FIELDS]
 
 
@@ -79,8 +80,26 @@ def load_layer(file, offsets, op, shape):
         shapes["expand.bias"] = [op.out]
     else:
         shapes = {"weight": [op.out, 1 if op.weights == "depthwise" else channels, *kernel], "bias": [op.out]}
+    first = f"{op.name}.{next(iter(shapes))}"
+    if op.kind != "general_conv" and op.weights != "depthwise" and first in offsets:
+        if file.get_slice(first).get_dtype() == "I8":
+            return load_bytes(file, offsets, op, shapes)
     kinds = {part: ("F32", shape, 4) if part.endswith("bias") else ("F16", shape, 2) for part, shape in shapes.items()}
     return [load(file, offsets, f"{op.name}.{part}", *kind).astype(np.float64) for part, kind in kinds.items()]
+
+
+def load_bytes(file, offsets, op, shapes):
+    """As `load_layer`, of weights of 8 bits: what they stand for."""
+    *matrices, (bias, size) = shapes.items()
+    biases, scales = load(file, offsets, f"{op.name}.{bias}", "F32", [2, *size], 4).astype(np.float64)
+    halves, _ = np.frexp(scales)
+    fit = (halves * 16 == np.floor(halves * 16)) & (scales >= 2.0**-21) & (scales <= 480)
+    check(fit.all(), f"'{op.name}.{bias}' has a scale that weights of 8 bits do not have")
+    check(op.states & EIGHTS, f"{op.name!r} has weights of 8 bits, which the program does not state")
+    loaded = [load(file, offsets, f"{op.name}.{part}", "I8", shape).astype(np.float64) for part, shape in matrices]
+    *thin, last = loaded
+    last = last * scales.reshape(-1, *[1] * (last.ndim - 1))
+    return [*[part / 128 for part in thin], last, biases]
 
 
 # ---- Program ------------------------------------------------------------------------------------------------------------
@@ -184,6 +203,7 @@ class Decoder:
         check(1 <= len(op.reads) <= 64, f"an operation has {len(op.reads)} inputs")
         op.needs = 1 * (op.kind in general.FIELDS)
         op.needs |= 2 * (op.activation[0] not in ("none", "relu", "relu6")) | 4 * (len(op.reads) > 4)
+        op.needs |= 8 * (op.kind == "outputs")
         return op
 
     def program(self):
@@ -195,12 +215,16 @@ class Decoder:
         mean, std = (np.array(self.array(4, self.f32), np.float32) for _ in range(2))
         check(shape[0] <= 4 or version > 1, f"the image has {shape[0]} channels")
         check(np.isfinite([mean, std]).all() and (std > 0).all(), "mean or std out of range")
-        output, needs = ((self.u32(), 1, 1), 0) if version == 1 else self.result()
+        output, classes, needs = ((self.u32(), 1, 1), True, 0) if version == 1 else self.result()
         count = self.u16()
         check(1 <= count <= 4096, f"the program has {count} operations")
         ops = self.array(count, self.operation)
         check(self.position == len(self.data), "bytes follow the last operation")
+        listed = [op.kind == "outputs" for op in ops]
+        check(not any(listed[:-1]) and not (classes and listed[-1]), "outputs that are not last, or logits")
         check(all(op.needs & ~needs == 0 for op in ops), "an operation needs what the program does not state")
+        for op in ops:
+            op.states = needs
         if shape[0] > 4:
             mean, std = (np.repeat(listed[:1], shape[0]) for listed in (mean, std))
         normalise = Record(mean=mean[: shape[0]], std=std[: shape[0]])
@@ -215,10 +239,11 @@ class Decoder:
     def result(self):
         """Shape of the result, and what a reader must have, in version 2."""
         output = tuple(self.array(3, self.u32))
-        check(self.kind() or output[1:] == (1, 1), "the logits are no vector")
+        classes = not self.kind()
+        check(not classes or output[1:] == (1, 1), "the logits are no vector")
         needs = self.u32()
-        check(needs < 8, "the program needs a later reader")
-        return output, needs
+        check(needs < 32, "the program needs a later reader")
+        return output, classes, needs
 
 
 def output_shape(op, shape):
@@ -336,10 +361,12 @@ def to_f16(x):
 
 
 def run(program, weights, image, exact):
-    """The logits of one image of bytes [height, width, channels]."""
-    with np.errstate(over="ignore"):  # saturates below
-        normalised = (image.astype(np.float32) / np.float32(255) - program.normalise.mean) / program.normalise.std
-    values = [to_f16(normalised.transpose(2, 0, 1))]
+    """The logits of one image of bytes [height, width, channels], or of values [channels, height, width]."""
+    if not program.values:
+        with np.errstate(over="ignore"):  # saturates below
+            image = (image.astype(np.float32) / np.float32(255) - program.normalise.mean) / program.normalise.std
+        image = image.transpose(2, 0, 1)
+    values = [to_f16(image)]
     for i, (op, tensors) in enumerate(zip(program.ops, weights)):
         x = COMPUTE[op.kind](op, tensors, *(values[number] for number in op.inputs))
         if op.residual is not None:
@@ -360,13 +387,17 @@ def read(path, exact):
         shapes = check_program(program)
         weights = [load_layer(file, offsets, op, shapes[op.inputs[0]]) for op in program.ops]
         (channels, height, width), classes = program.input, int(np.prod(program.output))
-        images, stored = np.empty((0, height, width, channels), np.uint8), np.empty((0, classes))
-        if "selfcheck.images" in offsets or "selfcheck.logits" in offsets:
-            images = load(file, offsets, "selfcheck.images", "U8", [None, height, width, channels])
+        name, kind, shape = "selfcheck.images", "U8", [height, width, channels]
+        if program.values:
+            name, kind, shape = "selfcheck.values", "F16", [channels, height, width]
+        images, stored = np.empty((0, *shape)), np.empty((0, classes))
+        if name in offsets or "selfcheck.logits" in offsets:
+            images = load(file, offsets, name, kind, [None, *shape], align=2 if program.values else 1)
+            check(np.isfinite(images).all(), f"{name!r} has a number that is not finite")
             stored = load(file, offsets, "selfcheck.logits", "F32", [len(images), classes])
         largest = np.abs(stored).max(1, initial=1)
         bound = 1e-2 * largest
-        if "selfcheck.tolerance" in offsets and "selfcheck.images" in offsets:
+        if "selfcheck.tolerance" in offsets and name in offsets:
             bound = load(file, offsets, "selfcheck.tolerance", "F32", [len(images)])
             check(((bound >= 0) & (bound <= largest)).all(), "selfcheck.tolerance exceeds the logits or is below 0")
         network = (file.metadata() or {}).get("network")

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::programs::root;
+use crate::programs::{python, root};
 
 /// Steps and values of the curves by name.
 pub type Curves = BTreeMap<String, Vec<(u64, f64)>>;
@@ -16,9 +16,7 @@ pub type Curves = BTreeMap<String, Vec<(u64, f64)>>;
 /// # Errors
 /// Where there are none or several, where the file breaks the format, or where the Python of the tests is missing.
 pub fn curves(run: &Path) -> Result<Curves> {
-    let python = root().join("target/venv/bin/python");
-    ensure!(python.exists(), "the Python of the tests is missing: run `cargo xtask setup`");
-    let output = Command::new(python).arg(root().join("tests/python/read_events.py")).arg(run).output()?;
+    let output = Command::new(python()?).arg(root().join("tests/python/read_events.py")).arg(run).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("the reader of events printed no JSON")
 }

@@ -2,12 +2,12 @@
 
 use lrpet_runtime::model::{
     Activate, Activation, Affine, Axis, Binary, BinaryKind, BlockOrder, Blocks, Conv, Coordinates,
-    GeneralConv, GeneralPool, Inputs, Join, Linear, Nearest, Normalise, NormaliseOver, Op, Pad, PadMode,
-    Reduce, Reduction, Reshape, Resize, ResizeMode, Shape, Shuffle, Slice, Softmax, Transpose, Weights,
-    Window,
+    GeneralConv, GeneralPool, Inputs, Join, Linear, Nearest, Normalise, NormaliseOver, Op, Outputs, Pad,
+    PadMode, Reduce, Reduction, Reshape, Resize, ResizeMode, Shape, Shuffle, Slice, Softmax, Transpose,
+    Weights, Window,
 };
 
-use crate::random_model::random_model;
+use crate::random_model::{random_map, random_model};
 
 /// Operations one after another, with the shapes of their values.
 struct Program {
@@ -75,8 +75,23 @@ impl Program {
 
 /// A version 2 model of pictures of five channels. With `many` one operation reads seven values, for which firmware needs more stack.
 pub fn general_operations(many: bool) -> Vec<u8> {
-    let input = Shape::new(5, 12, 10);
-    let mut program = Program { ops: Vec::new(), shapes: vec![input] };
+    let (program, _) = operations(many);
+    random_model(INPUT, 5, &program.ops, 1).unwrap()
+}
+
+/// The same of values as they are, with four outputs: the logits, and three maps from its beginning, one of which is a summand.
+pub fn several_outputs() -> Vec<u8> {
+    let (mut program, outputs) = operations(false);
+    let count = outputs.iter().map(|&value| program.shape(value).len() as u32).sum();
+    program.push(Op::Outputs(Outputs { inputs: Inputs::new(&outputs).unwrap(), count }));
+    random_map(INPUT, Shape::vector(count), &program.ops, 1).unwrap()
+}
+
+const INPUT: Shape = Shape::new(5, 12, 10);
+
+/// The operations, and values that may be outputs: the last, and three before.
+fn operations(many: bool) -> (Program, [u16; 4]) {
+    let mut program = Program { ops: Vec::new(), shapes: vec![INPUT] };
     let p = &mut program;
     let stem = p.conv("stem", 0, Weights::Dense, None, Activation::HardSwish);
     let pair = p.conv("pair", stem, Weights::Pair { rank: 3 }, Some(stem), Activation::Silu);
@@ -111,8 +126,8 @@ pub fn general_operations(many: bool) -> Vec<u8> {
     let again = p.push(linear("again", hidden, 12, Activation::None));
     let clipped = p.activate(again, Activation::Relu6);
     let positive = p.activate(clipped, Activation::Relu);
-    p.push(linear("fc", positive, 5, Activation::None));
-    random_model(input, 5, &program.ops, 1).unwrap()
+    let logits = p.push(linear("fc", positive, 5, Activation::None));
+    (program, [logits, small, narrow, sum])
 }
 
 /// Dilated, in groups, a pair, transposed; and squeeze and excite. One result has the planes of `input`, the other one less channels.

@@ -19,6 +19,16 @@ pub fn program(name: &str) -> PathBuf {
     root().join("target/release").join(name)
 }
 
+/// The Python of the tests.
+///
+/// # Errors
+/// Where it is missing.
+pub fn python() -> Result<PathBuf> {
+    let python = root().join("target/venv/bin/python");
+    ensure!(python.exists(), "the Python of the tests is missing: run `cargo xtask setup`");
+    Ok(python)
+}
+
 /// What a program printed, and its exit status.
 pub struct Done {
     /// Exit status; −1 where a signal ended the program.

@@ -1,14 +1,17 @@
 //! Model files of any network with random weights, for what does not depend on training: memory, speed, errors.
 
 use anyhow::{Context, Result, anyhow};
+use half::f16;
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
+use lrpet_runtime::model::program::{
+    PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_VALUES,
+};
 use lrpet_runtime::model::{
     Activation, Concat, Conv, Header, InputKind, Inputs, Linear, Model, Op, OutputKind, Shape, Weights,
     Window,
 };
 use lrpet_runtime::plan::Plan;
-use lrpet_runtime::session::Session;
+use lrpet_runtime::session::{RunError, Session};
 use postcard::to_allocvec;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -197,7 +200,7 @@ pub fn random_model(input: Shape, classes: u32, ops: &[Op<String>], seed: u64) -
     model_of(input, classes, ops, Values::Real, seed)
 }
 
-/// As [`random_model`] of values as they are, with a result of values of the shape `output`; it has no self-check.
+/// As [`random_model`] of values as they are, with a result of values of the shape `output`.
 ///
 /// # Errors
 /// Where the operations do not chain.
@@ -205,7 +208,20 @@ pub fn random_map(input: Shape, output: Shape, ops: &[Op<String>], seed: u64) ->
     let header = Header::classifier(input, &[0.0], &[1.0], output.len() as u32).context("one mean")?;
     let (kind, result) = (InputKind::Values, OutputKind::Values);
     let header = Header { kind, result, output, ..header };
-    serialize(&network(header, ops, Values::Real, &mut ChaCha8Rng::seed_from_u64(seed))?)
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut tensors = network(header, ops, Values::Real, &mut rng)?;
+    let count = SAMPLES * input.len();
+    let values: Vec<f16> = (0..count).map(|_| f16::from_f32(rng.random_range(-2.0..2.0))).collect();
+    let wide: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+    let run = |session: &mut Session<'_>, values: &[f32], result: &mut [f32]| {
+        session.run_values(values, result, &mut ())
+    };
+    let results = results(&serialize(&tensors)?, &wide, input, output.len() as u32, run)?;
+    let [channels, height, width] = input.axes().map(|size| size as usize);
+    let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    tensors.push(Tensor::f16(SELF_CHECK_VALUES, vec![SAMPLES, channels, height, width], data));
+    tensors.push(Tensor::f32(SELF_CHECK_LOGITS, vec![SAMPLES, output.len()], &results));
+    serialize(&tensors)
 }
 
 /// Program and weights of `ops` behind `header`.
@@ -248,15 +264,24 @@ fn model_of(input: Shape, classes: u32, ops: &[Op<String>], values: Values, seed
         };
         images.extend((0..input.pixels()).flat_map(|_| levels.iter().map(&mut byte).collect::<Vec<_>>()));
     }
-    let logits = logits(&serialize(&tensors)?, &images, input, classes)?;
+    let run = |session: &mut Session<'_>, image: &[u8], logits: &mut [f32]| {
+        session.run_image(image, logits, &mut ())
+    };
+    let logits = results(&serialize(&tensors)?, &images, input, classes, run)?;
     let [height, width] = [input.height, input.width].map(|size| size as usize);
     tensors.push(Tensor::bytes(SELF_CHECK_IMAGES, vec![SAMPLES, height, width, channels], images));
     tensors.push(Tensor::f32(SELF_CHECK_LOGITS, vec![SAMPLES, classes as usize], &logits));
     serialize(&tensors)
 }
 
-/// Logits of the portable kernels for each image.
-fn logits(file: &[u8], images: &[u8], input: Shape, classes: u32) -> Result<Vec<f32>> {
+/// Results of the portable kernels for each of `inputs`, of shape `input`, which `run` runs.
+fn results<T>(
+    file: &[u8],
+    inputs: &[T],
+    input: Shape,
+    classes: u32,
+    run: impl Fn(&mut Session<'_>, &[T], &mut [f32]) -> Result<(), RunError>,
+) -> Result<Vec<f32>> {
     let owned = |error: &dyn std::fmt::Display| anyhow!("{error}");
     let mut copy = aligned(file.len());
     let copy = &mut bytemuck::cast_slice_mut(&mut copy)[..file.len()];
@@ -268,8 +293,8 @@ fn logits(file: &[u8], images: &[u8], input: Shape, classes: u32) -> Result<Vec<
     let mut session = Session::with_isa(&model, arena, Isa::Portable).map_err(|error| owned(&error))?;
     let mut all = Vec::new();
     let mut logits = vec![0.0; classes as usize];
-    for image in images.chunks(input.len()) {
-        session.run_image(image, &mut logits, &mut ()).map_err(|error| owned(&error))?;
+    for one in inputs.chunks(input.len()) {
+        run(&mut session, one, &mut logits).map_err(|error| owned(&error))?;
         all.extend_from_slice(&logits);
     }
     Ok(all)

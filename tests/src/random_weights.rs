@@ -32,6 +32,10 @@ impl Tensor {
         Self { name: name.to_owned(), dtype: Dtype::U8, shape, data }
     }
 
+    pub(crate) fn f16(name: &str, shape: Vec<usize>, data: Vec<u8>) -> Self {
+        Self { name: name.to_owned(), dtype: Dtype::F16, shape, data }
+    }
+
     pub(crate) fn f32(name: &str, shape: Vec<usize>, values: &[f32]) -> Self {
         let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self { name: name.to_owned(), dtype: Dtype::F32, shape, data }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lrpet_runtime::model::Shape;
-use lrpet_tests::programs::{json, number, refused, root, run};
+use lrpet_tests::programs::{json, number, python, refused, run};
 use lrpet_tests::random_model::small_model;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -19,8 +19,7 @@ fn text(path: &Path) -> &str {
 /// The lines of a table of comma-separated values, as another program reads them.
 fn table(file: &Path) -> Vec<Vec<String>> {
     let script = "import csv, json, sys; print(json.dumps(list(csv.reader(open(sys.argv[1], newline='')))))";
-    let python = root().join("target/venv/bin/python");
-    let output = Command::new(python).args(["-c", script]).arg(file).output().unwrap();
+    let output = Command::new(python().unwrap()).args(["-c", script]).arg(file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

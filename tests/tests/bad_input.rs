@@ -238,6 +238,7 @@ fn wrong_usage_is_another_exit_status() {
         &["eval"][..],
         &["nothing"],
         &["train", "--prune", "0.5", "--ranks", "a=1"],
+        &["factorize", "x", "--out", "y", "--prune", "0.5", "--budget", "macs=0.5x"],
         &["factorize", "x", "--out", "y", "--budget", "ram=4"],
     ] {
         assert_eq!(run("lrpet", arguments).unwrap().status, 2, "{arguments:?}");

@@ -173,6 +173,40 @@ fn tensors_of(file: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
+fn a_checkpoint_without_the_statistics_of_one_layer_is_no_model_and_starts_a_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let photos = pictures(&at("photos"), 2);
+    json("lrpet", &train(&photos, &at("first"), &[])).unwrap();
+    let mut weights = tensors(&at("first/final.safetensors"));
+    weights.retain(|name, _| !name.starts_with("layer1.0.bn2.running"));
+    let (file, model) = (at("some.safetensors"), at("model"));
+    write(&file, &weights);
+    let factorize =
+        ["factorize", text(&file), "--net", "resnet8", "--input", "3x16x16", "--out", text(&model)];
+    let error = refused("lrpet", &factorize).unwrap();
+    for word in ["some.safetensors", "of layer1.0.bn2;", "lrpet train --init", "--reestimate"] {
+        assert!(error.contains(word), "{error}");
+    }
+    let init = ["--init", text(&file)];
+    let error = refused("lrpet", &train(&photos, &at("none"), &[&init[..], &["--reestimate", "0"]].concat()));
+    assert!(error.as_ref().is_ok_and(|error| error.contains("--reestimate BATCHES")), "{error:?}");
+    let done = run("lrpet", &train(&photos, &at("second"), &init)).unwrap();
+    assert!(
+        done.status == 0 && done.errors.contains("no running statistics of layer1.0.bn2, while"),
+        "{}",
+        done.errors
+    );
+    assert!(tensors(&at("second/final.safetensors")).contains_key("layer1.0.bn2.running_var"));
+
+    // Without γ and β of another layer too.
+    weights.retain(|name, _| !matches!(name.as_str(), "bn1.weight" | "bn1.bias"));
+    write(&file, &weights);
+    let done = run("lrpet", &train(&photos, &at("third"), &init)).unwrap();
+    assert!(done.status == 0 && done.errors.contains("(affine=False) of bn1"), "{}", done.errors);
+}
+
+#[test]
 fn a_checkpoint_where_a_model_is_needed_names_the_command_that_makes_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weights.safetensors");

@@ -104,6 +104,63 @@ fn epsilon_comes_from_the_option_or_from_the_weights() {
     assert_eq!(run("lrpet", &arguments(&silent, &out, &["--bn-epsilon", "-1"])).unwrap().status, 2);
 }
 
+/// Ranks by whatever rule, and the schedule that fits; where none does, the least is named before anything is written or trained.
+#[test]
+fn a_budget_of_ram_chooses_the_schedule() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let weights = checkpoint(folder.path(), "weights.safetensors", &[], 0.0);
+    let (out, same) = (at("model.safetensors"), at("same.safetensors"));
+    let layers = json("lrpet", &arguments(&weights, &out, &["--ram", "fastest"])).unwrap();
+    let of = |document: &serde_json::Value| document["arena"]["arena_bytes"].as_u64().unwrap();
+    for rule in [&[][..], &["--prune", "0.5"], &["--budget", "macs=0.5x"]] {
+        let ram = [rule, &["--budget", "ram=9KB"]].concat();
+        let made = json("lrpet", &arguments(&weights, &out, &ram)).unwrap();
+        assert!(of(&made) <= 9 << 10 && of(&layers) > 9 << 10, "{rule:?}: {} of {}", of(&made), of(&layers));
+        let wanted = [rule, &["--ram", "9KB"]].concat();
+        json("lrpet", &arguments(&weights, &same, &wanted)).unwrap();
+        let schedule = |file: &str| {
+            let bytes = std::fs::read(file).unwrap();
+            let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            file.tensor("lrpet.schedule").unwrap().data().to_vec()
+        };
+        assert_eq!(schedule(&out), schedule(&same), "{rule:?}");
+    }
+    let none = at("none.safetensors");
+    let error = refused("lrpet", &arguments(&weights, &none, &["--budget", "ram=2KB"])).unwrap();
+    assert!(
+        error.contains("weights.safetensors: no schedule") && error.contains("2048 were given"),
+        "{error}"
+    );
+    let twice = ["--budget", "ram=9KB", "--ram", "9KB"];
+    assert!(refused("lrpet", &arguments(&weights, &none, &twice)).unwrap().contains("give one of them"));
+    assert!(!Path::new(&none).exists());
+    let run = at("run");
+    for rule in [&[][..], &["--prune", "0.5"], &["--budget", "macs=0.5x", "--epochs", "2"]] {
+        let train =
+            ["train", "--net", "resnet8", "--data", "fashion-mnist", "--out", &run, "--budget", "ram=2KB"];
+        let error = refused("lrpet", &[&train[..], rule].concat()).unwrap();
+        assert!(error.contains("resnet8: no schedule") && error.contains("2048 were given"), "{error}");
+    }
+    assert!(!Path::new(&run).exists());
+}
+
+/// A checkpoint in 8 bits: without training images each weight is rounded by itself, which is said.
+#[test]
+fn weights_of_8_bits_take_half_of_the_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let weights = checkpoint(folder.path(), "weights.safetensors", &[], 0.0);
+    let (half, eight) = (at("half.safetensors"), at("eight.safetensors"));
+    json("lrpet", &arguments(&weights, &half, &["--prune", "0.5"])).unwrap();
+    let made = json("lrpet", &arguments(&weights, &eight, &["--prune", "0.5", "--weights", "i8"])).unwrap();
+    assert!(made.get("calibration").is_none() && made["layers"].as_array().unwrap().len() > 5, "{made}");
+    let bytes = |file: &str| number(&json("lrpet", &["inspect", file]).unwrap(), "weight_bytes").unwrap();
+    assert!(bytes(&eight) < 0.54 * bytes(&half), "{} of {}", bytes(&eight), bytes(&half));
+    let text = run("lrpet", &arguments(&weights, &eight, &["--weights", "i8"])).unwrap().output;
+    assert!(text.contains("each rounded by itself"), "{text}");
+}
+
 #[test]
 fn a_layer_near_the_end_of_f16_is_told() {
     let folder = tempfile::tempdir().unwrap();

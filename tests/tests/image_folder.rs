@@ -92,6 +92,12 @@ fn from_images_to_the_runtime_with_the_same_accuracy() {
         assert!((found - accuracy).abs() < 1.5 / 24.0, "{what}: {found}, the trainer's {accuracy}");
     };
     near(number(&made, "accuracy").unwrap(), "factorize");
+    // Weights of 8 bits are fitted to the pictures for training.
+    let eight = folder.path().join("eight.safetensors");
+    let factorize = ["factorize", text(&weights), "--prune", "0.5", "--weights", "i8", "--out", text(&eight)];
+    let rounded = json("lrpet", &[&factorize[..], &["--data", &data]].concat()).unwrap();
+    assert_eq!(rounded["calibration"], 72, "{rounded}");
+    near(number(&rounded, "accuracy").unwrap(), "8 bits");
     for engine in ["runtime", "candle"] {
         let eval = ["eval", text(&model), "--data", &data, "--engine", engine];
         let found = json("lrpet", &eval).unwrap();

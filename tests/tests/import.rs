@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use lrpet_tests::programs::{json, number, program, refused, root, run};
+use lrpet_tests::programs::{json, number, program, python, refused, root, run};
 use serde_json::Value;
 
 /// Squeeze-and-excite, hard swish and a grouped convolution, of 1×28×28 values; tests/python/se_cnn.py writes it.
 const ONNX: &str = "tests/networks/se_cnn.onnx";
-/// A value inside it, of 32×7×7.
+/// A network of Keras that tf2onnx exported, of 33×30×3 values; tests/python/keras_cnn.py says how it was made.
+const KERAS: &str = "tests/networks/keras_cnn.onnx";
+/// A value inside `ONNX`, of 32×7×7.
 const INNER: &str = "/HardSwish_output_0";
 
 fn text(path: &Path) -> String {
@@ -55,9 +57,12 @@ fn a_network_of_values_becomes_a_model_that_runs() {
     // Grouped convolutions stay as they are.
     assert_eq!(tensors.tensor("grouped.0.weight").unwrap().shape(), [32, 4, 3, 3]);
     assert_eq!(tensors.tensor("conv1.0.thin.weight").unwrap().shape(), [16, 32, 3, 3]);
-    assert!(tensors.names().iter().all(|name| !name.starts_with("selfcheck.")));
+    assert_eq!(tensors.tensor("selfcheck.values").unwrap().shape(), [4, 1, 28, 28]);
+    assert!(tensors.tensor("selfcheck.images").is_err());
+    let checked = json("lrpet-run", &["check", &model]).unwrap();
+    assert!(checked["passed"] == true && checked["samples"] == 4, "{checked}");
     let done = run("lrpet", &["factorize", "--net", ONNX, "--prune", "0.5", "--out", &model]).unwrap();
-    assert!(done.output.contains("no self-check in the file"), "{}", done.output);
+    assert!(done.output.contains("of which the self-check is made"), "{}", done.output);
 
     let one = array(folder, "one.npy", &[1, 28, 28]);
     let answer = |model: &str, input: &str| json("lrpet", &["run", model, "--input", input]).unwrap();
@@ -114,6 +119,84 @@ fn results_of_any_shape_are_printed() {
     assert!(error.contains("--csv") && error.contains("--json"), "{error}");
     let error = refused("lrpet", &["network", "import", ONNX, "--output", "no", "--out", &mine]).unwrap();
     assert!(error.contains("se_cnn.onnx") && error.contains("no"), "{error}");
+}
+
+#[test]
+fn several_outputs_go_the_whole_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (mine, model) = (text(&folder.join("mine")), text(&folder.join("two.safetensors")));
+    let words = ["network", "import", ONNX, "--output", INNER, "--output", "logits", "--out", &mine];
+    let made = json("lrpet", &words).unwrap();
+    assert_eq!(made["outputs"][0], serde_json::json!({ "name": INNER, "shape": [32, 7, 7] }));
+    assert_eq!(made["outputs"][1]["name"], "logits");
+    let weights = format!("{mine}/weights.safetensors");
+    json("lrpet", &["factorize", &weights, "--prune", "0", "--out", &model]).unwrap();
+    // ONNX has both, and so has what is imported from it.
+    let (onnx, again) = (text(&folder.join("two.onnx")), text(&folder.join("again")));
+    let written = json("lrpet", &["export", &model, "--onnx", &onnx]).unwrap();
+    assert_eq!(
+        (&written["outputs"][0]["name"], &written["outputs"][1]["name"]),
+        (&INNER.into(), &"logits".into())
+    );
+    json("lrpet", &["network", "import", &onnx, "--out", &again]).unwrap();
+    let against =
+        &json("lrpet", &["network", "check", &again, "--against", "onnxruntime"]).unwrap()["against"];
+    assert!(against["same"] == true && against["outputs"].as_array().unwrap().len() == 2, "{against}");
+    for output in against["outputs"].as_array().unwrap() {
+        assert!(
+            number(output, "difference").unwrap() < 1e-5 * number(output, "largest").unwrap(),
+            "{output}"
+        );
+    }
+    let input = array(folder, "x.npy", &[1, 28, 28]);
+    let found = json("lrpet", &["run", &model, "--input", &input]).unwrap();
+    assert_eq!((&found["shape"], &found["top"]), (&serde_json::json!([32, 7, 7]), &serde_json::json!([])));
+    assert_eq!(
+        (&found["outputs"][0]["name"], &found["outputs"][0]["values"]),
+        (&INNER.into(), &found["logits"])
+    );
+    // Each as that of a network that has it alone, but for its rounding to f16.
+    let whole = text(&folder.join("whole.safetensors"));
+    json("lrpet", &["factorize", "--net", ONNX, "--prune", "0", "--out", &whole]).unwrap();
+    let alone = numbers(&json("lrpet", &["run", &whole, "--input", &input]).unwrap()["logits"]);
+    let both = numbers(&found["outputs"][1]["values"]);
+    assert!(alone.len() == both.len() && alone.len() == 10);
+    assert!(
+        alone.iter().zip(&both).all(|(a, b)| (a - b).abs() <= a.abs() / 2048.0 + 1e-7),
+        "{alone:?} {both:?}"
+    );
+    let said = run("lrpet", &["run", &model, "--input", &input]).unwrap().output;
+    assert!(said.lines().count() == 2 && said.contains("\nlogits 10×1×1: "), "{said}");
+    let device = json("lrpet-run", &["run", &model, "--input", &input]).unwrap();
+    // One prints f32, the other the f64 that it is.
+    let single = |values: &Value| numbers(values).into_iter().map(|value| value as f32).collect::<Vec<f32>>();
+    for (ours, theirs) in [0, 1].map(|at| (&found["outputs"][at], &device["images"][0]["outputs"][at])) {
+        assert_eq!((&ours["name"], &ours["shape"]), (&theirs["name"], &theirs["shape"]));
+        assert!(single(&ours["values"]) == single(&theirs["values"]));
+    }
+    // No stream has the end of the program.
+    let (layers, schedule) = (made["report"]["operations"].as_u64().unwrap(), folder.join("cut.safetensors"));
+    let bytes = std::fs::read(&model).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let stretch = [layers as u8, 0, 1, 0];
+    let added = safetensors::tensor::TensorView::new(safetensors::Dtype::U8, vec![4], &stretch).unwrap();
+    let all = tensors.tensors().into_iter().chain([("lrpet.schedule".to_owned(), added)]);
+    std::fs::write(&schedule, safetensors::serialize(all, None).unwrap()).unwrap();
+    let error = refused("lrpet-run", &["info", &text(&schedule)]).unwrap();
+    assert!(error.contains("in a stream, where it cannot be"), "{error}");
+    // Training has no loss for them.
+    let words = [
+        "train",
+        "--net",
+        &format!("{mine}/network.toml"),
+        "--data",
+        "fashion-mnist",
+        "--out",
+        &text(&folder.join("run")),
+    ];
+    let error = refused("lrpet", &words).unwrap();
+    assert!(error.contains("its output is values"), "{error}");
 }
 
 #[test]
@@ -196,4 +279,38 @@ fn an_imported_network_is_held_against_its_file() {
     assert!(json("lrpet", &[&check[..], &["--onnx", ONNX]].concat()).unwrap()["against"]["same"] == true);
     let error = refused("lrpet", &["network", "check", "resnet8", "--against", "onnxruntime"]).unwrap();
     assert!(error.contains("resnet8") && error.contains("lrpet network import"), "{error}");
+}
+
+#[test]
+fn maps_with_channels_last_are_held_against_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = text(&folder.path().join("last.onnx"));
+    let script = root().join("tests/python/channels_last_map.py");
+    assert!(Command::new(python().unwrap()).arg(script).arg(&file).status().unwrap().success());
+    let found = json("lrpet", &["network", "check", &file, "--against", "onnxruntime"]).unwrap();
+    let against = &found["against"];
+    assert!(against["same"] == true && against["onnxruntime"].is_string(), "{against}");
+    assert_eq!(against["outputs"].as_array().unwrap().len(), 2, "{against}");
+}
+
+#[test]
+fn a_network_of_keras_is_held_against_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mine = text(&folder.join("mine"));
+    let import = json("lrpet", &["network", "import", KERAS, "--out", &mine]).unwrap();
+    let report = &import["report"];
+    assert!(report["producer"] == "tf2onnx" && report["channels_last"] == true, "{report}");
+    // Transposing, and padding on one side, are no operations of their own.
+    assert_eq!((number(report, "nodes").unwrap(), number(report, "operations").unwrap()), (25.0, 8.0));
+    let found = json("lrpet", &["network", "check", &mine, "--against", "onnxruntime"]).unwrap();
+    let against = &found["against"];
+    assert!(against["same"] == true && against["onnxruntime"].is_string(), "{against}");
+    let difference = number(against, "difference").unwrap();
+    assert!(difference < 1e-5 * number(against, "largest").unwrap(), "{against}");
+    let model = text(&folder.join("low.safetensors"));
+    let low = json("lrpet", &["factorize", "--net", KERAS, "--prune", "0.5", "--out", &model]).unwrap();
+    assert!(number(&low, "macs").unwrap() < number(&low, "macs_dense").unwrap(), "{low}");
+    let checked = json("lrpet-run", &["check", &model]).unwrap();
+    assert!(checked["passed"] == true && checked["samples"] == 4, "{checked}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use lrpet_tests::programs::{json, number, refused, run};
+use lrpet_tests::programs::{json, number, python, refused, root, run};
 
 /// Prints a network as a file in `folder`.
 fn shown(folder: &Path, file: &str, words: &[&str]) -> String {
@@ -56,7 +56,12 @@ fn words<'w>(data: &'w str, net: &'w str, out: &'w str, more: &[&'w str]) -> Vec
 
 /// Bytes of every tensor of the final weights, and their metadata.
 fn weights(out: &str) -> (BTreeMap<String, Vec<u8>>, BTreeMap<String, String>) {
-    let bytes = std::fs::read(Path::new(out).join("final.safetensors")).unwrap();
+    weights_of(&Path::new(out).join("final.safetensors"))
+}
+
+/// As [`weights`], of a file.
+fn weights_of(path: &Path) -> (BTreeMap<String, Vec<u8>>, BTreeMap<String, String>) {
+    let bytes = std::fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let tensors = file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec())).collect();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
@@ -75,6 +80,73 @@ fn a_file_trains_to_the_bits_of_the_name() {
     // It is the known network: each may go on from the other.
     assert_eq!((&said["network"], &said["settings"]), (&said_too["network"], &said_too["settings"]));
     assert!(!said_too.contains_key("network_file"));
+}
+
+/// The layers of a network's file without their names, which say what reads what: by their places.
+fn nameless(text: &str) -> Vec<String> {
+    let layers: Vec<&str> = text.split("[[layer]]").skip(1).collect();
+    let named = |layer: &str| {
+        let line = layer.lines().find(|line| line.starts_with("name = "));
+        line.map(|line| line["name = ".len()..].to_owned())
+    };
+    let names: Vec<Option<String>> = layers.iter().map(|layer| named(layer)).collect();
+    let placed = |line: &str| match line.split_once(" = ") {
+        Some(("name" | "norm", _)) => None,
+        Some((field @ ("input" | "residual"), name)) => {
+            let place = names.iter().position(|other| other.as_deref() == Some(name));
+            Some(format!("{field} = {place:?}"))
+        }
+        _ => Some(line.to_owned()),
+    };
+    layers.iter().map(|layer| layer.lines().filter_map(placed).collect::<Vec<_>>().join(";")).collect()
+}
+
+#[test]
+fn an_imported_network_trains_to_the_bits_of_the_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let data = pictures(folder);
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (onnx, mine) = (path("r.onnx"), path("mine"));
+    let script = root().join("tests/python/resnet20.py");
+    let written = std::process::Command::new(python().unwrap()).arg(script).arg(&onnx).output().unwrap();
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let import = json("lrpet", &["network", "import", &onnx, "--out", &mine]).unwrap();
+    assert_eq!(import["report"]["patterns"]["every n-th pixel, and zero channels: shortcut"], 2);
+
+    // The same operations in the same order: a step of training costs the same.
+    let imported = std::fs::read_to_string(Path::new(&mine).join("network.toml")).unwrap();
+    let file = shown(folder, "f.toml", &[&["resnet20"][..], &SHAPE].concat());
+    let known = std::fs::read_to_string(file).unwrap();
+    assert_eq!(nameless(&imported), nameless(&known));
+    assert_eq!(nameless(&known).len(), 23);
+
+    let weights_file = path("mine/weights.safetensors");
+    let by_name = folder.join("name").to_str().unwrap().to_owned();
+    json("lrpet", &words(&data, "resnet20", &by_name, &["--init", &weights_file])).unwrap();
+    let by_file = train(folder, &data, &onnx, "file");
+    let (of_name, of_file) = (weights(&by_name).0, weights(&by_file).0);
+    assert_eq!(of_name, of_file);
+    assert_ne!(of_name["fc.bias"], weights_of(Path::new(&weights_file)).0["fc.bias"], "nothing was learnt");
+
+    // The same model but for names.
+    let model = |out: &str| {
+        let model = path(&format!("{}.safetensors", Path::new(out).file_name().unwrap().to_str().unwrap()));
+        json("lrpet", &["factorize", &format!("{out}/final.safetensors"), "--out", &model]).unwrap();
+        let said = json("lrpet", &["inspect", &model]).unwrap();
+        let layers = said["layers"].as_array().unwrap().iter().map(|layer| {
+            let mut layer = layer.clone();
+            layer.as_object_mut().unwrap().remove("name");
+            layer
+        });
+        let sizes = ["macs", "params", "arena_bytes", "self_check_samples"].map(|key| said[key].clone());
+        (layers.collect::<Vec<_>>(), sizes, weights_of(Path::new(&model)).0)
+    };
+    let ((layers, sizes, tensors), (layers_too, sizes_too, tensors_too)) = (model(&by_name), model(&by_file));
+    assert_eq!((layers, sizes), (layers_too, sizes_too));
+    assert_eq!(tensors.keys().collect::<Vec<_>>(), tensors_too.keys().collect::<Vec<_>>());
+    let other: Vec<_> = tensors.iter().filter(|(name, bytes)| tensors_too[*name] != **bytes).collect();
+    assert!(other.is_empty(), "{:?}", other.iter().map(|(name, _)| name).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,12 +1,18 @@
 //! Models written as ONNX and run by ONNX Runtime give the runtime's logits.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use folder::{Folder, IMAGE, TOLERANCE, share};
+use lrpet_network::export::Folded;
+use lrpet_network::export::file::serialize;
 use lrpet_network::lrpet::RankPlan;
 use lrpet_network::network::{KNOWN, Known};
 use lrpet_network::onnx::{Batch, Input, Options, convert};
-use lrpet_runtime::model::{Op, PadShortcut, Shape};
+use lrpet_network::quantise::quantise;
+use lrpet_runtime::host::AlignedBytes;
+use lrpet_runtime::model::{Model, Op, PadShortcut, Shape};
 use lrpet_tests::every_operation::every_operation;
 use lrpet_tests::programs::{self, root};
 use lrpet_tests::random_model::{Values, factor, random_convolutions, random_model};
@@ -139,6 +145,33 @@ fn a_free_first_axis_takes_any_number_of_images() {
             assert_eq!(model[side]["shape"][0], "batch", "{model}");
         }
     }
+}
+
+/// Bytes and scales stay what they are, and the graph makes f32 of them.
+#[test]
+fn weights_of_8_bits_are_widened_in_the_graph() {
+    let folder = Folder::new();
+    let sizes = RefCell::new(Vec::new());
+    let whole = std::fs::read(root().join("models/fashion-mnist-resnet8-g0.6.safetensors")).unwrap();
+    let files = [whole, every_operation()];
+    for (at, file) in files.iter().enumerate() {
+        let file = AlignedBytes::copy_of(file);
+        let mut network = Folded::from_model(&Model::new_checked(file.as_slice()).unwrap()).unwrap();
+        let layers = quantise(&mut network, None, None, &|| ()).unwrap();
+        let eight = serialize(&network, &BTreeMap::new(), None).unwrap();
+        folder.add_with(&format!("eight-{at}"), &eight, IMAGE, |model| {
+            let bytes = convert(model, IMAGE).unwrap().bytes;
+            let name = b"DequantizeLinear";
+            let nodes = bytes.windows(name.len()).filter(|part| part == name).count();
+            let pairs = network.weights.values();
+            let pairs = pairs.filter(|layer| layer.scales.is_some() && layer.expand.is_some()).count();
+            assert_eq!(nodes, layers.len() + pairs);
+            sizes.borrow_mut().push(bytes.len());
+            bytes
+        });
+    }
+    assert_eq!(folder.check().len(), files.len());
+    assert!(sizes.borrow()[0] < files[0].len(), "{sizes:?}");
 }
 
 #[test]

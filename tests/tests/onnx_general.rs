@@ -1,7 +1,7 @@
 //! General operations, activations, and values in and out, written as ONNX and run by ONNX Runtime.
 
 use folder::{Folder, IMAGE, TOLERANCE};
-use lrpet_network::export::{Card, Request, export};
+use lrpet_network::export::{Card, Precision, Request, export};
 use lrpet_network::import::{self, import};
 use lrpet_network::lrpet::{RankPlan, Scope};
 use lrpet_network::network::{InputKind, OutputKind};
@@ -11,8 +11,8 @@ use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::{
     Activate, Activation, Affine, Axis, Binary, BinaryKind, BlockOrder, Blocks, Conv, Coordinates,
-    GeneralConv, GeneralPool, Inputs, Join, Linear, Model, Nearest, Normalise, NormaliseOver, Op, Pad,
-    PadMode, Reduce, Reduction, Reshape, Resize, ResizeMode, Shape, Shuffle, Slice, Softmax, Transpose,
+    GeneralConv, GeneralPool, Inputs, Join, Linear, Model, Nearest, Normalise, NormaliseOver, Op, Outputs,
+    Pad, PadMode, Reduce, Reduction, Reshape, Resize, ResizeMode, Shape, Shuffle, Slice, Softmax, Transpose,
     Weights, Window,
 };
 use lrpet_runtime::plan::Plan;
@@ -50,6 +50,7 @@ fn of_checkpoint(network: &Network, checkpoint: &Checkpoint, g: f64) -> Vec<u8> 
         energy_transfer: false,
         normalization: &normalization,
         card: &Card::default(),
+        precision: Precision::Half,
         samples: None,
     };
     export(&request).unwrap().to_bytes().unwrap()
@@ -291,6 +292,49 @@ fn check(cases: Vec<(String, Vec<Op<String>>)>) {
         let names = [&model["input"]["name"], &model["output"]["name"]].map(|name| name.as_str().unwrap());
         assert_eq!(names, ["values", "result"]);
     }
+}
+
+#[test]
+fn several_outputs_are_written_and_imported_as_what_they_were() {
+    let conv = |name: &str, input, out_channels, residual| {
+        let (name, window) = (name.to_owned(), Window::square(3, 1, 1));
+        let (weights, activation) = (Weights::Dense, Activation::Relu);
+        Op::Conv(Conv { name, input, out_channels, window, weights, residual, activation })
+    };
+    let linear = Linear {
+        name: "fc".to_owned(),
+        input: 3,
+        out_features: 3,
+        weights: Weights::Dense,
+        activation: Activation::None,
+    };
+    let mut ops = vec![
+        conv("a", 0, 8, None),
+        conv("b", 1, 8, Some(1)),
+        Op::GlobalAveragePool { input: 2 },
+        Op::Linear(linear),
+    ];
+    let inputs = Inputs::new(&[4, 1, 2, 0]).unwrap();
+    ops.push(Op::Outputs(Outputs { inputs, count: 3 + 3 * 8 * 7 * 6 }));
+    let mut network = of_values(ops);
+    network.output_names = ["scores", "b:1", "values", "1,2"].map(String::from).to_vec();
+    let file = model(&network, 0.0);
+    let aligned = AlignedBytes::copy_of(&file);
+    let whole = Model::new_checked(aligned.as_slice()).unwrap();
+    assert_eq!(lrpet_runtime::host::output_names(&whole), network.output_names);
+    let converted = convert(&whole, VALUES).unwrap();
+    // Names that the graph has for other values become longer.
+    let names: Vec<&str> = converted.outputs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["scores", "b:1_output", "values_output", "1,2"]);
+    assert_eq!(converted.outputs[0].1, [3, 1, 1]);
+    let folder = tempfile::tempdir().unwrap();
+    let onnx = folder.path().join("outputs.onnx");
+    std::fs::write(&onnx, &converted.bytes).unwrap();
+    let imported = import(&onnx, &import::Options::default()).unwrap();
+    assert_eq!(imported.network.outputs()[1].0, "b:1_output");
+    let again = of_checkpoint(&imported.network, &imported.checkpoint, 0.0);
+    // Outputs are stored in f16, so both are the same to the bit.
+    assert_eq!(results(&file), results(&again));
 }
 
 #[test]

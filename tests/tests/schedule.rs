@@ -9,7 +9,11 @@ fn a_model_is_written_for_the_memory_that_there_is() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("small.safetensors");
     let out = out.to_str().unwrap();
-    let found = json("lrpet", &["schedule", MODEL, "--ram", "33KB", "--out", out]).unwrap();
+    let svg = folder.path().join("rows.svg");
+    let draw = ["--svg", svg.to_str().unwrap()];
+    let found =
+        json("lrpet", &[&["schedule", MODEL, "--ram", "33KB", "--out", out], &draw[..]].concat()).unwrap();
+    assert!(std::fs::read_to_string(&svg).unwrap().contains("layer3.0.conv1"));
     let schedules = found["schedules"].as_array().unwrap();
     let arena = |at: usize| number(&schedules[at], "arena_bytes").unwrap();
     assert_eq!(schedules[0]["stretches"].as_array().unwrap().len(), 0);

@@ -5,15 +5,14 @@ use std::process::{Command, Output};
 
 use lrpet_runtime::model::{Concat, Inputs, Op, PadShortcut, Shape};
 use lrpet_tests::every_operation::every_operation;
-use lrpet_tests::general_operations::general_operations;
-use lrpet_tests::programs::root;
+use lrpet_tests::general_operations::{general_operations, several_outputs};
+use lrpet_tests::programs::{python, root};
 use lrpet_tests::random_model::random_model;
 use serde_json::Value;
 
 fn read(model: &Path) -> Output {
-    let python = root().join("target/venv/bin/python");
-    assert!(python.exists(), "the Python of the tests is missing: run `cargo xtask setup`");
-    Command::new(python).arg(root().join("tests/python/read_model.py")).arg(model).output().unwrap()
+    let script = root().join("tests/python/read_model.py");
+    Command::new(python().unwrap()).arg(script).arg(model).output().unwrap()
 }
 
 /// Largest difference between the reader's logits and the file's, as a share of the largest logit (at least 1).
@@ -38,6 +37,8 @@ fn logits_are_rebuilt_from_the_specification() {
         std::fs::write(&file, general_operations(many)).unwrap();
         assert!(difference(&file) < 5e-3, "{}", difference(&file));
     }
+    std::fs::write(&file, several_outputs()).unwrap();
+    assert!(difference(&file) < 5e-3, "{}", difference(&file));
     // An operation that moves values makes logits like any other.
     let moved = [Op::PadShortcut(PadShortcut { input: 0, out_channels: 4, stride: 12 })];
     std::fs::write(&file, random_model(Shape::new(1, 3, 3), 4, &moved, 1).unwrap()).unwrap();

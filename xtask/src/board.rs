@@ -1,11 +1,12 @@
 //! `cargo xtask board`: firmware with a model in flash, on an emulated or a real board.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_board::boards::{self, Board, Chip};
-use lrpet_board::build::{self, Image, Options};
+use lrpet_board::build::{self, Content, Image, Options};
 use lrpet_board::flash::{self, Probe};
 use lrpet_board::image::{self, ImageReport};
 use lrpet_board::memory::ModelMemory;
@@ -117,10 +118,12 @@ fn with_model<T>(
     then: impl FnOnce(&Image<'_>, &[String]) -> Result<T>,
 ) -> Result<T> {
     let Some(memory) = arguments.region_memory else {
-        return emulate::with_image(board, &arguments.model, options, |image| then(image, &[]));
+        return emulate::with_image(board, Content::Model(&arguments.model), options, |image| {
+            then(image, &[])
+        });
     };
     let contents = loader::contents(&arguments.model)?;
-    emulate::with_region_image(board, memory, options, |image| {
+    emulate::with_image(board, Content::Region(memory), options, |image| {
         image.with_model(&arguments.model, |image| then(image, &image.load_region(&contents)?))
     })
 }
@@ -227,10 +230,14 @@ pub fn verify(
             .split_once("flash: ")
             .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
             .with_context(|| format!("the refusal names no bytes of flash: {error}"))?;
-        // Other sizes, other code: some hundred bytes.
+        // Built in, a model has no header. Other sizes, other code: some hundred bytes.
+        let mut length = [0; 8];
+        let file = std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut length));
+        file.with_context(|| format!("cannot read {}", path.display()))?;
+        let data = bytes.saturating_sub(8 + u64::from_le_bytes(length));
         ensure!(
-            needed.abs_diff(text_bytes + bytes) < 4096,
-            "refused for {needed} bytes of flash, but {text_bytes} of code and {bytes} of model were expected"
+            needed.abs_diff(text_bytes + data) < 4096,
+            "refused for {needed} bytes of flash, but {text_bytes} of code and {data} of model were expected"
         );
         said += &format!("; refused: {error}");
     }

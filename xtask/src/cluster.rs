@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::process;
 use crate::setup::{self, Group};
-use crate::test::{FEATURES, LIMIT, Tally, cargo};
+use crate::tally::{FEATURES, LIMIT, Tally, cargo};
 use crate::toolchain::Source;
 
 /// The trainer with MPI, besides [`FEATURES`].

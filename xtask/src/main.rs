@@ -6,8 +6,10 @@ mod build_cuda;
 mod cluster;
 mod counts;
 mod demo;
+mod fuzz;
 mod pi;
 mod setup;
+mod tally;
 mod test;
 
 use std::process::ExitCode;
@@ -45,6 +47,8 @@ enum Chore {
     Pi(pi::Arguments),
     /// Build the trainer with CUDA; needs no GPU
     BuildCuda(build_cuda::Arguments),
+    /// Hand damaged models, networks, weights, pictures and serial lines to their readers, guided by what code they reach
+    Fuzz(fuzz::Arguments),
     /// Run every check; the last line counts them
     Test(test::Arguments),
 }
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Chore::Bench(what) => bench::main(what, cli.toolchain),
         Chore::Pi(arguments) => pi::main(arguments, cli.toolchain),
         Chore::BuildCuda(arguments) => build_cuda::main(arguments),
+        Chore::Fuzz(arguments) => fuzz::main(arguments, cli.toolchain),
         Chore::Test(arguments) => test::main(arguments, cli.toolchain),
     };
     match done {

@@ -11,8 +11,9 @@ use lrpet_board::build::Options;
 use crate::bench::peers;
 use crate::board;
 use crate::cluster;
-use crate::process;
+use crate::fuzz;
 use crate::setup::{self, Group};
+use crate::tally::{FEATURES, LIMIT, Tally, cargo};
 use crate::toolchain::{self, Source, Toolchain};
 
 /// Options of `cargo xtask test`.
@@ -26,14 +27,8 @@ pub struct Arguments {
     cluster: bool,
 }
 
-/// No single step takes longer than this, even on two slow cores from an empty target folder.
-pub const LIMIT: Duration = Duration::from_secs(40 * 60);
-
 /// The targets for which the runtime and the firmware must build without `std`.
 const BARE_METAL: [&str; 2] = [toolchain::THUMBV7EM, toolchain::THUMBV8M];
-
-/// All features but those that need a CUDA toolkit, which `cargo xtask build-cuda` builds.
-pub const FEATURES: &str = "lrpet-runtime/gpio";
 
 /// What is built and tested where something is trained: in every step, as the packages' dependencies switch features on,
 /// and candle would be compiled anew for others.
@@ -54,6 +49,9 @@ const TRAINED: [&str; 15] = [
     "-p",
     "lrpet-tests",
 ];
+
+/// How long each reader is fuzzed; `cargo xtask fuzz` takes any time.
+const FUZZED: Duration = Duration::from_secs(30);
 
 /// The model that is in flash where a board's code is checked.
 const BOARD_MODEL: &str = "models/fashion-mnist-resnet8-g0.6.safetensors";
@@ -168,6 +166,8 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
             "-p",
             "lrpet-runtime",
             "-p",
+            "lrpet-model",
+            "-p",
             "lrpet-c",
             "-p",
             "lrpet-firmware",
@@ -204,6 +204,7 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
             "odd",
         ]),
     )?;
+    tally.verify("fuzzing of all that reads bytes of others", || fuzz::all(FUZZED));
     // Candle without optimisation is too slow to train even a little.
     let mut programs = cargo(&["build", "--bins", "--tests", "-p", "lrpet-runtime"]);
     programs.args(TRAINED).args(["--features", FEATURES]);
@@ -211,98 +212,6 @@ fn checks(tally: &mut Tally, source: Source) -> Result<()> {
     let mut tests = cargo(&["test", "--no-fail-fast"]);
     tests.args(TRAINED).args(["--features", FEATURES]);
     tally.tests("tests of the trainer, whole-path tests", tests)
-}
-
-/// What passed and what failed so far.
-#[derive(Default)]
-pub struct Tally {
-    only: Option<String>,
-    passed: u64,
-    failed: u64,
-    failures: Vec<String>,
-}
-
-impl Tally {
-    fn wants(&self, name: &str) -> bool {
-        let wanted = self.only.as_ref().is_none_or(|text| name.contains(text.as_str()));
-        if wanted {
-            println!("── {name}");
-        }
-        wanted
-    }
-
-    /// A command that passes or fails as a whole.
-    pub fn check(&mut self, name: &str, mut command: Command) -> Result<()> {
-        if !self.wants(name) {
-            return Ok(());
-        }
-        let passed = process::run_lines(&mut command, LIMIT, "see above", &mut |line| println!("{line}"))?;
-        self.count(name, u64::from(passed), u64::from(!passed));
-        Ok(())
-    }
-
-    /// A check in this program, which says what it found.
-    pub fn verify(&mut self, name: &str, check: impl FnOnce() -> Result<String>) {
-        if !self.wants(name) {
-            return;
-        }
-        let passed = match check() {
-            Ok(found) => {
-                println!("{found}");
-                true
-            }
-            Err(error) => {
-                println!("error: {}", lrpet_report::chain(error.as_ref()));
-                false
-            }
-        };
-        self.count(name, u64::from(passed), u64::from(!passed));
-    }
-
-    /// A run of `cargo test` to its end, whose closing lines are added up. A run that counts nothing has failed.
-    pub fn tests(&mut self, name: &str, mut command: Command) -> Result<()> {
-        if !self.wants(name) {
-            return Ok(());
-        }
-        let (mut passed, mut failed) = (0, 0);
-        let done = process::run_lines(&mut command, LIMIT, "see above", &mut |line| {
-            println!("{line}");
-            if let Some((p, f)) = closing_line(line) {
-                passed += p;
-                failed += f;
-            }
-        })?;
-        if !done || passed == 0 {
-            failed = failed.max(1);
-        }
-        self.count(name, passed, failed);
-        Ok(())
-    }
-
-    fn count(&mut self, name: &str, passed: u64, failed: u64) {
-        self.passed += passed;
-        self.failed += failed;
-        if failed > 0 {
-            self.failures.push(name.to_owned());
-        }
-    }
-}
-
-/// Passed and failed of a line such as `test result: ok. 3 passed; 0 failed; 0 ignored; …`.
-fn closing_line(line: &str) -> Option<(u64, u64)> {
-    let counts = line.strip_prefix("test result:")?;
-    let number = |word: &str| {
-        let before = counts.split(word).next()?;
-        before.split([' ', ';']).rfind(|part| !part.is_empty())?.parse().ok()
-    };
-    Some((number(" passed")?, number(" failed")?))
-}
-
-/// Cargo in the workspace.
-pub fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(toolchain::cargo());
-    command.args(arguments).current_dir(crate::root());
-    command
 }
 
 /// The self-check of a model by the program for 64-bit Arm, with the C library of the cross-compiler.
@@ -346,7 +255,7 @@ fn board_lints(board: &Board) -> Command {
     command
         .current_dir(crate::root().join("firmware/boards").join(board.package))
         .args(["--release", "--locked", "--package", board.package, "--package", "lrpet-firmware-cortex-m"])
-        .args(["--features", &format!("{} streams general activations many", board.features)])
+        .args(["--features", &format!("{} streams general activations many eights", board.features)])
         .arg("--target-dir")
         .arg(crate::root().join("target/boards"))
         .env("LRPET_MODEL", crate::root().join(BOARD_MODEL))
@@ -358,24 +267,12 @@ fn board_lints(board: &Board) -> Command {
 fn manifests_outside() -> Result<Vec<PathBuf>> {
     let firmware = crate::root().join("firmware");
     let peers = crate::root().join(peers::OURS).join("Cargo.toml");
-    let mut manifests = vec![firmware.join("cortex-m/Cargo.toml"), peers];
+    let fuzz = crate::root().join(fuzz::FOLDER).join("Cargo.toml");
+    let mut manifests = vec![firmware.join("cortex-m/Cargo.toml"), peers, fuzz];
     for entry in std::fs::read_dir(firmware.join("boards"))? {
         manifests.push(entry?.path().join("Cargo.toml"));
     }
     manifests.retain(|manifest| manifest.is_file());
     manifests.sort();
     Ok(manifests)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::closing_line;
-
-    #[test]
-    fn closing_lines_are_read() {
-        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 5 filtered out";
-        assert_eq!(closing_line(line), Some((12, 3)));
-        assert_eq!(closing_line("running 3 tests"), None);
-        assert_eq!(closing_line("test result: nothing"), None);
-    }
 }

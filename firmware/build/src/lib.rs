@@ -1,7 +1,7 @@
-//! What the boards' build scripts do: check a model, plan it with the same code as the device will, and link it.
+//! What the boards' build scripts do: check a model, plan it with the same code as the device would, and build it in.
 //!
 //! Environment of the build:
-//! - `LRPET_MODEL`: the model file, which is linked with the code; or
+//! - `LRPET_MODEL`: the model file, which is linked with the code as it is, and laid out by the compiler (`lrpet-model`); or
 //! - `LRPET_REGION_MEMORY`: no model is linked. The program reads one from the board's model region (`memory.x`), and has this
 //!   many bytes of memory for it;
 //! - `LRPET_WARM_UP`, `LRPET_ITERATIONS`: inferences before the bench counts (1) and that it counts (2).
@@ -13,7 +13,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use lrpet_firmware::memory::memory_bytes;
+use lrpet_firmware::memory::{OTHER_VARIABLES, input_bytes, memory_bytes};
+use lrpet_firmware::source::ModelName;
 pub use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::{MODEL_ALIGNMENT, Model};
 use lrpet_runtime::plan::Plan;
@@ -48,9 +49,6 @@ fn choose(maps: &[MemoryMap], variables: usize) -> Option<&'static str> {
     maps.iter().find(|map| map.variables >= variables).or(maps.last()).map(|map| map.folder)
 }
 
-/// Variables besides the model's memory: buffers of the serial line, state of the drivers.
-const OTHER_VARIABLES: usize = 4096;
-
 /// Writes `model.rs`; returns the bytes of variables that a board with a serial service needs, at most.
 fn link_model(isa: Isa) -> Result<usize> {
     for name in ["LRPET_MODEL", "LRPET_REGION_MEMORY", "LRPET_WARM_UP", "LRPET_ITERATIONS"] {
@@ -66,9 +64,10 @@ fn link_model(isa: Isa) -> Result<usize> {
             println!("cargo::rerun-if-changed={}", file.display());
             let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let streams = std::env::var_os("CARGO_FEATURE_STREAMS").is_some();
-            let written = model_source(&bytes, isa, streams, options)
+            let copy = out.join("model.safetensors");
+            let written = model_source(&bytes, &copy, isa, streams, options)
                 .map_err(|error| anyhow!("{}: {error:#}", file.display()))?;
-            write(&out.join("model.safetensors"), &bytes)?;
+            write(&copy, &bytes)?;
             written
         }
         memory => {
@@ -84,9 +83,15 @@ fn link_model(isa: Isa) -> Result<usize> {
 /// For the linker: all that is stored in flash lies before the region. Initial values of variables come last.
 const REGION_CHECK: &str = "ASSERT(LOADADDR(.data) + SIZEOF(.data) <= _model_region_start, \"the code reaches into the model region\");\n";
 
-/// The text of `model.rs` for a model file, beside which `model.safetensors` lies, and the bytes of variables. Firmware that
+/// The text of `model.rs` for a model file with these bytes, which lies at `copy`, and the bytes of variables. Firmware that
 /// runs no streams takes the memory of layers.
-fn model_source(bytes: &[u8], isa: Isa, streams: bool, options: [usize; 2]) -> Result<(String, usize)> {
+fn model_source(
+    bytes: &[u8],
+    copy: &Path,
+    isa: Isa,
+    streams: bool,
+    options: [usize; 2],
+) -> Result<(String, usize)> {
     // At an address that the runtime takes, as in flash.
     let mut aligned = vec![0u32; bytes.len().div_ceil(MODEL_ALIGNMENT)];
     let aligned = &mut bytemuck::cast_slice_mut(&mut aligned)[..bytes.len()];
@@ -96,12 +101,15 @@ fn model_source(bytes: &[u8], isa: Isa, streams: bool, options: [usize; 2]) -> R
     let plan = Plan::new(model.program(), isa).map_err(owned)?;
     let header = model.program().header();
     let (arena, classes) = (plan.arena_bytes, header.classes as usize);
-    let (layers, input) = (model.program().len(), header.input.len());
+    let (layers, input) = (model.program().len(), input_bytes(header));
+    let (name, how) = (ModelName(&model).to_string(), if streams { "" } else { ", layers" });
     let source = format!(
-        "/// The model file, in flash.\n\
-         static MODEL: &[u8] = include_model!(\"model.safetensors\");\n\
+        "lrpet_model::model! {{\n    \
+             /// The model, whose file is in flash.\n    \
+             pub struct Linked = {copy:?}, ram = {arena}, whole{how}\n\
+         }}\n\
          /// Where the model lies.\n\
-         pub fn source() -> Source<'static> {{\n    Source::Linked(MODEL)\n}}\n\
+         pub fn source() -> BuiltIn<Linked> {{\n    BuiltIn::new({name:?}, {arena})\n}}\n\
          /// Bytes of memory that the model needs.\n\
          pub const MEMORY_BYTES: usize = memory_bytes({arena}, {classes}, {layers}, {input});\n\
          {}",
@@ -172,10 +180,29 @@ mod tests {
     #[test]
     fn a_linked_model_gets_the_memory_that_it_needs_and_a_region_what_was_asked_for() {
         let bytes = model("fashion-mnist-resnet8-g0.6.safetensors");
-        let (source, variables) = model_source(&bytes, Isa::CortexM, false, [1, 2]).unwrap();
+        let at =
+            |bytes: &[u8], streams| model_source(bytes, Path::new("m.st"), Isa::CortexM, streams, [1, 2]);
+        let (source, variables) = at(&bytes, false).unwrap();
+        assert!(source.contains("pub struct Linked = \"m.st\", ram = 54896, whole, layers\n"), "{source}");
+        assert!(source.contains("BuiltIn::new(\"resnet8\", 54896)"), "{source}");
         assert!(source.contains("MEMORY_BYTES: usize = memory_bytes(54896, 10, 11, 784);"), "{source}");
         assert_eq!(variables, 54_896 + 48 + 784 + OTHER_VARIABLES);
-        assert!(model_source(&bytes[1..], Isa::CortexM, false, [1, 2]).is_err());
+        assert!(at(&bytes[1..], false).is_err());
+        // Firmware that runs streams has the memory of the model's schedule, and no more.
+        let header = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+        let text = std::str::from_utf8(&bytes[8..8 + header]).unwrap().trim_end();
+        let (begin, end) = (bytes.len() - 8 - header, bytes.len() - 4 - header);
+        let entry = format!(
+            "\"lrpet.schedule\":{{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[{begin},{end}]}}}}"
+        );
+        let text = format!("{},{entry}", text.strip_suffix('}').unwrap());
+        let text = format!("{text:<width$}", width = text.len().next_multiple_of(8));
+        let data = [&bytes[8 + header..], &[9, 0, 1, 0]].concat();
+        let streamed = [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &data].concat();
+        let (source, less) = at(&streamed, true).unwrap();
+        assert!(source.contains(", whole\n"), "{source}");
+        assert!(less < 40_000, "{less}");
+        assert_eq!(at(&streamed, false).unwrap().1, variables);
         let source = region_source(123_456, [1, 2]);
         assert!(
             source.contains("model_region()") && source.contains("MEMORY_BYTES: usize = 123456;"),

@@ -7,7 +7,7 @@ use embedded_io::{Read, Write};
 use lrpet_firmware::report::{Failed, Reporter};
 use lrpet_firmware::run::{self, Hardware};
 use lrpet_firmware::service::Service;
-use lrpet_firmware::source::Source;
+use lrpet_firmware::source::Open;
 use lrpet_runtime::session::{Arena, Hook};
 
 use crate::crash::Crash;
@@ -58,7 +58,7 @@ macro_rules! board {
         /// The model, or its region, and the memory for it, from the build script.
         mod model {
             #[allow(unused_imports, reason = "a linked model and a region use different ones")]
-            use $crate::linked::{Source, include_model, memory_bytes, model_region};
+            use $crate::linked::{BuiltIn, Source, memory_bytes, model_region};
             include!(concat!(env!("OUT_DIR"), "/model.rs"));
         }
 
@@ -84,7 +84,7 @@ macro_rules! board {
 #[doc(hidden)]
 pub fn run<S: Read + Write, P: OutputPin, H: Hook, const MEMORY: usize>(
     board: &Board,
-    source: Source<'static>,
+    source: impl for<'m> Open<'m>,
     options: Options,
     statics: &'static mut Statics<MEMORY>,
     start: impl FnOnce(&mut cortex_m::Peripherals, &'static mut Buffers) -> Lent<S, P, H>,

@@ -4,10 +4,10 @@
 //! the board's first UART for ever.
 
 use cortex_m_rt as _;
-use lrpet_firmware::pin::NoPin;
+pub use lrpet_firmware::pin::NoPin;
 use lrpet_firmware::run::{self, Board, Hardware, Options};
 use lrpet_firmware::service;
-use lrpet_firmware::source::Source;
+use lrpet_firmware::source::Open;
 use lrpet_runtime::session::Arena;
 
 use crate::cmsdk_uart::Uart;
@@ -38,7 +38,7 @@ macro_rules! emulated_board {
         /// The model, or its region, and the memory for it, from the build script.
         mod model {
             #[allow(unused_imports, reason = "a linked model and a region use different ones")]
-            use $crate::linked::{Source, include_model, memory_bytes, model_region};
+            use $crate::linked::{BuiltIn, Source, memory_bytes, model_region};
             include!(concat!(env!("OUT_DIR"), "/model.rs"));
         }
 
@@ -69,7 +69,7 @@ macro_rules! emulated_board {
 #[allow(unsafe_code)]
 pub fn run<const QUARTERS: u32, const UART: usize, const MEMORY: usize>(
     board: &Board,
-    source: Source<'static>,
+    source: impl Open<'static>,
     memory: Option<&'static mut Arena<MEMORY>>,
     options: Options,
 ) -> ! {

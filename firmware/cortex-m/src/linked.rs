@@ -1,8 +1,7 @@
 //! What `model.rs` refers to, which a board's build script writes: the model and the memory that it gets.
 
 pub use lrpet_firmware::memory::memory_bytes;
-pub use lrpet_firmware::source::Source;
-pub use lrpet_runtime::include_model;
+pub use lrpet_firmware::source::{BuiltIn, Source};
 
 #[allow(unsafe_code)]
 unsafe extern "C" {

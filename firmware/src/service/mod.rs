@@ -18,7 +18,7 @@ use core::fmt;
 
 use embedded_hal::digital::OutputPin;
 use embedded_io::{Error as _, Read, Write, WriteFmtError};
-use lrpet_runtime::model::Model;
+use lrpet_runtime::model::{InputKind, OutputKind};
 use lrpet_runtime::session::{Hook, RunError, Session};
 
 pub use command::MAX_INFERENCES;
@@ -27,9 +27,9 @@ pub use line::LINE_BYTES;
 use line::{Event, Line};
 
 use crate::counter::{Counter, Kind};
-use crate::memory::Room;
+use crate::memory::input_bytes;
 use crate::run::{Board, Hardware};
-use crate::source::{ModelName, Source, Unusable};
+use crate::source::{Open, Opened};
 
 /// Bytes of the buffer that `db print` shows on one line.
 const PRINTED: usize = 8;
@@ -40,31 +40,34 @@ const INSTRUCTIONS: u32 = 1000;
 /// Seconds without a byte after which the beginning of a command is none: whoever sent it is gone.
 pub const HALF_COMMAND_SECONDS: u32 = 3;
 
+/// Largest magnitude whose thousandths a u32 holds.
+const MOST: f32 = 4_000_000.0;
+
 /// The service of one model.
-pub struct Service<'s, 'm, C, P, H> {
+pub struct Service<'s, 'm, M: Opened<'m>, C, P, H> {
     line: Line,
     /// When the last byte came, as [`Counter::roughly`] counts.
     last_byte: u64,
-    device: Device<'s, 'm, C, P, H>,
+    device: Device<'s, 'm, M, C, P, H>,
 }
 
 /// What obeys.
-struct Device<'s, 'm, C, P, H> {
+struct Device<'s, 'm, M: Opened<'m>, C, P, H> {
     board: &'s Board,
     hardware: Hardware<'s, C, P, H>,
     /// Bytes of memory for a model.
     memory: usize,
     /// Or why nothing can be inferred.
-    model: Result<Loaded<'m>, Unusable<'m>>,
+    model: Result<Loaded<'m, M>, M::Unusable>,
 }
 
 /// A model that can run.
-struct Loaded<'m> {
-    model: Model<'m>,
-    session: Session<'m>,
+struct Loaded<'m, M: Opened<'m>> {
+    model: M,
+    session: Session<'m, M::Used>,
     /// What it needs of the memory.
     needed: usize,
-    /// Takes the image, h·w·c bytes.
+    /// Takes the input: h·w·c bytes of an image, or c·h·w values of f32, little-endian as the core is.
     image: &'m mut [u8],
     /// One for each class.
     logits: &'m mut [f32],
@@ -75,13 +78,12 @@ struct Loaded<'m> {
     inferred: bool,
 }
 
-impl<'m> Loaded<'m> {
-    fn new(source: Source<'m>, memory: &'m mut [u8]) -> Result<Self, Unusable<'m>> {
-        let model = source.open()?;
-        let room = Room::new(&model, memory)?;
+impl<'m, M: Opened<'m>> Loaded<'m, M> {
+    fn new(model: M, memory: &'m mut [u8]) -> Result<Self, M::Unusable> {
+        let room = model.room(memory)?;
         let needed = room.needed;
-        let (arena, logits, image) = room.for_service(model.program().header().input.len());
-        let session = Session::new(&model, arena)?;
+        let (arena, logits, image) = room.for_service(input_bytes(model.header()));
+        let session = model.session(arena)?;
         Ok(Self { model, session, needed, image, logits, expected: 0, received: 0, inferred: false })
     }
 }
@@ -91,9 +93,10 @@ type Sent<W> = Result<(), WriteFmtError<<W as embedded_io::ErrorType>::Error>>;
 
 /// Opens the model of `source` in `memory` (see [`memory_bytes`](crate::memory::memory_bytes); its address a multiple of 16) and
 /// serves it on `serial` until the line ends, which a real one never does.
+#[inline(never)]
 pub fn serve<'m, C: Counter, P: OutputPin, H: Hook>(
     board: &Board,
-    source: Source<'m>,
+    source: impl Open<'m>,
     memory: &'m mut [u8],
     hardware: Hardware<'_, C, P, H>,
     serial: &mut (impl Read + Write),
@@ -101,15 +104,17 @@ pub fn serve<'m, C: Counter, P: OutputPin, H: Hook>(
     Service::new(board, source, memory, hardware).serve(serial);
 }
 
-impl<'s, 'm, C: Counter, P: OutputPin, H: Hook> Service<'s, 'm, C, P, H> {
+impl<'s, 'm, M: Opened<'m>, C: Counter, P: OutputPin, H: Hook> Service<'s, 'm, M, C, P, H> {
     /// A service for the model of `source`. One that cannot be used is refused by each command that needs it.
     pub fn new(
         board: &'s Board,
-        source: Source<'m>,
+        source: impl Open<'m, Opened = M>,
         memory: &'m mut [u8],
         hardware: Hardware<'s, C, P, H>,
     ) -> Self {
-        let device = Device { board, hardware, memory: memory.len(), model: Loaded::new(source, memory) };
+        let bytes = memory.len();
+        let model = source.open().and_then(|model| Loaded::new(model, memory));
+        let device = Device { board, hardware, memory: bytes, model };
         Self { line: Line::new(), last_byte: 0, device }
     }
 
@@ -160,7 +165,7 @@ impl<'s, 'm, C: Counter, P: OutputPin, H: Hook> Service<'s, 'm, C, P, H> {
     }
 }
 
-impl<C: Counter, P: OutputPin, H: Hook> Device<'_, '_, C, P, H> {
+impl<'m, M: Opened<'m>, C: Counter, P: OutputPin, H: Hook> Device<'_, 'm, M, C, P, H> {
     fn obey<W: Write>(&mut self, command: &Command<'_>, out: &mut W) -> Sent<W> {
         let Hardware { counter, pin, hook, stack_bytes } = &mut self.hardware;
         let loaded = match (command, &mut self.model) {
@@ -196,10 +201,10 @@ impl<C: Counter, P: OutputPin, H: Hook> Device<'_, '_, C, P, H> {
 }
 
 /// Who is speaking, and of what.
-fn profile<W: Write>(
+fn profile<'m, M: Opened<'m>, W: Write>(
     board: &Board,
     kind: Kind,
-    model: Result<&Loaded<'_>, &Unusable<'_>>,
+    model: Result<&Loaded<'m, M>, &M::Unusable>,
     out: &mut W,
 ) -> Sent<W> {
     let version = env!("CARGO_PKG_VERSION");
@@ -215,7 +220,7 @@ fn profile<W: Write>(
         }
     }
     match model {
-        Ok(loaded) => write!(out, "m-model-[{}]\r\n", ModelName(&loaded.model)),
+        Ok(loaded) => write!(out, "m-model-[{}]\r\n", loaded.model.name()),
         Err(_) => write!(out, "m-model-[none]\r\n"),
     }
 }
@@ -249,7 +254,7 @@ struct Timed<'t, C, P, H> {
     hook: &'t mut H,
 }
 
-impl Loaded<'_> {
+impl<'m, M: Opened<'m>> Loaded<'m, M> {
     fn load<W: Write>(&mut self, bytes: usize, out: &mut W) -> Sent<W> {
         let capacity = self.image.len();
         if bytes == 0 || bytes > capacity {
@@ -334,15 +339,37 @@ impl Loaded<'_> {
 
     fn inference(&mut self, hook: &mut impl Hook) -> Result<(), RunError> {
         self.inferred = false;
-        self.session.run_image(self.image, self.logits, hook)?;
+        match self.model.header().kind {
+            InputKind::Picture => self.session.run_image(self.image, self.logits, hook)?,
+            InputKind::Values => {
+                // It begins behind the logits, at a multiple of 16 bytes.
+                let values = bytemuck::try_cast_slice(self.image).unwrap_or_default();
+                self.session.run_values(values, self.logits, hook)?;
+            }
+        }
         self.inferred = true;
         Ok(())
     }
 
-    /// The probabilities, in thousandths.
+    /// The probabilities in thousandths; of a model that gives values these, to a thousandth.
     fn results<W: Write>(&self, out: &mut W) -> Sent<W> {
         if !self.inferred {
             return refuse(out, "No results yet: infer N first");
+        }
+        if self.model.header().result == OutputKind::Values {
+            write!(out, "m-results-[")?;
+            for (i, value) in self.logits.iter().enumerate() {
+                let (comma, sign) = (if i == 0 { "" } else { "," }, if *value < 0.0 { "-" } else { "" });
+                // What has no thousandths here is said, and not another value.
+                if value.is_nan() || value.abs() > MOST {
+                    let word = if value.is_nan() { "nan" } else { "inf" };
+                    write!(out, "{comma}{sign}{word}")?;
+                    continue;
+                }
+                let thousandths = (value.abs() * 1000.0 + 0.5) as u32;
+                write!(out, "{comma}{sign}{}.{:03}", thousandths / 1000, thousandths % 1000)?;
+            }
+            return write!(out, "]\r\n");
         }
         let largest = self.logits.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
         let sum: f32 = self.logits.iter().map(|logit| libm::expf(logit - largest)).sum();

@@ -3,9 +3,11 @@
 use anyhow::{Result, bail};
 use lrpet_runtime::kernel::Isa;
 
-use crate::memory::STACK_BYTES;
 use crate::toolchain::{THUMBV7EM, THUMBV8M};
 use crate::uf2;
+
+/// RAM that every `memory.x` keeps for the stack.
+pub const STACK_BYTES: u64 = 16 << 10;
 
 /// A board whose crate is `firmware/boards/<package>`.
 #[derive(Debug)]

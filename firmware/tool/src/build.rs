@@ -28,69 +28,54 @@ pub struct Options {
     pub toolchain: Source,
 }
 
-/// Builds the firmware of `board` with `model` in flash and hands it to `then`; no other run replaces it meanwhile. A model
+/// Where a firmware's model is.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// Linked: the model file.
+    Model(&'a Path),
+    /// In the board's region of flash, with this many bytes of memory for it; [`Image::with_model`] then names one.
+    Region(u64),
+}
+
+/// Builds the firmware of `board` with `content` and hands it to `then`; no other run replaces it meanwhile. A model
 /// that does not fit is an error that says by how many bytes.
 pub fn with_image<T>(
     board: &Board,
-    model: &Path,
+    content: Content<'_>,
     options: &Options,
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
-    let (path, model_bytes) = model_file(model)?;
-    let ModelMemory { arena: arena_bytes, streams, needs, .. } = ModelMemory::of_file(board, model)?;
+    let whole;
+    let none = Path::new("no model");
+    let (model, path, model_bytes, arena_bytes, streams, needs, region_memory) = match content {
+        Content::Model(model) => {
+            let bytes;
+            (whole, bytes) = model_file(model)?;
+            let memory = ModelMemory::of_file(board, model)?;
+            (model, whole.as_path(), bytes, memory.arena, memory.streams, memory.needs, None)
+        }
+        // Any model may come, but for those that need some KB more of stack.
+        Content::Region(memory) => {
+            let needs = Needs::GENERAL.and(Needs::ACTIVATIONS).and(Needs::EIGHTS);
+            (none, none, 0, 0, true, needs, Some(memory))
+        }
+    };
     let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
-    let (path, region_memory) = (&path, None);
-    built(
-        &Image {
-            board,
-            model,
-            path,
-            model_bytes,
-            arena_bytes,
-            streams,
-            needs,
-            region_memory,
-            options,
-            toolchain,
-        },
-        then,
-    )
-}
-
-/// As [`with_image`], for firmware that reads its model from the board's region of flash and has `memory` bytes for it:
-/// [`Image::with_model`] then names one.
-pub fn with_region_image<T>(
-    board: &Board,
-    memory: u64,
-    options: &Options,
-    then: impl FnOnce(&Image<'_>) -> Result<T>,
-) -> Result<T> {
-    let toolchain = Toolchain::for_target(board.target, options.toolchain)?;
-    let (none, region_memory) = (Path::new("no model"), Some(memory));
-    let (model, path, model_bytes, arena_bytes) = (none, none, 0, 0);
-    // Any model may come, but for those that need some KB more of stack.
-    let (streams, needs) = (true, Needs::GENERAL.and(Needs::ACTIVATIONS));
-    built(
-        &Image {
-            board,
-            model,
-            path,
-            model_bytes,
-            arena_bytes,
-            streams,
-            needs,
-            region_memory,
-            options,
-            toolchain,
-        },
-        then,
-    )
-}
-
-fn built<T>(image: &Image<'_>, then: impl FnOnce(&Image<'_>) -> Result<T>) -> Result<T> {
+    let image = Image {
+        board,
+        model,
+        path,
+        model_bytes,
+        arena_bytes,
+        streams,
+        needs,
+        region_memory,
+        options,
+        toolchain,
+    };
     let _lock = image.lock()?;
     image.build()?;
-    then(image)
+    then(&image)
 }
 
 /// The whole path of a model file, and its bytes.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use object::elf::{PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
+use object::elf::{PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS};
 use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
 use object::{Object, ObjectSymbol, SymbolKind};
 
@@ -15,6 +15,8 @@ const RUNTIME: &[u8] = b"lrpet_runtime";
 pub struct ImageSizes {
     /// Flash: code, constants (the model is one) and the initial values of variables.
     pub flash: u64,
+    /// Of the flash, sections of code.
+    pub code: u64,
     /// RAM: variables, without the stack.
     pub ram: u64,
     /// Of the flash, functions of the runtime (those that the compiler inlined elsewhere are not among them).
@@ -90,7 +92,7 @@ pub fn sizes(file: &Path) -> Result<ImageSizes> {
     let elf: ElfFile32<'_> = ElfFile32::parse(&*bytes).with_context(unreadable)?;
     let endian = elf.endian();
     let header = elf.elf_header();
-    let mut sizes = ImageSizes { flash: 0, ram: 0, runtime: 0 };
+    let mut sizes = ImageSizes { flash: 0, code: 0, ram: 0, runtime: 0 };
     for section in header.section_headers(endian, &*bytes).with_context(unreadable)? {
         let flags = section.sh_flags(endian);
         let size = u64::from(section.sh_size(endian));
@@ -99,6 +101,9 @@ pub fn sizes(file: &Path) -> Result<ImageSizes> {
         }
         if section.sh_type(endian) != SHT_NOBITS {
             sizes.flash += size;
+        }
+        if flags.contains(SHF_EXECINSTR) {
+            sizes.code += size;
         }
         if flags.contains(SHF_WRITE) {
             sizes.ram += size;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use lrpet_report::{Memory, Run};
 
 use crate::boards::Board;
-use crate::build::{self, Image, Options};
+use crate::build::{self, Content, Image, Options};
 use crate::elf;
 use crate::events::Reader;
 use crate::process;
@@ -18,29 +18,18 @@ use crate::sources::{git_revision, root};
 /// `relay` as it comes. A self-check that fails is no error; a model that does not fit, or a board that stops before
 /// the end of its report, is one.
 pub fn run(board: &Board, model: &Path, options: &Options, relay: &mut dyn FnMut(&str)) -> Result<Run> {
-    with_image(board, model, options, |image| image.report(&[], relay))
+    with_image(board, Content::Model(model), options, |image| image.report(&[], relay))
 }
 
 /// As [`build::with_image`]; an error where the board's emulator is missing.
 pub fn with_image<T>(
     board: &Board,
-    model: &Path,
+    content: Content<'_>,
     options: &Options,
     then: impl FnOnce(&Image<'_>) -> Result<T>,
 ) -> Result<T> {
     ensure_emulator(board)?;
-    build::with_image(board, model, options, then)
-}
-
-/// As [`build::with_region_image`]; an error where the board's emulator is missing.
-pub fn with_region_image<T>(
-    board: &Board,
-    memory: u64,
-    options: &Options,
-    then: impl FnOnce(&Image<'_>) -> Result<T>,
-) -> Result<T> {
-    ensure_emulator(board)?;
-    build::with_region_image(board, memory, options, then)
+    build::with_image(board, content, options, then)
 }
 
 fn ensure_emulator(board: &Board) -> Result<()> {

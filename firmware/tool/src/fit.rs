@@ -9,11 +9,11 @@ use lrpet_runtime::host::MappedModel;
 use lrpet_runtime::model::Model;
 use serde::Serialize;
 
-use crate::boards::Board;
-use crate::build::{self, Image, Options};
+use crate::boards::{Board, STACK_BYTES};
+use crate::build::{self, Content, Image, Options};
 use crate::elf;
 use crate::image;
-use crate::memory::{ModelMemory, Need, STACK_BYTES, TooLarge};
+use crate::memory::{ModelMemory, Need, TooLarge};
 use crate::sources::git_revision;
 
 /// A model on a board, in bytes.
@@ -84,7 +84,7 @@ pub struct Ram {
 /// Builds the firmware of `board` with `model` in flash and says what it takes. That it does not fit is no error: the document says so.
 pub fn of(board: &'static Board, model: &Path, options: &Options) -> Result<Fit> {
     let mut fit = empty(board, model)?;
-    match build::with_image(board, model, options, |image| fill(&mut fit, board, image)) {
+    match build::with_image(board, Content::Model(model), options, |image| fill(&mut fit, board, image)) {
         Ok(()) => Ok(fit),
         Err(error) => match error.downcast_ref::<TooLarge>() {
             Some(TooLarge { flash, ram, .. }) => {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use crate::boards::{Board, Chip};
-use crate::build::{self, Image, Options};
+use crate::build::{self, Content, Image, Options};
 use crate::elf::{self, Segment};
 use crate::loader::Place;
 use crate::sources::git_revision;
@@ -50,7 +50,7 @@ pub fn build(board: &Board, model: &Path, options: &Options) -> Result<ImageRepo
     let Some(chip) = board.chip() else {
         bail!("{} is emulated: it has no image to flash", board.name);
     };
-    build::with_image(board, model, options, |image| checked(board, chip, image))
+    build::with_image(board, Content::Model(model), options, |image| checked(board, chip, image))
 }
 
 /// As [`build()`], for firmware without a model that has `memory` bytes for one in the board's region; gives the region too.
@@ -58,7 +58,7 @@ pub fn build_for_region(board: &Board, memory: u64, options: &Options) -> Result
     let Some(chip) = board.chip() else {
         bail!("{} is emulated: it has no image to flash", board.name);
     };
-    build::with_region_image(board, memory, options, |image| {
+    build::with_image(board, Content::Region(memory), options, |image| {
         Ok((checked(board, chip, image)?, image.region()?))
     })
 }

@@ -11,6 +11,7 @@ pub mod image;
 pub mod loader;
 pub mod memory;
 pub mod process;
+pub mod project;
 pub mod region;
 pub mod report;
 #[cfg(feature = "serial")]

@@ -4,16 +4,14 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use lrpet_firmware::memory::memory_bytes;
+use lrpet_firmware::memory::{input_bytes, memory_bytes};
 use lrpet_runtime::host::MappedModel;
+use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::{Model, Needs};
-use lrpet_runtime::plan::Plan;
+use lrpet_runtime::plan::{Plan, turns};
 use serde::Serialize;
 
 use crate::boards::Board;
-
-/// RAM that every `memory.x` keeps for the stack.
-pub const STACK_BYTES: u64 = 16 << 10;
 
 /// Memory that a board's firmware must have for a model. Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +35,7 @@ impl ModelMemory {
         let program = model.program();
         let arena = Plan::new(program, board.isa).map_err(|error| anyhow!("{error}"))?.arena_bytes;
         let header = program.header();
-        let all = memory_bytes(arena, header.classes as usize, program.len(), header.input.len());
+        let all = memory_bytes(arena, header.classes as usize, program.len(), input_bytes(header));
         let streams = program.schedule().has_streams();
         Ok(ModelMemory { arena: arena as u64, all: all as u64, streams, needs: header.needs })
     }
@@ -80,6 +78,20 @@ impl ModelMemory {
         );
         Ok(())
     }
+}
+
+/// Index of the operation that each call of a layer computes rows of, in the order of an inference of the model in `file` by the kernels of
+/// this name: as many as there are operations but where some run as a stream.
+///
+/// # Errors
+/// Where the file is no model, there are no such kernels, or they cannot run it.
+pub fn calls(file: &Path, kernels: &str) -> Result<Vec<usize>> {
+    let map = MappedModel::open(file).with_context(|| format!("cannot read the model {}", file.display()))?;
+    let model = Model::new_checked(map.bytes()).map_err(|error| anyhow!("{}: {error}", file.display()))?;
+    let isa = Isa::ALL.into_iter().find(|isa| isa.name() == kernels);
+    let isa = isa.with_context(|| format!("there are no kernels named {kernels}"))?;
+    let turns = turns(model.program(), isa).map_err(|error| anyhow!("{}: {error}", file.display()))?;
+    Ok(turns.into_iter().filter_map(|turn| turn.layer).collect())
 }
 
 /// Bytes that are needed of one kind of memory, and those that the board has.

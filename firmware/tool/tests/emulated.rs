@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lrpet_board::boards::Board;
-use lrpet_board::build::{Image, Options};
+use lrpet_board::build::{Content, Image, Options};
 use lrpet_board::service::{Client, Served};
 use lrpet_board::sources::root;
 use lrpet_board::toolchain::Source;
 use lrpet_board::{elf, emulate, loader};
 use lrpet_runtime::host::softmax;
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::{Model, Needs, Shape};
+use lrpet_runtime::model::{InputKind, Model, Needs, Shape};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
-use lrpet_tests::general_operations::general_operations;
+use lrpet_tests::general_operations::{general_operations, several_outputs};
 use lrpet_tests::random_model::small_model;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -38,7 +38,7 @@ fn on(board: &str, check: impl FnOnce(&Image<'_>)) {
         check(image);
         Ok(())
     };
-    emulate::with_region_image(Board::named(board).unwrap(), MEMORY, &options(), check).unwrap();
+    emulate::with_image(Board::named(board).unwrap(), Content::Region(MEMORY), &options(), check).unwrap();
 }
 
 /// The models of this repository, smallest first.
@@ -121,12 +121,17 @@ fn every_model(image: &Image<'_>, isa: Isa) -> Vec<String> {
     refused
 }
 
-/// A model of version 2 runs on firmware that was built without one.
+/// Models of version 2 run on firmware that was built without one: of pictures, and of values with several outputs.
 fn general_model(image: &Image<'_>) {
-    let bytes = general_operations(false);
-    let file = File::new(&bytes);
+    let needs = Needs::GENERAL.and(Needs::ACTIVATIONS);
+    one_general_model(image, &general_operations(false), needs);
+    one_general_model(image, &several_outputs(), needs.and(Needs::OUTPUTS));
+}
+
+fn one_general_model(image: &Image<'_>, bytes: &[u8], needs: Needs) {
+    let file = File::new(bytes);
     let path = std::env::temp_dir().join(format!("lrpet-{}-general.safetensors", std::process::id()));
-    std::fs::write(&path, &bytes).unwrap();
+    std::fs::write(&path, bytes).unwrap();
     let more = image.load_region(&loader::contents(&path).unwrap()).unwrap();
     let run = image.with_model(&path, |image| image.report(&more, &mut |_| {}));
     std::fs::remove_file(&path).unwrap();
@@ -135,7 +140,19 @@ fn general_model(image: &Image<'_>) {
     assert!(check.passes(), "{check:?}");
     assert_eq!(check.samples, model.self_check().unwrap().samples() as u64);
     assert_eq!(run.layers.len(), model.program().len());
-    assert_eq!(model.program().header().needs, Needs::GENERAL.and(Needs::ACTIVATIONS));
+    assert_eq!(model.program().header().needs, needs);
+    if model.program().header().kind == InputKind::Values {
+        // Values go in as f32, and come out to a thousandth.
+        let mut served = image.serve(&more).unwrap();
+        let check = model.self_check().unwrap();
+        let halves = check.values(1).iter().map(|&bits| lrpet_runtime::kernel::f16::widen(bits));
+        served.client.load(&halves.flat_map(f32::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+        let (_, found) = served.client.infer(1, 0).unwrap();
+        let expected: Vec<f32> = check.logits(1).collect();
+        assert_eq!(found.len(), expected.len());
+        let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off <= check.tolerance(1) + 1e-3, "{off}");
+    }
 }
 
 /// The models that exceed half of 512 KiB of ITCM, smallest first.
@@ -407,10 +424,15 @@ fn a_linked_model_of_version_2_has_what_it_needs() {
     let needs = Needs::GENERAL.and(Needs::ACTIVATIONS).and(Needs::MANY);
     assert_eq!(file.model().program().header().needs, needs);
     std::fs::write(&path, &bytes).unwrap();
-    let run = emulate::with_image(Board::named("qemu-mps2-an386").unwrap(), &path, &options(), |image| {
-        no_panic(image);
-        image.report(&[], &mut |_| {})
-    });
+    let run = emulate::with_image(
+        Board::named("qemu-mps2-an386").unwrap(),
+        Content::Model(&path),
+        &options(),
+        |image| {
+            no_panic(image);
+            image.report(&[], &mut |_| {})
+        },
+    );
     std::fs::remove_file(&path).unwrap();
     let check = run.unwrap().self_check.unwrap();
     assert!(check.passes(), "{check:?}");

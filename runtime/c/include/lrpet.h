@@ -11,6 +11,13 @@
    Cortex-M33, with `--features cortex-m55` for a Cortex-M55. A library for another core says so (LRPET_CORE). Link with
    -Wl,--gc-sections: without it, what no program needs of Rust's own library stays in the image, a few hundred kilobytes.
 
+   What not every model needs is left out of a library for a microcontroller unless its features name it: `eights` for weights
+   of 8 bits, `streams` for a schedule, `general`, `activations` and `many` for operations of version 2 of the format. A model
+   that needs more is refused with their names (LRPET_MODEL). Weights of 8 bits are used where they lie in the file, as those
+   of f16 are; nothing in this interface differs, nor does the arena. On a machine with an operating system the library has all
+   of this, and a session keeps weights of its own besides its arena, in the order of the machine's instructions: those of 8
+   bits as f16.
+
    This file is generated: LRPET_BLESS=1 cargo test -p lrpet-c --test header. */
 
 #ifndef LRPET_H
@@ -45,7 +52,7 @@ typedef enum {
      */
     LRPET_INPUT = 4,
     /*
-     There is room for another number of logits than the model has classes, or it is not aligned.
+     There is room for another number of logits than the model has classes, or it is not aligned; or there is no such output.
      */
     LRPET_LOGITS = 5,
     /*
@@ -119,7 +126,37 @@ typedef struct {
      Result: columns.
      */
     uint32_t result_width;
+    /*
+     Number of outputs. Of several the result is a vector of all their values, one output after another: see lrpet_output.
+     */
+    uint32_t outputs;
 } lrpet_info;
+
+/*
+ One output of a model: where its values lie in the result, and its shape.
+ */
+typedef struct {
+    /*
+     Index of its first value in the result.
+     */
+    size_t first;
+    /*
+     Number of its values, channel by channel, row by row.
+     */
+    size_t count;
+    /*
+     Channels.
+     */
+    uint32_t channels;
+    /*
+     Rows.
+     */
+    uint32_t height;
+    /*
+     Columns.
+     */
+    uint32_t width;
+} lrpet_part;
 
 #ifdef __cplusplus
 extern "C" {
@@ -149,6 +186,15 @@ lrpet_status lrpet_open(const uint8_t *model,
                         size_t message_bytes);
 
 /*
+ Says where output `index` of an open model lies in the result of an inference; the first is 0, and a model with one has that alone.
+ */
+lrpet_status lrpet_output(const lrpet_session *session,
+                          size_t index,
+                          lrpet_part *part,
+                          char *message,
+                          size_t message_bytes);
+
+/*
  Has `feed` (or nothing, where it is NULL) called after each layer with the layer's index and `context`: the place to feed
  a watchdog.
  */
@@ -167,6 +213,31 @@ lrpet_status lrpet_run_image(lrpet_session *session,
                              size_t classes,
                              char *message,
                              size_t message_bytes);
+
+/*
+ Takes the next rows of an image as a camera gives them, one or more: `rows_bytes` bytes, row by row, channels interleaved; their
+ number is a multiple of lrpet_rows_together, or what is left. Where the model's schedule begins with a stream the image is nowhere
+ whole. `done` becomes 1 when these were the last and the logits are there, which are those of lrpet_run_image, and 0 before; it may be
+ NULL. Other rows than those are LRPET_INPUT and change nothing; lrpet_restart gives up the image, as any whole one does.
+ */
+lrpet_status lrpet_push_rows(lrpet_session *session,
+                             const uint8_t *rows,
+                             size_t rows_bytes,
+                             float *logits,
+                             size_t classes,
+                             uint32_t *done,
+                             char *message,
+                             size_t message_bytes);
+
+/*
+ Gives up an image of which rows were pushed: the next ones are the first of another. NULL is allowed.
+ */
+void lrpet_restart(lrpet_session *session);
+
+/*
+ Rows that lrpet_push_rows takes at a time: any multiple, and at the end what is left. 0 where `session` is NULL.
+ */
+size_t lrpet_rows_together(const lrpet_session *session);
 
 /*
  As lrpet_run_image on `count` = channels * height * width values, channel by channel: those of a picture normalised already, or

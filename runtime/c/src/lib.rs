@@ -4,16 +4,18 @@
 #![allow(unsafe_code)]
 
 mod message;
+mod run;
 
 use core::ffi::{c_char, c_void};
 
 use lrpet_runtime::check::Comparison;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::machine;
-use lrpet_runtime::model::{InputKind, Model, OutputKind};
+use lrpet_runtime::model::{InputKind, Model, OutputKind, Shape};
 use lrpet_runtime::plan::{ALIGNMENT, Plan};
-use lrpet_runtime::session::{Hook, RunError, Session as Inner};
-use message::Message;
+use lrpet_runtime::session::{Hook, Session as Inner};
+use message::{Brief, Message};
+use run::{UNALIGNED_LOGITS, failure, run};
 
 /// How a call ended.
 #[repr(C)]
@@ -31,7 +33,7 @@ pub enum Status {
     /// The input has another length than the model takes, is bytes where it takes values, is not aligned, or has a value that is no
     /// finite number.
     LRPET_INPUT = 4,
-    /// There is room for another number of logits than the model has classes, or it is not aligned.
+    /// There is room for another number of logits than the model has classes, or it is not aligned; or there is no such output.
     LRPET_LOGITS = 5,
     /// The arena was overwritten from outside.
     LRPET_CORRUPT = 6,
@@ -71,6 +73,24 @@ pub struct Info {
     pub result_height: u32,
     /// Result: columns.
     pub result_width: u32,
+    /// Number of outputs. Of several the result is a vector of all their values, one output after another: see lrpet_output.
+    pub outputs: u32,
+}
+
+/// One output of a model: where its values lie in the result, and its shape.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Index of its first value in the result.
+    pub first: usize,
+    /// Number of its values, channel by channel, row by row.
+    pub count: usize,
+    /// Channels.
+    pub channels: u32,
+    /// Rows.
+    pub height: u32,
+    /// Columns.
+    pub width: u32,
 }
 
 /// A model ready to run. It lies in its arena.
@@ -138,6 +158,7 @@ pub unsafe extern "C" fn lrpet_inspect(
             result_channels: header.output.channels,
             result_height: header.output.height,
             result_width: header.output.width,
+            outputs: model.program().outputs().count() as u32,
         })
     });
     status(inspected.map(|found| {
@@ -202,6 +223,41 @@ pub unsafe extern "C" fn lrpet_open(
     status(opened)
 }
 
+/// Says where output `index` of an open model lies in the result of an inference; the first is 0, and a model with one has that alone.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid for the sizes that are given; `session` is open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_output(
+    session: *const Session,
+    index: usize,
+    part: *mut Part,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    // SAFETY: the caller's promise.
+    let (session, mut message) = unsafe { (session.as_ref(), Message::new(message, message_bytes)) };
+    let Some(session) = session.filter(|_| !part.is_null()) else {
+        return message.say(LRPET_NULL, "session or part is NULL");
+    };
+    let (mut first, mut outputs) = (0usize, session.model.program().outputs().enumerate());
+    let found = outputs.find_map(|(at, shape)| {
+        let begin = first;
+        first = first.saturating_add(shape.len());
+        (at == index).then_some((begin, shape))
+    });
+    let Some((first, shape)) = found else {
+        let count = session.model.program().outputs().count();
+        return message
+            .say(LRPET_LOGITS, format_args!("the model has {count} outputs, and {index} is none of them"));
+    };
+    let Shape { channels, height, width } = shape;
+    // SAFETY: the caller's promise.
+    unsafe { part.write(Part { first, count: shape.len(), channels, height, width }) };
+    LRPET_OK
+}
+
 /// Has `feed` (or nothing, where it is NULL) called after each layer with the layer's index and `context`: the place to feed
 /// a watchdog.
 ///
@@ -246,6 +302,69 @@ pub unsafe extern "C" fn lrpet_run_image(
             |session, image, logits| session.inner.run_image(image, logits, &mut session.watch),
         )
     }
+}
+
+/// Takes the next rows of an image as a camera gives them, one or more: `rows_bytes` bytes, row by row, channels interleaved; their
+/// number is a multiple of lrpet_rows_together, or what is left. Where the model's schedule begins with a stream the image is nowhere
+/// whole. `done` becomes 1 when these were the last and the logits are there, which are those of lrpet_run_image, and 0 before; it may be
+/// NULL. Other rows than those are LRPET_INPUT and change nothing; lrpet_restart gives up the image, as any whole one does.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid for the sizes that are given; `session` is open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_push_rows(
+    session: *mut Session,
+    rows: *const u8,
+    rows_bytes: usize,
+    logits: *mut f32,
+    classes: usize,
+    done: *mut u32,
+    message: *mut c_char,
+    message_bytes: usize,
+) -> Status {
+    let mut last = false;
+    // SAFETY: the caller's promise.
+    let status = unsafe {
+        run(
+            session,
+            (rows, rows_bytes),
+            (logits, classes),
+            (message, message_bytes),
+            |session, rows, logits| {
+                session.inner.push_rows(rows, logits, &mut session.watch).map(|whole| last = whole)
+            },
+        )
+    };
+    // SAFETY: the caller's promise.
+    if let Some(done) = unsafe { done.as_mut() } {
+        *done = last.into();
+    }
+    status
+}
+
+/// Gives up an image of which rows were pushed: the next ones are the first of another. NULL is allowed.
+///
+/// # Safety
+///
+/// `session` is NULL or open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_restart(session: *mut Session) {
+    // SAFETY: the caller's promise.
+    if let Some(session) = unsafe { session.as_mut() } {
+        session.inner.restart();
+    }
+}
+
+/// Rows that lrpet_push_rows takes at a time: any multiple, and at the end what is left. 0 where `session` is NULL.
+///
+/// # Safety
+///
+/// `session` is NULL or open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lrpet_rows_together(session: *const Session) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { session.as_ref() }.map_or(0, |session| session.inner.rows_together())
 }
 
 /// As lrpet_run_image on `count` = channels * height * width values, channel by channel: those of a picture normalised already, or
@@ -302,15 +421,16 @@ pub unsafe extern "C" fn lrpet_check(
     let logits = unsafe { core::slice::from_raw_parts_mut(logits, classes) };
     let Some(check) = session.model.self_check() else { return LRPET_OK };
     for sample in 0..check.samples() {
-        if let Err(error) = session.inner.run_image(check.image(sample), logits, &mut session.watch) {
+        if let Err(error) = session.inner.run_sample(&check, sample, logits, &mut session.watch) {
             return message.say(failure(&error), error);
         }
         let comparison = Comparison::by(&session.inner, logits, &check, sample);
         if !comparison.passes() {
             let Comparison { class, expected_class, max_abs_diff, tolerance } = comparison;
+            let (off, allowed) = (Brief(max_abs_diff), Brief(tolerance));
             let what = format_args!(
-                "sample {sample}: class {class}, and {expected_class} in the file; logits differ by {max_abs_diff}, \
-                 more than {tolerance}"
+                "sample {sample}: class {class}, and {expected_class} in the file; logits differ by {off}, more than \
+                 {allowed}"
             );
             return message.say(LRPET_CHECK, what);
         }
@@ -348,50 +468,6 @@ fn open(bytes: &'static [u8], message: &mut Message) -> Result<(Model<'static>, 
     let model = Model::new_checked(bytes).map_err(|error| message.say(LRPET_MODEL, error))?;
     let plan = Plan::new(model.program(), Isa::detect()).map_err(|error| message.say(LRPET_MODEL, error))?;
     Ok((model, plan))
-}
-
-/// An inference on `count` values at `input`.
-///
-/// # Safety
-///
-/// As for the functions that call it.
-unsafe fn run<T>(
-    session: *mut Session,
-    (input, count): (*const T, usize),
-    (logits, classes): (*mut f32, usize),
-    (message, message_bytes): (*mut c_char, usize),
-    infer: impl FnOnce(&mut Session, &[T], &mut [f32]) -> Result<(), RunError>,
-) -> Status {
-    // SAFETY: the caller's promise.
-    let (session, mut message) = unsafe { (session.as_mut(), Message::new(message, message_bytes)) };
-    let Some(session) = session.filter(|_| !input.is_null() && !logits.is_null()) else {
-        return message.say(LRPET_NULL, "session, input or logits is NULL");
-    };
-    if !input.is_aligned() {
-        return message.say(LRPET_INPUT, "the values must begin at a multiple of 4 bytes");
-    }
-    if !logits.is_aligned() {
-        return message.say(LRPET_LOGITS, UNALIGNED_LOGITS);
-    }
-    // SAFETY: the caller's promise.
-    let (input, logits) = unsafe {
-        (core::slice::from_raw_parts(input, count), core::slice::from_raw_parts_mut(logits, classes))
-    };
-    status(infer(session, input, logits).map_err(|error| message.say(failure(&error), error)))
-}
-
-/// Floats elsewhere are a fault on some cores, and nothing that Rust may be given on any.
-const UNALIGNED_LOGITS: &str = "the logits must begin at a multiple of 4 bytes";
-
-fn failure(error: &RunError) -> Status {
-    match error {
-        RunError::LogitsLength { .. } => LRPET_LOGITS,
-        RunError::InputLength { .. }
-        | RunError::Rows { .. }
-        | RunError::InputNotFinite { .. }
-        | RunError::InputKind => LRPET_INPUT,
-        _ => LRPET_CORRUPT,
-    }
 }
 
 /// Nothing in the library panics on what it is given; should it yet, the program stops here.

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 
 use lrpet_runtime::host::AlignedBytes;
-use lrpet_runtime::model::{Activation, Binary, BinaryKind, Model, Op, Shape};
+use lrpet_runtime::model::{Activation, Binary, BinaryKind, Inputs, Model, Op, Outputs, Shape};
 use lrpet_tests::random_model::{random_map, small_model};
 
 const THUMB: &str = "thumbv7em-none-eabihf";
@@ -83,6 +83,9 @@ fn compile(mut words: Vec<String>, changes: &[(&str, &str)]) -> Command {
     command
 }
 
+/// A model with weights of 8 bits, in the repository.
+const EIGHTS: &str = "models/fashion-mnist-resnet8-g0.6-i8.safetensors";
+
 fn write_model(folder: &Path) -> (PathBuf, Vec<u8>) {
     let bytes = small_model(Shape::new(3, 9, 7), 8, 4).unwrap();
     let path = folder.join("model.safetensors");
@@ -119,6 +122,10 @@ fn a_program_on_this_machine() {
     assert_eq!(lines.next(), None);
     assert_eq!(text.lines().count(), 1 + 4);
 
+    // Weights of 8 bits.
+    let text = succeed(Command::new(&program).arg(folder().join("../..").join(EIGHTS)));
+    assert!(text.starts_with("4 samples agree, arena "), "{text}");
+
     // What is wrong is said in the library's words.
     let failing = |arguments: &[&Path], expected: &str| {
         let output = output(Command::new(&program).args(arguments));
@@ -152,7 +159,11 @@ fn what_is_wrong_is_refused() {
     let doubled = [Op::Binary(Binary { kind, inputs: [0, 0], output: shape, activation })];
     let map = place.path().join("map.safetensors");
     std::fs::write(&map, random_map(shape, shape, &doubled, 1).unwrap()).unwrap();
-    assert_eq!(succeed(Command::new(&program).args([&model, &map])), "");
+    let outputs = Op::Outputs(Outputs { inputs: Inputs::new(&[1, 0]).unwrap(), count: 24 });
+    let [doubled] = doubled;
+    let two = place.path().join("two.safetensors");
+    std::fs::write(&two, random_map(shape, Shape::vector(24), &[doubled, outputs], 1).unwrap()).unwrap();
+    assert_eq!(succeed(Command::new(&program).args([&model, &map, &two])), "");
 }
 
 /// A board of QEMU's, with the options of the compiler for its core and the addresses of code and variables.
@@ -246,6 +257,13 @@ fn a_program_on_an_emulated_board() {
         sizes.lines().nth(1).and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap();
     let code = flash - bytes.len() as u64;
     assert!((30_000..120_000).contains(&code), "{code} bytes of code: {sizes}");
+
+    // Weights of 8 bits: read in place by a library that was built for them, refused by name by one that was not.
+    let eights = folder().join("../..").join(EIGHTS);
+    let (passed, text) = AN386.run(place, &eights, &library, 1 << 16);
+    assert!(!passed && text.starts_with("the program needs eights, "), "{text}");
+    let with_eights = self::library(place, Some((THUMB, "eights")));
+    assert_eq!(AN386.run(place, &eights, &with_eights, 1 << 16), (true, AGREES.to_owned()));
 
     // Other logits than those that the model gives: the samples' expected ones lie at the end of their tensor.
     let last = bytes.len() - 1;

@@ -46,7 +46,7 @@ static void map_of_values(const char *path)
     lrpet_info info;
     CHECK(LRPET_OK, "", lrpet_inspect(model, bytes, &info, MESSAGE));
     if (info.takes_values != 1 || info.gives_values != 1 || info.result_channels != 2 || info.result_height != 3 ||
-        info.result_width != 2 || info.classes != 12) {
+        info.result_width != 2 || info.classes != 12 || info.outputs != 1 || info.samples != 3) {
         printf("a model of values does not say what it takes and gives\n");
         failures++;
         return;
@@ -66,6 +66,52 @@ static void map_of_values(const char *path)
             failures++;
         }
     }
+    /* Its samples are values. */
+    CHECK(LRPET_OK, "", lrpet_check(session, result, 12, MESSAGE));
+    lrpet_part part;
+    CHECK(LRPET_OK, "", lrpet_output(session, 0, &part, MESSAGE));
+    if (part.first != 0 || part.count != 12 || part.channels != 2 || part.height != 3 || part.width != 2) {
+        printf("the only output is not the result\n");
+        failures++;
+    }
+    CHECK(LRPET_LOGITS, "has 1 outputs", lrpet_output(session, 1, &part, MESSAGE));
+    CHECK(LRPET_NULL, "part is NULL", lrpet_output(session, 0, NULL, MESSAGE));
+    CHECK(LRPET_NULL, "session or part", lrpet_output(NULL, 0, &part, MESSAGE));
+    lrpet_close(session);
+    free(arena);
+    free(model);
+}
+
+/* Twice the input, and the input itself. */
+static void two_outputs(const char *path)
+{
+    size_t bytes;
+    uint8_t *model = read_file(path, &bytes);
+    lrpet_info info;
+    CHECK(LRPET_OK, "", lrpet_inspect(model, bytes, &info, MESSAGE));
+    if (info.outputs != 2 || info.classes != 24 || info.result_channels != 24 || info.gives_values != 1) {
+        printf("a model of two outputs does not say so\n");
+        failures++;
+        return;
+    }
+    uint8_t *arena = aligned_alloc(16, (info.arena_bytes + 15) / 16 * 16);
+    float values[12], result[24];
+    lrpet_session *session;
+    CHECK(LRPET_OK, "", lrpet_open(model, bytes, arena, info.arena_bytes, &session, MESSAGE));
+    for (int i = 0; i < 12; i++) {
+        values[i] = (float)(i - 4);
+    }
+    CHECK(LRPET_OK, "", lrpet_run_values(session, values, 12, result, 24, MESSAGE));
+    for (size_t output = 0; output < 2; output++) {
+        lrpet_part part;
+        CHECK(LRPET_OK, "", lrpet_output(session, output, &part, MESSAGE));
+        for (size_t i = 0; i < part.count; i++) {
+            if (part.count != 12 || part.height != 3 || result[part.first + i] != (output == 0 ? 2 : 1) * values[i]) {
+                printf("value %zu of output %zu is wrong\n", i, output);
+                failures++;
+            }
+        }
+    }
     lrpet_close(session);
     free(arena);
     free(model);
@@ -73,10 +119,11 @@ static void map_of_values(const char *path)
 
 int main(int count, char **arguments)
 {
-    if (count != 3) {
+    if (count != 4) {
         return 2;
     }
     map_of_values(arguments[2]);
+    two_outputs(arguments[3]);
     size_t bytes;
     uint8_t *model = read_file(arguments[1], &bytes);
 
@@ -150,6 +197,39 @@ int main(int count, char **arguments)
     uint32_t nan = 0x7fc00000;
     memcpy(values, &nan, sizeof nan);
     CHECK(LRPET_INPUT, "value 0", lrpet_run_values(session, values, image_bytes, logits, info.classes, MESSAGE));
+    /* In rows: the logits of the whole image, to the bit, and what is no rows of it changes nothing. */
+    const size_t row = (size_t)info.channels * info.width, together = lrpet_rows_together(session);
+    float *whole = malloc(info.classes * sizeof(float));
+    uint32_t done = 7;
+    if (!whole || together == 0 || lrpet_rows_together(NULL) != 0) {
+        puts("no rows");
+        return 2;
+    }
+    CHECK(LRPET_OK, "", lrpet_run_image(session, image, image_bytes, whole, info.classes, MESSAGE));
+    /* An image that is given up leaves nothing behind. */
+    CHECK(LRPET_OK, "", lrpet_push_rows(session, image, together * row, logits, info.classes, &done, MESSAGE));
+    lrpet_restart(session);
+    lrpet_restart(NULL);
+    for (size_t at = 0; at < info.height; at += together) {
+        size_t count = info.height - at < together ? info.height - at : together;
+        CHECK(LRPET_INPUT, "row", lrpet_push_rows(session, image, row - 1, logits, info.classes, &done, MESSAGE));
+        CHECK(LRPET_INPUT, "row", lrpet_push_rows(session, image, 0, logits, info.classes, NULL, MESSAGE));
+        if (at > 0) {
+            CHECK(LRPET_INPUT, "row", lrpet_push_rows(session, image, image_bytes, logits, info.classes, NULL, MESSAGE));
+        }
+        CHECK(LRPET_OK, "",
+              lrpet_push_rows(session, image + at * row, count * row, logits, info.classes, &done, MESSAGE));
+        if (done != (at + count == info.height)) {
+            printf("done is %u at row %zu\n", (unsigned)done, at);
+            failures++;
+        }
+    }
+    if (memcmp(whole, logits, info.classes * sizeof(float)) != 0) {
+        puts("the logits of rows are others");
+        failures++;
+    }
+    CHECK(LRPET_NULL, "session, input", lrpet_push_rows(NULL, image, row, logits, info.classes, &done, MESSAGE));
+    free(whole);
     /* None of that spoiled the session. */
     CHECK(LRPET_OK, "", lrpet_check(session, logits, info.classes, MESSAGE));
     lrpet_close(session);

@@ -3,6 +3,7 @@
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::{
     self, Arithmetic, Buffers, Isa, Layer, LayerWeights, Method, Output, PackedConv, Planes, Second,
+    WeightMatrix,
 };
 use lrpet_runtime::model::{Activation, Conv, Op, Shape, Weights, Window};
 use rand::{Rng, SeedableRng};
@@ -82,11 +83,13 @@ impl Owned {
             output: self.output,
             window: self.window,
             weights: match self.stored {
-                Weights::Dense => LayerWeights::Dense(&self.first),
+                Weights::Dense => LayerWeights::Dense(WeightMatrix::Half(&self.first)),
                 Weights::Depthwise => LayerWeights::Depthwise(&self.first),
-                Weights::Pair { rank } => {
-                    LayerWeights::Pair { thin: &self.first, expand: &self.expand, rank: rank as usize }
-                }
+                Weights::Pair { rank } => LayerWeights::Pair {
+                    thin: WeightMatrix::Half(&self.first),
+                    expand: WeightMatrix::Half(&self.expand),
+                    rank: rank as usize,
+                },
             },
             bias: &self.bias,
             activation: self.activation,

@@ -65,6 +65,18 @@ pub enum Method {
 }
 
 impl Isa {
+    /// All of them.
+    pub const ALL: [Isa; 8] = [
+        Isa::Portable,
+        Isa::CortexM,
+        Isa::CortexM55,
+        Isa::CortexM55Half,
+        Isa::Avx2,
+        Isa::Avx512,
+        Isa::Neon,
+        Isa::NeonF16,
+    ];
+
     /// What a binary for this target uses without asking the processor.
     pub const NATIVE: Isa = if cfg!(all(cortex_m55, feature = "cortex-m55-f16")) {
         Isa::CortexM55Half
@@ -113,6 +125,12 @@ impl Isa {
     /// True where it can compute with this arithmetic.
     pub fn has(self, arithmetic: Arithmetic) -> bool {
         arithmetic == Arithmetic::F32 || self == Isa::NeonF16
+    }
+
+    /// True where kernels read weights of 8 bits in place; a session of another has them as f16 in memory.
+    #[cfg(feature = "std")]
+    pub fn reads_eights(self) -> bool {
+        matches!(self, Isa::Portable | Isa::CortexM | Isa::CortexM55 | Isa::CortexM55Half)
     }
 
     /// Name for reports.

@@ -1,17 +1,18 @@
 //! What a kernel is given: a layer, its weights, and the buffers of one step.
 
+use super::matrix::WeightMatrix;
 use super::tiling::Form;
 use crate::model::{Activation, PoolKind, Shape, Window};
 
-/// Weights of a convolution or linear layer, f16 bits in row-major order.
+/// Weights of a convolution or linear layer, in row-major order.
 #[derive(Clone, Copy, Debug)]
 pub enum LayerWeights<'a> {
     /// `[n, c·kh·kw]`.
-    Dense(&'a [u16]),
+    Dense(WeightMatrix<'a>),
     /// thin `[r, c·kh·kw]`, expand `[n, r]`.
     #[allow(missing_docs)]
-    Pair { thin: &'a [u16], expand: &'a [u16], rank: usize },
-    /// `[n, kh·kw]`.
+    Pair { thin: WeightMatrix<'a>, expand: WeightMatrix<'a>, rank: usize },
+    /// `[n, kh·kw]`, bits of f16.
     Depthwise(&'a [u16]),
 }
 
@@ -25,12 +26,13 @@ impl LayerWeights<'_> {
         }
     }
 
-    /// The matrix over the input and its rows, in a layer of `outputs` channels.
+    /// The matrix of f16 over the input and its rows, in a layer of `outputs` channels.
     #[cfg(feature = "std")]
     pub(super) fn first(&self, outputs: usize) -> (&[u16], usize) {
         match self {
-            LayerWeights::Dense(first) | LayerWeights::Depthwise(first) => (first, outputs),
-            LayerWeights::Pair { thin, rank, .. } => (thin, *rank),
+            LayerWeights::Dense(first) => (first.halves(), outputs),
+            LayerWeights::Depthwise(first) => (first, outputs),
+            LayerWeights::Pair { thin, rank, .. } => (thin.halves(), *rank),
         }
     }
 }

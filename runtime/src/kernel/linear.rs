@@ -51,15 +51,15 @@ pub(super) fn linear<R: Rows>(
         }
     };
     match weights {
-        LayerWeights::Dense(weights) | LayerWeights::Depthwise(weights) => {
-            R::product(weights, x, &mut store);
-        }
+        LayerWeights::Dense(weights) => R::product(weights.halves(), x, &mut store),
         LayerWeights::Pair { thin, expand, rank } => {
             let Some(middle) = buffers.scratch.get_mut(..*rank) else { return };
-            R::product(thin, x, &mut |row, sum| {
+            R::product(thin.halves(), x, &mut |row, sum| {
                 middle.get_mut(row).into_iter().for_each(|to| *to = sum);
             });
-            R::product(expand, Values::Full(middle), &mut store);
+            R::product(expand.halves(), Values::Full(middle), &mut store);
         }
+        // No linear layer is one.
+        LayerWeights::Depthwise(_) => {}
     }
 }

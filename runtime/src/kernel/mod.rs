@@ -30,7 +30,10 @@ mod isa;
 mod layer;
 #[cfg(any(feature = "std", target_arch = "aarch64"))]
 mod linear;
+mod matrix;
+mod operations;
 mod portable;
+mod rows;
 mod scratch;
 #[cfg(feature = "std")]
 mod share;
@@ -57,14 +60,18 @@ mod x86_64;
 pub use isa::Method;
 pub use isa::{Arithmetic, Isa};
 pub use layer::{Buffers, Layer, LayerWeights, Output, Planes, Second};
+pub use matrix::{Eights, THIN_SCALE, WeightMatrix};
+pub use operations::{Any, Operations, Set};
 use primitives::{Primitives, activate};
+pub(crate) use rows::{copy_rows, move_rows};
 #[cfg(feature = "std")]
 pub(crate) use scratch::cost;
 pub use scratch::{most_scratch, scratch};
 pub(crate) use scratch::{scratch_range, strip_scratch};
 #[cfg(feature = "std")]
 pub use share::run_shared;
-pub(crate) use tiling::Cut;
+#[doc(hidden)]
+pub use tiling::Cut;
 
 /// A convolution whose weights were packed for an instruction set and an arithmetic.
 #[cfg(all(feature = "std", target_arch = "aarch64"))]
@@ -72,7 +79,7 @@ pub use aarch64::PackedConv;
 #[cfg(feature = "std")]
 pub use team::Team;
 #[cfg(feature = "std")]
-pub use winograd::{WinogradTile, winograd_error, winograd_error_in_place};
+pub use winograd::{WinogradTile, winograd_error, winograd_error_in_place, winograd_row_error};
 #[cfg(all(feature = "std", not(target_arch = "aarch64")))]
 pub use x86_64::PackedConv;
 
@@ -87,6 +94,12 @@ pub trait Kernel {
 
 /// Executes one layer on `isa`, or on plain code where this machine lacks it.
 pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
+    run_of::<Any>(isa, layer, buffers);
+}
+
+/// As [`run`], of a layer that is one of `U`.
+#[allow(clippy::extra_unused_type_parameters, reason = "kernels of hosts are all there")]
+pub(crate) fn run_of<U: Operations>(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
     match isa {
         #[cfg(all(target_arch = "x86_64", feature = "std"))]
         Isa::Avx2 if isa.is_available() => x86_64::Avx2::run(layer, buffers),
@@ -95,14 +108,14 @@ pub fn run(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>) {
         #[cfg(target_arch = "aarch64")]
         Isa::Neon | Isa::NeonF16 => aarch64::Neon::run(layer, buffers),
         // Off the device too, with inner loops in Rust: its scratch is not that of the portable code.
-        #[cfg(not(cortex_m55))]
+        #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
         Isa::CortexM => cortex_m::CortexM::run(layer, buffers),
-        #[cfg(any(not(target_os = "none"), all(cortex_m55, not(feature = "cortex-m55-f16"))))]
+        #[cfg(not(target_os = "none"))]
         Isa::CortexM55 => cortex_m55::CortexM55::run(layer, buffers),
-        #[cfg(any(not(target_os = "none"), all(cortex_m55, feature = "cortex-m55-f16")))]
+        #[cfg(not(target_os = "none"))]
         Isa::CortexM55Half => cortex_m55::CortexM55Half::run(layer, buffers),
         #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
-        _ => native(layer, buffers, None),
+        _ => native::<U>(layer, buffers, None),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
         _ => portable::Portable::run(layer, buffers),
     }
@@ -123,7 +136,7 @@ fn sum_of_row(isa: Isa, row: &[u16]) -> f32 {
         #[cfg(cortex_m55)]
         _ => cortex_m55::sum(row),
         #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf", not(cortex_m55)))]
-        _ => portable::sum_of::<4>(row, <cortex_m::primitives::CortexM as Primitives<4>>::widen),
+        _ => portable::sum_of_row::<cortex_m::primitives::CortexM, 4>(row),
         #[cfg(not(target_os = "none"))]
         Isa::CortexM55 | Isa::CortexM55Half => cortex_m55::sum(row),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
@@ -141,17 +154,45 @@ fn sum_of_row(isa: Isa, row: &[u16]) -> f32 {
     }
 }
 
+/// How a convolution of a Cortex-M is cut up, in so many f32 of scratch, where its result is stored (`half`) or logits; `None` of
+/// other layers and where that cannot be kept.
+#[cfg(feature = "std")]
+pub(crate) fn cut(isa: Isa, layer: &Layer<'_>, scratch: usize, half: bool) -> Option<Cut> {
+    let Layer::Conv { input, output, window, weights, .. } = layer else { return None };
+    let shapes = (*input, *output, window);
+    match isa {
+        Isa::CortexM => cortex_m::conv::cut(shapes, weights, scratch, half),
+        Isa::CortexM55 => cortex_m55::cut(false, shapes, weights.form(), scratch),
+        Isa::CortexM55Half => cortex_m55::cut(true, shapes, weights.form(), scratch),
+        _ => None,
+    }
+}
+
+/// Whether [`run`] executes `layer` by tiles of one row, in `scratch` f32 of scratch and with a result that is stored (`half`) or logits:
+/// then the roundings of its thin half are those of [`winograd_row_error`], and not of [`winograd_error_in_place`].
+#[cfg(feature = "std")]
+pub fn goes_by_rows(isa: Isa, layer: &Layer<'_>, scratch: usize, half: bool) -> bool {
+    let Layer::Conv { input, output, window, weights, .. } = layer else { return false };
+    isa == Isa::CortexM && cortex_m::conv::by_rows((*input, *output, window), weights, scratch, half)
+}
+
+/// What such a cut uses of the kernels besides the layer's own operation.
+#[cfg(feature = "std")]
+pub(crate) fn used(isa: Isa, cut: &Cut) -> Set {
+    if isa == Isa::CortexM && cut.is_known() { cortex_m::conv::used(cut) } else { Set::default() }
+}
+
 /// Executes some rows of a layer, cut up as they were before; keeps how, where that was not known yet.
-pub(crate) fn run_strip(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>, cut: &mut Cut) {
+pub(crate) fn run_strip<U: Operations>(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>, cut: &mut Cut) {
     match isa {
         #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
-        _ => native(layer, buffers, Some(cut)),
+        _ => native::<U>(layer, buffers, Some(cut)),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
-        Isa::CortexM => cortex_m::run(layer, buffers, Some(cut)),
+        Isa::CortexM => cortex_m::run::<U>(layer, buffers, Some(cut)),
         #[cfg(not(target_os = "none"))]
-        Isa::CortexM55 => cortex_m55::run_cut(false, layer, buffers, Some(cut)),
+        Isa::CortexM55 => cortex_m55::run_cut::<U>(false, layer, buffers, Some(cut)),
         #[cfg(not(target_os = "none"))]
-        Isa::CortexM55Half => cortex_m55::run_cut(true, layer, buffers, Some(cut)),
+        Isa::CortexM55Half => cortex_m55::run_cut::<U>(true, layer, buffers, Some(cut)),
         #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
         _ => run(isa, layer, buffers),
     }
@@ -160,11 +201,11 @@ pub(crate) fn run_strip(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>, cut: 
 /// Executes one layer as this device does. Once in its flash, wherever it is called from.
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 #[inline(never)]
-fn native(layer: &Layer<'_>, buffers: Buffers<'_>, cut: Option<&mut Cut>) {
+fn native<U: Operations>(layer: &Layer<'_>, buffers: Buffers<'_>, cut: Option<&mut Cut>) {
     #[cfg(not(cortex_m55))]
-    cortex_m::run(layer, buffers, cut);
+    cortex_m::run::<U>(layer, buffers, cut);
     #[cfg(cortex_m55)]
-    cortex_m55::run_cut(cfg!(feature = "cortex-m55-f16"), layer, buffers, cut);
+    cortex_m55::run_cut::<U>(cfg!(feature = "cortex-m55-f16"), layer, buffers, cut);
 }
 
 /// Executes a packed convolution, shared by a team where there is one; false, and nothing done, where this machine lacks

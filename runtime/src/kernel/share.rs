@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use super::{Buffers, Isa, Layer, LayerWeights, Output, Planes, Second, Team};
+use super::{Buffers, Isa, Layer, LayerWeights, Output, Planes, Second, Team, WeightMatrix};
 use crate::model::Shape;
 
 /// Values or products below which a layer is faster on one thread.
@@ -72,9 +72,9 @@ fn shared(isa: Isa, layer: &Layer<'_>, buffers: &mut Buffers<'_>, team: &mut Tea
             if weights.len() >= LEAST && !input.is_empty() =>
         {
             let rows = bias.len().div_ceil(threads).max(1);
-            let matrices = weights.chunks(rows * input.len()).zip(bias.chunks(rows));
+            let matrices = weights.halves().chunks(rows * input.len()).zip(bias.chunks(rows));
             let layer = move |(weights, bias)| {
-                let weights = LayerWeights::Dense(weights);
+                let weights = LayerWeights::Dense(WeightMatrix::Half(weights));
                 Layer::Linear { weights, bias, activation }
             };
             match output {
@@ -140,7 +140,7 @@ mod tests {
         let bias: Vec<f32> = (0..97).map(|i| i as f32 / 7.0).collect();
         let pool = |kind| Layer::Pool { input, output, window, kind };
         let linear = Layer::Linear {
-            weights: LayerWeights::Dense(&matrix),
+            weights: LayerWeights::Dense(WeightMatrix::Half(&matrix)),
             bias: &bias,
             activation: Activation::None,
         };

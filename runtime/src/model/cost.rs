@@ -38,6 +38,8 @@ impl core::ops::AddAssign for Cost {
 pub const WEIGHT_BYTES: u64 = 2;
 /// Bytes of one bias (f32).
 pub const BIAS_BYTES: u64 = 4;
+/// Bytes of the scale (f32) of one row of weights of 8 bits; thin halves have none.
+pub const SCALE_BYTES: u64 = 4;
 
 /// The matrix of a layer (method: the matrix view): n rows by c·kh·kw columns, applied at `pixels` positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,11 @@ impl Matrix {
             params,
             weight_bytes: params * WEIGHT_BYTES + self.rows * BIAS_BYTES,
         }
+    }
+
+    /// Bytes of weights of 8 bits, their scales and the biases (f32), stored dense (rank 0) or as a pair of the given rank.
+    pub fn bytes_of_eights(&self, rank: u64) -> u64 {
+        self.params(rank) + self.rows * (BIAS_BYTES + SCALE_BYTES)
     }
 
     /// True where a pair of this rank has fewer multiply-adds than the dense layer: r < n·c·k² / (n + c·k²).

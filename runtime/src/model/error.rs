@@ -111,6 +111,9 @@ impl fmt::Display for ProgramError<'_> {
             Self::Header => f.write_str("the program's header is damaged; export the model again"),
             Self::Input { input } => write!(f, "an input of {input} is not supported"),
             Self::Output { output } => write!(f, "a result of {output} is not supported"),
+            Self::Missing { missing } if missing.of_later() => f.write_str(
+                "the program needs a later version of lrpet-runtime: update the program that runs it",
+            ),
             Self::Missing { missing } => write!(
                 f,
                 "the program needs {missing}, which this build of lrpet-runtime leaves out; build it with the cargo features of \
@@ -213,6 +216,9 @@ pub enum ModelError<'a> {
     /// A tensor holds a NaN or an infinity.
     #[allow(missing_docs)]
     NotFinite { layer: &'a str, suffix: &'static str, element: usize },
+    /// A scale of weights of 8 bits is none that they may have: see [`is_scale`](super::is_scale).
+    #[allow(missing_docs)]
+    Scale { layer: &'a str, suffix: &'static str, row: usize },
     /// A tolerance of the self-check is below 0, above the sample's largest logit (and 1), or no number.
     #[allow(missing_docs)]
     Tolerance { sample: usize },
@@ -251,6 +257,11 @@ impl fmt::Display for ModelError<'_> {
                 f,
                 "layer {layer}: element {element} of tensor {layer}{suffix} is no finite number; \
                  train or export the model again"
+            ),
+            Self::Scale { layer, suffix, row } => write!(
+                f,
+                "layer {layer}: scale {row} of tensor {layer}{suffix} must have at most four significant bits and lie between 2^-21 \
+                 and 480; export the model again"
             ),
             Self::Tolerance { sample } => write!(
                 f,

@@ -1,14 +1,19 @@
 //! A whole model: container, program, and every tensor that the program needs.
 
+use core::ops::Range;
+
 use super::embed::MODEL_ALIGNMENT;
-use super::error::ModelError;
-use super::needs::GENERAL;
+use super::error::{ModelError, ProgramError};
+use super::header::{Header, InputKind};
+use super::needs::{EIGHTS, GENERAL, Needs};
 use super::program::{
-    Op, PROGRAM_TENSOR, SCHEDULE_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE, Weights,
+    Op, PROGRAM_TENSOR, SCHEDULE_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE,
+    SELF_CHECK_VALUES, Weights,
 };
 use super::schedule::{STREAMS, ScheduleError};
 use super::shape::Shape;
 use super::view::Program;
+use super::walk::op_name;
 use crate::format::{Dims, Dtype, Finder, RawStr, SafeTensors, TensorView};
 
 /// A checked model: the program holds, and every tensor that it names is there with the right dtype, shape and
@@ -29,6 +34,8 @@ pub(crate) struct TensorOffsets {
     /// The expanding half of a pair.
     pub(crate) expand: usize,
     pub(crate) bias: usize,
+    /// Whether the weights have 8 bits each, and their scales lie behind the bias.
+    pub(crate) eights: bool,
 }
 
 impl<'a> Model<'a> {
@@ -54,7 +61,11 @@ impl<'a> Model<'a> {
         }
         let mut finder = container.finder();
         for layer in program.layers() {
-            tensors(&mut finder, &layer.op, layer.input, true)?;
+            let eights = tensors(&mut finder, &layer.op, layer.input, true)?.eights;
+            if EIGHTS && eights && !Needs::EIGHTS.without(program.header().needs).is_none() {
+                let (index, layer, missing) = (layer.index, op_name(&layer.op), Needs::EIGHTS);
+                return Err(ModelError::Program(ProgramError::Unstated { index, layer, missing }));
+            }
         }
         let self_check = SelfCheck::find(&container, &program)?;
         Ok(Self { bytes, container, program, self_check })
@@ -127,26 +138,39 @@ fn tensors<'a>(
         _ => return Ok(TensorOffsets::default()),
     };
     let kernel = kernel.map(|kernel| kernel.map(u32::from));
-    let mut search = Search { finder, layer, values };
+    let first = if matches!(weights, Weights::Pair { .. }) { ".thin.weight" } else { ".weight" };
+    let may = EIGHTS && matches!(op, Op::Conv(_) | Op::Linear(_)) && weights != Weights::Depthwise;
+    let mut search = Search { finder, layer, values, eights: may.then_some(false) };
     let mut weight = |kind, suffix, rows: u32, columns: u32, kernel: Option<[u32; 2]>| match kernel {
         Some([height, width]) => search.find(kind, suffix, Dtype::F16, &[rows, columns, height, width]),
         None => search.find(kind, suffix, Dtype::F16, &[rows, columns]),
     };
-    Ok(match weights {
+    let (weight, expand, suffix) = match weights {
         Weights::Dense | Weights::Depthwise => {
             let columns = if weights == Weights::Depthwise { 1 } else { columns };
-            TensorOffsets {
-                weight: weight(WEIGHT, ".weight", n, columns, kernel)?,
-                expand: 0,
-                bias: search.find(BIAS, ".bias", Dtype::F32, &[n])?,
-            }
+            (weight(WEIGHT, first, n, columns, kernel)?, 0, ".bias")
         }
-        Weights::Pair { rank } => TensorOffsets {
-            weight: weight(WEIGHT, ".thin.weight", rank, columns, kernel)?,
-            expand: weight(EXPAND, ".expand.weight", n, rank, kernel.map(|_| [1, 1]))?,
-            bias: search.find(BIAS, ".expand.bias", Dtype::F32, &[n])?,
-        },
-    })
+        Weights::Pair { rank } => (
+            weight(WEIGHT, first, rank, columns, kernel)?,
+            weight(EXPAND, ".expand.weight", n, rank, kernel.map(|_| [1, 1]))?,
+            ".expand.bias",
+        ),
+    };
+    let eights = EIGHTS && search.eights == Some(true);
+    let bias = if eights {
+        search.find_scaled(BIAS, suffix, n)?
+    } else {
+        search.find(BIAS, suffix, Dtype::F32, &[n])?
+    };
+    Ok(TensorOffsets { weight, expand, bias, eights })
+}
+
+/// True of the scales that weights of 8 bits may have: m·2^e with m from 8 to 15, at least 2^-21 and at most 480. So every weight is
+/// an f16, exactly.
+pub fn is_scale(scale: f32) -> bool {
+    const LEAST: f32 = 1.0 / 2_097_152.0;
+    // False of a NaN. Behind the first of its bits, which is not stored, three may be set.
+    (LEAST..=480.0).contains(&scale) && scale.to_bits() & 0x000f_ffff == 0
 }
 
 /// The tensors of an operation with numbers for each of `channels` channels.
@@ -157,11 +181,15 @@ fn parameters<'a>(
     values: bool,
 ) -> Result<TensorOffsets, ModelError<'a>> {
     let Some(layer) = op.layer().copied() else { return Ok(TensorOffsets::default()) };
-    let mut search = Search { finder, layer, values };
+    let mut search = Search { finder, layer, values, eights: None };
     let mut find = |kind, suffix| search.find(kind, suffix, Dtype::F32, &[channels]);
     Ok(match op {
         Op::Activate(_) => TensorOffsets { weight: find(WEIGHT, ".slope")?, ..TensorOffsets::default() },
-        _ => TensorOffsets { weight: find(WEIGHT, ".scale")?, expand: 0, bias: find(BIAS, ".bias")? },
+        _ => TensorOffsets {
+            weight: find(WEIGHT, ".scale")?,
+            bias: find(BIAS, ".bias")?,
+            ..TensorOffsets::default()
+        },
     })
 }
 
@@ -171,6 +199,8 @@ struct Search<'f, 'a> {
     layer: &'a str,
     /// Whether all elements must be finite.
     values: bool,
+    /// Whether the weights, which the first tensor says, have 8 bits; `None` where they cannot.
+    eights: Option<bool>,
 }
 
 impl<'a> Search<'_, 'a> {
@@ -184,8 +214,35 @@ impl<'a> Search<'_, 'a> {
         dtype: Dtype,
         shape: &[u32],
     ) -> Result<usize, ModelError<'a>> {
+        Ok(self.tensor(kind, suffix, dtype, shape)?.offset)
+    }
+
+    /// The same of the biases and scales of `n` rows of weights of 8 bits.
+    #[inline(never)]
+    fn find_scaled(&mut self, kind: usize, suffix: &'static str, n: u32) -> Result<usize, ModelError<'a>> {
+        let (layer, values) = (self.layer, self.values);
+        let tensor = self.tensor(kind, suffix, Dtype::F32, &[2, n])?;
+        let mut scales = tensor.data.chunks_exact(4).skip(n as usize);
+        match scales.position(|scale| !is_scale(f32_le(scale))) {
+            Some(row) if values => Err(ModelError::Scale { layer, suffix, row }),
+            _ => Ok(tensor.offset),
+        }
+    }
+
+    fn tensor(
+        &mut self,
+        kind: usize,
+        suffix: &'static str,
+        dtype: Dtype,
+        shape: &[u32],
+    ) -> Result<TensorView<'a>, ModelError<'a>> {
         let layer = self.layer;
         let tensor = self.finder.find(kind, &[layer, suffix]).ok_or(ModelError::Missing { layer, suffix })?;
+        if EIGHTS && let (WEIGHT, Some(eights)) = (kind, &mut self.eights) {
+            *eights = tensor.dtype == Dtype::I8;
+        }
+        let eights = EIGHTS && dtype == Dtype::F16 && self.eights == Some(true);
+        let dtype = if eights { Dtype::I8 } else { dtype };
         check(&tensor, layer, suffix, dtype, shape)?;
         if !aligned(&tensor) {
             return Err(ModelError::Misaligned { layer, suffix });
@@ -195,7 +252,7 @@ impl<'a> Search<'_, 'a> {
         {
             return Err(ModelError::NotFinite { layer, suffix, element });
         }
-        Ok(tensor.offset)
+        Ok(tensor)
     }
 }
 
@@ -225,11 +282,14 @@ fn aligned(tensor: &TensorView<'_>) -> bool {
     }
 }
 
-/// Index of the first NaN or infinity of an F16 or F32 tensor.
+/// Index of the first NaN or infinity of an F16, F32 or I8 tensor.
 #[inline(never)]
 fn first_not_finite(tensor: &TensorView<'_>) -> Option<usize> {
     if let (Dtype::F16, Ok(data)) = (tensor.dtype, bytemuck::try_cast_slice::<u8, u16>(tensor.data)) {
         return data.iter().position(|bits| bits & 0x7c00 == 0x7c00);
+    }
+    if EIGHTS && tensor.dtype == Dtype::I8 {
+        return None;
     }
     tensor.data.chunks_exact(4).position(|value| !f32_le(value).is_finite())
 }
@@ -238,10 +298,13 @@ fn f32_le(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(bytes.first_chunk().copied().unwrap_or_default())
 }
 
-/// Images and the logits that a correct device computes from them.
+/// Images, or values, and the logits that a correct device computes from them.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfCheck<'a> {
+    /// Empty of a model that takes values.
     images: &'a [u8],
+    /// Bits of f16; empty of a model that takes pictures.
+    values: &'a [u16],
     logits: &'a [u8],
     /// Of each sample; empty in files that state none.
     tolerances: &'a [u8],
@@ -251,18 +314,28 @@ pub struct SelfCheck<'a> {
 
 impl<'a> SelfCheck<'a> {
     fn find(container: &SafeTensors<'a>, program: &Program<'a>) -> Result<Option<Self>, ModelError<'a>> {
-        let images = container.tensor(SELF_CHECK_IMAGES);
-        let logits = container.tensor(SELF_CHECK_LOGITS);
-        let (images, logits) = match (images, logits) {
+        let taken = program.header().kind == InputKind::Values;
+        let name = if taken { SELF_CHECK_VALUES } else { SELF_CHECK_IMAGES };
+        let (inputs, logits) = match (container.tensor(name), container.tensor(SELF_CHECK_LOGITS)) {
             (None, None) => return Ok(None),
-            (Some(images), Some(logits)) => (images, logits),
-            (None, _) => return Err(ModelError::Missing { layer: SELF_CHECK_IMAGES, suffix: "" }),
+            (Some(inputs), Some(logits)) => (inputs, logits),
+            (None, _) => return Err(ModelError::Missing { layer: name, suffix: "" }),
             (_, None) => return Err(ModelError::Missing { layer: SELF_CHECK_LOGITS, suffix: "" }),
         };
         let (input, classes) = (program.header().input, program.header().classes);
-        let samples = images.shape.as_slice().first().copied().unwrap_or(0);
-        let shape = [samples, input.height, input.width, input.channels];
-        check(&images, SELF_CHECK_IMAGES, "", Dtype::U8, &shape)?;
+        let samples = inputs.shape.as_slice().first().copied().unwrap_or(0);
+        let Shape { channels, height, width } = input;
+        let (images, values): (_, &[u16]) = if taken {
+            check(&inputs, name, "", Dtype::F16, &[samples, channels, height, width])?;
+            if let Some(element) = first_not_finite(&inputs) {
+                return Err(ModelError::NotFinite { layer: name, suffix: "", element });
+            }
+            let misaligned = ModelError::Misaligned { layer: name, suffix: "" };
+            (&[][..], bytemuck::try_cast_slice(inputs.data).map_err(|_| misaligned)?)
+        } else {
+            check(&inputs, name, "", Dtype::U8, &[samples, height, width, channels])?;
+            (inputs.data, &[])
+        };
         // Not used as slices of f32, so they need no alignment.
         check(&logits, SELF_CHECK_LOGITS, "", Dtype::F32, &[samples, classes])?;
         if let Some(element) = first_not_finite(&logits) {
@@ -273,8 +346,8 @@ impl<'a> SelfCheck<'a> {
             check(tolerances, SELF_CHECK_TOLERANCE, "", Dtype::F32, &[samples])?;
         }
         let tolerances = tolerances.map_or(&[][..], |tensor| tensor.data);
-        let (images, logits, classes) = (images.data, logits.data, classes as usize);
-        let found = Self { images, logits, tolerances, input, classes };
+        let (logits, classes) = (logits.data, classes as usize);
+        let found = Self { images, values, logits, tolerances, input, classes };
         // False for a NaN.
         let sound = |sample: &usize| (0.0..=found.largest(*sample)).contains(&found.tolerance(*sample));
         match (0..found.samples()).find(|sample| !sound(sample)) {
@@ -283,14 +356,46 @@ impl<'a> SelfCheck<'a> {
         }
     }
 
-    /// Number of samples.
-    pub fn samples(&self) -> usize {
-        self.images.len() / self.input.len().max(1)
+    /// Samples whose inputs, logits and tolerances lie in these ranges of `file`, which was checked before. What lies outside of it,
+    /// or is not aligned, is empty.
+    pub(crate) fn at(
+        file: &'a [u8],
+        [inputs, logits, tolerances]: [Range<usize>; 3],
+        header: &Header,
+    ) -> Self {
+        let part = |range| file.get(range).unwrap_or_default();
+        let (images, values) = match header.kind {
+            InputKind::Picture => (part(inputs), &[][..]),
+            InputKind::Values => (&[][..], bytemuck::try_cast_slice(part(inputs)).unwrap_or_default()),
+        };
+        let (input, classes) = (header.input, header.classes as usize);
+        Self { images, values, logits: part(logits), tolerances: part(tolerances), input, classes }
     }
 
-    /// Pixels of sample `i`, h·w·c bytes in that order; empty where there is no such sample.
+    /// Where inputs, logits and tolerances lie in the model's file.
+    #[cfg(feature = "std")]
+    pub fn ranges(&self, model: &Model<'a>) -> [Range<usize>; 3] {
+        let inputs = if self.values.is_empty() { self.images } else { bytemuck::cast_slice(self.values) };
+        [inputs, self.logits, self.tolerances].map(|part| {
+            let begin = part.as_ptr().addr().wrapping_sub(model.bytes().as_ptr().addr());
+            if part.is_empty() { 0..0 } else { begin..begin + part.len() }
+        })
+    }
+
+    /// Number of samples.
+    pub fn samples(&self) -> usize {
+        self.images.len().max(self.values.len()) / self.input.len().max(1)
+    }
+
+    /// Pixels of sample `i`, h·w·c bytes in that order; empty where there is no such sample, and of a model that takes values.
     pub fn image(&self, i: usize) -> &'a [u8] {
         self.images.chunks_exact(self.input.len().max(1)).nth(i).unwrap_or_default()
+    }
+
+    /// Values of sample `i`, c·h·w in that order, as bits of f16; empty where there is no such sample, and of a model that takes
+    /// pictures.
+    pub fn values(&self, i: usize) -> &'a [u16] {
+        self.values.chunks_exact(self.input.len().max(1)).nth(i).unwrap_or_default()
     }
 
     /// Logits of sample `i`, one for each class; empty where there is no such sample.

@@ -307,6 +307,15 @@ pub struct Join {
     pub size: u32,
 }
 
+/// Several results of a program: the last operation, which reads them all. Its own result is their values, C×H×W each, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outputs {
+    /// The outputs, in order: two or more, none twice.
+    pub inputs: Inputs,
+    /// Values of all of them.
+    pub count: u32,
+}
+
 /// Axes in another order (Transpose).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transpose {

@@ -91,13 +91,14 @@ impl Header {
         Some(header)
     }
 
-    /// The same in front of `ops`: with their number and what they need, in the first version that holds it. `None` where there are
+    /// The same in front of `ops`: with their number and what they need beside weights of 8 bits, in the first version that holds it. `None` where there are
     /// too many.
     pub fn of_ops<N: AsRef<str>>(self, ops: &[Op<N>]) -> Option<Header> {
         let read = |value: usize, ops: &[Op<N>]| {
             ops.iter().any(|op| op.inputs().values().iter().any(|&read| usize::from(read) == value))
         };
-        let mut needs = Needs::NONE;
+        // What operations do not say.
+        let mut needs = Needs(self.needs.0 & Needs::EIGHTS.0);
         let mut alive = usize::from(read(0, ops));
         for (index, op) in ops.iter().enumerate() {
             needs = needs.and(op.needs());

@@ -118,6 +118,17 @@ pub(super) fn general<N: AsRef<str>>(op: &Op<N>, input: Shape) -> Result<Shape, 
             }
             Shape::of(transpose.axes.map(|axis| input.size(axis)))
         }
+        Op::Outputs(outputs) => {
+            let values = outputs.inputs.values();
+            if values.len() < 2 {
+                return Err("several outputs are at least two");
+            }
+            let again = |at: usize, value: &u16| values.iter().take(at).any(|before| before == value);
+            if values.iter().enumerate().any(|(at, value)| again(at, value)) {
+                return Err("it has an output twice");
+            }
+            Shape::vector(outputs.count)
+        }
         _ => return Err(SIZE),
     };
     shape.len_checked().map(|_| shape).ok_or(SIZE)
@@ -146,6 +157,10 @@ pub(super) fn joins<N: AsRef<str>>(op: &Op<N>, output: Shape, inputs: &[Shape]) 
             };
             let sum = inputs.iter().try_fold(0u32, |sum, x| sum.checked_add(x.size(join.axis)));
             inputs.iter().all(other) && sum == Some(join.size)
+        }
+        Op::Outputs(outputs) => {
+            let sum = inputs.iter().try_fold(0u32, |sum, x| sum.checked_add(x.len_checked()? as u32));
+            sum == Some(outputs.count)
         }
         _ => inputs.iter().skip(1).all(|x| *x == output),
     }

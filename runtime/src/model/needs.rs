@@ -11,6 +11,9 @@ pub(crate) const ACTIVATIONS: bool = cfg!(any(feature = "std", feature = "activa
 /// True where this build takes long lists of values.
 pub(crate) const MANY: bool = cfg!(any(feature = "std", feature = "many"));
 
+/// True where this build has weights of 8 bits: see build.rs.
+pub(crate) const EIGHTS: bool = cfg!(eights);
+
 /// Most values that one operation reads where nothing more is needed.
 pub const FEW_INPUTS: usize = 4;
 
@@ -31,12 +34,28 @@ impl Needs {
     /// An operation that reads more than [`FEW_INPUTS`] values, or more than [`FEW_LIVE`] alive at once: the feature `many`.
     pub const MANY: Needs = Needs(4);
 
+    /// Several outputs ([`Op::Outputs`](super::Op::Outputs)); beside them always [`Needs::GENERAL`], whose feature has it.
+    pub const OUTPUTS: Needs = Needs(8);
+
+    /// Weights of 8 bits: the feature `eights`.
+    pub const EIGHTS: Needs = Needs(16);
+
     /// What this build has.
-    pub const HERE: Needs = Needs(GENERAL as u32 | (ACTIVATIONS as u32) << 1 | (MANY as u32) << 2);
+    pub const HERE: Needs = Needs(
+        GENERAL as u32
+            | (ACTIVATIONS as u32) << 1
+            | (MANY as u32) << 2
+            | (GENERAL as u32) << 3
+            | (EIGHTS as u32) << 4,
+    );
 
     /// Each part with its feature's name.
-    const NAMES: [(Needs, &'static str); 3] =
-        [(Needs::GENERAL, "general"), (Needs::ACTIVATIONS, "activations"), (Needs::MANY, "many")];
+    const NAMES: [(Needs, &'static str); 4] = [
+        (Needs(Needs::GENERAL.0 | Needs::OUTPUTS.0), "general"),
+        (Needs::ACTIVATIONS, "activations"),
+        (Needs::MANY, "many"),
+        (Needs::EIGHTS, "eights"),
+    ];
 
     /// Names of the cargo features; of a part that this version does not know, none.
     pub fn features(self) -> impl Iterator<Item = &'static str> {
@@ -61,10 +80,17 @@ impl Needs {
     }
 }
 
+impl Needs {
+    /// Whether it has parts that this version of the runtime does not know.
+    pub fn of_later(self) -> bool {
+        let known = Needs::NAMES.iter().fold(0, |known, (part, _)| known | part.0);
+        self.0 & !known != 0
+    }
+}
+
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = Needs::NAMES.iter().fold(0, |known, (part, _)| known | part.0);
-        if self.0 & !known != 0 {
+        if self.of_later() {
             return f.write_str("a later version of the runtime");
         }
         for (at, name) in self.features().enumerate() {

@@ -8,14 +8,14 @@
 //! made of the same operations.
 //!
 //! Values are numbered: value 0 is the input image, operation `i` (from 0) makes value `i + 1`. The last
-//! operation makes the logits.
+//! operation makes the logits, or lists the outputs where there are several.
 
 use serde::{Deserialize, Serialize};
 
 use super::activation::Activation;
 use super::general::{
-    Activate, Affine, Binary, Blocks, GeneralConv, GeneralPool, Join, Normalise, Pad, Reduce, Reshape,
-    Resize, Shuffle, Slice, Softmax, Transpose,
+    Activate, Affine, Binary, Blocks, GeneralConv, GeneralPool, Join, Normalise, Outputs, Pad, Reduce,
+    Reshape, Resize, Shuffle, Slice, Softmax, Transpose,
 };
 pub use super::header::{FORMAT_VERSION, Header, MAX_INPUT_CHANNELS};
 use super::infer::{self, Refusal};
@@ -28,6 +28,9 @@ pub const PROGRAM_TENSOR: &str = "lrpet.program";
 
 /// Name of the tensor (U8, `[samples, h, w, c]`) with the images of the self-check.
 pub const SELF_CHECK_IMAGES: &str = "selfcheck.images";
+
+/// Name of the tensor (F16, `[samples, c, h, w]`) with the inputs of the self-check of a model that takes values.
+pub const SELF_CHECK_VALUES: &str = "selfcheck.values";
 
 /// Name of the tensor (F32, `[samples, classes]`) with the logits that the images of the self-check must give.
 pub const SELF_CHECK_LOGITS: &str = "selfcheck.logits";
@@ -194,6 +197,8 @@ pub enum Op<N> {
     Join(Join),
     /// Axes in another order.
     Transpose(Transpose),
+    /// The results of a program that has several.
+    Outputs(Outputs),
 }
 
 /// Those that a build without the feature `general` decodes.
@@ -256,6 +261,7 @@ impl<N: AsRef<str>> Op<N> {
             Op::Reshape(reshape) => Inputs::one(reshape.input),
             Op::Join(join) => join.inputs,
             Op::Transpose(transpose) => Inputs::one(transpose.input),
+            Op::Outputs(outputs) => outputs.inputs,
         }
     }
 
@@ -302,6 +308,7 @@ impl<N: AsRef<str>> Op<N> {
             Op::Reshape(_) => "reshape",
             Op::Join(_) => "join",
             Op::Transpose(_) => "transpose",
+            Op::Outputs(_) => "outputs",
         }
     }
 
@@ -355,7 +362,8 @@ impl<N: AsRef<str>> Op<N> {
         let general = if self.is_general() { Needs::GENERAL } else { Needs::NONE };
         let activation = if self.activation().is_plain() { Needs::NONE } else { Needs::ACTIVATIONS };
         let many = if self.inputs().values().len() > FEW_INPUTS { Needs::MANY } else { Needs::NONE };
-        general.and(activation).and(many)
+        let outputs = if GENERAL && matches!(self, Op::Outputs(_)) { Needs::OUTPUTS } else { Needs::NONE };
+        general.and(activation).and(many).and(outputs)
     }
 
     /// Shape of the result over a first input of shape `input`; `None` where the two do not go together.
@@ -408,7 +416,7 @@ impl<N: AsRef<str>> Op<N> {
                 let channels = inputs.iter().try_fold(0u32, |sum, x| sum.checked_add(x.channels));
                 same_planes && channels == Some(output.channels) && inputs.len() <= FEW_INPUTS
             }
-            Op::Binary(_) | Op::Join(_) => infer::joins(self, output, inputs),
+            Op::Binary(_) | Op::Join(_) | Op::Outputs(_) => infer::joins(self, output, inputs),
             _ => inputs.iter().skip(1).all(|x| *x == output),
         }
     }

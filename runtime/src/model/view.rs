@@ -1,10 +1,13 @@
 //! The layer program, read in place.
 
 use super::error::ProgramError;
-use super::header::{FORMAT_VERSION, Header, MAX_INPUT_CHANNELS};
-use super::needs::{FEW_LIVE, MANY, Needs};
+use super::header::{FORMAT_VERSION, Header, MAX_INPUT_CHANNELS, OutputKind};
+use super::inputs::MAX_INPUTS;
+use super::needs::{FEW_LIVE, GENERAL, MANY, Needs};
 use super::program::{Op, Weights};
+use super::read::take;
 use super::schedule::{Schedule, ScheduleError};
+use super::shape::Shape;
 use super::walk::{LayerInfo, Ops, Walk, op_name};
 use crate::format::{Item, repeated};
 
@@ -25,13 +28,12 @@ impl<'a> Program<'a> {
     /// Checks the bytes of a program (the tensor `lrpet.program`).
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, ProgramError<'a>> {
         // The version comes first, whatever follows it in other versions.
-        match postcard::take_from_bytes::<u16>(bytes) {
-            Ok((1..=FORMAT_VERSION, _)) => {}
-            Ok((found, _)) => return Err(ProgramError::Version { found }),
-            Err(_) => return Err(ProgramError::Header),
+        match take::<u16>(bytes) {
+            Some((1..=FORMAT_VERSION, _)) => {}
+            Some((found, _)) => return Err(ProgramError::Version { found }),
+            None => return Err(ProgramError::Header),
         }
-        let decoded = postcard::take_from_bytes::<Header>(bytes);
-        let (header, ops) = decoded.map_err(|_| ProgramError::Header)?;
+        let (header, ops) = take::<Header>(bytes).ok_or(ProgramError::Header)?;
         let channels = header.input.channels as usize;
         if header.input.is_empty() || header.version == 1 && channels > MAX_INPUT_CHANNELS {
             return Err(ProgramError::Input { input: header.input });
@@ -59,7 +61,17 @@ impl<'a> Program<'a> {
     fn check(&self) -> Result<(), ProgramError<'a>> {
         let mut walk = Walk::new(self);
         let mut needs = Needs::NONE;
-        while let Some(LayerInfo { index, op, .. }) = walk.next_layer()? {
+        while let Some(LayerInfo { index, op, input, last_use, .. }) = walk.next_layer()? {
+            if GENERAL && matches!(op, Op::Outputs(_)) {
+                let reason = match self.header.result {
+                    _ if last_use.is_some() => "several outputs come last",
+                    OutputKind::Classes => "the header states logits, and several outputs are values",
+                    OutputKind::Values => "",
+                };
+                if !reason.is_empty() {
+                    return Err(ProgramError::Operation { index, layer: op_name(&op), input, reason });
+                }
+            }
             if op.weights() == Some(Weights::Pair { rank: 0 }) {
                 return Err(ProgramError::Rank { index, layer: op_name(&op) });
             }
@@ -119,6 +131,31 @@ impl<'a> Program<'a> {
     /// The operations in order, with their shapes.
     pub fn layers(&self) -> impl Iterator<Item = LayerInfo<'a>> + use<'a> {
         Walk::new(self)
+    }
+
+    /// Shapes of the outputs, in order: one, or several whose values follow each other in the result.
+    pub fn outputs(&self) -> impl Iterator<Item = Shape> + Clone + use<'a> {
+        let mut shapes = [self.header.output; MAX_INPUTS];
+        let mut count = 1;
+        if GENERAL
+            && let Some(LayerInfo { op: Op::Outputs(outputs), input_shapes, .. }) = self.layers().last()
+        {
+            (shapes, count) = (input_shapes, outputs.inputs.values().len());
+        }
+        shapes.into_iter().take(count)
+    }
+
+    /// A result, [`Header::classes`] values, as its outputs: of each its shape and its values.
+    pub fn split<'v>(
+        &self,
+        result: &'v [f32],
+    ) -> impl Iterator<Item = (Shape, &'v [f32])> + Clone + use<'a, 'v> {
+        let mut rest = result;
+        self.outputs().map(move |shape| {
+            let (values, behind) = rest.split_at_checked(shape.len()).unwrap_or((rest, &[]));
+            rest = behind;
+            (shape, values)
+        })
     }
 
     /// Number of operations.

@@ -1,9 +1,11 @@
 //! One pass over a program: decodes each operation, follows the shapes and finds each value's last use.
 
-use super::header::{Header, OutputKind};
+use super::cost;
+use super::header::OutputKind;
 use super::inputs::MAX_INPUTS;
 use super::needs::{FEW_LIVE, GENERAL, MANY};
 use super::program::{Op, Value};
+use super::read::take;
 use super::shape::{Shape, Window};
 use super::{Program, ProgramError};
 
@@ -35,6 +37,31 @@ pub struct LayerInfo<'a> {
     pub last_read: [bool; MAX_INPUTS],
 }
 
+impl<'a> LayerInfo<'a> {
+    /// What a report says of it.
+    pub fn facts(&self) -> LayerFacts<'a> {
+        LayerFacts {
+            name: op_name(&self.op),
+            rank: self.op.weights().map_or(0, cost::rank_of) as u32,
+            output: self.output,
+            macs: cost::stored(&self.op, self.input).macs,
+        }
+    }
+}
+
+/// What a report says of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerFacts<'a> {
+    /// Name of the layer, or what it does.
+    pub name: &'a str,
+    /// Rank of a pair, 0 otherwise.
+    pub rank: u32,
+    /// Shape of its result.
+    pub output: Shape,
+    /// Multiply-adds of one inference.
+    pub macs: u64,
+}
+
 /// Decodes operations one after another.
 #[derive(Clone, Copy)]
 pub(super) struct Ops<'a> {
@@ -54,8 +81,7 @@ impl<'a> Ops<'a> {
         if self.left == 0 {
             return Ok(None);
         }
-        let decoded = postcard::take_from_bytes(self.rest);
-        let (op, rest) = decoded.map_err(|_| ProgramError::Decode { index: self.index })?;
+        let (op, rest) = take(self.rest).ok_or(ProgramError::Decode { index: self.index })?;
         self.rest = rest;
         self.left -= 1;
         self.index += 1;
@@ -72,22 +98,42 @@ impl<'a> Iterator for Ops<'a> {
     }
 }
 
+/// A value that is alive, or the room for one.
 #[derive(Clone, Copy)]
 struct Live {
-    value: usize,
     shape: Shape,
-    last_use: usize,
+    /// [`Live::NONE`] where the room is free.
+    value: Value,
+    last_use: u16,
 }
 
-/// Goes through a program, checking it on the way. After [`Program::new_checked`] it never fails.
+// Each copy of a walk has MAX_LIVE of them on the stack.
+const _: () = assert!(size_of::<Live>() == 16);
+
+impl Live {
+    /// No value: programs have fewer ([`MAX_OPS`](super::MAX_OPS)).
+    const NONE: Value = Value::MAX;
+
+    const FREE: Live = Live { shape: Shape::new(0, 0, 0), value: Live::NONE, last_use: 0 };
+
+    fn is_free(&self) -> bool {
+        self.value == Live::NONE
+    }
+}
+
+/// Goes through a program, checking it on the way. After [`Program::new_checked`] it never fails. Planning copies it to look ahead,
+/// on a device's stack: so it is small.
 #[derive(Clone)]
 pub(crate) struct Walk<'a> {
-    header: Header,
     ops: Ops<'a>,
     /// Bytes of all records.
     length: usize,
-    index: usize,
-    live: [Option<Live>; MAX_LIVE],
+    /// What the header states: operations, and the result.
+    count: u16,
+    result: OutputKind,
+    output: Shape,
+    classes: u32,
+    live: [Live; MAX_LIVE],
     last_uses: LastUses,
 }
 
@@ -124,15 +170,24 @@ impl LastUses {
 impl<'a> Walk<'a> {
     pub(crate) fn new(program: &Program<'a>) -> Self {
         let ops = Ops::new(program);
-        let last_uses = LastUses::new(ops, 0);
-        let mut live = [None; MAX_LIVE];
-        let last_use = last_uses.of(0).unwrap_or(0).into();
-        live[0] = Some(Live { value: 0, shape: program.header.input, last_use });
-        Self { header: program.header, ops, length: program.ops.len(), index: 0, live, last_uses }
+        let header = &program.header;
+        let mut walk = Self {
+            ops,
+            length: program.ops.len(),
+            count: header.ops,
+            result: header.result,
+            output: header.output,
+            classes: header.classes,
+            live: [Live::FREE; MAX_LIVE],
+            last_uses: LastUses::new(ops, 0),
+        };
+        let last_use = walk.last_uses.of(0).unwrap_or(0);
+        walk.live[0] = Live { value: 0, shape: header.input, last_use };
+        walk
     }
 
     /// Index of the last operation that reads `value`, which the current one makes.
-    fn last_use(&mut self, value: usize) -> Option<usize> {
+    fn last_use(&mut self, value: usize) -> Option<u16> {
         let index = match self.last_uses.of(value) {
             Some(index) => index,
             None => {
@@ -141,7 +196,7 @@ impl<'a> Walk<'a> {
             }
         };
         // Only the image can be read by the first operation.
-        (index > 0).then_some(index.into())
+        (index > 0).then_some(index)
     }
 
     /// Bytes that follow the records read so far.
@@ -151,20 +206,18 @@ impl<'a> Walk<'a> {
 
     /// How many values are alive: made by now and read by a later operation.
     pub(super) fn alive(&self) -> usize {
-        self.live.iter().flatten().count()
+        self.live.iter().filter(|live| !live.is_free()).count()
     }
 
-    fn live(&self, value: Value) -> Option<Live> {
-        self.live.iter().flatten().find(|live| live.value == usize::from(value)).copied()
+    fn live(&self, value: Value) -> Option<&Live> {
+        self.live.iter().find(|live| live.value == value).filter(|live| !live.is_free())
     }
 
     /// The next operation.
     pub(crate) fn next_layer(&mut self) -> Result<Option<LayerInfo<'a>>, ProgramError<'a>> {
-        let before = self.ops.rest.len();
+        let (before, index) = (self.ops.rest.len(), self.ops.index);
         let Some(op) = self.ops.next_op()? else { return Ok(None) };
         let record = self.length.saturating_sub(before);
-        let index = self.index;
-        self.index += 1;
         let layer = op_name(&op);
         let values = op.inputs();
         let mut shapes = [Shape::new(0, 0, 0); MAX_INPUTS];
@@ -172,7 +225,7 @@ impl<'a> Walk<'a> {
         let slots = shapes.iter_mut().zip(&mut last_read);
         for ((shape, last_read), &value) in slots.zip(values.values()) {
             let live = self.live(value).ok_or(ProgramError::UnknownValue { index, layer, value })?;
-            (*shape, *last_read) = (live.shape, live.last_use == index);
+            (*shape, *last_read) = (live.shape, usize::from(live.last_use) == index);
         }
         let [input, second, ..] = shapes;
         if let Op::Conv(super::Conv { window, .. }) | Op::Pool(super::Pool { window, .. }) = &op
@@ -187,34 +240,35 @@ impl<'a> Walk<'a> {
         if !op.joins(output, shapes.get(..values.values().len()).unwrap_or_default()) {
             return Err(match op {
                 Op::Concat(_) => ProgramError::Concat { index, layer, output },
-                Op::Binary(_) | Op::Join(_) if GENERAL => ProgramError::Concat { index, layer, output },
+                Op::Binary(_) | Op::Join(_) | Op::Outputs(_) if GENERAL => {
+                    ProgramError::Concat { index, layer, output }
+                }
                 _ => ProgramError::Summands { index, layer, output, second },
             });
         }
         for live in &mut self.live {
-            *live = live.filter(|live| live.last_use > index);
+            if usize::from(live.last_use) <= index {
+                *live = Live::FREE;
+            }
         }
-        let last = index + 1 == usize::from(self.header.ops);
+        let last = index + 1 == usize::from(self.count);
         let last_use = if last { None } else { self.last_use(index + 1) };
         if let Some(last_use) = last_use {
-            let free = self.live.iter_mut().find(|live| live.is_none());
+            let free = self.live.iter_mut().find(|live| live.is_free());
             let free = free.ok_or(ProgramError::TooManyLive { index, layer })?;
-            *free = Some(Live { value: index + 1, shape: output, last_use });
+            *free = Live { value: (index + 1) as Value, shape: output, last_use };
         } else if !last {
             // The reader may be behind an operation that cannot be decoded: that is the error then.
             let mut following = self.ops;
             while following.next_op()?.is_some() {}
             return Err(ProgramError::Unused { index, layer });
-        } else if output != self.header.output {
-            return Err(match self.header.result {
-                OutputKind::Classes => {
-                    ProgramError::Logits { index, layer, output, classes: self.header.classes }
-                }
-                OutputKind::Values => {
-                    ProgramError::Result { index, layer, output, stated: self.header.output }
-                }
+        } else if output != self.output {
+            return Err(match self.result {
+                OutputKind::Classes => ProgramError::Logits { index, layer, output, classes: self.classes },
+                OutputKind::Values => ProgramError::Result { index, layer, output, stated: self.output },
             });
         }
+        let last_use = last_use.map(usize::from);
         Ok(Some(LayerInfo { index, op, record, input, output, last_use, input_shapes: shapes, last_read }))
     }
 }

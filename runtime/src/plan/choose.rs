@@ -20,7 +20,10 @@ const STRIPS: [u16; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
 const PIXELS: [u16; 6] = [8, 16, 32, 64, 128, 256];
 
 /// Scratch that is tried, in bytes.
-const SCRATCH: [u16; 9] = [0, 1024, 2048, 3072, 6144, 8192, 12288, 16384, 24576];
+const SCRATCH: [u16; 20] = [
+    0, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096, 4608, 5120, 5632, 6144, 6912, 7424, 8192, 12288,
+    16384, 24576,
+];
 
 /// A schedule with what it needs and costs.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +150,7 @@ fn edges(
     let inputs = layer.op.inputs();
     let over = layer.last_read.iter().zip(inputs.values()).enumerate();
     let over = over.filter(|(_, (dies, _))| **dies).any(|(slot, _)| match layer.op {
-        Op::Concat(_) | Op::Binary(_) | Op::Join(_) => false,
+        Op::Concat(_) | Op::Binary(_) | Op::Join(_) | Op::Outputs(_) => false,
         Op::Add { inputs: [a, b], .. } => a != b,
         _ => slot > 0,
     });

@@ -13,6 +13,8 @@ mod place;
 mod placer;
 mod step;
 mod stream;
+#[cfg(feature = "std")]
+mod trace;
 mod windows;
 
 use crate::kernel::Isa;
@@ -22,8 +24,15 @@ use crate::model::{Program, op_name};
 pub use choose::{Choice, curve};
 pub(crate) use place::Place;
 pub(crate) use placer::{Placement, Placer};
-pub(crate) use step::{Part, Step, parts};
-pub(crate) use stream::{Node, Stream, Strip};
+#[doc(hidden)]
+pub use step::Step;
+pub(crate) use step::Tensors;
+pub(crate) use step::{Part, parts};
+#[doc(hidden)]
+pub use stream::Node;
+pub(crate) use stream::{Stream, Strip};
+#[cfg(feature = "std")]
+pub use trace::{Stay, Trace, Turn, trace, turns};
 pub(crate) use windows::Windows;
 
 /// Alignment of the arena and of everything in it, in bytes.
@@ -129,16 +138,15 @@ impl Plan {
     }
 
     /// As [`Plan::new`] with the caller's room for the windows of a stream.
+    #[inline(never)]
     pub(crate) fn within<'a>(
         program: &Program<'a>,
         isa: Isa,
         windows: Option<&mut Windows>,
     ) -> Result<Plan, PlanError<'a>> {
-        Self::of(program, Placer::new(program, isa, windows)?)
-    }
-
-    #[inline(never)]
-    fn of<'a>(program: &Program<'a>, mut placer: Placer<'a, '_>) -> Result<Plan, PlanError<'a>> {
+        // Built here and handed on nowhere: it is large for a device's stack.
+        let mut placer = Placer::new(program, isa, windows);
+        placer.start()?;
         let steps = program.len() * size_of::<Step>();
         let mut plan = Plan {
             arena_bytes: 0,

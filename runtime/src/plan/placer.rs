@@ -5,7 +5,9 @@ use super::stream::Node;
 use super::windows::{Dying, Windows};
 use super::{ALIGNMENT, PlanError};
 use crate::kernel::{self, Isa};
-use crate::model::{GENERAL, LayerInfo, MAX_INPUTS, Op, Program, STREAMS, Schedule, Stretch, Walk, op_name};
+use crate::model::{
+    GENERAL, LayerInfo, MAX_INPUTS, Op, Program, STREAMS, Schedule, Shape, Stretch, Walk, op_name,
+};
 
 /// Where the values of one step lie.
 #[derive(Clone, Copy, Debug)]
@@ -62,21 +64,16 @@ pub(crate) struct Placer<'a, 'w> {
     dying: Dying,
     /// True where the last operation began a stream.
     begun: bool,
+    /// Shape of the input, and where it or its window lies.
+    image: Shape,
     input: Place,
 }
 
 impl<'a, 'w> Placer<'a, 'w> {
-    /// At the beginning of `program`; a schedule with streams needs room for their windows, some KB of stack that others do
-    /// without.
-    pub(crate) fn new(
-        program: &Program<'a>,
-        isa: Isa,
-        windows: Option<&'w mut Windows>,
-    ) -> Result<Self, PlanError<'a>> {
-        if !isa.is_planned() {
-            return Err(PlanError::Isa(isa));
-        }
-        let mut placer = Self {
+    /// In front of `program`, which [`Placer::start`] begins; a schedule with streams needs room for their windows, some KB of stack
+    /// that others do without. Without a `Result`, it is built where the caller keeps it, and once.
+    pub(crate) fn new(program: &Program<'a>, isa: Isa, windows: Option<&'w mut Windows>) -> Self {
+        Self {
             walk: Walk::new(program),
             space: Space::new(),
             isa,
@@ -87,29 +84,37 @@ impl<'a, 'w> Placer<'a, 'w> {
             streaming: false,
             dying: Dying::default(),
             begun: false,
+            image: program.header().input,
             input: Place::EMPTY,
-        };
-        let input = program.header().input;
-        if placer.schedule.split().is_some_and(|(first, _)| placer.takes_the_image(first)) {
-            placer.enter()?;
-            let row = input.len() / (input.height as usize).max(1);
-            let place = placer.windows().and_then(|windows| windows.image(row));
-            placer.input = place.unwrap_or(Place::EMPTY);
+        }
+    }
+
+    /// Places the input. To be called once, before the first step.
+    pub(crate) fn start(&mut self) -> Result<(), PlanError<'a>> {
+        if !self.isa.is_planned() {
+            return Err(PlanError::Isa(self.isa));
+        }
+        let image = self.image;
+        if self.schedule.split().is_some_and(|(first, _)| self.takes_the_image(first)) {
+            self.enter()?;
+            let row = image.len() / (image.height as usize).max(1);
+            let place = self.windows().and_then(|windows| windows.image(row));
+            self.input = place.unwrap_or(Place::EMPTY);
         } else {
             let too_large = PlanError::TooLarge { index: 0, layer: "input" };
-            let bytes = input.len().checked_mul(2).ok_or(too_large)?;
-            placer.input = placer.space.place(bytes, Side::High).ok_or(too_large)?;
-            placer.space.keep(0, placer.input);
+            let bytes = image.len().checked_mul(2).ok_or(too_large)?;
+            self.input = self.space.place(bytes, Side::High).ok_or(too_large)?;
+            self.space.keep(0, self.input);
         }
-        Ok(placer)
+        Ok(())
     }
 
     /// True where the first stretch is a stream with all that reads the image.
     #[inline(never)]
     fn takes_the_image(&self, first: Stretch) -> bool {
         let behind = usize::from(first.ops);
-        let reads = |layer: LayerInfo<'_>| layer.op.inputs().values().contains(&0);
-        first.strip > 0 && !self.walk.clone().skip(behind).any(reads)
+        let reads = |layer: LayerInfo<'_>| layer.index >= behind && layer.op.inputs().values().contains(&0);
+        first.strip > 0 && !self.walk.clone().any(reads)
     }
 
     /// Place of the input image, or of its window.
@@ -180,7 +185,7 @@ impl<'a, 'w> Placer<'a, 'w> {
                 for (&value, _) in
                     layer.op.inputs().values().iter().zip(layer.last_read).filter(|(_, dies)| *dies)
                 {
-                    self.dying.push(value.into());
+                    self.dying.push(value);
                 }
                 let (scratch, need) = (windows.scratch(&layer), windows.need());
                 // Its scratch is that of all its operations.
@@ -217,7 +222,7 @@ impl<'a, 'w> Placer<'a, 'w> {
                 && match layer.op {
                     Op::Add { .. } => first_dies || second_dies,
                     Op::Concat(_) => false,
-                    Op::Binary(_) | Op::Join(_) if GENERAL => false,
+                    Op::Binary(_) | Op::Join(_) | Op::Outputs(_) if GENERAL => false,
                     _ => second_dies,
                 }
         });

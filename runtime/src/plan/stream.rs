@@ -23,7 +23,8 @@ const MEAN: u16 = 2;
 /// One operation of a stream, and how far it got. Plain data, so that it can lie in the arena.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-pub(crate) struct Node {
+#[doc(hidden)]
+pub struct Node {
     /// For each value read, how many operations before this one makes it; [`OUTSIDE`], [`BELOW`].
     sources: [u8; FEW_INPUTS],
     /// Rows of the first value read: kernel, stride, padding above, height.
@@ -64,6 +65,47 @@ pub(crate) struct Strip {
 }
 
 impl Node {
+    /// Its size.
+    pub const WORDS: usize = size_of::<Node>() / size_of::<u16>();
+
+    /// Of the words that it is made of, in a constant.
+    pub const fn of_words(words: [u16; Node::WORDS]) -> Node {
+        let [
+            s,
+            t,
+            kernel,
+            stride,
+            above,
+            input_height,
+            height,
+            whole,
+            capacity,
+            first,
+            done,
+            pace,
+            batch,
+            far,
+            cut @ ..,
+        ] = words;
+        let ([a, b], [c, d]) = (s.to_ne_bytes(), t.to_ne_bytes());
+        Node {
+            sources: [a, b, c, d],
+            kernel,
+            stride,
+            above,
+            input_height,
+            height,
+            whole,
+            capacity,
+            first,
+            done,
+            pace,
+            batch,
+            far,
+            cut: Cut::of_words(cut),
+        }
+    }
+
     pub(super) const EMPTY: Node = Node {
         sources: [OUTSIDE; FEW_INPUTS],
         kernel: 1,

@@ -4,7 +4,9 @@ use super::place::{Place, Side, Space};
 use super::stream::{BELOW, Node, OUTSIDE, Stream};
 use super::{ALIGNMENT, PlanError, StreamError};
 use crate::kernel::{self, Isa};
-use crate::model::{FEW_INPUTS, LayerInfo, MAX_INPUTS, MAX_LIVE, MAX_STREAM, Op, Stretch, Walk, op_name};
+use crate::model::{
+    FEW_INPUTS, LayerInfo, MAX_INPUTS, MAX_LIVE, MAX_STREAM, Op, Shape, Stretch, Value, Walk, op_name,
+};
 
 /// Key of the windows among the live values.
 const WINDOWS: usize = usize::MAX;
@@ -30,23 +32,42 @@ pub(crate) struct Windows {
     over: Option<Place>,
 }
 
-/// The value over which the last result may be written, as far as shapes and uses tell.
+/// The value over which the result of the last of `ops` operations, of shape `output`, may be written, as far as shapes and uses tell.
 #[inline(never)]
-fn below<'a>(walk: &Walk<'a>, first: usize, ops: usize) -> Option<usize> {
-    let last = walk.clone().nth(ops.checked_sub(1)?)?;
-    let mut candidate = None;
-    for layer in walk.clone().take(ops) {
-        let shapes = layer.input_shapes;
-        for ((&value, dies), shape) in layer.op.inputs().values().iter().zip(layer.last_read).zip(shapes) {
+fn below(walk: &Walk<'_>, first: usize, ops: usize, (last, output): (usize, Shape)) -> Option<usize> {
+    let (mut walk, mut candidate) = (walk.clone(), None);
+    for _ in 0..ops {
+        let Some(layer) = walk.next() else { break };
+        let slots = layer.last_read.iter().zip(&layer.input_shapes);
+        for (&value, (dies, shape)) in layer.op.inputs().values().iter().zip(slots) {
             let value = usize::from(value);
-            if value <= first && dies && shape == last.output {
+            if value <= first && *dies && *shape == output {
                 // Best what is added anyway.
-                let added = layer.index == last.index;
+                let added = layer.index == last;
                 candidate = candidate.filter(|_| !added).or(Some(value));
             }
         }
     }
     candidate
+}
+
+/// Index of the last of `ops` operations, and the shape of its result.
+#[inline(never)]
+fn last(walk: &Walk<'_>, ops: usize) -> Option<(usize, Shape)> {
+    let (mut walk, mut last) = (walk.clone(), None);
+    for _ in 0..ops {
+        let layer = walk.next()?;
+        last = Some((layer.index, layer.output));
+    }
+    last
+}
+
+/// The stream whose first operation comes next never gets to its end.
+#[cold]
+#[inline(never)]
+fn endless<'a>(walk: &Walk<'a>, index: usize) -> PlanError<'a> {
+    let layer = walk.clone().next().map_or("stream", |layer| op_name(&layer.op));
+    PlanError::Stream { index, layer, reason: StreamError::NotByRows }
 }
 
 /// The values that an operation of a stream reads, in the order in which its kernel takes them: of an addition that is written
@@ -96,11 +117,25 @@ impl Windows {
     ) -> Result<(), PlanError<'a>> {
         let ops = usize::from(stretch.ops);
         let end = first + ops;
-        let below = below(walk, first, ops).filter(|&value| !(image && value == 0));
+        // Each of these copies the walk, in a function of its own: so no two copies are on the stack.
+        let below = last(walk, ops)
+            .and_then(|last| below(walk, first, ops, last))
+            .filter(|&value| !(image && value == 0));
         (self.count, self.first, self.end, self.strip) = (0, first, end, stretch.strip);
         (self.image, self.below, self.over) = (image.into(), below, None);
-        let windows = self;
-        for (at, layer) in walk.clone().take(ops).enumerate() {
+        self.link(walk, stretch)?;
+        let mut rows = [0u16; MAX_STREAM];
+        let safe = self.count_rows(&mut rows).ok_or_else(|| endless(walk, first))?;
+        self.place(walk, &rows, safe, (isa, stretch.scratch, space))
+    }
+
+    /// A node for each operation, and for the image, each with those that it reads.
+    #[inline(never)]
+    fn link<'a>(&mut self, walk: &Walk<'a>, stretch: Stretch) -> Result<(), PlanError<'a>> {
+        let (windows, mut walk) = (self, walk.clone());
+        let (image, end, below) = (windows.image == 1, windows.end, windows.below);
+        for at in 0..stretch.ops {
+            let Some(layer) = walk.next() else { break };
             let name = op_name(&layer.op);
             let refused = |reason| PlanError::Stream { index: layer.index, layer: name, reason };
             if at == 0 && image {
@@ -129,16 +164,16 @@ impl Windows {
             let node = node.with_batch(stretch.pixels, layer.output.width, stretch.scratch > 0);
             windows.push(node).ok_or(refused(StreamError::TooManyLive))?;
         }
-        let mut rows = [0u16; MAX_STREAM];
-        let nodes = windows.nodes.get_mut(..windows.count).unwrap_or_default();
-        let safe = Stream::new(nodes, stretch.strip).plan(|at, strip| {
+        Ok(())
+    }
+
+    /// Goes through the stream as [`Stream::plan`] does, and notes the most rows that each node makes at a time.
+    #[inline(never)]
+    fn count_rows(&mut self, rows: &mut [u16; MAX_STREAM]) -> Option<bool> {
+        let nodes = self.nodes.get_mut(..self.count).unwrap_or_default();
+        Stream::new(nodes, self.strip).plan(|at, strip| {
             rows.get_mut(at).into_iter().for_each(|rows| *rows = ((strip.to - strip.from) as u16).max(*rows));
-        });
-        let Some(safe) = safe else {
-            let layer = walk.clone().next().map_or("stream", |layer| op_name(&layer.op));
-            return Err(PlanError::Stream { index: first, layer, reason: StreamError::NotByRows });
-        };
-        windows.place(walk, &rows, safe, (isa, stretch.scratch, space))
+        })
     }
 
     fn push(&mut self, node: Node) -> Option<()> {
@@ -166,7 +201,12 @@ impl Windows {
         (isa, given, space): (Isa, u16, &mut Space),
     ) -> Result<(), PlanError<'a>> {
         let (mut bytes, mut scratch) = (0usize, 0);
-        for layer in walk.clone().take(self.end - self.first) {
+        let (mut walk, mut read) = (walk.clone(), 0);
+        for _ in self.first..self.end {
+            let Some(layer) = walk.next() else { break };
+            if layer.index == self.first {
+                read = usize::from(layer.op.inputs().first());
+            }
             let name = op_name(&layer.op);
             let too_large = PlanError::TooLarge { index: layer.index, layer: name };
             let full =
@@ -189,8 +229,8 @@ impl Windows {
             } else if let Some(value) = self.below.filter(|_| safe && layer.index + 1 == self.end) {
                 self.over = Some(space.get(value));
             } else {
-                // At the end that the first value read does not lie at.
-                let side = space.get(usize::from(layer.op.inputs().first())).side.other();
+                // At the end that what the stream reads does not lie at: it may be gone before the result is, and leave a gap.
+                let side = if self.image == 1 { Side::High } else { space.get(read).side.other() };
                 let place = layer.output.len().checked_mul(2).and_then(|bytes| space.place(bytes, side));
                 let kept = space.keep(layer.index + 1, place.ok_or(too_large)?);
                 kept.then_some(()).ok_or(full)?;
@@ -257,7 +297,7 @@ impl Windows {
                 let values = layer.map(|layer| row(layer.output));
                 let values = values.unwrap_or(layers.first().map_or(0, |layer| row(layer.input)));
                 // Rows that move, and the call; for the image a division for each byte.
-                work.own += (strip.stay * values) as u64 + 1000;
+                work.own += (strip.stay * values) as u64 / 2 + 700;
                 if op.is_none() {
                     work.own += 60 * ((strip.to - strip.from) * values) as u64;
                 }
@@ -316,9 +356,9 @@ impl Windows {
     }
 
     /// Lets go of all that nothing behind the stream reads.
-    pub(super) fn finish(&self, space: &mut Space, dying: &[usize]) {
+    pub(super) fn finish(&self, space: &mut Space, dying: &[Value]) {
         space.release(WINDOWS);
-        dying.iter().for_each(|&value| space.release(value));
+        dying.iter().for_each(|&value| space.release(value.into()));
         if let Some(place) = self.over {
             // Its room was that of the value below.
             space.keep(self.end, place);
@@ -338,7 +378,7 @@ pub(super) struct Work {
 
 /// Values from outside that a stream reads last.
 pub(super) struct Dying {
-    values: [usize; MAX_LIVE],
+    values: [Value; MAX_LIVE],
     count: usize,
 }
 
@@ -349,14 +389,14 @@ impl Default for Dying {
 }
 
 impl Dying {
-    pub(super) fn push(&mut self, value: usize) {
+    pub(super) fn push(&mut self, value: Value) {
         if let Some(free) = self.values.get_mut(self.count) {
             *free = value;
             self.count += 1;
         }
     }
 
-    pub(super) fn values(&self) -> &[usize] {
+    pub(super) fn values(&self) -> &[Value] {
         self.values.get(..self.count).unwrap_or_default()
     }
 }

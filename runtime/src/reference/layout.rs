@@ -112,6 +112,10 @@ pub(super) fn moved(op: &Op<impl AsRef<str>>, inputs: &[Map<'_>], output: Shape)
                 Bounded::exact(f64::NAN)
             })
         }
+        // One after another.
+        Op::Outputs(_) => {
+            inputs.iter().flat_map(|(values, _)| values.iter().copied().map(Bounded::exact)).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! Runs an operation whose record says what to do.
 
-use crate::kernel::Output;
 use crate::kernel::general::{self, Map};
+use crate::kernel::{Output, f16};
 use crate::model::{Join, Op};
 use crate::plan::{Part, Step};
 
@@ -17,6 +17,9 @@ pub(super) fn execute(
     let op = step.general(model)?;
     if let Op::Join(layer) = &op {
         return join(layer, step, step.parts_of(parts)?, space, logits);
+    }
+    if matches!(op, Op::Outputs(_)) {
+        return outputs(step.parts_of(parts)?, space, logits);
     }
     let none = space.len()..space.len();
     let (input, output) = (step.input(), step.output());
@@ -45,6 +48,20 @@ pub(super) fn execute(
     let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
     let operands = step.operands(&op, model, (input, second, in_place), scratch)?;
     general::run(&op, operands, &mut output);
+    Some(())
+}
+
+/// Gives the values of all outputs, one after another.
+fn outputs(parts: &[Part], space: &[u8], logits: &mut [f32]) -> Option<()> {
+    let mut rest = logits;
+    for &[offset, count] in parts {
+        let (begin, count) = (offset as usize, count as usize);
+        let values: &[u16] =
+            bytemuck::try_cast_slice(space.get(begin..begin.checked_add(count.checked_mul(2)?)?)?).ok()?;
+        let (to, behind) = core::mem::take(&mut rest).split_at_mut_checked(count)?;
+        to.iter_mut().zip(values).for_each(|(to, half)| *to = f16::widen(*half));
+        rest = behind;
+    }
     Some(())
 }
 

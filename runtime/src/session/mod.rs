@@ -1,20 +1,36 @@
 //! Runs a model in a caller's arena.
 
+mod built;
 mod error;
+mod execute;
 #[cfg(any(feature = "std", feature = "general"))]
 mod general;
+mod image;
+#[cfg(feature = "std")]
+mod packed;
+mod resolve;
 mod strips;
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
 pub use error::{RunError, SessionError};
 
-use crate::kernel::{self, Arithmetic, Buffers, Isa, Layer, Output, Planes, Second, f16};
+#[cfg(feature = "std")]
+use crate::kernel;
+use crate::kernel::{Any, Arithmetic, Cut, Isa, Operations, Set};
 use crate::machine;
 #[cfg(feature = "std")]
 use crate::model::program::MAX_INPUT_CHANNELS;
-use crate::model::{FEW_INPUTS, GENERAL, Header, InputKind, Model, Op, STREAMS};
-use crate::plan::{ALIGNMENT, Node, Part, Placer, Plan, Step, Windows, parts};
+use crate::model::{GENERAL, Header, InputKind, Model, STREAMS, SelfCheck};
+use crate::plan::{ALIGNMENT, Node, Part, Plan, Step, Tensors, Windows, parts};
+use execute::execute;
+#[cfg(feature = "std")]
+use image::normalise;
+use image::{ImageRows, Source};
+#[cfg(feature = "std")]
+use packed::pack;
+pub(crate) use resolve::{Tables, resolve};
 
 /// Called around each layer: a clock, a watchdog, a progress display. In a stream, a layer runs once for each strip of its rows.
 pub trait Hook {
@@ -43,7 +59,7 @@ impl<const N: usize> Default for Arena<N> {
 
 /// A model ready to run: its table of steps and its activations lie in the arena.
 #[derive(Debug)]
-pub struct Session<'a> {
+pub struct Session<'a, U: Operations = Any> {
     model: &'a [u8],
     header: Header,
     isa: Isa,
@@ -51,6 +67,8 @@ pub struct Session<'a> {
     /// Of all joins, one after another.
     #[cfg_attr(not(any(feature = "std", feature = "general")), allow(dead_code))]
     parts: &'a [Part],
+    /// How each convolution is cut up, where that is known.
+    cuts: &'a [Cut],
     /// Of all streams, one after another.
     nodes: &'a mut [Node],
     /// True where the image is not stored whole.
@@ -68,12 +86,16 @@ pub struct Session<'a> {
     /// For each step its packed weights, where it has some.
     #[cfg(feature = "std")]
     packed: std::vec::Vec<Option<kernel::PackedConv>>,
+    /// Weights of 8 bits as bits of f16, where the kernels do not read them in place.
+    #[cfg(feature = "std")]
+    widened: std::vec::Vec<u16>,
     /// Threads that share each packed layer.
     #[cfg(feature = "std")]
     team: Option<kernel::Team>,
     /// Each channel's 256 normalised bytes.
     #[cfg(feature = "std")]
     normalised: std::vec::Vec<u16>,
+    used: PhantomData<U>,
 }
 
 impl<'a> Session<'a> {
@@ -143,40 +165,20 @@ impl<'a> Session<'a> {
         let nodes = nodes.get_mut(..whole).unwrap_or_default();
         let nodes: &mut [Node] =
             bytemuck::try_cast_slice_mut(nodes).map_err(|_| SessionError::ArenaMisaligned)?;
-        let (mut count, mut first_part) = (0, 0);
-        // A file is below 4 GiB, and the records lie in it.
-        let records = program.records().as_ptr().addr().wrapping_sub(model.bytes().as_ptr().addr());
-        let mut streamed = false;
-        let mut placer = Placer::new(program, isa, windows)?;
-        let input = placer.input().offset(space.len());
-        let mut offsets = model.offsets();
-        for step in steps.iter_mut() {
-            let Some((layer, placement)) = placer.next_step()? else { break };
-            let tensors = offsets(&layer.op, layer.input)?;
-            let own = (records + layer.record, first_part);
-            *step = Step::new(&layer, tensors, &placement, space.len(), own);
-            if GENERAL && let Op::Join(join) = &layer.op {
-                let places = placement.inputs.iter().zip(&layer.input_shapes);
-                for (place, shape) in places.take(join.inputs.values().len()) {
-                    let offset = place.map_or(0, |place| place.offset(space.len()));
-                    let to = joins.get_mut(first_part).ok_or(too_small)?;
-                    *to = [offset as u32, shape.size(join.axis)];
-                    first_part += 1;
-                }
-            }
-            let (begun, ops, strip) = placer.begun();
-            if !begun.is_empty() {
-                step.begin(ops, strip);
-                streamed |= layer.index == 0 && begun.len() > ops.into();
-                let to = nodes.get_mut(count..count + begun.len()).ok_or(too_small)?;
-                to.copy_from_slice(begun);
-                count += begun.len();
-            }
-        }
+        let mut tables = Tables { steps, parts: joins, nodes };
+        let resolved = resolve(model, isa, windows, &mut tables, space.len())?;
+        let Tables { steps, parts: joins, nodes } = tables;
         let header = *program.header();
-        let input = input..input + header.input.len() * 2;
         #[cfg(feature = "std")]
-        let packed = pack(isa, Arithmetic::F32, kernel::Method::Fastest, steps, model.bytes());
+        let mut widened = std::vec::Vec::new();
+        #[cfg(feature = "std")]
+        if !isa.reads_eights() {
+            steps.iter_mut().for_each(|step| step.widen(model.bytes(), &mut widened));
+        }
+        #[cfg(feature = "std")]
+        let tensors = Tensors { model: model.bytes(), widened: &widened };
+        #[cfg(feature = "std")]
+        let packed = pack(isa, Arithmetic::F32, kernel::Method::Fastest, steps, tensors);
         #[cfg(feature = "std")]
         let normalised = {
             // Of values, and of a picture with one normalisation for all its channels, no table for each is needed.
@@ -192,11 +194,12 @@ impl<'a> Session<'a> {
             isa,
             steps,
             parts: joins,
+            cuts: &[],
             nodes,
-            streamed,
+            streamed: resolved.streamed,
             pushed: 0,
             space,
-            input,
+            input: resolved.input(&header),
             plan,
             arithmetic: Arithmetic::F32,
             #[cfg(feature = "std")]
@@ -204,97 +207,17 @@ impl<'a> Session<'a> {
             #[cfg(feature = "std")]
             packed,
             #[cfg(feature = "std")]
+            widened,
+            #[cfg(feature = "std")]
             team: None,
             #[cfg(feature = "std")]
             normalised,
+            used: PhantomData,
         })
     }
+}
 
-    /// This session with the products of its convolutions summed in `arithmetic`, for which it packs their weights anew.
-    /// f32 unless this is called; see [`Arithmetic::F16`] for what else costs. Refused where [`Session::isa`] lacks it.
-    #[cfg(feature = "std")]
-    pub fn with_arithmetic(mut self, arithmetic: Arithmetic) -> Result<Self, SessionError<'a>> {
-        if !self.isa.has(arithmetic) {
-            return Err(SessionError::Arithmetic(self.isa, arithmetic));
-        }
-        if arithmetic != self.arithmetic || self.packed.is_empty() {
-            self.packed = pack(self.isa, arithmetic, self.method, self.steps, self.model);
-            self.arithmetic = arithmetic;
-        }
-        Ok(self)
-    }
-
-    /// This session with its convolutions computed by `method`, for which it packs their weights anew; the fastest unless
-    /// this is called. With [`kernel::Method::Direct`] logits have the bits that every f32 session on weights in place has.
-    #[cfg(feature = "std")]
-    pub fn with_method(mut self, method: kernel::Method) -> Self {
-        if method != self.method || self.packed.is_empty() {
-            self.packed = pack(self.isa, self.arithmetic, method, self.steps, self.model);
-            self.method = method;
-        }
-        self
-    }
-
-    /// The packed weights of a layer, where they are in use: logits are computed on weights in place.
-    #[cfg(feature = "std")]
-    fn packed(&self, layer: usize) -> Option<&kernel::PackedConv> {
-        self.steps.get(layer)?.output()?;
-        self.packed.get(layer)?.as_ref()
-    }
-
-    /// The tiles by which the layer with this index is computed, in Winograd's way; `None` where every product is made.
-    #[cfg(feature = "std")]
-    pub fn tile(&self, layer: usize) -> Option<kernel::WinogradTile> {
-        self.packed(layer)?.tile()
-    }
-
-    /// How the convolution with this index is computed on packed weights, in a word or two for reports; `None` of other layers,
-    /// and of weights in place.
-    #[cfg(feature = "std")]
-    pub fn form(&self, layer: usize) -> Option<&'static str> {
-        Some(self.packed(layer)?.form())
-    }
-
-    /// Bytes on the heap for weights that were widened or transformed, and put in the order of the kernels, when the session began; 0 on
-    /// instruction sets that read them in place.
-    #[cfg(feature = "std")]
-    pub fn packed_bytes(&self) -> usize {
-        self.packed.iter().flatten().map(kernel::PackedConv::bytes).sum()
-    }
-
-    /// Gives those bytes back: all weights are read in place from now on, more slowly, and with f32 arithmetic. Logits
-    /// stay the same to the bit if that was in use, and [`kernel::Method::Direct`].
-    #[cfg(feature = "std")]
-    pub fn in_place(mut self) -> Self {
-        self.packed = std::vec::Vec::new();
-        self.arithmetic = Arithmetic::F32;
-        self
-    }
-
-    /// Shares every layer that takes long enough among this many threads, the one that calls included (1024 at most); linear
-    /// layers stored as a pair, shortcuts and convolutions on weights that are not packed stay on one. Logits are the same to
-    /// the bit. Fails where the system gives no thread.
-    #[cfg(feature = "std")]
-    pub fn with_threads(mut self, threads: core::num::NonZeroUsize) -> std::io::Result<Self> {
-        let packed = self.packed.iter().flatten().map(kernel::PackedConv::scratch);
-        let in_place = self.steps.iter().map(|step| step.scratch().len() / size_of::<f32>());
-        let scratch = packed.chain(in_place).max().unwrap_or(0);
-        self.team = kernel::Team::new(threads, scratch)?;
-        Ok(self)
-    }
-
-    /// Threads of an inference.
-    #[cfg(feature = "std")]
-    pub fn threads(&self) -> usize {
-        self.team.as_ref().map_or(1, kernel::Team::threads)
-    }
-
-    /// Bytes on the heap for the scratch of further threads.
-    #[cfg(feature = "std")]
-    pub fn team_bytes(&self) -> usize {
-        self.team.as_ref().map_or(0, kernel::Team::bytes)
-    }
-
+impl<U: Operations> Session<'_, U> {
     /// The memory plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -356,6 +279,23 @@ impl<'a> Session<'a> {
         self.run(Source::Values(values), rows, logits, hook)
     }
 
+    /// One inference on sample `index` of the model's self-check: an image, or values.
+    pub fn run_sample(
+        &mut self,
+        samples: &SelfCheck<'_>,
+        index: usize,
+        logits: &mut [f32],
+        hook: &mut impl Hook,
+    ) -> Result<(), RunError> {
+        let (source, given) = match self.header.kind {
+            InputKind::Picture => (Source::Image(samples.image(index)), samples.image(index).len()),
+            InputKind::Values => (Source::Stored(samples.values(index)), samples.values(index).len()),
+        };
+        self.check(given, logits.len())?;
+        let rows = self.all_rows();
+        self.run(source, rows, logits, hook)
+    }
+
     fn check(&self, input: usize, logits: usize) -> Result<(), RunError> {
         let (needed, classes) = (self.header.input.len(), self.classes());
         if input != needed {
@@ -369,8 +309,13 @@ impl<'a> Session<'a> {
 
     /// All rows of an image, where none were pushed.
     fn all_rows(&mut self) -> Range<usize> {
-        self.pushed = 0;
+        self.restart();
         0..self.header.input.height as usize
+    }
+
+    /// Gives up an image of which rows were pushed: the next ones are the first of another.
+    pub fn restart(&mut self) {
+        self.pushed = 0;
     }
 
     /// Takes the next rows of an image as they arrive, one or more: as bytes, row by row, channels interleaved. True when these were
@@ -379,8 +324,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// [`RunError::Rows`] where these are no whole rows, more than there are left, or no multiple of [`Session::rows_together`] before the
-    /// last: nothing has happened then. What else goes wrong ends the image: the next rows are the first of another, as they are after
-    /// [`Session::run_image`].
+    /// last; [`RunError::LogitsLength`]: nothing has happened then, and the image goes on with the same rows. What else goes wrong ends
+    /// the image: the next rows are the first of another, as they are after [`Session::run_image`] and [`Session::restart`].
     pub fn push_rows(
         &mut self,
         rows: &[u8],
@@ -440,16 +385,24 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
         }
+        let tensors = Tensors {
+            model: self.model,
+            #[cfg(feature = "std")]
+            widened: &self.widened,
+        };
         let (mut layer, mut nodes) = (0, &mut *self.nodes);
         while let Some(step) = self.steps.get(layer) {
-            if STREAMS && let Some((ops, strip)) = step.stream() {
+            if STREAMS
+                && U::USED.has(Set::STREAMS)
+                && let Some((ops, strip)) = step.stream()
+            {
                 let image = self.streamed && layer == 0;
                 let count = (ops + usize::from(image)).min(nodes.len());
                 let (own, rest) = nodes.split_at_mut(count);
                 nodes = rest;
                 let mut run = strips::Run {
                     isa: self.isa,
-                    model: self.model,
+                    tensors,
                     steps: self.steps.get(layer..layer + ops).ok_or(RunError::Corrupt { layer })?,
                     first: layer,
                     space: self.space,
@@ -458,8 +411,13 @@ impl<'a> Session<'a> {
                 // A streamed image has no more rows than that.
                 let given = if image { given.start as u16..given.end as u16 } else { 0..0 };
                 let more = image && more;
-                let done =
-                    run.all(own, strip, (given, more), |which, to, plane| rows.write(which, to, plane), hook);
+                let done = run.all::<U>(
+                    own,
+                    strip,
+                    (given, more),
+                    |which, to, plane| rows.write(which, to, plane),
+                    hook,
+                );
                 done.map_err(|layer| RunError::Corrupt { layer })?;
                 if more {
                     break;
@@ -472,13 +430,14 @@ impl<'a> Session<'a> {
             #[cfg(not(feature = "std"))]
             let packed = ();
             hook.before(layer);
+            let which = (step, self.cuts.get(layer));
             #[cfg(any(feature = "std", feature = "general"))]
-            let done = match step.is_general() {
-                true => general::execute(step, self.model, self.parts, self.space, logits),
-                false => execute(self.isa, step, self.model, packed, self.space, logits),
+            let done = match U::USED.has(Set::GENERAL) && step.is_general() {
+                true => general::execute(step, tensors.model, self.parts, self.space, logits),
+                false => execute::<U>(self.isa, which, tensors, packed, self.space, logits),
             };
             #[cfg(not(any(feature = "std", feature = "general")))]
-            let done = execute(self.isa, step, self.model, packed, self.space, logits);
+            let done = execute::<U>(self.isa, which, tensors, packed, self.space, logits);
             done.ok_or(RunError::Corrupt { layer })?;
             hook.after(layer);
             // Nothing is left of this for a hook that does not look.
@@ -490,194 +449,4 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-/// What an inference is made of.
-#[derive(Clone, Copy)]
-enum Source<'v> {
-    /// Bytes, row by row, channels interleaved.
-    Image(&'v [u8]),
-    /// Normalised values, channel by channel.
-    Values(&'v [f32]),
-}
-
-/// Writes rows of an image as a session stores them.
-struct ImageRows<'v> {
-    /// Row that the source begins with.
-    first: usize,
-    header: &'v Header,
-    /// Each channel's 256 normalised bytes.
-    #[cfg(feature = "std")]
-    normalised: &'v [u16],
-    source: Source<'v>,
-}
-
-impl ImageRows<'_> {
-    /// Writes some rows to `to`, where `plane` values lie from one channel's first to the next one's.
-    fn write(&self, rows: Range<usize>, to: &mut [u16], plane: usize) {
-        // A checked model has no empty input; so the compiler knows it too.
-        let [channels, height, width] =
-            [self.header.input.channels, self.header.input.height, self.header.input.width]
-                .map(|size| (size as usize).max(1));
-        let planes = to.chunks_mut(plane.max(1)).take(channels);
-        for (channel, to) in planes.enumerate() {
-            let normalisation = self.header.normalisation(channel);
-            let to = to.get_mut(..rows.len() * width).unwrap_or_default();
-            let image = match self.source {
-                Source::Values(values) => {
-                    let values = values.get((channel * height + rows.start) * width..).unwrap_or_default();
-                    to.iter_mut().zip(values).for_each(|(to, x)| *to = f16::narrow(*x));
-                    continue;
-                }
-                Source::Image(image) => {
-                    let row = rows.start.saturating_sub(self.first);
-                    image.get(row * width * channels + channel..).unwrap_or_default()
-                }
-            };
-            let values = image.iter().step_by(channels);
-            #[cfg(feature = "std")]
-            let own = if channels > MAX_INPUT_CHANNELS { 0 } else { channel };
-            #[cfg(feature = "std")]
-            if let Some(table) =
-                self.normalised.get(own * TABLE..).and_then(|tables| tables.first_chunk::<TABLE>())
-            {
-                to.iter_mut().zip(values).for_each(|(to, x)| *to = table[usize::from(*x)]);
-                continue;
-            }
-            #[cfg(not(feature = "std"))]
-            if to.len() > TABLE {
-                // On the stack, for this channel.
-                let table: [u16; TABLE] = core::array::from_fn(|x| normalise(x as u8, normalisation));
-                // Cheaper than steps of an iterator, where nothing unrolls them.
-                let mut pixels = image;
-                for to in to {
-                    let Some(x) = pixels.first() else { break };
-                    *to = table[usize::from(*x)];
-                    pixels = pixels.get(channels..).unwrap_or_default();
-                }
-                continue;
-            }
-            to.iter_mut().zip(values).for_each(|(to, x)| *to = normalise(*x, normalisation));
-        }
-    }
-}
-
-/// The packed weights of each step that has some. Those of a stream are read in place: packed ones are for maps that are computed whole.
-#[cfg(feature = "std")]
-fn pack(
-    isa: Isa,
-    arithmetic: Arithmetic,
-    method: kernel::Method,
-    steps: &[Step],
-    model: &[u8],
-) -> std::vec::Vec<Option<kernel::PackedConv>> {
-    let mut left = 0;
-    let pack = |step: &Step| {
-        left = step.stream().map_or(left, |(ops, _)| ops);
-        let streamed = left > 0;
-        left = left.saturating_sub(1);
-        if streamed { None } else { kernel::PackedConv::new(isa, arithmetic, method, &step.layer(model)?) }
-    };
-    steps.iter().map(pack).collect()
-}
-
-/// Values of a byte.
-const TABLE: usize = 256;
-
-/// A byte of an image as f16 bits, by the mean and the standard deviation of its channel.
-#[cfg_attr(not(feature = "std"), inline(never))]
-fn normalise(x: u8, (mean, std): (f32, f32)) -> u16 {
-    f16::narrow((f32::from(x) / 255.0 - mean) / std)
-}
-
-/// A step's packed weights, and the threads that share it.
-#[cfg(feature = "std")]
-type Packed<'a> = (Option<&'a kernel::PackedConv>, Option<&'a mut kernel::Team>);
-/// Nothing is packed without memory for it.
-#[cfg(not(feature = "std"))]
-type Packed<'a> = ();
-
-/// Executes one step in `space`; `None` where its ranges overlap or leave the space, which planning rules out.
-fn execute(
-    isa: Isa,
-    step: &Step,
-    model: &[u8],
-    packed: Packed<'_>,
-    space: &mut [u8],
-    logits: &mut [f32],
-) -> Option<()> {
-    if let Some(parts) = step.parts() {
-        return concatenate(isa, parts, step.output(), space, logits);
-    }
-    let layer = step.layer(model)?;
-    // A value that the step lacks is an empty range at the end, which overlaps nothing.
-    let none = space.len()..space.len();
-    let output = step.output();
-    let in_place = output.is_some() && step.second() == output;
-    let other = step.second().filter(|_| !in_place);
-    // A value added to itself.
-    let twice = other.as_ref() == Some(&step.input());
-    let ranges = [
-        step.input(),
-        other.clone().filter(|_| !twice).unwrap_or(none.clone()),
-        output.clone().unwrap_or(none),
-        step.scratch(),
-    ];
-    let [input, second, result, scratch] = space.get_disjoint_mut(ranges).ok()?;
-    let input: &[u16] = bytemuck::try_cast_slice(input).ok()?;
-    let second = match other {
-        _ if in_place => Second::InPlace,
-        None => Second::None,
-        Some(_) if twice => Second::Other(input),
-        Some(_) => Second::Other(bytemuck::try_cast_slice(second).ok()?),
-    };
-    let output = match output {
-        Some(_) => Output::Half(bytemuck::try_cast_slice_mut(result).ok()?),
-        None => Output::Full(logits),
-    };
-    let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
-    let buffers = Buffers { input, second, output, scratch, planes: Planes::default() };
-    #[cfg(feature = "std")]
-    {
-        let (mut buffers, (packed, mut team)) = (buffers, packed);
-        if !packed.is_some_and(|conv| kernel::run_packed(isa, conv, &mut buffers, team.as_deref_mut())) {
-            kernel::run_shared(isa, &layer, buffers, team);
-        }
-    }
-    #[cfg(not(feature = "std"))]
-    {
-        let () = packed;
-        kernel::run(isa, &layer, buffers);
-    }
-    Some(())
-}
-
-/// Copies `parts`, ranges of `space`, one after another to the range `output`, or to the logits where there is none.
-fn concatenate(
-    isa: Isa,
-    parts: [Range<usize>; FEW_INPUTS],
-    output: Option<Range<usize>>,
-    space: &mut [u8],
-    logits: &mut [f32],
-) -> Option<()> {
-    let mut start = 0;
-    for part in parts {
-        let length = part.len();
-        let (input, output) = match &output {
-            Some(output) => {
-                let to = output.start.checked_add(start)?;
-                let [input, result] = space.get_disjoint_mut([part, to..to.checked_add(length)?]).ok()?;
-                (&*input, Output::Half(bytemuck::try_cast_slice_mut(result).ok()?))
-            }
-            None => (space.get(part)?, Output::Full(logits.get_mut(start / 2..(start + length) / 2)?)),
-        };
-        let input = bytemuck::try_cast_slice(input).ok()?;
-        kernel::run(
-            isa,
-            &Layer::Copy,
-            Buffers { input, second: Second::None, output, scratch: &mut [], planes: Planes::default() },
-        );
-        start += length;
-    }
-    Some(())
 }

@@ -2,9 +2,9 @@
 
 use core::ops::Range;
 
-use crate::kernel::{self, Buffers, Cut, Isa, Layer, Output, Planes, Second, f16};
+use crate::kernel::{self, Any, Buffers, Cut, Isa, Layer, Operations, Output, Planes, Second, Set, f16};
 use crate::model::{FEW_INPUTS, Shape, Window};
-use crate::plan::{Node, Step, Stream, Strip};
+use crate::plan::{Node, Step, Stream, Strip, Tensors};
 
 use super::Hook;
 
@@ -43,7 +43,7 @@ impl Rows {
 /// A stream under way.
 pub(super) struct Run<'s> {
     pub(super) isa: Isa,
-    pub(super) model: &'s [u8],
+    pub(super) tensors: Tensors<'s>,
     pub(super) steps: &'s [Step],
     /// Index of the first operation.
     pub(super) first: usize,
@@ -57,7 +57,7 @@ impl Run<'_> {
     /// given the window, and the values from one plane to the next. `None` where something does not fit, which planning rules
     /// out; the index of the operation is then in the error.
     #[inline(never)]
-    pub(super) fn all(
+    pub(super) fn all<U: Operations>(
         &mut self,
         nodes: &mut [Node],
         strip: u16,
@@ -83,7 +83,11 @@ impl Run<'_> {
                 let layer = self.first + op;
                 let mut cut = *stream.node(at).ok_or(layer)?.cut();
                 hook.before(layer);
-                self.execute(stream.nodes(), at, (op, &mut cut), &strip).ok_or(layer)?;
+                let done = match U::ALL {
+                    true => self.execute_any(stream.nodes(), at, (op, &mut cut), &strip),
+                    false => self.execute::<U>(stream.nodes(), at, (op, &mut cut), &strip),
+                };
+                done.ok_or(layer)?;
                 hook.after(layer);
                 *stream.node(at).ok_or(layer)?.cut() = cut;
             }
@@ -112,20 +116,9 @@ impl Run<'_> {
         if strip.stay == 0 || strip.shift == 0 {
             return;
         }
-        let (row, plane) = (rows.width() * 2, (rows.plane() * 2).max(1));
         let window = self.space.get_mut(rows.range()).unwrap_or_default();
-        for plane in window.chunks_exact_mut(plane) {
-            let mut at = 0;
-            while at < strip.stay {
-                // As many rows at a time as they move up by, so that the two do not overlap.
-                let rows = strip.shift.min(strip.stay - at);
-                let parts = plane.split_at_mut_checked((at + strip.shift) * row);
-                let Some((to, from)) = parts else { return };
-                let (from, to) = (from.get(..rows * row), to.get_mut(at * row..(at + rows) * row));
-                copy(from.unwrap_or_default(), to.unwrap_or_default());
-                at += rows;
-            }
-        }
+        let window: &mut [u16] = bytemuck::try_cast_slice_mut(window).unwrap_or_default();
+        kernel::move_rows(window, rows.plane(), strip.shift * rows.width(), strip.stay * rows.width());
     }
 
     /// What the operation of node `at` reads in `slot`.
@@ -138,8 +131,19 @@ impl Run<'_> {
         }
     }
 
+    /// As [`Run::execute`], of a model that is known at run time: compiled with the runtime, not with the program that calls it.
+    fn execute_any(
+        &mut self,
+        nodes: &[Node],
+        at: usize,
+        which: (usize, &mut Cut),
+        strip: &Strip,
+    ) -> Option<()> {
+        self.execute::<Any>(nodes, at, which, strip)
+    }
+
     /// Computes the rows of a strip.
-    fn execute(
+    fn execute<U: Operations>(
         &mut self,
         nodes: &[Node],
         at: usize,
@@ -148,11 +152,11 @@ impl Run<'_> {
     ) -> Option<()> {
         let step = self.steps.get(op)?;
         let output = self.rows(nodes, at)?;
-        if step.parts().is_some() {
+        if U::USED.has(Set::CONCAT) && step.parts().is_some() {
             return self.join(nodes, at, op, strip, &output);
         }
         let input = self.source(nodes, at, op, 0)?;
-        let layer = step.layer(self.model)?;
+        let layer = step.layer_of::<U>(self.tensors)?;
         if let Layer::GlobalAverage { .. } = layer {
             return self.mean(step, strip, &input);
         }
@@ -180,14 +184,15 @@ impl Run<'_> {
                 let input = from.get(from_plane..from_plane + count)?;
                 let output = Output::Half(to.get_mut(to_plane..to_plane + count)?);
                 let planes = Planes::default();
-                kernel::run(self.isa, &layer, Buffers { input, second, output, scratch: &mut [], planes });
+                let buffers = Buffers { input, second, output, scratch: &mut [], planes };
+                kernel::run_of::<U>(self.isa, &layer, buffers);
             }
             return Some(());
         }
         let scratch = bytemuck::try_cast_slice_mut(scratch).ok()?;
         let planes = Planes { input: input.plane(), output: output.plane() };
         let buffers = Buffers { input: from, second, output: Output::Half(to), scratch, planes };
-        kernel::run_strip(self.isa, &layer, buffers, cut);
+        kernel::run_strip::<U>(self.isa, &layer, buffers, cut);
         Some(())
     }
 
@@ -214,15 +219,14 @@ impl Run<'_> {
 
     /// Copies the rows of a strip from one map to another, whose channels begin at `channel`.
     fn copy(&mut self, from: &Rows, to: &Rows, channel: usize, strip: &Strip) -> Option<()> {
-        let bytes = (strip.to - strip.from) * to.width() * 2;
-        for plane in 0..from.shape.channels as usize {
-            let source = from.at + (plane * from.plane() + from.index(strip.from)) * 2;
-            let target = to.at + ((channel + plane) * to.plane() + to.index(strip.from)) * 2;
-            let ranges = [source, target].map(|begin| begin..begin + bytes);
-            let [source, target] = self.space.get_disjoint_mut(ranges).ok()?;
-            copy(source, target);
-        }
-        Some(())
+        let strides = [from.plane(), to.plane()];
+        let [source, target] = self.space.get_disjoint_mut([from.range(), to.range()]).ok()?;
+        let source: &[u16] = bytemuck::try_cast_slice(source).ok()?;
+        let target: &mut [u16] = bytemuck::try_cast_slice_mut(target).ok()?;
+        let source = source.get(from.index(strip.from)..)?;
+        let target = target.get_mut(channel * to.plane() + to.index(strip.from)..)?;
+        let count = (strip.to - strip.from) * to.width();
+        kernel::copy_rows(source, target, strides, from.shape.channels as usize, count)
     }
 
     /// Joins the rows of a strip of several maps.
@@ -235,21 +239,6 @@ impl Run<'_> {
         }
         Some(())
     }
-}
-
-/// Copies as many bytes as `to` has, or `from`.
-#[inline(never)]
-fn copy(from: &[u8], to: &mut [u8]) {
-    /// Words at a time, which a Cortex-M loads and stores at once.
-    const TOGETHER: usize = 4;
-    let words = bytemuck::try_cast_slice::<u8, u32>(from).ok();
-    let Some((from, to)) = words.zip(bytemuck::try_cast_slice_mut::<u8, u32>(to).ok()) else {
-        // Rows of an odd number of values.
-        return to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-    };
-    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<TOGETHER>(), to.as_chunks_mut::<TOGETHER>());
-    to.iter_mut().zip(from).for_each(|(to, [a, b, c, d])| *to = [*a, *b, *c, *d]);
-    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
 }
 
 /// The layer that computes the rows of a strip, and the first row of its input that it reads.

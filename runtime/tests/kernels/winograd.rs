@@ -73,26 +73,29 @@ fn tiles_of_many_channels() {
 }
 
 /// What the errors of a thin half by tiles on weights in place, which the expanding half carries on, add to the bounds of a pair
-/// in `direct`.
+/// in `direct`: of tiles of 2×2 pixels, and of tiles of one row.
 pub fn in_place(
     direct: &[Bounded],
     x: &[f64],
     (input, window): (Shape, &Window),
     thin: &[f64],
     expand: &[f64],
-) -> Vec<Bounded> {
-    let errors = kernel::winograd_error_in_place(x, input, window, thin);
+) -> [Vec<Bounded>; 2] {
+    let squares = kernel::winograd_error_in_place(x, input, window, thin);
+    let rows = kernel::winograd_row_error(x, input, window, thin);
     let rank = thin.len() / (input.channels as usize * window.taps() as usize);
-    let pixels = errors.len() / rank;
-    let mut bounds = direct.to_vec();
-    for (row, bounds) in expand.chunks_exact(rank).zip(bounds.chunks_exact_mut(pixels)) {
-        for (pixel, bound) in bounds.iter_mut().enumerate() {
-            let errors = errors.iter().skip(pixel).step_by(pixels);
-            bound.error +=
-                1.001 * row.iter().zip(errors).map(|(weight, error)| weight.abs() * error).sum::<f64>();
+    [squares, rows].map(|errors| {
+        let pixels = errors.len() / rank;
+        let mut bounds = direct.to_vec();
+        for (row, bounds) in expand.chunks_exact(rank).zip(bounds.chunks_exact_mut(pixels)) {
+            for (pixel, bound) in bounds.iter_mut().enumerate() {
+                let errors = errors.iter().skip(pixel).step_by(pixels);
+                bound.error +=
+                    1.001 * row.iter().zip(errors).map(|(weight, error)| weight.abs() * error).sum::<f64>();
+            }
         }
-    }
-    bounds
+        bounds
+    })
 }
 
 proptest! {

@@ -1,12 +1,17 @@
 //! Random models and an f64 reference of every operation.
 #![allow(dead_code)]
 
+pub mod eights;
+pub mod random;
 pub mod reference;
+pub mod values;
 
 use std::collections::HashMap;
 
 use half::f16;
-use lrpet_runtime::model::program::{PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS};
+use lrpet_runtime::model::program::{
+    PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_VALUES,
+};
 use lrpet_runtime::model::{
     Activation, Concat, Conv, Header, InputKind, Inputs, Linear, Needs, Op, OutputKind, PadShortcut, Pool,
     Shape, Value, Weights, Window,
@@ -154,14 +159,27 @@ impl Network {
         tensors.insert(PROGRAM_TENSOR.into(), (Dtype::U8, vec![program.len()], program));
         if samples > 0 {
             let Shape { channels, height, width } = self.header.input;
-            let images: Vec<u8> = (0..samples * self.header.input.len()).map(|_| self.rng.random()).collect();
-            let logits: Vec<u8> = images
-                .chunks(self.header.input.len())
-                .flat_map(|image| reference::run(self, &reference::normalise(&self.header, image)))
-                .flat_map(|logit| (logit as f32).to_le_bytes())
-                .collect();
-            let shape = [samples, height as usize, width as usize, channels as usize];
-            tensors.insert(SELF_CHECK_IMAGES.into(), (Dtype::U8, shape.to_vec(), images));
+            let [channels, height, width] = [channels, height, width].map(|size| size as usize);
+            let one = self.header.input.len();
+            let images: Vec<u8> = (0..samples * one).map(|_| self.rng.random()).collect();
+            // Of values the bytes are their halves.
+            let values: Vec<f64> = images.iter().map(|byte| f64::from(*byte) / 64.0 - 2.0).collect();
+            let taken = self.header.kind == InputKind::Values;
+            let run = |sample: usize| match taken {
+                true => reference::run(self, &values[sample * one..][..one]),
+                false => {
+                    reference::run(self, &reference::normalise(&self.header, &images[sample * one..][..one]))
+                }
+            };
+            let logits: Vec<u8> =
+                (0..samples).flat_map(run).flat_map(|logit| (logit as f32).to_le_bytes()).collect();
+            let (name, tensor) = if taken {
+                let data = values.iter().flat_map(|value| f16::from_f64(*value).to_le_bytes()).collect();
+                (SELF_CHECK_VALUES, (Dtype::F16, vec![samples, channels, height, width], data))
+            } else {
+                (SELF_CHECK_IMAGES, (Dtype::U8, vec![samples, height, width, channels], images))
+            };
+            tensors.insert(name.into(), tensor);
             let shape = vec![samples, self.header.classes as usize];
             tensors.insert(SELF_CHECK_LOGITS.into(), (Dtype::F32, shape, logits));
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
-use lrpet_network::export::{Card, Request, Samples, export};
+use lrpet_network::export::{Card, Precision, Request, Samples, export};
 use lrpet_network::lrpet::RankPlan;
 use lrpet_network::network::Network;
 use lrpet_network::{Dataset, Normalization};
@@ -61,6 +61,7 @@ pub fn fresh_model(name: &str, input: Shape, classes: u32, g: f64, seed: u64) ->
         energy_transfer: true,
         normalization: &normalization,
         card: &card,
+        precision: Precision::Half,
         samples: Some(Samples::Images { data: &data, machine: &Candle }),
     })?;
     Ok(exported.to_bytes()?)

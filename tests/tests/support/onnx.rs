@@ -8,7 +8,7 @@ use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
-use lrpet_tests::programs::root;
+use lrpet_tests::programs::{python, root};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -69,10 +69,8 @@ impl Folder {
 
     /// Runs all of them; what was found of each.
     pub fn run(&self) -> Vec<Value> {
-        let python = root().join("target/venv/bin/python");
-        assert!(python.exists(), "the Python of the tests is missing: run `cargo xtask setup`");
         let script = root().join("tests/python/run_onnx.py");
-        let output = Command::new(python).arg(script).arg(self.0.path()).output().unwrap();
+        let output = Command::new(python().unwrap()).arg(script).arg(self.0.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         document["models"].as_array().unwrap().clone()

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::Header;
 use super::balance;
 use super::copies::{self, Copies};
 use super::error::{Bad, lossy};
 use super::files::Listed;
 use super::folder::{Folder, Ignored, Part, by_ending, names};
-use super::picture::{self, Header};
+use super::picture;
 
 /// What a folder of images holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]

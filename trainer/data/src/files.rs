@@ -1,7 +1,7 @@
 //! Labelled pictures in files, decoded when they are asked for and kept as far as memory is granted.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,20 +11,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::Header;
 use super::crop::{Cutter, RandomCrop};
 use super::error::{Bad, name_some};
 use super::folder::Rule;
-use super::picture::{self, Header, Picture};
+pub use super::listed::Listed;
+use super::picture::{self, Picture};
 use super::{DataError, Dataset, Preparation};
-
-/// A file and its class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// The file.
-    pub path: PathBuf,
-    /// Its class number.
-    pub label: u32,
-}
 
 /// What is done about pictures that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lrpet_network::dataset;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -99,11 +100,7 @@ fn summary(entry: &'static Entry, folder: Option<PathBuf>) -> Summary {
 }
 
 fn count(loaded: &Loaded) -> Counts {
-    let by_class = |labels: &[u32]| {
-        let mut counts = vec![0; loaded.entry.classes.len()];
-        labels.iter().for_each(|&label| counts[label as usize] += 1);
-        counts
-    };
+    let by_class = |labels: &[u32]| dataset::by_class(labels.iter().copied(), loaded.entry.classes.len());
     Counts {
         summary: summary(loaded.entry, Some(loaded.folder.clone())),
         train: loaded.train.len(),

@@ -4,25 +4,61 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lrpet_network::dataset;
-use lrpet_runtime::model::Shape;
+use lrpet_runtime::model::{InputKind, Shape};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::{DataError, Dataset, Files, Normalization};
+use super::{DataError, Dataset, Files, Normalization, Values};
 
 /// Pictures decoded at once by [`Images::try_for_each_part`].
 const PART: usize = 1024;
 /// Most images over which mean and standard deviation of files are measured.
 const MEASURED: usize = 10_000;
 
-/// Labelled images of one shape.
+/// Labelled images of one shape, or samples that are no pictures.
 #[derive(Debug, Clone)]
 pub enum Images {
     /// In memory.
     Memory(Arc<Dataset>),
     /// In files.
     Files(Files),
+    /// Values in memory, which a network takes as they are.
+    Values(Values),
+}
+
+/// Some images or values, in memory.
+#[derive(Debug, Clone)]
+pub enum InMemory {
+    /// Bytes.
+    Pictures(Arc<Dataset>),
+    /// Values.
+    Values(Values),
+}
+
+impl InMemory {
+    /// Class number of each.
+    pub fn labels(&self) -> &[u32] {
+        match self {
+            InMemory::Pictures(data) => &data.labels,
+            InMemory::Values(values) => &values.samples.labels,
+        }
+    }
+}
+
+impl From<InMemory> for Images {
+    fn from(data: InMemory) -> Images {
+        match data {
+            InMemory::Pictures(data) => Images::Memory(data),
+            InMemory::Values(values) => Images::Values(values),
+        }
+    }
+}
+
+impl From<Values> for Images {
+    fn from(values: Values) -> Images {
+        Images::Values(values)
+    }
 }
 
 impl From<Arc<Dataset>> for Images {
@@ -49,6 +85,7 @@ impl Images {
         match self {
             Images::Memory(data) => data.len(),
             Images::Files(files) => files.len(),
+            Images::Values(values) => values.len(),
         }
     }
 
@@ -57,11 +94,20 @@ impl Images {
         self.len() == 0
     }
 
+    /// The input of a network that takes them.
+    pub fn kind(&self) -> InputKind {
+        match self {
+            Images::Memory(_) | Images::Files(_) => InputKind::Picture,
+            Images::Values(_) => InputKind::Values,
+        }
+    }
+
     /// Shape of one image.
     pub fn shape(&self) -> Shape {
         match self {
             Images::Memory(data) => data.shape,
             Images::Files(files) => files.preparation().shape,
+            Images::Values(values) => values.samples.shape,
         }
     }
 
@@ -70,6 +116,7 @@ impl Images {
         match self {
             Images::Memory(data) => &data.classes,
             Images::Files(files) => files.classes(),
+            Images::Values(values) => &values.samples.classes,
         }
     }
 
@@ -81,6 +128,7 @@ impl Images {
         match self {
             Images::Memory(data) => data.labels[index],
             Images::Files(files) => files.label(index),
+            Images::Values(values) => values.samples.labels[index],
         }
     }
 
@@ -92,6 +140,7 @@ impl Images {
         match self {
             Images::Memory(data) => data.subset(indices).into(),
             Images::Files(files) => files.subset(indices).into(),
+            Images::Values(values) => values.subset(indices).into(),
         }
     }
 
@@ -112,14 +161,14 @@ impl Images {
         dataset::spread((0..self.len()).map(|index| self.label(index)), self.classes().len(), count)
     }
 
-    /// The first `limit` images; of files, which lie class by class, as many of each class.
+    /// The first `limit` images; of files and values, which may lie class by class, as many of each class.
     pub fn limited(self, limit: usize) -> Images {
         if limit >= self.len() {
             return self;
         }
         match &self {
             Images::Memory(_) => self.subset(&(0..limit).collect::<Vec<_>>()),
-            Images::Files(_) => {
+            Images::Files(_) | Images::Values(_) => {
                 let mut indices = self.spread(limit);
                 indices.sort_unstable();
                 self.subset(&indices)
@@ -134,11 +183,12 @@ impl Images {
     ///
     /// # Panics
     /// Where an index is not below [`Images::len`].
-    pub fn read(&self, indices: &[usize]) -> Result<Dataset, DataError> {
-        match self {
-            Images::Memory(data) => Ok(data.subset(indices)),
-            Images::Files(files) => files.read(indices),
-        }
+    pub fn read(&self, indices: &[usize]) -> Result<InMemory, DataError> {
+        Ok(match self {
+            Images::Memory(data) => InMemory::Pictures(data.subset(indices).into()),
+            Images::Files(files) => InMemory::Pictures(files.read(indices)?.into()),
+            Images::Values(values) => InMemory::Values(values.subset(indices)),
+        })
     }
 
     /// The file of image `index`; none where it comes from no file of its own.
@@ -147,7 +197,7 @@ impl Images {
     /// Where `index` is not below [`Images::len`].
     pub fn path(&self, index: usize) -> Option<&Path> {
         match self {
-            Images::Memory(_) => None,
+            Images::Memory(_) | Images::Values(_) => None,
             Images::Files(files) => Some(files.path(index)),
         }
     }
@@ -158,20 +208,21 @@ impl Images {
     /// Those of [`Files::read`] and of `take`.
     pub fn try_for_each_part<E: From<DataError>>(
         &self,
-        mut take: impl FnMut(&Arc<Dataset>, &[usize]) -> Result<(), E>,
+        mut take: impl FnMut(&InMemory, &[usize]) -> Result<(), E>,
     ) -> Result<(), E> {
         let indices: Vec<usize> = (0..self.len()).collect();
         match self {
-            Images::Memory(data) => take(data, &indices),
+            Images::Memory(data) => take(&InMemory::Pictures(Arc::clone(data)), &indices),
+            Images::Values(values) => take(&InMemory::Values(values.clone()), &indices),
             Images::Files(files) => indices.chunks(PART).try_for_each(|part| {
                 let (data, kept) = files.read_kept(part)?;
-                take(&Arc::new(data), &kept)
+                take(&InMemory::Pictures(Arc::new(data)), &kept)
             }),
         }
     }
 
     /// Mean and standard deviation of each channel, of pixels scaled to 0..1: over all images in memory, or over at
-    /// most 10 000 files, spread over the classes. No deviation is 0.
+    /// most 10 000 files, spread over the classes. No deviation is 0. Of values, which are taken as they are, there are none.
     ///
     /// # Errors
     /// Those of [`Files::read`].
@@ -179,6 +230,7 @@ impl Images {
         let mut found = match self {
             Images::Memory(data) => data.statistics(),
             Images::Files(files) => files.read(&self.spread(MEASURED))?.statistics(),
+            Images::Values(_) => Normalization { mean: Vec::new(), std: Vec::new() },
         };
         // Images of one colour are normalised to zero, not to NaN.
         found.std.iter_mut().filter(|std| **std == 0.0).for_each(|std| *std = 1.0);
@@ -196,7 +248,10 @@ mod tests {
         (0..100).for_each(|index| data.images[2 * index] = index as u8);
         let images = Images::from(data.clone());
         let part = |(rest, held): (Images, Images)| {
-            let all = |part: Images| part.read(&(0..part.len()).collect::<Vec<_>>()).unwrap();
+            let all = |part: Images| match part.read(&(0..part.len()).collect::<Vec<_>>()).unwrap() {
+                InMemory::Pictures(data) => data,
+                InMemory::Values(_) => panic!("pictures stay pictures"),
+            };
             (all(rest), all(held))
         };
         let (rest, held) = part(images.split(30, 7));

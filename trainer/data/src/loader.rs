@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use lrpet_runtime::model::InputKind;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -30,7 +31,7 @@ pub struct LoaderOptions {
     pub shuffle: bool,
     /// Random changes to the images.
     pub augmentation: Augmentation,
-    /// How bytes become values.
+    /// How bytes become values; it does not count for what is values already.
     pub normalization: Normalization,
     /// Seed of order and augmentation.
     pub seed: u64,
@@ -97,7 +98,8 @@ impl Loader {
         let channels = images.shape().channels as usize;
         let Normalization { mean, std } = &options.normalization;
         assert!(options.batch > 0, "a batch holds at least one image");
-        assert!(mean.len() == channels && std.len() == channels, "one mean and one std a channel");
+        let one_each = mean.len() == channels && std.len() == channels;
+        assert!(one_each || images.kind() == InputKind::Values, "one mean and one std a channel");
         Self { images, options: Arc::new(options), share: (0, 1) }
     }
 
@@ -136,7 +138,13 @@ impl Loader {
     /// What the images depend on besides [`Augmentation`]'s crop and flip, where they come from files: a training
     /// goes on only with the same.
     pub fn description(&self) -> Option<serde_json::Value> {
-        let Images::Files(files) = &self.images else { return None };
+        let files = match &self.images {
+            Images::Files(files) => files,
+            Images::Values(values) => {
+                return Some(json!({ "values": values.digest(), "test_share": values.test_share }));
+            }
+            Images::Memory(_) => return None,
+        };
         let (preparation, options) = (files.preparation(), &self.options);
         Some(json!({
             "files": files.digest(),
@@ -149,15 +157,16 @@ impl Loader {
     }
 
     /// What a checkpoint says of the images, so that others can be prepared alike: `class_names` (a JSON array),
-    /// `mean` and `std` of pixels scaled to 0..1, and for files `test_resize`, `test_share` and `folder_rule`.
+    /// `mean` and `std` of pixels scaled to 0..1, for values `test_share`, and for files `test_resize`, `test_share` and `folder_rule`.
     pub fn metadata(&self) -> Vec<(String, String)> {
         let join = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
         let Normalization { mean, std } = &self.options.normalization;
-        let mut found = vec![
-            ("class_names", json!(self.images.classes()).to_string()),
-            ("mean", join(mean)),
-            ("std", join(std)),
-        ];
+        let mut found = vec![("class_names", json!(self.images.classes()).to_string())];
+        if let Images::Values(values) = &self.images {
+            found.extend(values.test_share.map(|share| ("test_share", share.to_string())));
+        } else {
+            found.extend([("mean", join(mean)), ("std", join(std))]);
+        }
         if let Images::Files(files) = &self.images {
             found.push(("test_resize", files.preparation().test_resize.to_string()));
             found.extend(files.preparation().test_share.map(|share| ("test_share", share.to_string())));
@@ -217,6 +226,10 @@ impl Loader {
         let kept: Vec<bool> = (places.zip(indices).zip(draws))
             .map_init(Worker::default, |worker, ((out, &index), draw)| {
                 let image = match &self.images {
+                    Images::Values(values) => {
+                        out.copy_from_slice(values.samples.image(index));
+                        return Ok(true);
+                    }
                     Images::Memory(data) => Some(data.image(index)),
                     Images::Files(files) => files.image(index, draw.part, worker)?,
                 };

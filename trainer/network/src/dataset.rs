@@ -7,11 +7,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::Normalization;
 
-/// Labelled images of one size, as bytes.
+/// Labelled images of one size, as bytes; or, of `f32`, samples of values as a network takes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dataset {
-    /// Pixels, N×H×W×C.
-    pub images: Vec<u8>,
+pub struct Dataset<T = u8> {
+    /// Pixels, N×H×W×C; values are N×C×H×W.
+    pub images: Vec<T>,
     /// Class number of each image.
     pub labels: Vec<u32>,
     /// Shape of one image.
@@ -30,42 +30,6 @@ impl Dataset {
             shape,
             classes: (0..classes).map(|class| format!("class {class}")).collect(),
         }
-    }
-
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// True where there is no image.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Pixels of image `index`, H×W×C.
-    ///
-    /// # Panics
-    /// Where `index` is not below [`Dataset::len`].
-    pub fn image(&self, index: usize) -> &[u8] {
-        let size = self.shape.len();
-        &self.images[index * size..(index + 1) * size]
-    }
-
-    /// The images with the given indices, in that order.
-    ///
-    /// # Panics
-    /// Where an index is not below [`Dataset::len`].
-    pub fn subset(&self, indices: &[usize]) -> Dataset {
-        let mut images = Vec::with_capacity(indices.len() * self.shape.len());
-        indices.iter().for_each(|&index| images.extend_from_slice(self.image(index)));
-        let labels = indices.iter().map(|&index| self.labels[index]).collect();
-        Dataset { images, labels, shape: self.shape, classes: self.classes.clone() }
-    }
-
-    /// Indices of `count` images spread over the classes: the first image of each class in order of class, then
-    /// the second of each, and so on. Fewer where there are not so many images.
-    pub fn spread(&self, count: usize) -> Vec<usize> {
-        spread(self.labels.iter().copied(), self.classes.len(), count)
     }
 
     /// Mean and standard deviation of each channel over all pixels, of pixels scaled to 0..1.
@@ -92,12 +56,69 @@ impl Dataset {
     }
 }
 
-/// Indices of `count` of the images with `labels`, taken from each of `classes` in turn.
-pub fn spread(labels: impl Iterator<Item = u32>, classes: usize, count: usize) -> Vec<usize> {
+impl<T: Clone> Dataset<T> {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// True where there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Pixels of image `index`, H×W×C; values are C×H×W.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`Dataset::len`].
+    pub fn image(&self, index: usize) -> &[T] {
+        let size = self.shape.len();
+        &self.images[index * size..(index + 1) * size]
+    }
+
+    /// The images with the given indices, in that order.
+    ///
+    /// # Panics
+    /// Where an index is not below [`Dataset::len`].
+    pub fn subset(&self, indices: &[usize]) -> Dataset<T> {
+        let mut images = Vec::with_capacity(indices.len() * self.shape.len());
+        indices.iter().for_each(|&index| images.extend_from_slice(self.image(index)));
+        let labels = indices.iter().map(|&index| self.labels[index]).collect();
+        Dataset { images, labels, shape: self.shape, classes: self.classes.clone() }
+    }
+
+    /// Indices of `count` images spread over the classes: the first image of each class in order of class, then
+    /// the second of each, and so on. Fewer where there are not so many images.
+    pub fn spread(&self, count: usize) -> Vec<usize> {
+        spread(self.labels.iter().copied(), self.classes.len(), count)
+    }
+}
+
+/// How many of `labels` each of `classes` has.
+///
+/// # Panics
+/// Where a label is not below `classes`.
+pub fn by_class(labels: impl IntoIterator<Item = u32>, classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    labels.into_iter().for_each(|label| counts[label as usize] += 1);
+    counts
+}
+
+/// Indices of the images with `labels` that each of `classes` has.
+///
+/// # Panics
+/// Where a label is not below `classes`.
+pub fn indices(labels: impl IntoIterator<Item = u32>, classes: usize) -> Vec<Vec<usize>> {
     let mut by_class = vec![Vec::new(); classes];
-    for (index, label) in labels.enumerate() {
+    for (index, label) in labels.into_iter().enumerate() {
         by_class[label as usize].push(index);
     }
+    by_class
+}
+
+/// Indices of `count` of the images with `labels`, taken from each of `classes` in turn.
+pub fn spread(labels: impl Iterator<Item = u32>, classes: usize, count: usize) -> Vec<usize> {
+    let by_class = indices(labels, classes);
     let deepest = by_class.iter().map(Vec::len).max().unwrap_or(0);
     (0..deepest)
         .flat_map(|turn| by_class.iter().filter_map(move |images| images.get(turn).copied()))

@@ -136,10 +136,10 @@ impl Rebuilt {
             ("weight_bytes", cost.weight_bytes.to_string()),
         ];
         card.extend(changed.map(|(key, value)| (key.to_owned(), value)));
-        let check = (self.samples > 0).then(|| SelfCheck {
-            images: vec![0; self.samples * folded.input.len()],
-            logits: vec![0.0; self.samples * folded.classes as usize],
-            tolerances: self.tolerances.then(|| vec![0.0; self.samples]),
+        let check = (self.samples > 0).then(|| {
+            let classes = folded.classes as usize;
+            let zeros = SelfCheck::zeros(folded.input_kind, self.samples, folded.input, classes);
+            SelfCheck { tolerances: zeros.tolerances.filter(|_| self.tolerances), ..zeros }
         });
         let file_bytes = serialize(&folded, &card, check.as_ref())?.len() as u64;
         let broken = |reason: String| ExportError::Model { what: self.network.name.clone(), reason };
@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
     use crate::Checkpoint;
-    use crate::export::{Card, Request, checked, export};
+    use crate::export::{Card, Precision, Request, checked, export};
 
     fn bytes(name: &str) -> AlignedBytes {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(name);
@@ -213,6 +213,7 @@ mod tests {
             energy_transfer: false,
             normalization: &Normalization { mean: vec![0.5; 6], std: vec![0.25; 6] },
             card: &Card::default(),
+            precision: Precision::Half,
             samples: None,
         };
         let file = AlignedBytes::copy_of(&export(&request).unwrap().to_bytes().unwrap());

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use lrpet_runtime::format::Dtype;
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::cost::{self, Cost, Matrix};
+use lrpet_runtime::model::cost::{self, BIAS_BYTES, Cost, Matrix, WEIGHT_BYTES};
 use lrpet_runtime::model::{Header, Model, Op, PoolKind, Program, Shape, Weights};
 use lrpet_runtime::plan::Plan;
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub struct LayerCost {
     pub input: [u32; 3],
     /// Shape of the output: channels, height, width.
     pub output: [u32; 3],
+    /// Bits of a weight, where the layer has some.
+    pub bits: Option<u8>,
     /// Rank of a pair.
     pub rank: Option<u64>,
     /// Number of singular values of the layer's matrix.
@@ -108,6 +111,7 @@ pub fn inspect(model: &Model<'_>, isa: Isa) -> Result<Inspection, ExportError> {
     let mut layers = Vec::new();
     for layer in program.layers() {
         let (own, full) = (cost::stored(&layer.op, layer.input), cost::dense(&layer.op, layer.input));
+        let (own, bits) = with_bits(model, &layer.op, own);
         stored += own;
         dense += full;
         let rank = rank(&layer.op);
@@ -121,6 +125,7 @@ pub fn inspect(model: &Model<'_>, isa: Isa) -> Result<Inspection, ExportError> {
             kind: kind(&layer.op),
             input: axes(layer.input),
             output: axes(layer.output),
+            bits,
             rank,
             max_rank: Matrix::of(&layer.op, layer.input).map(|matrix| matrix.rows.min(matrix.columns)),
             macs: own.macs,
@@ -156,6 +161,23 @@ pub fn inspect(model: &Model<'_>, isa: Isa) -> Result<Inspection, ExportError> {
         layers,
         card,
     })
+}
+
+/// What an operation costs as it is stored, and the bits of its weights: `cost` is that of f16.
+fn with_bits<N: AsRef<str>>(model: &Model<'_>, op: &Op<N>, cost: Cost) -> (Cost, Option<u8>) {
+    let Some(weights) = op.weights() else { return (cost, None) };
+    let name = op.layer().map_or("", AsRef::as_ref);
+    let last = if matches!(weights, Weights::Pair { .. }) { "expand.weight" } else { "weight" };
+    let tensor = model.container().tensor(&format!("{name}.{last}"));
+    match tensor.filter(|tensor| tensor.dtype == Dtype::I8) {
+        Some(tensor) => {
+            // A byte in place of two for each weight, and a scale for each row.
+            let rows = tensor.shape.as_slice().first().copied().map_or(0, u64::from);
+            let weight_bytes = cost.weight_bytes - cost.params * (WEIGHT_BYTES - 1) + BIAS_BYTES * rows;
+            (Cost { weight_bytes, ..cost }, Some(8))
+        }
+        None => (cost, Some(16)),
+    }
 }
 
 /// The program with every pair replaced by the dense layer.

@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use lrpet_network::export::reference::Interpreter;
-//! use lrpet_network::export::{Card, Request, Samples, export};
+//! use lrpet_network::export::{Card, Precision, Request, Samples, export};
 //! use lrpet_network::lrpet::RankPlan;
 //! use lrpet_network::{Checkpoint, Dataset, Network, Normalization};
 //! use lrpet_runtime::model::Shape;
@@ -33,6 +33,7 @@
 //!     energy_transfer: true,
 //!     normalization: &Normalization { mean: vec![0.5], std: vec![0.25] },
 //!     card: &Card { dataset: "noise".to_owned(), ..Card::default() },
+//!     precision: Precision::Half,
 //!     samples: Some(Samples::Images { data: &images, machine: &Interpreter }),
 //! })?;
 //! let folder = tempfile::tempdir()?;
@@ -45,6 +46,7 @@
 extern crate self as lrpet_network;
 
 pub mod atomic;
+pub mod bounded;
 pub mod checkpoint;
 pub mod dataset;
 pub mod draw;
@@ -56,6 +58,7 @@ pub mod lrpet;
 pub mod network;
 mod normalization;
 pub mod onnx;
+pub mod quantise;
 pub mod source;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]

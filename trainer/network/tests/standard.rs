@@ -7,7 +7,7 @@ use std::process::Command;
 use lrpet_network::checkpoint::Array;
 use lrpet_network::export::Folded;
 use lrpet_network::export::reference::{Storage, logits};
-use lrpet_network::import::{ImportError, Imported, Options, import, input_names};
+use lrpet_network::import::{ImportError, Imported, Options, import, input_names, output_names};
 use lrpet_network::lrpet::RankPlan;
 use lrpet_network::{Checkpoint, Network, Normalization};
 
@@ -120,7 +120,12 @@ fn cases(folder: &Path) {
 }
 
 /// The file for the input of one image, its other inputs being constants.
-fn import_case(model: &Path, names: &[String], inputs: &[Option<Array>]) -> Result<Imported, ImportError> {
+fn import_case(
+    model: &Path,
+    names: &[String],
+    outputs: &[String],
+    inputs: &[Option<Array>],
+) -> Result<Imported, ImportError> {
     let mut options = Options::default();
     for (at, (name, input)) in names.iter().zip(inputs).enumerate() {
         match input {
@@ -134,10 +139,9 @@ fn import_case(model: &Path, names: &[String], inputs: &[Option<Array>]) -> Resu
         }
     }
     match import(model, &options) {
-        // Of several outputs the first.
-        Err(ImportError::Broken { reason, .. }) if reason.contains("outputs (") => {
-            let first = reason.split("outputs (").nth(1).and_then(|rest| rest.split([',', ')']).next());
-            options.output = first.map(str::to_owned);
+        // Where not all of several outputs can be, the first.
+        Err(_) if outputs.len() > 1 => {
+            options.outputs = outputs[..1].to_vec();
             import(model, &options)
         }
         other => other,
@@ -150,12 +154,13 @@ fn run(folder: &Path) -> Outcome {
     let file = |kind: &str, index: usize| array(&folder.join(format!("0-{kind}-{index}.npy")));
     let reason =
         |error: &ImportError| error.to_string().split("model.onnx: ").last().unwrap_or_default().to_owned();
-    let names = match input_names(&model) {
+    let (names, outputs) = match input_names(&model).and_then(|names| Ok((names, output_names(&model)?))) {
         Ok(names) => names,
         Err(error) => return Outcome::Refused(reason(&error)),
     };
     let inputs: Vec<Option<Array>> = (0..names.len()).map(|index| file("input", index)).collect();
-    let (Some(Some(first)), Some(expected)) = (inputs.first(), file("output", 0)) else {
+    let results: Option<Vec<Array>> = (0..outputs.len()).map(|index| file("output", index)).collect();
+    let (Some(Some(first)), Some(results)) = (inputs.first(), results) else {
         return Outcome::Refused("its data are no arrays of numbers".to_owned());
     };
     let all = if first.shape.is_empty() { 1 } else { first.shape[0] };
@@ -163,7 +168,7 @@ fn run(folder: &Path) -> Outcome {
     let mut outcome = Outcome::Refused(String::new());
     for images in if all > 1 && matches!(first.shape.len(), 2 | 4) { vec![all] } else { vec![1, all] } {
         let axis = |array: &Array| array.shape.first() == Some(&images);
-        if images > 1 && !axis(&expected) {
+        if images > 1 && !results.iter().all(axis) {
             return Outcome::Refused("its result has no axis of images".to_owned());
         }
         outcome = Outcome::Passed;
@@ -178,8 +183,7 @@ fn run(folder: &Path) -> Outcome {
                 Some(if cut { part(input, image, images) } else { input.clone() })
             };
             let inputs: Vec<Option<Array>> = inputs.iter().enumerate().map(of_image).collect();
-            let expected = if images > 1 { part(&expected, image, images) } else { expected.clone() };
-            let imported = match import_case(&model, &names, &inputs) {
+            let imported = match import_case(&model, &names, &outputs, &inputs) {
                 Ok(imported) => imported,
                 Err(error) => {
                     outcome = Outcome::Refused(reason(&error));
@@ -187,6 +191,12 @@ fn run(folder: &Path) -> Outcome {
                 }
             };
             let Imported { network, checkpoint, .. } = &imported;
+            let several = network.outputs().len();
+            let of_image = |result: &Array| match images > 1 {
+                true => part(result, image, images).values,
+                false => result.values.clone(),
+            };
+            let expected: Vec<f32> = results[..several].iter().flat_map(of_image).collect();
             if network.input.len() != inputs[0].as_ref().unwrap().values.len() {
                 outcome = Outcome::Refused("the network takes one image".to_owned());
                 break;
@@ -199,12 +209,12 @@ fn run(folder: &Path) -> Outcome {
                 let b = f64::from(b);
                 *a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-5 + 1e-3 * b.abs()
             };
-            if values.len() != expected.values.len() || !values.iter().zip(&expected.values).all(same) {
+            if values.len() != expected.len() || !values.iter().zip(&expected).all(same) {
                 let few = |count: usize| count.min(6);
                 return Outcome::Failed(format!(
                     "{:?} and not {:?}, {:?}",
                     &values[..few(values.len())],
-                    &expected.values[..few(expected.values.len())],
+                    &expected[..few(expected.len())],
                     network.layers.iter().map(|layer| &layer.op).collect::<Vec<_>>()
                 ));
             }

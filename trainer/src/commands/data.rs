@@ -9,12 +9,13 @@ use lrpet_data::Folder;
 use lrpet_data::check::{self, PartReport, Report};
 use lrpet_data::folder::names;
 use lrpet_data::get::{self, Counts, Summary};
+use lrpet_data::values;
 use lrpet_report::{visible, visible_path};
 use lrpet_study::report::{columns, units};
 
 use super::Output;
 use super::bar::bar;
-use super::folder_args::PlaceArgs;
+use super::folder_args::{PlaceArgs, values_folder};
 use super::numbers::part;
 
 #[derive(clap::Args)]
@@ -45,9 +46,9 @@ enum Action {
         #[arg(long, value_name = "SHARE", conflicts_with = "test_data", value_parser = part)]
         test_share: Option<f64>,
     },
-    /// Shape, classes, counts and statistics of a data set.
+    /// Shape, classes, counts and statistics of a data set, or of a folder of values.
     Info {
-        /// Name from `lrpet data list`.
+        /// Name from `lrpet data list`, or a folder with train_x.npy and train_y.npy (docs/data.md).
         name: String,
     },
 }
@@ -60,7 +61,10 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             check(&Folder::find(&places.ask(&folder, test_share))?, &folder, output)
         }
         Action::Get { name } => output.print(&get::get(&name, dir)?, info_text),
-        Action::Info { name } => output.print(&get::info(&name, dir)?, info_text),
+        Action::Info { name } => match values_folder(&name, dir).ok().flatten() {
+            Some(folder) => info_of_values(&folder, output),
+            None => output.print(&get::info(&name, dir)?, info_text),
+        },
     }
 }
 
@@ -151,6 +155,41 @@ fn part_text(part: &PartReport, report: &Report, text: &mut String) {
     for folder in &part.left_out {
         let _ = writeln!(text, "  left out {}", visible(folder));
     }
+}
+
+/// What a folder of values holds.
+fn info_of_values(folder: &Path, output: &Output) -> Result<()> {
+    let ask = values::Ask { folder, classes: None, test_share: values::TEST_SHARE };
+    let found = values::find(&ask)?.summary();
+    output.print(&found, |found| values_text(folder, found))
+}
+
+fn values_text(folder: &Path, found: &values::Summary) -> String {
+    let [c, h, w] = found.shape;
+    let mut text = format!(
+        "{}: values, {} training, {} test, {c}×{h}×{w}\n",
+        visible_path(folder),
+        found.train,
+        found.test
+    );
+    if let Some(share) = found.test_share {
+        let _ = writeln!(text, "no test_x.npy: {share} of each class is held back for testing");
+    }
+    let channel = |(at, of): (usize, &values::Channel)| {
+        let values::Channel { mean, std, least, largest } = of;
+        vec![
+            format!("channel {at}"),
+            format!("mean {mean:.4}"),
+            format!("std {std:.4}"),
+            format!("from {least} to {largest}"),
+        ]
+    };
+    text += &columns(&found.channels.iter().enumerate().map(channel).collect::<Vec<_>>(), 1);
+    let counts = found.train_by_class.iter().zip(&found.test_by_class).enumerate();
+    let class = |(class, (train, test)): (usize, (&usize, &usize))| {
+        vec![format!("class {class}"), format!("{train} training"), format!("{test} test")]
+    };
+    text + &columns(&counts.map(class).collect::<Vec<_>>(), 1)
 }
 
 fn list_text(sets: &[Summary]) -> String {

@@ -5,20 +5,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
+use lrpet_data::Header;
 use lrpet_data::check::headers;
 use lrpet_data::files::Cache;
 use lrpet_data::folder::{Part, names};
-use lrpet_data::picture::Header;
+use lrpet_data::values;
 use lrpet_data::{
     self, Augmentation, BadImages, Files, Folder, Images, Loader, LoaderOptions, Normalization, Preparation,
     RandomCrop, balance, copies,
 };
+use lrpet_network::Source;
+use lrpet_network::network::OutputKind;
 use lrpet_runtime::model::Shape;
 use lrpet_study::report::units;
 use lrpet_train::TrainData;
 
 use super::bar::bar;
-use super::folder_args::{PlaceArgs, Policy, folder, say};
+use super::folder_args::{PlaceArgs, Policy, folder, say, say_test};
 use super::numbers::parse_resize;
 use super::numbers::{count, part, share, times, whole};
 
@@ -34,12 +37,12 @@ const FILES_AHEAD: usize = 2;
 /// The images.
 #[derive(clap::Args)]
 pub struct DataArgs {
-    /// Data set from `lrpet data list`, or a folder of images per class
+    /// Data set from `lrpet data list`, a folder of images per class, or a folder of values
     ///
     /// A folder holds DIR/train/CLASS/*.png (or jpg, jpeg) and DIR/test/CLASS/* (or val; where both are there, val
     /// is for validation). Where it holds DIR/CLASS/* alone, a share of each class is held back for testing: the
-    /// same files every time (see --test-share). Classes are numbered in the order of their names. docs/data.md has
-    /// all rules.
+    /// same files every time (see --test-share). Classes are numbered in the order of their names. A folder of values, for
+    /// networks that take no pictures, holds train_x.npy and train_y.npy. docs/data.md has all rules.
     #[arg(long, value_name = "NAME|DIR")]
     data: String,
     /// Folder that holds data sets [default: $LRPET_DATA, the user's cache, then the system's packages]
@@ -124,7 +127,8 @@ pub struct TrainImages {
     pub shape: Shape,
     /// Number of classes.
     pub classes: usize,
-    train: Images,
+    /// Those for training, before some are held out for validation.
+    pub train: Images,
     validation: Option<Images>,
     test: Images,
     normalization: Normalization,
@@ -144,9 +148,10 @@ impl DataArgs {
         words
     }
 
-    /// Finds and checks the images.
-    pub fn find(&self) -> Result<TrainImages> {
+    /// Finds and checks the images, or the values for the network `source`.
+    pub fn find(&self, source: &Source) -> Result<TrainImages> {
         match folder(&self.data, self.data_dir.as_deref())? {
+            Some(folder) if values::is_folder(&folder) => self.find_values(&folder, source),
             Some(folder) => self.find_folder(&folder),
             None => self.find_known(),
         }
@@ -170,6 +175,50 @@ impl DataArgs {
                 part: None,
                 cutout: self.cutout.unwrap_or(0),
             },
+            threads: 1,
+        })
+    }
+
+    /// The values of a folder, as they are.
+    fn find_values(&self, folder: &Path, source: &Source) -> Result<TrainImages> {
+        let given = [
+            ("--crop-padding", self.crop_padding.is_some()),
+            ("--no-flip", self.no_flip),
+            ("--cutout", self.cutout.is_some()),
+            ("--allow-partial", self.allow_partial),
+            ("--bad-images skip", matches!(self.folder.bad_images, Policy::Skip)),
+        ];
+        let given = given.iter().find(|(_, given)| *given).map(|(option, _)| *option);
+        if let Some(option) = given.or(self.folder.of_pictures()) {
+            anyhow::bail!("{option} is about pictures, and {} holds values", folder.display());
+        }
+        let network = source.usual();
+        let classes = source.takes_values() && network.output_kind == OutputKind::Classes;
+        let classes = classes.then_some(network.classes as usize);
+        let test_share = self.folder.test_share.unwrap_or(values::TEST_SHARE);
+        let found = values::find(&values::Ask { folder, classes, test_share })?;
+        let test = found.test;
+        let train = found.train.with_context(|| format!("{}/train_x.npy is missing", folder.display()))?;
+        let name = lrpet_data::folder::name(folder);
+        eprintln!(
+            "train: {}/train_x.npy: {} of {} values, as they are: neither normalised nor changed at random",
+            folder.display(),
+            units::things(train.len() as u64, "sample"),
+            train.samples.shape
+        );
+        say_test(folder, &test);
+        if let Some(warning) = balance::warning(&train.samples.classes, &train.by_class()) {
+            tracing::warn!("{name}: {warning}");
+        }
+        Ok(TrainImages {
+            name,
+            shape: train.samples.shape,
+            classes: train.samples.classes.len(),
+            train: train.into(),
+            validation: None,
+            test: test.into(),
+            normalization: Normalization { mean: Vec::new(), std: Vec::new() },
+            augmentation: Augmentation::default(),
             threads: 1,
         })
     }
@@ -293,9 +342,16 @@ impl DataArgs {
 impl FolderArgs {
     /// Refuses what makes no sense for the data set called `name`, which has images of one size and a test part.
     fn refuse_any(&self, name: &str) -> Result<()> {
+        match self.of_pictures().or(self.test_share.map(|_| "--test-share")) {
+            Some(option) => anyhow::bail!("{option} is for a folder of images; {name} has its own way"),
+            None => Ok(()),
+        }
+    }
+
+    /// The first option that is given and says how pictures are found or prepared.
+    fn of_pictures(&self) -> Option<&'static str> {
         let given = [
             (self.places.given().unwrap_or_default(), self.places.given().is_some()),
-            ("--test-share", self.test_share.is_some()),
             ("--size", self.size.is_some()),
             ("--channels", self.channels.is_some()),
             ("--crop-scale", self.crop_scale.is_some()),
@@ -303,10 +359,7 @@ impl FolderArgs {
             ("--test-resize", self.test_resize.is_some()),
             ("--normalize", self.normalize.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((option, _)) => anyhow::bail!("{option} is for a folder of images; {name} has its own way"),
-            None => Ok(()),
-        }
+        given.iter().find(|(_, given)| *given).map(|(option, _)| *option)
     }
 
     fn check(&self) -> Result<()> {

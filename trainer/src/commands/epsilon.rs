@@ -15,6 +15,11 @@ pub struct EpsilonArgs {
 }
 
 impl EpsilonArgs {
+    /// Whether ε is given.
+    pub fn given(&self) -> bool {
+        self.bn_epsilon.is_some()
+    }
+
     /// `network` with what is given in all its batch normalisations, or else with what `metadata` of the file of weights say, or
     /// else as it is. Two that differ are refused.
     pub fn of(&self, network: Network, metadata: &BTreeMap<String, String>, file: &Path) -> Result<Network> {

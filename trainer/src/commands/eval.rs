@@ -6,10 +6,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use lrpet_data::Images;
-use lrpet_network::export::{Folded, LayerRange, Ranges, evaluate, range, ranged_logits};
+use lrpet_network::export::{Folded, LayerRange, Ranges, range};
 use lrpet_runtime::model::Model;
 use lrpet_study::csv;
-use lrpet_study::measure::Tally;
+use lrpet_study::measure::{Tally, check_data, ranged_logits};
 use lrpet_study::report::accuracy::{self, Tested};
 use lrpet_study::report::units;
 use lrpet_study::schema::Accuracy;
@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::Output;
 use super::bar::bar;
 use super::device::DeviceArgs;
+use super::folder_args;
 use super::model_file::ModelFile;
 use super::numbers::count;
 use super::numbers::parse_resize;
@@ -31,7 +32,7 @@ pub struct Args {
     /// Model file
     model: PathBuf,
     /// Data set from `lrpet data list`, or a folder of images per class: its test (or val) part, or the images that the
-    /// training held back, or else all
+    /// training held back, or else all; of a folder of values (docs/data.md) the same
     #[arg(long, value_name = "NAME|DIR")]
     data: String,
     #[command(flatten)]
@@ -105,7 +106,18 @@ impl TestArgs {
         let card = Trained::of_model(model, file);
         let test_resize = self.test_resize.or(card.test_resize);
         let trained = Trained { other_classes: self.source.other_classes, test_resize, ..card };
-        let test = test_images::load(data, &self.source, &trained)?;
+        let test = match folder_args::values_folder(data, self.source.data_dir.as_deref())? {
+            Some(folder) => {
+                ensure!(
+                    self.test_resize.is_none(),
+                    "--test-resize is about pictures, and {} holds values",
+                    folder.display()
+                );
+                let classes = model.program().header().classes as usize;
+                test_images::values(&folder, &self.source, classes, trained.test_share)?.into()
+            }
+            None => test_images::load(data, &self.source, &trained)?,
+        };
         let all = test.len();
         let images = match self.limit {
             Some(limit) => test.limited(limit as usize),
@@ -127,16 +139,16 @@ pub fn tally(
     let mut tally = Tally::new(model.program().header().classes as usize);
     let mut ranges = Ranges::default();
     test.try_for_each_part(|part, indices| -> Result<()> {
-        evaluate::check_data(model, part).with_context(|| file.display().to_string())?;
+        check_data(model, part).with_context(|| file.display().to_string())?;
         let logits = match engine {
             None => {
                 let (logits, seen) = ranged_logits(model, part, |images| bar.inc(images as u64))?;
                 ranges.join(&seen);
                 logits
             }
-            Some(engine) => engine.logits(part)?,
+            Some(engine) => engine.logits(part.clone())?,
         };
-        tally.add(&logits, &part.labels, indices);
+        tally.add(&logits, part.labels(), indices);
         Ok(())
     })?;
     bar.finish_and_clear();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use lrpet_network::onnx::{self, BATCH, Batch, Input, Options};
+use lrpet_report::visible;
 use serde::Serialize;
 
 use super::Output;
@@ -44,23 +45,27 @@ struct Document {
     bytes: usize,
     operator_set: i64,
     input: Value,
+    /// The first of several.
     output: Value,
+    /// All, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outputs: Vec<Value>,
     weights: &'static str,
     nodes: usize,
     constants: usize,
 }
 
 /// An input or output.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Value {
-    name: &'static str,
+    name: String,
     #[serde(rename = "type")]
     element: &'static str,
     shape: Vec<Axis>,
 }
 
 /// The length of an axis, or the name of a free one.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 #[serde(untagged)]
 enum Axis {
     Length(u32),
@@ -90,20 +95,23 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let options = Options { input, batch: args.batch, f16_weights: args.f16_weights };
     let converted = onnx::convert(&model, options).with_context(|| args.model.display().to_string())?;
     outputs::write(&args.onnx, &converted.bytes)?;
+    let given = |(name, axes): &(String, Vec<u32>)| Value {
+        name: name.clone(),
+        element: "f32",
+        shape: shape(args.batch, axes),
+    };
+    let all: Vec<Value> = converted.outputs.iter().map(given).collect();
     let document = Document {
         out: args.onnx,
         bytes: converted.bytes.len(),
         operator_set: converted.operator_set,
         input: Value {
-            name: input.name(),
+            name: input.name().to_owned(),
             element: input.type_name(),
             shape: shape(args.batch, &input.axes(header.input)),
         },
-        output: Value {
-            name: converted.result,
-            element: "f32",
-            shape: shape(args.batch, &converted.result_axes),
-        },
+        output: all.first().cloned().context("the graph has an output")?,
+        outputs: if all.len() > 1 { all } else { Vec::new() },
         weights: if args.f16_weights { "f16" } else { "f32" },
         nodes: converted.nodes,
         constants: converted.constants,
@@ -118,8 +126,9 @@ fn text(done: &Document) -> String {
             Axis::Free(name) => (*name).to_owned(),
         };
         let axes: Vec<String> = value.shape.iter().map(axis).collect();
-        format!("{} {} {}", value.name, value.element, axes.join("×"))
+        format!("{} {} {}", visible(&value.name), value.element, axes.join("×"))
     };
+    let several = if done.outputs.is_empty() { std::slice::from_ref(&done.output) } else { &done.outputs };
     format!(
         "{}: {} bytes, ONNX operator set {}, {} operations, weights {}; takes {}, gives {}",
         done.out.display(),
@@ -128,6 +137,6 @@ fn text(done: &Document) -> String {
         done.nodes,
         done.weights,
         value(&done.input),
-        value(&done.output)
+        several.iter().map(value).collect::<Vec<_>>().join(", ")
     )
 }

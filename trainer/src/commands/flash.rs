@@ -14,7 +14,6 @@ use lrpet_board::region::Region;
 use lrpet_board::report::{self, Built};
 use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
-use lrpet_network::export::schedule::with_schedule;
 use lrpet_network::fit::{Advice, AtRatio, Room, advice};
 use lrpet_report::{Memory, Run};
 use lrpet_study::measure;
@@ -93,7 +92,7 @@ pub fn run(mut args: Args, output: &Output) -> Result<()> {
     // As long as it is in use.
     let _rewritten = match args.ram {
         Some(ram) => {
-            let (folder, file) = scheduled(&args.model, board, ram)?;
+            let (folder, file) = ram::copy_for(&args.model, board.isa, ram)?;
             args.model = file;
             Some(folder)
         }
@@ -140,24 +139,6 @@ pub fn run(mut args: Args, output: &Output) -> Result<()> {
         probe.reset()
     };
     write_and_listen(&args, board, &file, built(&document.fit), write, output)
-}
-
-/// A copy of a model whose schedule suits `ram`, in a folder that goes with the first of the two.
-fn scheduled(model: &Path, board: &Board, ram: Ram) -> Result<(tempfile::TempDir, PathBuf)> {
-    let file = ModelFile::open(model)?;
-    let choices = ram::choices(&file.model()?, board.isa, model)?;
-    let choice = &choices[ram::choose(&choices, ram)?];
-    eprintln!(
-        "{} runs by the schedule {}: an arena of {} bytes, by estimate {:.2} of the instructions of layer by layer",
-        model.display(),
-        ram::words(&ram::numbers(choice)),
-        choice.plan.arena_bytes,
-        ram::share(&choices, choice)
-    );
-    let folder = tempfile::tempdir().context("cannot make a folder for the model with its schedule")?;
-    let path = folder.path().join(model.file_name().context("the model has no name")?);
-    outputs::write(&path, with_schedule(file.bytes(), &choice.bytes())?)?;
-    Ok((folder, path))
 }
 
 /// The arena of the fastest schedule that fits, where RAM is all that is missing.

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use lrpet_data::folder::{Ask, Part, by_ending, names, places};
 use lrpet_data::picture::ENDINGS;
-use lrpet_data::{BadImages, registry, source};
+use lrpet_data::{BadImages, Values, registry, source, values};
 use lrpet_study::report::units;
 
 /// Which folder serves as what: the same options in every command that reads a folder of images.
@@ -89,6 +89,28 @@ pub fn folder(data: &str, data_dir: Option<&Path>) -> Result<Option<PathBuf>> {
         bail!("{path} holds files of the data set {names}, not images: say --data {first} --data-dir {path}");
     }
     Ok(Some(folder))
+}
+
+/// The folder of values that `data` names, below `data_dir` or here; none where it is anything else.
+///
+/// # Errors
+/// Those of [`folder`].
+pub fn values_folder(data: &str, data_dir: Option<&Path>) -> Result<Option<PathBuf>> {
+    Ok(folder(data, data_dir)?.filter(|folder| values::is_folder(folder)))
+}
+
+/// Says on the terminal which samples of a folder are for testing.
+pub fn say_test(folder: &Path, test: &Values) {
+    let (folder, samples) = (folder.display(), units::things(test.len() as u64, "sample"));
+    match test.test_share {
+        None => eprintln!("test: {folder}/test_x.npy: {samples}"),
+        Some(1.0) => eprintln!(
+            "test: {folder}/train_x.npy: all {samples}, for nothing says which of them a training held back"
+        ),
+        Some(share) => eprintln!(
+            "test: {folder}/train_x.npy: {samples}, {share} of each class, the same ones every time"
+        ),
+    }
 }
 
 /// Says on the terminal which folder serves as what, and warns of what is left out.

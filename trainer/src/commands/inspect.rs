@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::Output;
 use super::model_file::ModelFile;
-use super::ram::{Ram, choices, choose, numbers, share, words};
+use super::ram::{Chosen, Ram, numbers, words};
 
 /// Instruction sets that a plan can be made for.
 const ISAS: [Isa; 6] =
@@ -68,9 +68,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 
 /// The bytes of the schedule that suits `ram`, and what is said of it.
 fn scheduled(model: &Model<'_>, isa: Isa, ram: Ram, file: &Path) -> Result<(Vec<u8>, Scheduled)> {
-    let choices = choices(model, isa, file)?;
-    let choice = &choices[choose(&choices, ram)?];
-    Ok((choice.bytes(), Scheduled { cost: share(&choices, choice), stretches: numbers(choice) }))
+    let Chosen { choice, cost, .. } = Chosen::of(model, isa, ram, file)?;
+    Ok((choice.bytes(), Scheduled { cost, stretches: numbers(&choice) }))
 }
 
 fn text(document: &Document) -> String {
@@ -91,7 +90,9 @@ fn text(document: &Document) -> String {
             _ => String::new(),
         };
         let costs = [layer.macs, layer.macs_dense, layer.weight_bytes, layer.weight_bytes_dense];
-        let words = [layer.name.clone(), layer.kind.to_owned(), format!("{c}×{h}×{w}"), rank];
+        let bits = layer.bits.filter(|bits| *bits < 16).map_or(String::new(), |bits| format!(" i{bits}"));
+        let kind = format!("{}{bits}", layer.kind);
+        let words = [layer.name.clone(), kind, format!("{c}×{h}×{w}"), rank];
         words.into_iter().chain(costs.map(|cost| cost.to_string())).collect()
     };
     let head = head.map(str::to_owned).to_vec();

@@ -2,6 +2,7 @@
 
 mod bar;
 mod bench;
+mod calibration;
 mod checkpoint;
 mod data;
 mod data_args;
@@ -18,6 +19,7 @@ mod images;
 mod inspect;
 mod model_file;
 mod network;
+mod new;
 mod numbers;
 mod outputs;
 mod processes;
@@ -58,7 +60,15 @@ impl Cli {
     /// What clap says of it.
     pub fn parsed(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
         let matches = negative_numbers(Cli::command()).try_get_matches_from(words)?;
-        Cli::from_arg_matches(&matches)
+        let cli = Cli::from_arg_matches(&matches)?;
+        let ranks = match &cli.command {
+            Command::Train(args) => Some(&args.ranks),
+            Command::Factorize(args) => Some(&args.ranks),
+            _ => None,
+        };
+        let conflict = |message| Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message);
+        ranks.map_or(Ok(()), |ranks| ranks.check()).map_err(conflict)?;
+        Ok(cli)
     }
 }
 
@@ -79,7 +89,7 @@ enum Command {
     Network(network::Args),
     /// Train a network, dense or with low-rank projection.
     Train(Box<train::Args>),
-    /// Make a model file of a trained checkpoint: merge batch normalisation, factor layers, round to f16.
+    /// Make a model file of a trained checkpoint: merge batch normalisation, factor layers, round to f16 or to 8 bits.
     Factorize(factorize::Args),
     /// Write a model file in another format.
     Export(export::Args),
@@ -102,6 +112,8 @@ enum Command {
     /// No board was attached where this was written: probe-rs, boot ROMs and serial lines of real boards were never tried. What they get
     /// is checked: the image, the UF2 blocks, the bytes of a model region, the lines of a report.
     Flash(flash::Args),
+    /// Write a program of your own for a board, with a model built in: classifies what comes over a serial line, or from a camera.
+    New(new::Args),
     /// Make a page of measured results.
     Report(report::Args),
 }
@@ -123,6 +135,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Sweep(args) => sweep::run(*args, &output),
         Command::Search(args) => search::run(args, &output),
         Command::Flash(args) => flash::run(args, &output),
+        Command::New(args) => new::run(args, &output),
         Command::Report(args) => report::run(args, &output),
     }
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_data::input::{self, Input, InputError};
 use lrpet_report::{visible, visible_path};
-use lrpet_runtime::host::{AlignedBytes, labels, softmax, top_k};
+use lrpet_runtime::host::{AlignedBytes, labels, output_names, softmax, top_k};
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::{OutputKind, Shape};
+use lrpet_runtime::model::{Model, OutputKind, Shape};
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
 use lrpet_study::csv;
@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(value_name = "FILE|DIR")]
     inputs: Vec<PathBuf>,
     /// Picture of any size (PNG, JPEG, WebP, BMP, TIFF), which is prepared as in the tests of the training; folder of such
-    /// pictures; or `.npy` of f32 N×C×H×W that is normalised already. May be given several times
+    /// pictures; or `.npy` of f32 N×C×H×W that is normalised already, or of u8 N×H×W×C, which are pixels. May be given several times
     #[arg(long, value_name = "FILE|DIR", required_unless_present = "inputs")]
     input: Vec<PathBuf>,
     /// Number of classes to show
@@ -56,6 +56,16 @@ struct Class {
     probability: f32,
 }
 
+/// One of several outputs.
+#[derive(Serialize)]
+struct Given {
+    name: String,
+    /// Channels, height and width.
+    shape: [u32; 3],
+    /// C×H×W.
+    values: Vec<f32>,
+}
+
 /// The result for one image.
 #[derive(Serialize)]
 struct Answer {
@@ -65,10 +75,13 @@ struct Answer {
     /// Number in its file, where that holds several.
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<usize>,
-    /// The result, C×H×W.
+    /// The result, C×H×W; the first of several.
     logits: Vec<f32>,
     /// Its channels, height and width.
     shape: [u32; 3],
+    /// All results, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outputs: Vec<Given>,
     /// The likeliest classes; none where the result is values.
     top: Vec<Class>,
 }
@@ -121,12 +134,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         name()
     );
 
+    let names = output_names(&model);
     let alone = files.len() == 1;
     let mut results = Vec::with_capacity(files.len());
     let mut logits = vec![0.0; session.classes()];
     for part in files.chunks(AT_ONCE) {
         let read: Vec<Result<Input, InputError>> =
-            part.par_iter().map(|file| input::read_input(file, shape, test_resize)).collect();
+            part.par_iter().map(|file| input::read_input(file, header.kind, shape, test_resize)).collect();
         for (file, input) in part.iter().zip(read) {
             let found = input.map_err(anyhow::Error::from).and_then(|input| {
                 let mut infer = |images: Vec<Image>| -> Result<Vec<Answer>> {
@@ -140,7 +154,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
                         found.push(Answer {
                             file: (!alone).then(|| file.clone()),
                             image: several.then_some(number),
-                            ..answer(&logits, header.output, &labels, top)
+                            ..answer(&model, &logits, &names, &labels, top)
                         });
                     }
                     Ok(found)
@@ -174,7 +188,7 @@ enum Image {
 
 fn images(input: Input) -> Vec<Image> {
     match input {
-        Input::Image(pixels) => vec![Image::Pixels(pixels)],
+        Input::Images(images) => images.into_iter().map(Image::Pixels).collect(),
         Input::Values(images) => images.into_iter().map(Image::Values).collect(),
     }
 }
@@ -205,24 +219,43 @@ fn reason(error: &anyhow::Error, file: &Path) -> String {
     whole.strip_prefix(&name).map(str::to_owned).unwrap_or(whole)
 }
 
-fn answer(logits: &[f32], shape: Shape, labels: &[String], top: usize) -> Answer {
+/// The result of `model` for one image, as its outputs; `names` are theirs.
+fn answer(model: &Model<'_>, result: &[f32], names: &[String], labels: &[String], top: usize) -> Answer {
+    let given = |((shape, values), name): ((Shape, &[f32]), &String)| Given {
+        name: name.clone(),
+        shape: shape.axes(),
+        values: values.to_vec(),
+    };
+    let mut outputs: Vec<Given> = model.program().split(result).zip(names).map(given).collect();
+    let (shape, logits) = match &outputs[..] {
+        [first, _, ..] => (first.shape, &result[..first.values.len()]),
+        _ => (model.program().header().output.axes(), result),
+    };
+    if outputs.len() < 2 {
+        outputs.clear();
+    }
     let probabilities = if top > 0 { softmax(logits) } else { Vec::new() };
     let class =
         |class: usize| Class { class, label: labels[class].clone(), probability: probabilities[class] };
     let top = top_k(logits, top).into_iter().map(class).collect();
-    let shape = [shape.channels, shape.height, shape.width];
-    Answer { file: None, image: None, logits: logits.to_vec(), shape, top }
+    Answer { file: None, image: None, logits: logits.to_vec(), shape, outputs, top }
 }
 
 /// Values that are shown of a result; `--json` has all.
 const SHOWN: usize = 16;
 
-/// The first values of a result, and its shape.
+/// The first values of a result, and its shape; of several each in a line.
 fn values(answer: &Answer) -> String {
-    let [c, h, w] = answer.shape;
-    let first: Vec<String> = answer.logits.iter().take(SHOWN).map(|value| format!("{value:.6}")).collect();
-    let more = if answer.logits.len() > SHOWN { ", … (--json has all)" } else { "" };
-    format!("{c}×{h}×{w}: {}{more}", first.join(", "))
+    let one = |[c, h, w]: [u32; 3], values: &[f32]| {
+        let first: Vec<String> = values.iter().take(SHOWN).map(|value| format!("{value:.6}")).collect();
+        let more = if values.len() > SHOWN { ", … (--json has all)" } else { "" };
+        format!("{c}×{h}×{w}: {}{more}", first.join(", "))
+    };
+    if answer.outputs.is_empty() {
+        return one(answer.shape, &answer.logits);
+    }
+    let named = |output: &Given| format!("{} {}", visible(&output.name), one(output.shape, &output.values));
+    answer.outputs.iter().map(named).collect::<Vec<_>>().join("\n")
 }
 
 fn text(document: &Document) -> String {

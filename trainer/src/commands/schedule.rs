@@ -1,18 +1,18 @@
 //! `lrpet schedule`: how little memory a model can run in, and what that costs; writes the schedule into the model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
-use lrpet_network::export::schedule::with_schedule;
+use anyhow::Result;
+use lrpet_network::draw::draw_rows;
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::plan::{Choice, Plan};
+use lrpet_runtime::plan::Choice;
 use lrpet_study::report::columns;
 use serde::Serialize;
 
 use super::Output;
 use super::model_file::ModelFile;
 use super::outputs;
-use super::ram::{Ram, choices, choose, numbers, share, words};
+use super::ram::{Ram, choices, choose, in_file, numbers, share, words};
 
 /// Cores that a schedule is chosen for: the instruction sets of boards.
 const CORES: [Isa; 4] = [Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Portable];
@@ -30,6 +30,10 @@ pub struct Args {
     /// Write the model with this schedule (with --ram)
     #[arg(long, value_name = "FILE", requires = "ram")]
     out: Option<PathBuf>,
+    /// Draw an inference in its memory: the rows of each value that there are, where they lie, and what less memory costs; of the
+    /// schedule that --ram chooses, or else of the model's own
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 /// One schedule.
@@ -56,21 +60,34 @@ struct Document {
     schedules: Vec<Row>,
     #[serde(skip_serializing_if = "Option::is_none")]
     out: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    svg: Option<PathBuf>,
 }
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    if let Some(out) = &args.out {
-        outputs::check(&[out], &[&args.model])?;
-    }
+    let written: Vec<&Path> = args.out.iter().chain(&args.svg).map(PathBuf::as_path).collect();
+    outputs::check(&written, &[&args.model])?;
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
     let isa = CORES.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::CortexM);
     let choices = choices(&model, isa, &args.model)?;
     let chosen = args.ram.map(|ram| choose(&choices, ram)).transpose()?;
     if let (Some(out), Some(chosen)) = (&args.out, chosen) {
-        let bytes = with_schedule(file.bytes(), &choices[chosen].bytes())?;
-        check(&bytes, isa, &choices[chosen].plan)?;
-        outputs::write(out, bytes)?;
+        outputs::write(out, in_file(file.bytes(), isa, &choices[chosen])?)?;
+    }
+    if let Some(svg) = &args.svg {
+        let chosen = chosen.map(|chosen| choices[chosen].bytes());
+        let program = match &chosen {
+            Some(schedule) => {
+                let refused = |error| anyhow::anyhow!("{}: {error}", args.model.display());
+                model.program().with_schedule(schedule).map_err(refused)?
+            }
+            None => *model.program(),
+        };
+        let name = args.model.file_stem().unwrap_or_default().to_string_lossy();
+        let picture = draw_rows(&name, &program, isa, &choices);
+        let picture = picture.map_err(|error| anyhow::anyhow!("{}: {error}", args.model.display()))?;
+        outputs::write(svg, picture.as_bytes())?;
     }
     let row = |(index, choice): (usize, &Choice)| Row {
         arena_bytes: choice.plan.arena_bytes,
@@ -82,21 +99,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         chosen: chosen == Some(index),
     };
     let schedules = choices.iter().enumerate().map(row).collect();
-    output.print(&Document { file: args.model, isa: isa.name(), schedules, out: args.out }, text)
-}
-
-/// Holds what is about to be written against what was planned.
-fn check(bytes: &[u8], isa: Isa, planned: &Plan) -> Result<()> {
-    let bytes = lrpet_runtime::host::AlignedBytes::copy_of(bytes);
-    let model = lrpet_network::export::checked(bytes.as_slice(), "the new model")?;
-    let plan = Plan::new(model.program(), isa).map_err(|error| anyhow::anyhow!("{error}"))?;
-    ensure!(
-        plan == *planned,
-        "the new model needs {} bytes and not {}",
-        plan.arena_bytes,
-        planned.arena_bytes
-    );
-    Ok(())
+    output
+        .print(&Document { file: args.model, isa: isa.name(), schedules, out: args.out, svg: args.svg }, text)
 }
 
 fn text(document: &Document) -> String {
@@ -119,8 +123,8 @@ fn text(document: &Document) -> String {
          operations that advance one row at a time, 9/1 16px has them wait for 16 pixels, 9/1 6KB in scratch of that size; a plain\n\
          number are layers, and so is what follows the last. Where scratch is stated, sums may round as by Winograd's tiles.\n",
     );
-    if let Some(out) = &document.out {
-        text.push_str(&format!("\nwritten: {}\n", out.display()));
+    for written in document.out.iter().chain(&document.svg) {
+        text.push_str(&format!("\nwritten: {}\n", written.display()));
     }
     text
 }

@@ -111,8 +111,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         let rule = RankRule { rule: Rule::Prune(job.prune), scope: Scope::Convolutions };
         args.options.check_projection(Some(&rule))?;
     }
-    let images = args.options.data.find()?;
-    let network = Source::named(&args.options.net)?.network(images.shape, images.classes as u32)?;
+    let source = Source::named(&args.options.net)?;
+    let images = args.options.data.find(&source)?;
+    let network = source.network(images.shape, images.classes as u32)?;
     let dataset = schema::Dataset {
         name: images.name.clone(),
         classes: Some(images.classes as u64),

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
+use lrpet_data::Header;
 use lrpet_data::check::headers;
 use lrpet_data::files::{Cache, Listed};
 use lrpet_data::folder::{Part, Rule, find_test, names};
-use lrpet_data::picture::Header;
-use lrpet_data::{BadImages, Files, Images, Preparation, registry};
+use lrpet_data::{BadImages, Files, Images, Preparation, Values, registry, values};
 use lrpet_runtime::host::labels;
 use lrpet_runtime::model::{Model, Shape};
 
 use super::bar::bar;
-use super::folder_args::{PlaceArgs, Policy, folder, say};
+use super::folder_args::{PlaceArgs, Policy, folder, say, say_test};
 
 /// Key of [`Preparation::test_resize`] in a checkpoint's metadata and in a model's card.
 pub const TEST_RESIZE: &str = "test_resize";
@@ -152,6 +152,22 @@ pub fn load(data: &str, args: &SourceArgs, trained: &Trained) -> Result<Images> 
     let classes: Vec<String> = registry::entry(data)?.classes.iter().map(|&name| name.to_owned()).collect();
     trained.check_classes(data, &classes)?;
     Ok(lrpet_data::load(data, args.data_dir.as_deref(), args.allow_partial)?.test.into())
+}
+
+/// The test samples of a folder of values, in so many classes; `test_share` is what the training held back of each class.
+///
+/// # Errors
+/// Those of [`values::find`], and where an option is given that is about pictures.
+pub fn values(folder: &Path, args: &SourceArgs, classes: usize, test_share: Option<f64>) -> Result<Values> {
+    let others = [("--other-classes", args.other_classes), ("--allow-partial", args.allow_partial)];
+    let other = others.iter().find(|(_, given)| *given).map(|(option, _)| *option);
+    if let Some(option) = args.of_folder().or(other) {
+        anyhow::bail!("{option} is about pictures, and {} holds values", folder.display());
+    }
+    let ask = values::Ask { folder, classes: Some(classes), test_share: test_share.unwrap_or(1.0) };
+    let test = values::find(&ask)?.test;
+    say_test(folder, &test);
+    Ok(test)
 }
 
 /// The test images of a folder, before they are prepared.

@@ -1,7 +1,7 @@
 //! The folded network in f32 on candle tensors, in batches: what the runtime's f16 is compared with.
 
 use candle_core::{Device, Result, Tensor};
-use lrpet_data::{Dataset, Loader, LoaderOptions};
+use lrpet_data::{Images, Loader, LoaderOptions};
 use lrpet_network::export::reference::Interpreter;
 use lrpet_network::export::{ExportError, Folded, Logits, Machine};
 use lrpet_runtime::model::{Activation, Conv, Op, PadShortcut, Pool, PoolKind, Weights, Window};
@@ -84,7 +84,9 @@ impl<'a> Engine<'a> {
             let (mut y, activation) = match (op, weights) {
                 (Op::Conv(layer), Some(weights)) => (conv(x, layer, weights)?, layer.activation),
                 (Op::Linear(layer), Some(weights)) => {
-                    (apply(x, weights, |x, weight| convolve(x, weight, &POINT, 1))?, layer.activation)
+                    // All values of a map, one after another.
+                    let x = x.flatten_from(1)?.unsqueeze(2)?.unsqueeze(3)?;
+                    (apply(&x, weights, |x, weight| convolve(x, weight, &POINT, 1))?, layer.activation)
                 }
                 (Op::Pool(layer), _) => (pool(x, layer)?, Activation::None),
                 (Op::GlobalAveragePool { .. }, _) => (x.mean_keepdim((2, 3))?, Activation::None),
@@ -118,16 +120,17 @@ impl<'a> Engine<'a> {
         values.pop().expect("a network has layers").flatten_from(1)
     }
 
-    /// Logits of every image of `data`, whose shape is the input's.
+    /// Logits of every image of `data`, or of all its values, whose shape is the input's.
     ///
     /// # Errors
     /// candle's.
-    pub fn logits(&self, data: &std::sync::Arc<Dataset>) -> Result<Logits> {
+    pub fn logits(&self, data: impl Into<Images>) -> Result<Logits> {
+        let data = data.into();
         let options = LoaderOptions::plain(BATCH, self.network.normalization.clone());
         let shape = self.network.input;
         let [channels, height, width] = [shape.channels, shape.height, shape.width].map(|size| size as usize);
         let mut values = Vec::with_capacity(data.len() * self.network.classes as usize);
-        for batch in Loader::new(data.clone(), options).epoch(0, 0) {
+        for batch in Loader::new(data, options).epoch(0, 0) {
             let batch = batch.map_err(candle_core::Error::wrap)?;
             let shape = (batch.labels.len(), channels, height, width);
             let images = Tensor::from_vec(batch.images, shape, self.device)?;
@@ -265,4 +268,34 @@ fn pad_shortcut(x: &Tensor, layer: &PadShortcut) -> Result<Tensor> {
     let stride = usize::from(layer.stride);
     let added = layer.out_channels as usize - x.dim(1)?;
     every(&every(x, 2, stride)?, 3, stride)?.pad_with_zeros(1, added / 2, added - added / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lrpet_network::lrpet::RankPlan;
+    use lrpet_network::{Checkpoint, Network, Normalization};
+
+    #[test]
+    fn linear_layers_take_maps() {
+        let network = |layers: &str| {
+            let head = "version = 1\nname = \"maps\"\ninput = { channels = 2, height = 3, width = 4 }\noutput = { classes = 5 }\n";
+            Network::from_text("maps.toml", &format!("{head}{layers}")).unwrap()
+        };
+        let linear = "[[layer]]\nop = \"linear\"\nname = \"fc\"\nout = 5\n";
+        let conv = "[[layer]]\nop = \"conv\"\nname = \"conv\"\nout = 3\nkernel = 2\nactivation = \"relu\"\n";
+        for network in [network(linear), network(&format!("{conv}{linear}"))] {
+            let (checkpoint, plan) = (Checkpoint::random(&network, 1), RankPlan::dense(&network));
+            let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.5; 2] };
+            let folded = Folded::new(&network, &checkpoint, &plan, normalization, false).unwrap().0;
+            let images: Vec<f32> = (0..3 * 24).map(|at| (at * 7 % 11) as f32 / 11.0 - 0.5).collect();
+            let compute =
+                |machine: &dyn Machine| machine.forward(&folded, images.clone(), &mut |_| ()).unwrap();
+            let (found, expected) = (compute(&Candle), compute(&Interpreter));
+            assert_eq!(found.len(), 15);
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-5, "{found} and not {expected}");
+            }
+        }
+    }
 }

@@ -45,7 +45,7 @@ fn agree(known: &Known, g: f64) {
     let bytes = AlignedBytes::copy_of(&model.to_bytes().unwrap());
     let network = Folded::from_model(&checked(bytes.as_slice(), known.name).unwrap()).unwrap();
     assert_eq!(network, model.folded.rounded());
-    let candle = Engine::new(&network, &Device::Cpu).unwrap().logits(&Arc::new(data.clone())).unwrap();
+    let candle = Engine::new(&network, &Device::Cpu).unwrap().logits(Arc::new(data.clone())).unwrap();
     let exact = logits(&network, &network.input_values(data.image(0)), Storage::F64);
     let off = difference(candle.values.iter().map(|&x| f64::from(x)), &exact);
     assert!(off < 1e-4, "{} {g}: candle is off by {off}", known.name);
@@ -94,7 +94,7 @@ fn candle_and_the_reference_agree() {
         let read = checked(bytes.as_slice(), "model").unwrap();
         let network = Folded::from_model(&read).unwrap();
         let device = Device::Cpu;
-        let candle = Engine::new(&network, &device).unwrap().logits(&Arc::new(data.clone())).unwrap();
+        let candle = Engine::new(&network, &device).unwrap().logits(Arc::new(data.clone())).unwrap();
         for (index, candle) in candle.rows().enumerate() {
             let image = network.input_values(data.image(index));
             let wide = |row: &[f32]| row.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::tally::FEATURES;
 use crate::{process, toolchain};
 
 /// A model.
@@ -57,7 +58,7 @@ fn write(network: &str, shape: &str, ratio: f64, file: &Path) -> Result<()> {
     let mut command = Command::new(toolchain::cargo());
     command
         .current_dir(crate::root())
-        .args(["run", "--release", "--quiet", "--package", "lrpet-tests", "--features", "lrpet-runtime/gpio"])
+        .args(["run", "--release", "--quiet", "--package", "lrpet-tests", "--features", FEATURES])
         .args(["--example", "random-model", "--", network, shape, &ratio.to_string()])
         .arg(file);
     let log = crate::root().join("target/bench.log");

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::models;
 use crate::bench::side::{Side, median};
-use crate::{process, setup, toolchain};
+use crate::{process, setup};
 
 /// The crate of ours and tract, outside of the workspace.
 pub const OURS: &str = "tests/peers";
@@ -269,21 +269,16 @@ pub fn main(arguments: &Arguments) -> Result<()> {
 
 /// Builds what is measured and what writes the models; the program of ours and, if wanted, tract.
 fn build(tract: bool) -> Result<PathBuf> {
-    let log = crate::root().join("target/bench.log");
-    let run = |arguments: &[&str], label: &str| {
-        let mut build = Command::new(toolchain::cargo());
-        build.current_dir(crate::root()).args(["build", "--release"]).args(arguments);
-        process::run_logged(&mut build, label, &log, "the build must succeed")
-    };
-    // With the features of `cargo xtask test`, or the trainer would be compiled anew.
-    let features = ["--features", "lrpet-runtime/gpio"];
-    run(&[&["-p", "lrpet-trainer", "-p", "lrpet-runtime"][..], &features].concat(), "building the trainer")?;
+    super::build_trainer()?;
     let manifest = format!("{OURS}/Cargo.toml");
     let mut own = vec!["--locked", "--manifest-path", &manifest, "--target-dir", "target/peers"];
     if !tract {
         own.push("--no-default-features");
     }
-    run(&own, if tract { "building lrpet's runtime and tract" } else { "building lrpet's runtime" })?;
+    super::build(
+        &own,
+        if tract { "building lrpet's runtime and tract" } else { "building lrpet's runtime" },
+    )?;
     Ok(crate::root().join("target/peers/release/lrpet-peers"))
 }
 

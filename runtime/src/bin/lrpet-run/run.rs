@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use lrpet_runtime::host::{AlignedBytes, labels, softmax, top_k};
+use lrpet_runtime::host::{AlignedBytes, labels, output_names, softmax, top_k};
 use lrpet_runtime::model::OutputKind;
 use serde_json::json;
 
@@ -32,18 +32,28 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let images = Images::read(&arguments.input, input)?;
     let mut arena = AlignedBytes::zeroed(common.plan(&model)?.arena_bytes);
     let mut session = common.session(&model, &mut arena)?;
-    let labels = labels(&model);
+    let (labels, names) = (labels(&model), output_names(&model));
     let mut logits = vec![0.0; session.classes()];
     let mut results = Vec::new();
     for i in 0..images.count(input) {
         let ran = images.infer(i, &mut session, &mut logits, input);
         ran.with_context(|| format!("{}: image {i}", arguments.input.display()))?;
         if header.result == OutputKind::Values {
-            if common.json {
+            let outputs = model.program().split(&logits).zip(&names);
+            let given: Vec<serde_json::Value> = outputs
+                .clone()
+                .map(|((shape, values), name)| json!({ "name": name, "shape": shape.axes(), "values": values }))
+                .collect();
+            if common.json && given.len() > 1 {
+                results.push(json!({ "outputs": given }));
+            } else if common.json {
                 results.push(json!({ "shape": output.axes(), "values": logits }));
             } else {
-                let values: Vec<String> = logits.iter().map(f32::to_string).collect();
-                writeln!(out, "image {i}: {output}: {}", values.join(" "))?;
+                for ((shape, values), name) in outputs {
+                    let name = if given.len() > 1 { format!("{name}: ") } else { String::new() };
+                    let values: Vec<String> = values.iter().map(f32::to_string).collect();
+                    writeln!(out, "image {i}: {name}{shape}: {}", values.join(" "))?;
+                }
             }
             continue;
         }

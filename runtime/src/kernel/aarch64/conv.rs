@@ -1,11 +1,12 @@
 //! A convolution, tile by tile.
 #![allow(unsafe_code)]
 
+use core::arch::aarch64::{vld1q_u16, vst1q_u16};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::depthwise::{self, Part};
-use super::fill::fill;
-use super::finish::finish;
+use super::fill::{EIGHT, fill};
+use super::finish::{finish, some, store};
 use super::geometry::{MOST_ROWS, Runs, registers};
 use super::pack::{Group, Matrix, Packed, Taps};
 use super::squares;
@@ -193,9 +194,11 @@ impl<E: Kernels> Tile<'_, E> {
     ) {
         let conv = self.conv;
         let (area, plane, width) = (conv.patch.area(rows), conv.output.pixels(), conv.patch.width);
-        // Straight from the registers where these are full: all of them, or all but the last of a run.
-        let (valid, joined) = (rows * width, conv.patch.runs(rows).runs == 1);
-        let full = area == valid;
+        // Straight from the registers where these are full, all of them or all but the last of a run, and the activation has
+        // instructions there.
+        let (valid, plain) = (rows * width, conv.activation.is_plain());
+        let joined = conv.patch.runs(rows).runs == 1 && plain;
+        let full = area == valid && plain;
         let whole = valid / E::LANES;
         let row = conv.patch.area(conv.strip);
         let to = To { sums: self.sums, first: 0, row, direct: false };
@@ -203,16 +206,20 @@ impl<E: Kernels> Tile<'_, E> {
             let at = group.first * plane + y * width;
             // SAFETY: as for `strip`.
             unsafe {
-                let output = (full || joined).then(|| Output {
+                let second =
+                    |at: usize| if self.second.is_null() { self.second } else { self.second.add(at) };
+                let output = Output {
                     to: self.output.add(at),
-                    second: if self.second.is_null() { self.second } else { self.second.add(at) },
+                    second: second(at),
                     row: plane,
                     run: width,
                     step: 0,
                     activation: conv.activation,
-                });
+                    near: conv.near::<E>(taps.steps.len(), group.first, self.second),
+                };
                 let (x, runs) = pixels;
                 if full || !joined {
+                    let output = Some(output).filter(|_| full);
                     product::<E>(matrix, group, taps, (x, runs), Some(&conv.bias), to, output);
                     if !full {
                         self.finish(group, y, rows);
@@ -220,14 +227,23 @@ impl<E: Kernels> Tile<'_, E> {
                     continue;
                 }
                 let (most, last) = (Runs { registers: whole, ..runs }, Runs { registers: 1, ..runs });
-                product::<E>(matrix, group, taps, (x, most), Some(&conv.bias), to, output);
+                product::<E>(matrix, group, taps, (x, most), Some(&conv.bias), to, Some(output));
+                // The last register of a run, by way of whole ones.
                 let done = whole * E::LANES;
-                product::<E>(matrix, group, taps, (x.add(done), last), Some(&conv.bias), to, None);
+                let (at, count) = (at + done, valid - done);
+                let mut halves = [[0u16; EIGHT]; MOST_ROWS];
+                for (n, eight) in halves.iter_mut().enumerate().take(group.rows) {
+                    if !self.second.is_null() {
+                        vst1q_u16(eight.as_mut_ptr(), some(self.second.add(at + n * plane), count));
+                    }
+                }
+                let to_halves = halves.as_mut_ptr().cast::<u16>();
+                let second = if self.second.is_null() { self.second } else { to_halves };
+                let output = Output { to: to_halves, second, row: EIGHT, run: EIGHT, ..output };
+                product::<E>(matrix, group, taps, (x.add(done), last), Some(&conv.bias), to, Some(output));
                 for n in 0..group.rows {
-                    let at = at + n * plane + done;
-                    let second = if self.second.is_null() { self.second } else { self.second.add(at) };
-                    let sums = self.sums.add(n * row).cast_const();
-                    finish(sums, second, self.output.add(at), valid - done, conv.activation);
+                    let eight = vld1q_u16(to_halves.add(n * EIGHT));
+                    store(eight, self.output.add(at + n * plane), count);
                 }
             }
         }

@@ -9,11 +9,11 @@ use core::arch::aarch64::*;
 use core::ops::Range;
 
 use super::element::Element;
-use super::finish::{Limits, add, some, store};
+use super::finish::{Limits, Near, activated, add, near, some, store};
 use super::load;
 use super::pack::Packed;
 use super::planes::Planes;
-use crate::model::Window;
+use crate::model::{Activation, Window};
 
 /// Most rows whose sums are held together, of up to four registers.
 const ROWS: usize = 4;
@@ -64,6 +64,7 @@ pub(super) unsafe fn run<E: Element>(part: &Part<'_, E::Bits>) {
 }
 
 /// Where the pixels of a block of one channel lie, and where its results go.
+#[derive(Clone, Copy)]
 struct Place<'a, B> {
     x: *const B,
     /// Bytes from the pixels of a tap to the next one's: from column phase to column phase and back, and from the last tap of
@@ -83,6 +84,10 @@ struct Place<'a, B> {
     weights: *const B,
     bias: f32,
     limits: &'a Limits,
+    /// What is applied before the limits, where it is more than they are.
+    activation: Option<Activation>,
+    /// Where sums of f16 are finished in f16: the parts of the bias in all lanes.
+    near: Option<(Near, [u16; 2])>,
 }
 
 /// The channels of a part, one after another.
@@ -105,8 +110,6 @@ unsafe fn channels<E: Element, const K: usize, const S: usize>(part: &Part<'_, E
     };
     let (limits, frame) = (Limits::of(conv.activation), conv.frame());
     let registers = width.div_ceil(lanes);
-    // Blocks of rows of like size.
-    let blocks = part.rows.div_ceil(ROWS);
     let of_weights = weights(K * K, lanes);
     // SAFETY: the caller's promise.
     let planes = unsafe { Planes::new::<E>(&frame, part.input, part.patch, (part.y, part.rows)) };
@@ -116,51 +119,76 @@ unsafe fn channels<E: Element, const K: usize, const S: usize>(part: &Part<'_, E
         unsafe {
             planes.fill::<E>(channel);
             let weights = conv.first.all().as_ptr().add(channel * of_weights);
+            let near = conv
+                .near::<E>(K * K, channel, part.second)
+                .map(|(near, parts)| (near, parts.map(|part| *part)));
             let out = channel * pixels + part.y * width;
-            for block in 0..blocks {
-                let row = block * (part.rows / blocks) + block.min(part.rows % blocks);
-                let rows = part.rows / blocks + usize::from(block < part.rows % blocks);
-                let ends = row + rows == part.rows;
-                // From the right to the left: what is stored behind the end of a row is overwritten by the next row.
-                let mut left = registers;
-                while left > 0 {
-                    let odd = left % 4;
-                    let take = if odd == 0 { 4 } else { odd & odd.wrapping_neg() };
-                    left -= take;
-                    let x = left * lanes;
-                    let at = out + row * width + x;
-                    let count = (take * lanes).min(width - x);
-                    let second = part.second;
-                    let place = Place {
-                        x: part.patch.add(row * patch.pitch + x).cast_const(),
-                        across,
-                        down,
-                        to: part.output.add(at),
-                        second: if second.is_null() { second } else { second.add(at) },
-                        row: width,
-                        count,
-                        narrow: take * lanes > count + width,
-                        whole: count == take * lanes || (second.is_null() && !ends),
-                        weights,
-                        bias: *bias,
-                        limits: &limits,
-                    };
-                    match (rows, take) {
-                        (1, 1) => self::block::<E, 1, 1, K, S>(&place),
-                        (1, 2) => self::block::<E, 1, 2, K, S>(&place),
-                        (1, _) => self::block::<E, 1, 4, K, S>(&place),
-                        (2, 1) => self::block::<E, 2, 1, K, S>(&place),
-                        (2, 2) => self::block::<E, 2, 2, K, S>(&place),
-                        (2, _) => self::block::<E, 2, 4, K, S>(&place),
-                        (3, 1) => self::block::<E, 3, 1, K, S>(&place),
-                        (3, 2) => self::block::<E, 3, 2, K, S>(&place),
-                        (3, _) => self::block::<E, 3, 4, K, S>(&place),
-                        (_, 1) => self::block::<E, ROWS, 1, K, S>(&place),
-                        (_, 2) => self::block::<E, ROWS, 2, K, S>(&place),
-                        _ => self::block::<E, ROWS, 4, K, S>(&place),
-                    }
+            // Behind the last row lies the first one of a channel that is computed later.
+            let follows = part.rows == conv.output.height as usize && channel + 1 < part.channels.end;
+            // From the right to the left: what is stored behind the end of a row is overwritten by the next row.
+            let mut left = registers;
+            while left > 0 {
+                let odd = left % 4;
+                let take = if odd == 0 { 4 } else { odd & odd.wrapping_neg() };
+                left -= take;
+                let x = left * lanes;
+                let at = out + x;
+                let count = (take * lanes).min(width - x);
+                let second = part.second;
+                let place = Place {
+                    x: part.patch.add(x).cast_const(),
+                    across,
+                    down,
+                    to: part.output.add(at),
+                    second: if second.is_null() { second } else { second.add(at) },
+                    row: width,
+                    count,
+                    narrow: take * lanes > count + width,
+                    whole: false,
+                    weights,
+                    bias: *bias,
+                    limits: &limits,
+                    activation: (!conv.activation.is_plain()).then_some(conv.activation),
+                    near,
+                };
+                let rows = (part.rows, follows);
+                match take {
+                    1 => column::<E, 1, K, S>(place, rows, patch.pitch),
+                    2 => column::<E, 2, K, S>(place, rows, patch.pitch),
+                    _ => column::<E, 4, K, S>(place, rows, patch.pitch),
                 }
             }
+        }
+    }
+}
+
+/// C registers of each of `rows` rows, which lie `pitch` elements apart in the patch: some rows at a time. What is stored
+/// behind the last of them is overwritten if another `follows`.
+#[inline(always)]
+unsafe fn column<E: Element, const C: usize, const K: usize, const S: usize>(
+    mut place: Place<'_, E::Bits>,
+    (rows, follows): (usize, bool),
+    pitch: usize,
+) {
+    let mut left = rows;
+    while left > 0 {
+        let take = left.min(ROWS);
+        left -= take;
+        let behind = left > 0 || follows;
+        place.whole = place.count == C * E::LANES || (place.second.is_null() && behind);
+        // SAFETY: as for `channels`.
+        unsafe {
+            match take {
+                1 => block::<E, 1, C, K, S>(&place),
+                2 => block::<E, 2, C, K, S>(&place),
+                3 => block::<E, 3, C, K, S>(&place),
+                _ => block::<E, ROWS, C, K, S>(&place),
+            }
+        }
+        place.x = place.x.wrapping_add(take * pitch);
+        place.to = place.to.wrapping_add(take * place.row);
+        if !place.second.is_null() {
+            place.second = place.second.wrapping_add(take * place.row);
         }
     }
 }
@@ -178,10 +206,11 @@ unsafe fn block<E: Element, const R: usize, const C: usize, const K: usize, cons
             weights[i] = E::register(vld1q_u8(place.weights.add(i * E::LANES).cast()));
         }
         let mut x = place.x;
+        let mut pixels = load::pixels(&mut x, place.step::<K, S>(0), C);
         macro_rules! lines {
             ($($i:literal)*) => {$(
                 if $i < (R - 1) * S + K {
-                    line::<E, R, C, K, S, $i>(&mut sums, &weights, &mut x, place);
+                    line::<E, R, C, K, S, $i>(&mut sums, &weights, (&mut x, &mut pixels), place);
                 }
             )*};
         }
@@ -203,8 +232,37 @@ unsafe fn finish<E: Element, const R: usize, const C: usize, const SECOND: bool>
 ) {
     // SAFETY: as for `channels`.
     unsafe {
-        if place.narrow || (SECOND && !place.whole) {
-            return parts::<E, R, C>(sums, place);
+        if let (8, Some((how, parts))) = (E::LANES, place.near) {
+            let [small, large] = parts.map(|part| E::register(vreinterpretq_u8_u16(vdupq_n_u16(part))));
+            let registers = how.registers::<E>();
+            let result = |r: usize, c: usize| near::<E>(sums[r][c], [(small, 0), (large, 0)], registers);
+            if place.narrow {
+                let mut results = [[vdupq_n_u16(0); C]; R];
+                for r in 0..R {
+                    results[r] = core::array::from_fn(|c| result(r, c));
+                }
+                return pieces(results.as_flattened(), C, place.to, [place.row, place.count]);
+            }
+            for r in 0..R {
+                let to = place.to.add(r * place.row);
+                let mut results = [vdupq_n_u16(0); 4];
+                for c in 0..C {
+                    results[c] = result(r, c);
+                }
+                if r + 1 == R && !place.whole {
+                    ends(results[0], results[1], results[2], results[3], to, place.count);
+                    return;
+                }
+                for c in 0..C {
+                    vst1q_u16(to.add(8 * c), results[c]);
+                }
+            }
+            return;
+        }
+        if place.narrow || place.activation.is_some() || (SECOND && !place.whole) {
+            // Of copies: what a pointer leads to would be in memory from the beginning.
+            let (sums, place) = (*sums, *place);
+            return parts::<E, R, C>(&sums, &place);
         }
         for r in 0..R {
             let (to, second) = (place.to.add(r * place.row), place.second.wrapping_add(r * place.row));
@@ -218,7 +276,7 @@ unsafe fn finish<E: Element, const R: usize, const C: usize, const SECOND: bool>
                 });
             }
             if r + 1 == R && !place.whole {
-                ends(&results, to, place.count);
+                ends(results[0], results[1], results[2], results[3], to, place.count);
             } else if C * E::LANES == 4 {
                 vst1_u16(to, vget_low_u16(results[0]));
             } else {
@@ -248,7 +306,7 @@ unsafe fn carried<E: Element, const C: usize>(
     }
 }
 
-/// Finishes a block of which nothing may be stored behind the rows.
+/// Finishes a block of which nothing may be stored behind the rows, or that has an activation of its own.
 #[inline(never)]
 unsafe fn parts<E: Element, const R: usize, const C: usize>(
     sums: &[[E::Register; C]; R],
@@ -266,6 +324,9 @@ unsafe fn parts<E: Element, const R: usize, const C: usize>(
                 if !place.second.is_null() {
                     full = add(full, some(second, count));
                 }
+                if let Some(activation) = place.activation {
+                    full = activated(full, activation);
+                }
                 store(place.limits.round(full), to, count);
             }
             at += 8;
@@ -273,15 +334,43 @@ unsafe fn parts<E: Element, const R: usize, const C: usize>(
     }
 }
 
-/// Stores the first `count` results of a row.
+/// Stores the first `count` results of each row, of `registers` registers, of which nothing may be stored behind the rows.
 #[inline(never)]
-unsafe fn ends(results: &[uint16x8_t; 4], to: *mut u16, count: usize) {
-    for (i, results) in results.iter().enumerate() {
+unsafe fn pieces(results: &[uint16x8_t], registers: usize, to: *mut u16, [row, count]: [usize; 2]) {
+    for (r, results) in results.chunks_exact(registers.max(1)).enumerate() {
+        for (at, results) in (0..count).step_by(8).zip(results) {
+            // SAFETY: there is room for `count`.
+            unsafe { store(*results, to.add(r * row + at), (count - at).min(8)) }
+        }
+    }
+}
+
+/// Stores the first `count` results of a row. They come in registers: an array of them would be one in memory for the caller.
+#[inline(never)]
+// Only so do registers come in registers; no other language calls it.
+#[allow(improper_ctypes_definitions)]
+unsafe extern "C" fn ends(
+    a: uint16x8_t,
+    b: uint16x8_t,
+    c: uint16x8_t,
+    d: uint16x8_t,
+    to: *mut u16,
+    count: usize,
+) {
+    for (i, results) in [a, b, c, d].into_iter().enumerate() {
         let at = 8 * i;
         if at < count {
             // SAFETY: there is room for `count`.
-            unsafe { store(*results, to.add(at), (count - at).min(8)) }
+            unsafe { store(results, to.add(at), (count - at).min(8)) }
         }
+    }
+}
+
+impl<B> Place<'_, B> {
+    /// Bytes from the pixels of tap `at`, counted over the lines of K taps, to those of the next.
+    #[inline(always)]
+    fn step<const K: usize, const S: usize>(&self, at: usize) -> isize {
+        if at % K + 1 == K { self.down[at / K % S] } else { self.across[at % K % S] }
     }
 }
 
@@ -290,26 +379,63 @@ unsafe fn ends(results: &[uint16x8_t; 4], to: *mut u16, count: usize) {
 unsafe fn line<E: Element, const R: usize, const C: usize, const K: usize, const S: usize, const I: usize>(
     sums: &mut [[E::Register; C]; R],
     weights: &[E::Register; WEIGHTS],
-    x: &mut *const E::Bits,
+    (x, pixels): (&mut *const E::Bits, &mut [uint8x16_t; 4]),
     place: &Place<'_, E::Bits>,
 ) {
-    for kx in 0..K {
-        let step = if kx + 1 == K { place.down[I % S] } else { place.across[kx % S] };
-        // SAFETY: as for `channels`; behind the last tap the pointer is not read.
-        unsafe {
-            let pixels = match (I * K + kx) % 2 {
-                0 => load::pixels(x, step, C),
-                _ => load::other_pixels(x, step, C),
-            };
-            for r in 0..R {
-                if I >= r * S && I < r * S + K {
-                    let tap = (I - r * S) * K + kx;
-                    for c in 0..C {
-                        let (x, weights) = (E::register(pixels[c]), weights[tap / E::LANES]);
-                        sums[r][c] = E::multiply_add(sums[r][c], x, weights, tap % E::LANES);
-                    }
+    // SAFETY: as for `channels`.
+    unsafe {
+        macro_rules! taps {
+            ($($kx:literal)*) => {$(
+                if $kx < K {
+                    let step = place.step::<K, S>(I * K + $kx + 1);
+                    tap::<E, R, C, K, S, I, $kx>(sums, weights, (x, pixels), step);
+                }
+            )*};
+        }
+        // Not a loop: lanes must be known.
+        taps!(0 1 2 3 4);
+    }
+}
+
+/// Multiplies pixel KX of line I for the rows that it lies under; `step` is that of the next tap.
+///
+/// While those of a tap are multiplied those of the next are on their way, into the registers of the tap before, whose sums
+/// must be made by then: else the compiler copies them.
+#[inline(always)]
+unsafe fn tap<
+    E: Element,
+    const R: usize,
+    const C: usize,
+    const K: usize,
+    const S: usize,
+    const I: usize,
+    const KX: usize,
+>(
+    sums: &mut [[E::Register; C]; R],
+    weights: &[E::Register; WEIGHTS],
+    (x, pixels): (&mut *const E::Bits, &mut [uint8x16_t; 4]),
+    step: isize,
+) {
+    let at = I * K + KX;
+    // SAFETY: as for `channels`; behind the last tap the pointer is not read.
+    unsafe {
+        let next = match at % 2 {
+            _ if at + 1 == ((R - 1) * S + K) * K => *pixels,
+            0 => load::other_pixels(x, step, C),
+            _ => load::pixels(x, step, C),
+        };
+        for r in 0..R {
+            if I >= r * S && I < r * S + K {
+                let tap = (I - r * S) * K + KX;
+                for c in 0..C {
+                    let (x, weights) = (E::register(pixels[c]), weights[tap / E::LANES]);
+                    sums[r][c] = E::multiply_add(sums[r][c], x, weights, tap % E::LANES);
+                }
+                for c in 0..C {
+                    *x = load::after(*x, E::bytes(sums[r][c]));
                 }
             }
         }
+        *pixels = next;
     }
 }

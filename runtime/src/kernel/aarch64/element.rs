@@ -41,6 +41,8 @@ pub(super) unsafe trait Element {
         weights: Self::Register,
         lane: usize,
     ) -> Self::Register;
+    /// Every lane between those of two bounds; where it is no number, one of them.
+    unsafe fn bounded(x: Self::Register, bounds: [Self::Register; 2]) -> Self::Register;
     /// What sums begin with: f32 sums with `bias`, f16 sums with zero.
     unsafe fn begin(bias: f32) -> Self::Register;
     /// Carries sums into f32. They are added to what is there if `resume`, and else, where they are f16, to `bias`.
@@ -108,6 +110,11 @@ unsafe impl Element for Full {
                 _ => vfmaq_laneq_f32::<3>(sum, x, weights),
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn bounded(x: float32x4_t, [low, high]: [float32x4_t; 2]) -> float32x4_t {
+        unsafe { vminnmq_f32(vmaxnmq_f32(x, low), high) }
     }
 
     #[inline(always)]
@@ -191,6 +198,12 @@ unsafe impl Element for Half {
             6 => vfmaq_laneq_f16::<6>(sum, x, weights),
             _ => vfmaq_laneq_f16::<7>(sum, x, weights),
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon,fp16")]
+    unsafe fn bounded(x: float16x8_t, [low, high]: [float16x8_t; 2]) -> float16x8_t {
+        vminnmq_f16(vmaxnmq_f16(x, low), high)
     }
 
     #[inline(always)]

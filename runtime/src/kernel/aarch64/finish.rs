@@ -3,7 +3,8 @@
 
 use core::arch::aarch64::*;
 
-use crate::kernel::activate;
+use super::element::Element;
+use crate::kernel::{activate, f16};
 use crate::model::Activation;
 
 /// Largest finite f16, and 6.0, as bits.
@@ -19,11 +20,10 @@ pub(super) struct Limits {
     high: int16x8_t,
     /// The largest as an unsigned one: of values below zero the one that is farthest from it.
     far: uint16x8_t,
-    /// Applied before the rounding, where it is more than bounds.
-    before: Option<Activation>,
 }
 
 impl Limits {
+    /// Those of the range of f16 for an activation that is more than bounds, which is applied before ([`activated`]).
     #[inline(always)]
     pub(super) fn of(activation: Activation) -> Limits {
         let (low, high) = match activation {
@@ -32,18 +32,13 @@ impl Limits {
             Activation::Relu6 => (0, SIX),
             _ => (i16::MIN, MAX),
         };
-        let before = (!activation.is_plain()).then_some(activation);
         // SAFETY: NEON is part of A64.
-        unsafe { Limits { low: vdupq_n_s16(low), high: vdupq_n_s16(high), far: vdupq_n_u16(0xfbff), before } }
+        unsafe { Limits { low: vdupq_n_s16(low), high: vdupq_n_s16(high), far: vdupq_n_u16(0xfbff) } }
     }
 
-    /// To f16, nearest even, saturated and activated.
+    /// To f16, nearest even, between the bounds.
     #[inline(always)]
-    pub(super) fn round(&self, sums: [float32x4_t; 2]) -> uint16x8_t {
-        let [low, high] = match self.before {
-            Some(activation) => activated(sums, activation),
-            None => sums,
-        };
+    pub(super) fn round(&self, [low, high]: [float32x4_t; 2]) -> uint16x8_t {
         // SAFETY: NEON is part of A64.
         unsafe {
             let halves = vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low), high));
@@ -53,9 +48,69 @@ impl Limits {
     }
 }
 
-/// An activation of each of eight sums, by way of memory.
+/// How sums of f16 arithmetic become results in f16, without a detour by f32: both parts of the bias are added, of which the
+/// smaller one comes first, and the result is held between two bounds.
+///
+/// A bias is the sum of its parts but for 2⁻²² of it. What adding the small part rounds is at most 2⁻¹¹ of the products' sum,
+/// one rounding more than those of the products; what adding the large one rounds is the rounding of the result.
+#[derive(Clone, Copy)]
+pub(super) struct Near {
+    /// The bounds, as f16.
+    low: u16,
+    high: u16,
+}
+
+impl Near {
+    /// Of an activation that is no more than bounds.
+    #[inline(always)]
+    pub(super) fn of(activation: Activation) -> Option<Near> {
+        const LEAST: u16 = 0xfbff;
+        match activation {
+            Activation::None => Some(Near { low: LEAST, high: MAX as u16 }),
+            Activation::Relu => Some(Near { low: 0, high: MAX as u16 }),
+            Activation::Relu6 => Some(Near { low: 0, high: SIX as u16 }),
+            _ => None,
+        }
+    }
+
+    /// The parts of a bias, the small one first.
+    pub(super) fn parts(bias: f32) -> [u16; 2] {
+        let large = f16::narrow(bias);
+        [f16::narrow(bias - f16::widen(large)), large]
+    }
+
+    /// One, and the bounds, in registers.
+    #[inline(always)]
+    pub(super) unsafe fn registers<E: Element>(&self) -> (E::Register, [E::Register; 2]) {
+        const ONE: u16 = 0x3c00;
+        // SAFETY: no memory is touched.
+        unsafe {
+            let all = |bits| E::register(vreinterpretq_u8_u16(vdupq_n_u16(bits)));
+            (all(ONE), [all(self.low), all(self.high)])
+        }
+    }
+}
+
+/// A sum with two parts of a bias, which lie in a lane of two registers, between bounds: see [`Near`].
+#[inline(always)]
+pub(super) unsafe fn near<E: Element>(
+    sum: E::Register,
+    parts: [(E::Register, usize); 2],
+    (one, bounds): (E::Register, [E::Register; 2]),
+) -> uint16x8_t {
+    // SAFETY: no memory is touched; inlined where the instructions of `E` are.
+    unsafe {
+        let [(small, small_lane), (large, large_lane)] = parts;
+        let sum = E::multiply_add(sum, one, small, small_lane);
+        let sum = E::multiply_add(sum, one, large, large_lane);
+        vreinterpretq_u16_u8(E::bytes(E::bounded(sum, bounds)))
+    }
+}
+
+/// An activation of each of eight sums, by way of memory. A call, even one that is not made, costs the loops around it their
+/// registers: those of the plain activations have none.
 #[inline(never)]
-fn activated([low, high]: [float32x4_t; 2], activation: Activation) -> [float32x4_t; 2] {
+pub(super) fn activated([low, high]: [float32x4_t; 2], activation: Activation) -> [float32x4_t; 2] {
     let mut values = [0.0f32; 8];
     // SAFETY: NEON is part of A64, and eight values fit.
     unsafe {
@@ -126,12 +181,13 @@ pub(super) unsafe fn finish(
     count: usize,
     activation: Activation,
 ) {
-    let limits = Limits::of(activation);
     // SAFETY: as the caller promises.
     unsafe {
-        match second.is_null() {
-            true => values::<false>(sums, second, to, count, &limits),
-            false => values::<true>(sums, second, to, count, &limits),
+        match (second.is_null(), activation.is_plain()) {
+            (true, true) => values::<false, true>(sums, second, to, count, activation),
+            (false, true) => values::<true, true>(sums, second, to, count, activation),
+            (true, false) => values::<false, false>(sums, second, to, count, activation),
+            (false, false) => values::<true, false>(sums, second, to, count, activation),
         }
     }
 }
@@ -146,18 +202,19 @@ pub(super) unsafe fn add([low, high]: [float32x4_t; 2], second: uint16x8_t) -> [
 }
 
 #[inline(always)]
-unsafe fn values<const SECOND: bool>(
+unsafe fn values<const SECOND: bool, const PLAIN: bool>(
     sums: *const f32,
     second: *const u16,
     to: *mut u16,
     count: usize,
-    limits: &Limits,
+    activation: Activation,
 ) {
+    let limits = Limits::of(activation);
     // SAFETY: as for `finish`.
     unsafe {
         let eight = |low: float32x4_t, high: float32x4_t, second: uint16x8_t| {
-            let [low, high] = if SECOND { add([low, high], second) } else { [low, high] };
-            limits.round([low, high])
+            let sums = if SECOND { add([low, high], second) } else { [low, high] };
+            limits.round(if PLAIN { sums } else { activated(sums, activation) })
         };
         let mut at = 0;
         while at + 16 <= count {

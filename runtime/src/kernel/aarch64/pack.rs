@@ -6,6 +6,7 @@ use super::conv;
 use super::depthwise;
 use super::element::{Element, Full, Half};
 use super::fill::{self, Columns, Frame};
+use super::finish::Near;
 use super::geometry::{self, MOST_ROWS, Runs};
 use super::squares::Squared;
 use crate::kernel::team::Team;
@@ -152,6 +153,9 @@ pub(super) struct Packed<B> {
     /// Where Winograd's tiles compute the dense layer, or a pair's thin half: `first` is then empty.
     pub(super) squares: Option<Squared<B>>,
     pub(super) bias: Vec<f32>,
+    /// The small and the large parts of the biases in f16, with a register behind them, where results are finished so; see
+    /// [`Near`].
+    parts: [Vec<u16>; 2],
     pub(super) activation: Activation,
 }
 
@@ -184,10 +188,17 @@ impl<B: Copy + Default + 'static> Packed<B> {
             }
             LayerWeights::Pair { expand, .. } => {
                 let runs = Runs { runs: 1, registers: area / E::LANES, pitch: 0 };
-                Some(Matrix::new::<E>(expand, bias.len(), runs))
+                Some(Matrix::new::<E>(expand.halves(), bias.len(), runs))
             }
             _ => None,
         };
+        let mut parts = [Vec::new(), Vec::new()];
+        if E::ARITHMETIC == Arithmetic::F16 {
+            for bias in bias {
+                parts.iter_mut().zip(Near::parts(*bias)).for_each(|(all, part)| all.push(part));
+            }
+            parts.iter_mut().for_each(|all| all.resize(all.len() + 2 * E::LANES, 0));
+        }
         // Depthwise weights are rows of their own: no two share a pixel.
         let first = if squares.is_some() {
             Matrix { groups: Vec::new(), weights: Vec::new() }
@@ -213,6 +224,7 @@ impl<B: Copy + Default + 'static> Packed<B> {
             expand,
             squares,
             bias: bias.to_vec(),
+            parts,
             activation,
         })
     }
@@ -220,6 +232,24 @@ impl<B: Copy + Default + 'static> Packed<B> {
     /// How the patch is filled.
     pub(super) fn frame(&self) -> Frame<'_> {
         Frame { patch: &self.patch, columns: &self.columns, input: self.input }
+    }
+
+    /// How sums of `taps` products from channel `channel` on are finished in f16, where they are: all of the products must be in
+    /// one f16 sum, and nothing but the bias is added.
+    pub(super) fn near<E: Element>(
+        &self,
+        taps: usize,
+        channel: usize,
+        second: *const u16,
+    ) -> Option<(Near, [*const u16; 2])> {
+        let [small, large] = [self.parts[0].get(channel..)?, self.parts[1].get(channel..)?];
+        // Where rows have idle lanes, results come from sums in memory.
+        let whole = self.squares.is_some()
+            || self.patch.joined
+            || self.patch.width.is_multiple_of(E::LANES)
+            || (self.depthwise && depthwise::covers(&self.window));
+        let one = whole && taps <= E::CARRY && second.is_null() && small.len() > E::LANES;
+        Near::of(self.activation).filter(|_| one).map(|near| (near, [small.as_ptr(), large.as_ptr()]))
     }
 
     /// f32 of scratch that it uses.
@@ -238,6 +268,7 @@ impl<B: Copy + Default + 'static> Packed<B> {
             + self.middle.bytes()
             + size_of_val(self.columns.as_slice())
             + size_of_val(self.bias.as_slice())
+            + self.parts.iter().map(|part| size_of_val(part.as_slice())).sum::<usize>()
     }
 }
 

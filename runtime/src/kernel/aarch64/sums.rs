@@ -6,7 +6,7 @@ use core::arch::aarch64::*;
 
 use super::depthwise;
 use super::element::{Element, Full, Half};
-use super::finish::{Limits, add};
+use super::finish::{Limits, Near, add, near};
 use super::{load, squares};
 use crate::model::Activation;
 
@@ -52,6 +52,8 @@ pub(super) struct Output {
     pub(super) run: usize,
     pub(super) step: usize,
     pub(super) activation: Activation,
+    /// Where sums of f16 are finished in f16 ([`Near`]): the small and the large parts of the N biases, in whole registers.
+    pub(super) near: Option<(Near, [*const u16; 2])>,
 }
 
 /// Computes a job.
@@ -112,6 +114,14 @@ unsafe fn sums<E: Element, const N: usize, const R: usize, const C: usize>(job: 
                 (x, to) = (x.wrapping_add(job.step[0]), elements.wrapping_add(job.step[1]).cast());
                 continue;
             }
+            if let (8, Some(output)) = (E::LANES, &mut output)
+                && let Some((near, parts)) = output.near
+            {
+                halves::<E, N, R, C>(&sums, (near, parts), output);
+                output.to = output.to.wrapping_add(output.step);
+                (x, to) = (x.wrapping_add(job.step[0]), to.wrapping_add(job.step[1]));
+                continue;
+            }
             // Read late, not held in registers that the loop needs.
             let bias = load::after(job.bias, E::bytes(sums[N - 1][R - 1][C - 1]));
             // Widening takes more registers than are left: f16 sums go by way of memory after the loop, not in it.
@@ -165,6 +175,32 @@ unsafe fn tap<E: Element, const N: usize, const R: usize, const C: usize>(
                         let sum = &mut sums[n][r][half * 4 + c];
                         *sum = E::multiply_add(*sum, x, weights[n / E::LANES], n % E::LANES);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Finishes a block of sums in f16.
+#[inline(always)]
+unsafe fn halves<E: Element, const N: usize, const R: usize, const C: usize>(
+    sums: &[[[E::Register; C]; R]; N],
+    (how, parts): (Near, [*const u16; 2]),
+    output: &Output,
+) {
+    // SAFETY: as for `sums`; biases lie in whole registers.
+    unsafe {
+        let registers = how.registers::<E>();
+        let mut biases = [[E::zero(); 2]; 2];
+        for i in 0..N.div_ceil(8) {
+            biases[i] = parts.map(|part| E::register(vreinterpretq_u8_u16(vld1q_u16(part.add(8 * i)))));
+        }
+        for n in 0..N {
+            let bias = biases[n / 8].map(|register| (register, n % 8));
+            for r in 0..R {
+                for c in 0..C {
+                    let to = output.to.add(n * output.row + r * output.run + c * 8);
+                    vst1q_u16(to, near::<E>(sums[n][r][c], bias, registers));
                 }
             }
         }

@@ -5,17 +5,19 @@
 
 use super::super::portable::{Epilogue, finish};
 use super::super::tiling::Cut;
-use super::super::{Buffers, LayerWeights, Output, Planes, Second};
+use super::super::{Buffers, LayerWeights, Operations, Output, Planes, Second, Set, WeightMatrix};
 use super::depthwise;
 use super::fill::Filler;
-use super::micro::{self, Offsets, Residual, Rows, Start, Sweep, Taps};
-use super::tile::{self, Geometry, Tile};
+use super::fives::Fives;
+use super::lines::{Lines, Outputs};
+use super::micro::{self, Expand, Offsets, Residual, Rows, Start, Sweep, Taps};
+use super::tile::{self, Geometry, Products, Tile};
 use super::winograd::Strips;
 use super::{Native, OUTS, PIXELS, together};
 use crate::kernel::tiling::Form;
 use crate::model::{Shape, Window};
 
-pub(super) fn run(
+pub(super) fn run<U: Operations>(
     (input, output, window): (Shape, Shape, &Window),
     weights: &LayerWeights<'_>,
     epilogue: Epilogue<'_>,
@@ -25,10 +27,20 @@ pub(super) fn run(
     let form = weights.form();
     let geometry = Geometry::new(input, output, window).with_planes(buffers.planes);
     let half = matches!(buffers.output, Output::Half(_));
-    let (tile, strips) = match cut {
-        Some(cut) => kept(&geometry, (form, output.height), buffers.scratch.len(), cut),
+    let (tile, way) = match cut {
+        Some(cut) => match known(&geometry, (form, output.height), cut) {
+            Some(known) => known,
+            None if U::USED.has(Set::TILING) => {
+                kept(&geometry, (weights, output.height), (buffers.scratch.len(), Products::HERE), cut)
+            }
+            None => return,
+        },
+        None if !U::USED.has(Set::TILING) => return,
         // What is not said to be otherwise lies whole; in other strips every product is made.
-        None => found(&geometry, form, buffers.scratch.len(), half && buffers.planes == Planes::default()),
+        None => {
+            let squares = half && buffers.planes == Planes::default();
+            found(&geometry, weights, buffers.scratch.len(), (squares, Products::HERE))
+        }
     };
     let taps = match (geometry.kernel[1], geometry.stride[1]) {
         _ if geometry.is_pointwise() => Taps::Ranks,
@@ -40,63 +52,163 @@ pub(super) fn run(
     let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
     // What happened before is not this layer's.
     micro::overflow();
-    if let (Some(strips), LayerWeights::Pair { thin, expand, .. }) = (strips, weights) {
-        conv.pair_in_strips(&strips, (thin, expand), epilogue, buffers);
-        return saturated(buffers);
+    match (way, weights) {
+        (Way::Squares(strips), LayerWeights::Pair { thin, expand, .. }) if U::USED.has(Set::PAIR) => {
+            conv.pair_in_strips(&strips, (*thin, *expand), epilogue, buffers);
+            return saturated(buffers);
+        }
+        (Way::Lines(lines), LayerWeights::Pair { thin: WeightMatrix::Half(thin), expand, .. })
+            if U::USED.has(Set::PAIR) && U::USED.has(Set::LINES.and(Set::TILING)) =>
+        {
+            conv.pair_in_lines(&lines, (thin, *expand), epilogue, buffers);
+            return saturated(buffers);
+        }
+        // Weights of 8 bits go by tiles, which have the same bits.
+        (Way::Fives, LayerWeights::Dense(WeightMatrix::Half(weights)))
+            if U::USED.has(Set::DENSE) && U::USED.has(Set::FIVES.and(Set::TILING)) =>
+        {
+            conv.dense_in_fives(weights, epilogue, buffers);
+            return saturated(buffers);
+        }
+        _ => {}
     }
     for y in (0..height).step_by(tile.rows.max(1)) {
         for x in (0..width).step_by(tile.columns.max(1)) {
             let (rows, columns) = (tile.rows.min(height - y), tile.columns.min(width - x));
             let area = Area { y, x, rows, columns, groups: columns.div_ceil(PIXELS) };
             match weights {
-                LayerWeights::Dense(weights) => conv.dense(&area, weights, epilogue, buffers),
-                LayerWeights::Pair { thin, expand, rank } => {
-                    conv.pair(&area, (thin, expand, *rank), epilogue, buffers);
+                LayerWeights::Dense(weights) if U::USED.has(Set::DENSE) => {
+                    conv.dense(&area, *weights, epilogue, buffers)
                 }
-                LayerWeights::Depthwise(weights) => conv.depthwise(&area, weights, epilogue, buffers),
+                LayerWeights::Pair { thin, expand, rank } if U::USED.has(Set::PAIR) => {
+                    conv.pair(&area, (*thin, *expand, *rank), epilogue, buffers);
+                }
+                LayerWeights::Depthwise(weights) if U::USED.has(Set::DEPTHWISE) => {
+                    conv.depthwise(&area, weights, epilogue, buffers);
+                }
+                _ => {}
             }
         }
     }
     saturated(buffers);
 }
 
-/// The tiles of a layer, and its strips of tiles of 2×2 pixels where these may be used and pay.
-fn found(geometry: &Geometry, form: Form, scratch: usize, squares: bool) -> (Tile, Option<Strips>) {
-    let tile = Tile::fit(geometry, form, scratch);
-    let strips = match form {
-        Form::Pair { rank } if squares => Strips::fit(geometry, rank, scratch, tile.thin_cost(geometry)),
-        _ => None,
-    };
-    (tile, strips)
+/// What goes over the pixels of a layer.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Tiles,
+    /// The thin half of a pair by tiles of 2×2 pixels, or of one row.
+    Squares(Strips),
+    Lines(Lines),
+    Fives,
 }
 
-/// As [`found`] for `rows` rows of a layer, found once: a cut for more rows serves.
+/// The tiles of a layer, and what serves it in their place: tiles of 2×2 pixels, where `squares` may be used, or pixels five by
+/// five.
+fn found(
+    geometry: &Geometry,
+    weights: &LayerWeights<'_>,
+    scratch: usize,
+    (squares, products): (bool, Products),
+) -> (Tile, Way) {
+    let form = weights.form();
+    let tile = Tile::fit(geometry, form, scratch);
+    let (strips, lines) = match weights {
+        LayerWeights::Pair { thin, rank, .. } if squares => {
+            // Tiles of one row are made of halves.
+            tile.squares(geometry, (*rank, matches!(thin, WeightMatrix::Half(_))), scratch, products)
+        }
+        _ => (None, None),
+    };
+    let way = match (strips, lines) {
+        (_, Some(lines)) => Way::Lines(lines),
+        (Some(strips), None) => Way::Squares(strips),
+        (None, None)
+            if Fives::fit(geometry, form, scratch, (tile.cost(geometry, form, products), products))
+                .is_some() =>
+        {
+            Way::Fives
+        }
+        (None, None) => Way::Tiles,
+    };
+    (tile, way)
+}
+
+/// What was found for `rows` rows of a layer, or for more: they serve.
+fn known(geometry: &Geometry, (form, rows): (Form, u32), cut: &Cut) -> Option<(Tile, Way)> {
+    let [kind, rows, columns, block, outs] = cut.found(rows)?;
+    let ranks = form.rank().min(tile::RANKS);
+    let one = Tile { rows, columns, block, outs, ranks };
+    Some(match kind {
+        0 => (one, Way::Tiles),
+        3 => (one, Way::Fives),
+        4 => (one, Way::Lines(Lines::new(geometry, form.rank(), Outputs::Two, [rows, block]))),
+        5 => (one, Way::Lines(Lines::new(geometry, form.rank(), Outputs::Four, [rows, block]))),
+        // The expanding half is the same in any tile.
+        kind => (one, Way::Squares(Strips::new(geometry, form.rank(), [rows, block], kind > 1))),
+    })
+}
+
+/// How a whole layer is cut up, in so many f32 of scratch; `None` where that cannot be kept.
+#[cfg(feature = "std")]
+pub(in crate::kernel) fn cut(
+    (input, output, window): (Shape, Shape, &Window),
+    weights: &LayerWeights<'_>,
+    scratch: usize,
+    half: bool,
+) -> Option<Cut> {
+    let geometry = Geometry::new(input, output, window);
+    let mut cut = if half { Cut::SQUARES } else { Cut::NEW };
+    // On whichever core it will run.
+    kept(&geometry, (weights, output.height), (scratch, Products::Fused), &mut cut);
+    cut.found(output.height).map(|_| cut)
+}
+
+/// Whether a whole layer goes by tiles of one row here, in so many f32 of scratch.
+#[cfg(feature = "std")]
+pub(in crate::kernel) fn by_rows(
+    (input, output, window): (Shape, Shape, &Window),
+    weights: &LayerWeights<'_>,
+    scratch: usize,
+    half: bool,
+) -> bool {
+    let (_, way) = found(&Geometry::new(input, output, window), weights, scratch, (half, Products::HERE));
+    matches!(way, Way::Lines(_))
+}
+
+/// What a kept cut uses besides tiles.
+#[cfg(feature = "std")]
+pub(in crate::kernel) fn used(cut: &Cut) -> Set {
+    match cut.found(0) {
+        Some([3, ..]) => Set::FIVES,
+        Some([4 | 5, ..]) => Set::LINES,
+        _ => Set::default(),
+    }
+}
+
+/// As [`found`] for `rows` rows of a layer, and keeps it.
 #[inline(never)]
 fn kept(
     geometry: &Geometry,
-    (form, rows): (Form, u32),
-    scratch: usize,
+    (weights, rows): (&LayerWeights<'_>, u32),
+    (scratch, products): (usize, Products),
     cut: &mut Cut,
-) -> (Tile, Option<Strips>) {
-    if let Some([kind, rows, columns, block, outs]) = cut.found(rows) {
-        let ranks = form.rank().min(tile::RANKS);
-        let one = Tile { rows, columns, block, outs, ranks };
-        return match kind {
-            0 => (one, None),
-            // The expanding half is the same in any tile.
-            kind => (one, Some(Strips::new(geometry, form.rank(), [rows, block], kind > 1))),
-        };
-    }
-    let (tile, strips) = found(geometry, form, scratch, cut.squares());
-    let numbers = match strips {
-        None => [0, tile.rows, tile.columns, tile.block, tile.outs],
-        Some(strips) => {
+) -> (Tile, Way) {
+    let (tile, way) = found(geometry, weights, scratch, (cut.squares(), products));
+    let numbers = match way {
+        Way::Tiles => [0, tile.rows, tile.columns, tile.block, tile.outs],
+        Way::Fives => [3, tile.rows, tile.columns, tile.block, tile.outs],
+        Way::Lines(lines) => {
+            let (outputs, [rows, block]) = lines.size();
+            [if outputs == Outputs::Two { 4 } else { 5 }, rows, 0, block, 0]
+        }
+        Way::Squares(strips) => {
             let [rows, block] = strips.size();
             [1 + usize::from(strips.kept()), rows, 0, block, 0]
         }
     };
     cut.keep(rows, numbers);
-    (tile, strips)
+    (tile, way)
 }
 
 /// Puts right what exceeded the range of f16 on the way to the output.
@@ -156,13 +268,19 @@ impl Conv {
         Some(Scratch { sums, patch, panel, offsets })
     }
 
-    fn dense(&self, area: &Area, weights: &[u16], epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
+    fn dense(
+        &self,
+        area: &Area,
+        weights: WeightMatrix<'_>,
+        epilogue: Epilogue<'_>,
+        buffers: &mut Buffers<'_>,
+    ) {
         let n = self.geometry.output.channels as usize;
         let columns = weights.len() / n.max(1);
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
         for first in (0..n).step_by(self.tile.outs.max(1)) {
             let outs = self.tile.outs.min(n - first);
-            let Some(weights) = weights.get(first * columns..(first + outs) * columns) else { return };
+            let Some(weights) = weights.rows(first..first + outs, columns) else { return };
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
             let filled = first > 0 && self.tile.block >= self.geometry.input.channels as usize;
             self.accumulate(area, weights, (outs, bias), buffers.input, filled, &mut scratch);
@@ -174,7 +292,7 @@ impl Conv {
     fn pair(
         &self,
         area: &Area,
-        (thin, expand, rank): (&[u16], &[u16], usize),
+        (thin, expand, rank): (WeightMatrix<'_>, WeightMatrix<'_>, usize),
         epilogue: Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
@@ -190,7 +308,7 @@ impl Conv {
     pub(super) fn expand(
         &self,
         area: &Area,
-        (expand, rank): (&[u16], usize),
+        (expand, rank): (WeightMatrix<'_>, usize),
         epilogue: Epilogue<'_>,
         middle: &[f32],
         (sums, panel): (&mut [f32], &mut [f32]),
@@ -199,7 +317,19 @@ impl Conv {
         let n = self.geometry.output.channels as usize;
         let groups = area.rows * area.groups;
         let block = self.tile.ranks.max(1);
-        for (first, outs) in together(n) {
+        let done = if rank > block {
+            0
+        } else {
+            self.expand_fours(
+                area,
+                (expand, rank),
+                epilogue,
+                middle,
+                (&mut *sums, &mut *panel),
+                (&mut *output, second),
+            )
+        };
+        for (first, outs) in together(n).skip_while(|(first, _)| *first < done) {
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
             let sums_group = outs * PIXELS;
             let sweep = Sweep {
@@ -213,7 +343,7 @@ impl Conv {
             };
             for from in (0..rank).step_by(block) {
                 let ranks = block.min(rank - from);
-                let Some(rows) = expand.get(first * rank + from..) else { return };
+                let Some(rows) = expand.after(first, rank, from) else { return };
                 let Some(panel) = panel.get_mut(..ranks * outs) else { return };
                 if !micro::widen_panel(rows, rank, outs, ranks, panel) {
                     return;
@@ -234,6 +364,35 @@ impl Conv {
         }
     }
 
+    /// As [`Conv::expand`] of the channels that are fours, where one loop serves them all; says how many it did.
+    fn expand_fours(
+        &self,
+        area: &Area,
+        (expand, rank): (WeightMatrix<'_>, usize),
+        epilogue: Epilogue<'_>,
+        middle: &[f32],
+        (sums, panel): (&mut [f32], &mut [f32]),
+        (output, second): (&mut Output<'_>, Second<'_>),
+    ) -> usize {
+        let (WeightMatrix::Half(weights), Output::Half(values)) = (expand, output) else { return 0 };
+        let (width, plane) = (self.geometry.output.width as usize, self.geometry.planes[1]);
+        let first = area.y * width + area.x;
+        let residual = match second {
+            Second::None => Residual::None,
+            Second::InPlace => Residual::InPlace,
+            Second::Other(values) => Residual::Other(values.get(first..).unwrap_or_default()),
+        };
+        let channels = self.geometry.output.channels as usize;
+        let rows = Rows { channels, rows: area.rows, columns: area.columns, sums_group: 0, width, plane };
+        let of = Expand { middle, rank, weights, bias: epilogue.bias, rows, activation: epilogue.activation };
+        match values.get_mut(first..) {
+            Some(values) if epilogue.activation.is_plain() => {
+                micro::expand(&of, (panel, sums), values, residual)
+            }
+            _ => 0,
+        }
+    }
+
     fn depthwise(&self, area: &Area, weights: &[u16], epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
         if depthwise::run(
@@ -250,7 +409,7 @@ impl Conv {
         let weights = weights.chunks_exact(self.geometry.taps().max(1));
         for (channel, (plane, weights)) in planes.zip(weights).enumerate() {
             let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
-            self.accumulate(area, weights, (1, bias), plane, false, &mut scratch);
+            self.accumulate(area, WeightMatrix::Half(weights), (1, bias), plane, false, &mut scratch);
             let channels = channel..channel + 1;
             self.store(area, scratch.sums, channels, epilogue, &mut buffers.output, buffers.second);
         }
@@ -261,7 +420,7 @@ impl Conv {
     fn accumulate(
         &self,
         area: &Area,
-        weights: &[u16],
+        weights: WeightMatrix<'_>,
         (outs, bias): (usize, &[f32]),
         input: &[u16],
         filled: bool,
@@ -304,13 +463,11 @@ impl Conv {
                 let from = planes.get(area.x..).unwrap_or_default();
                 micro::widen_groups(from, plane, channels, area.columns, patch);
             } else {
-                for (plane, patch) in planes.chunks(plane).zip(patch.chunks_exact_mut(channel)) {
-                    filler.fill(plane, patch);
-                }
+                filler.fill_channels((planes, plane), channel, patch);
             }
             let from = i * block * taps;
             for (first, some) in together(outs) {
-                let Some(rows) = weights.get(first * columns + from..) else { return };
+                let Some(rows) = weights.after(first, columns, from) else { return };
                 let Some(panel) = panel.get_mut(..channels * taps * some) else { return };
                 let Some(sums) = sums.get_mut(first * PIXELS..) else { return };
                 if !micro::widen_panel(rows, columns, some, channels * taps, panel) {
@@ -339,7 +496,7 @@ impl Conv {
     }
 
     /// Finishes and stores the sums of some output channels of a tile.
-    fn store(
+    pub(super) fn store(
         &self,
         area: &Area,
         sums: &mut [f32],

@@ -7,6 +7,22 @@ use super::tile::Geometry;
 use crate::kernel::portable::Epilogue;
 use crate::kernel::{Output, Second};
 
+/// Estimate of the instructions of one channel of a tile of so many rows and columns; `None` of other layers.
+#[cfg(feature = "std")]
+pub(super) fn cost(geometry: &Geometry, [rows, columns]: [usize; 2]) -> Option<u32> {
+    if geometry.kernel != [3, 3] || geometry.stride[1] > 2 {
+        return None;
+    }
+    // A single row straight from the map.
+    let narrow = (rows, columns, geometry.input.width, geometry.stride[1]) == (1, 5, 5, 1);
+    if narrow && geometry.before[1] == 1 {
+        return Some(180);
+    }
+    let line = 14 + 3 * geometry.pitch(columns).saturating_mul(geometry.phases());
+    let lines = geometry.patch_rows(rows).saturating_mul(line);
+    Some((70 + rows.saturating_mul(20 + 23 * columns)).saturating_add(lines) as u32)
+}
+
 /// Convolves a tile in `patch`; false, and nothing done, where the layer is none of these.
 pub(super) fn run(
     geometry: &Geometry,
@@ -44,5 +60,6 @@ pub(super) fn run(
         width,
         activation: epilogue.activation,
     };
-    micro::depthwise(&tile, patch, output.get_mut(area.y * width + area.x..).unwrap_or_default())
+    let output = output.get_mut(area.y * width + area.x..).unwrap_or_default();
+    micro::depthwise_five(&tile, output) || micro::depthwise(&tile, patch, output)
 }

@@ -62,6 +62,57 @@ impl Filler {
         sx <= 2 && !skips && self.begin < self.end
     }
 
+    /// Where the first value of a plane lies that is under the tile.
+    pub fn begins(&self) -> usize {
+        self.first * self.geometry.input.width as usize + self.column
+    }
+
+    /// The rows of a plane under a strip of `across` groups of tiles of one row, where the stride is one.
+    pub(super) fn lines(&self, area: &Area, across: usize) -> micro::Lines {
+        micro::Lines {
+            rows: area.rows,
+            across,
+            inside: self.inside,
+            from_row: self.step * self.geometry.input.width as usize,
+            columns: self.end - self.begin,
+            before: self.begin,
+            above: self.above,
+        }
+    }
+
+    /// As [`Filler::fill`] for planes that begin `plane` apart, each to its part of a patch, of `channel` elements.
+    pub(super) fn fill_channels(&self, (planes, plane): (&[u16], usize), channel: usize, patch: &mut [f32]) {
+        let (row, from_row) = (self.pitch * self.phases, self.step * self.geometry.input.width as usize);
+        let of = micro::Channels {
+            count: planes.len().div_ceil(plane.max(1)),
+            from_plane: plane,
+            to_plane: channel,
+            rows: self.inside,
+            from_row,
+            pitch: self.pitch,
+            phases: self.phases,
+            stride: self.geometry.stride[1],
+            begin: self.begin,
+            end: self.end,
+        };
+        let from = planes.get(self.begins()..).unwrap_or_default();
+        let to = patch.get_mut(self.above * row..).unwrap_or_default();
+        if !self.in_rows() || !micro::widen_channels(from, &of, to) {
+            let patches = patch.chunks_exact_mut(channel.max(1));
+            return planes
+                .chunks(plane.max(1))
+                .zip(patches)
+                .for_each(|(plane, patch)| self.fill(plane, patch));
+        }
+        let inside = (self.above + self.inside) * row;
+        if self.above * row + channel > inside {
+            for patch in patch.chunks_exact_mut(channel.max(1)).take(of.count) {
+                patch.get_mut(..self.above * row).unwrap_or_default().fill(0.0);
+                patch.get_mut(inside..).unwrap_or_default().fill(0.0);
+            }
+        }
+    }
+
     /// Widens the part of one input plane under the tile, with zeros for the padding.
     pub fn fill(&self, plane: &[u16], patch: &mut [f32]) {
         let (width, row) = (self.geometry.input.width as usize, self.pitch * self.phases);
@@ -69,7 +120,7 @@ impl Filler {
             return self.by_element(plane, patch, micro::widen_one);
         }
         let sx = self.geometry.stride[1];
-        let from = plane.get(self.first * width + self.column..).unwrap_or_default();
+        let from = plane.get(self.begins()..).unwrap_or_default();
         let Some((above, rest)) = patch.split_at_mut_checked(self.above * row) else { return };
         let Some((image, below)) = rest.split_at_mut_checked(self.inside * row) else { return };
         above.fill(0.0);

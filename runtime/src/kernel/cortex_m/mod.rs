@@ -7,19 +7,28 @@
 pub(super) mod conv;
 mod depthwise;
 pub(super) mod fill;
+mod fives;
+mod lines;
 mod micro;
+mod parts;
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 pub(super) mod primitives;
+#[cfg(test)]
+mod tests;
 pub(super) mod tile;
 mod winograd;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 use super::portable::Portable as Native;
 use super::tiling::Cut;
-use super::{Buffers, Isa, Kernel, Layer, portable};
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+use super::{Any, Isa, Kernel};
+use super::{Buffers, Layer, Operations, portable};
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 use primitives::CortexM as Native;
 
+/// On other machines, where a layer runs with inner loops in Rust.
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 pub(super) struct CortexM;
 
 /// Pixels in a group: those that an inner loop computes together.
@@ -39,21 +48,22 @@ fn together(count: usize) -> impl Iterator<Item = (usize, usize)> {
     core::iter::successors(next(0), move |(first, some)| next(first + some))
 }
 
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 impl Kernel for CortexM {
     const ISA: Isa = Isa::CortexM;
 
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        run(layer, buffers, None);
+        run::<Any>(layer, buffers, None);
     }
 }
 
 /// Executes one layer, or some rows of it that are cut up as `cut` says.
-pub(super) fn run(layer: &Layer<'_>, mut buffers: Buffers<'_>, cut: Option<&mut Cut>) {
+pub(super) fn run<U: Operations>(layer: &Layer<'_>, mut buffers: Buffers<'_>, cut: Option<&mut Cut>) {
     match layer {
         Layer::Conv { input, output, window, weights, bias, activation } => {
             let epilogue = portable::Epilogue { bias, activation: *activation };
-            conv::run((*input, *output, window), weights, epilogue, &mut buffers, cut);
+            conv::run::<U>((*input, *output, window), weights, epilogue, &mut buffers, cut);
         }
-        other => portable::other::<Native, 4, 4>(other, buffers),
+        other => portable::other::<U, Native, 4, 4>(other, buffers),
     }
 }

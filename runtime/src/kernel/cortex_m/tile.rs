@@ -9,6 +9,10 @@
 //! The scratch of a layer depends on its shape and not on whether it is stored dense or as a pair (up to the rank at
 //! which a pair stops paying), so that a low-rank model never needs a larger arena than its dense twin.
 
+#[cfg(feature = "std")]
+use super::depthwise;
+use super::fives::Fives;
+use super::lines::Lines;
 use super::{OUTS, PIXELS, winograd};
 use crate::kernel::Planes;
 use crate::kernel::tiling::{Form, of_either_form};
@@ -29,9 +33,35 @@ const BLOCK: usize = 8;
 /// Columns below which a tile is not cut, where it fits.
 const NARROW: usize = 16;
 
-/// Instructions of forty products with and without fused multiply-adds.
-const FUSED: u32 = 46;
-const UNFUSED: u32 = 90;
+/// How a core multiplies and adds: which way takes the fewest instructions depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Products {
+    /// At once: FPv5.
+    Fused,
+    /// One after another, as a Cortex-M4F does.
+    Apart,
+}
+
+impl Products {
+    /// Those of this core; of a Cortex-M4F where this is none.
+    pub const HERE: Products = if cfg!(fpv5) { Products::Fused } else { Products::Apart };
+
+    /// Instructions of forty.
+    pub fn forty(self) -> u32 {
+        match self {
+            Products::Fused => 46,
+            Products::Apart => 90,
+        }
+    }
+
+    /// Instructions of one value of five pixels and four channels.
+    pub fn twenty(self) -> u32 {
+        match self {
+            Products::Fused => 30,
+            Products::Apart => 50,
+        }
+    }
+}
 
 /// Ranks that are expanded in one pass, at most.
 pub(super) const RANKS: usize = 32;
@@ -170,7 +200,7 @@ impl Tile {
                         let more = left / (tile.groups() * PIXELS).max(1) / OUTS * OUTS;
                         tile.outs = (smallest.outs.saturating_add(more)).min(n);
                     }
-                    let cost = tile.cost(geometry, form);
+                    let cost = tile.cost(geometry, form, Products::Apart);
                     if cost < best.0 {
                         best = (cost, tile);
                     }
@@ -194,9 +224,9 @@ impl Tile {
         self.rows.saturating_mul(self.columns.div_ceil(PIXELS))
     }
 
-    /// Estimate of the instructions that a layer takes: see docs/decisions/cortex-m-kernels.md. In u32, because every
-    /// inference asks for it.
-    fn cost(&self, geometry: &Geometry, form: Form) -> u32 {
+    /// Estimate of the instructions that a layer takes: see docs/decisions/cortex-m-kernels.md. In u32, because every inference
+    /// asks for it.
+    pub fn cost(&self, geometry: &Geometry, form: Form, products: Products) -> u32 {
         let count = |x: usize| x as u32;
         let (n, outs, groups) = (geometry.output.channels, count(self.outs), count(self.groups()));
         let (channels, passes) = match form {
@@ -212,18 +242,37 @@ impl Tile {
             _ => 0,
         };
         let finish = n.saturating_mul(60 + 14 * groups).saturating_add(expand);
-        self.sums_cost(geometry, (channels, passes), UNFUSED)
+        self.sums_cost(geometry, (channels, passes), products)
             .saturating_add(finish.saturating_mul(self.tiles(geometry)))
     }
 
-    /// Estimate of the instructions of a pair's thin half with fused multiply-adds.
-    pub fn thin_cost(&self, geometry: &Geometry) -> u32 {
-        self.sums_cost(geometry, (geometry.input.channels, 1), FUSED)
+    /// Estimate of the instructions of a pair's thin half.
+    pub fn thin_cost(&self, geometry: &Geometry, products: Products) -> u32 {
+        self.sums_cost(geometry, (geometry.input.channels, 1), products)
     }
 
-    /// The same of sums over some channels, made in so many passes, of which four products take `tenths` / 10.
+    /// What takes fewer instructions for the thin half of a pair of this rank in `budget` f32 of scratch: tiles of 2×2 pixels, or,
+    /// where these take still fewer and weights are `halves`, those of one row.
+    pub fn squares(
+        &self,
+        geometry: &Geometry,
+        (rank, halves): (usize, bool),
+        budget: usize,
+        products: Products,
+    ) -> (Option<winograd::Strips>, Option<Lines>) {
+        let fused = self.thin_cost(geometry, Products::Fused);
+        let strips = winograd::Strips::fit(geometry, rank, budget, fused);
+        let height = geometry.output.height as usize;
+        let least = match strips {
+            Some(strips) => strips.cost(height, products.forty()),
+            None => self.thin_cost(geometry, products),
+        };
+        (strips, halves.then(|| Lines::fit(geometry, rank, budget, (least, products))).flatten())
+    }
+
+    /// The same of sums over some channels, made in so many passes.
     #[inline(never)]
-    fn sums_cost(&self, geometry: &Geometry, (channels, passes): (u32, u32), tenths: u32) -> u32 {
+    fn sums_cost(&self, geometry: &Geometry, (channels, passes): (u32, u32), products: Products) -> u32 {
         let count = |x: usize| x as u32;
         let (outs, groups) = (count(self.outs), count(self.groups()));
         let blocks = channels.div_ceil(count(self.block).max(1));
@@ -233,7 +282,7 @@ impl Tile {
         let fill = channels.saturating_mul(line + 40 * count(geometry.patch_rows(self.rows)));
         let weights = outs.saturating_mul(channels).saturating_mul(count(geometry.taps()));
         let calls = blocks.saturating_mul(outs.div_ceil(OUTS as u32)).saturating_mul(140 + 12 * groups);
-        let thin = weights.saturating_mul(3 + groups * tenths / 10).saturating_add(calls);
+        let thin = weights.saturating_mul(3 + groups * products.forty() / 10).saturating_add(calls);
         let one = thin.saturating_mul(passes).saturating_add(fill.saturating_mul(fills));
         one.saturating_mul(self.tiles(geometry))
     }
@@ -297,7 +346,7 @@ pub(in crate::kernel) fn scratch(input: Shape, output: Shape, window: &Window, f
         Tile::fit(&geometry, form, BUDGET).scratch(&geometry, form)
     });
     let tile = Tile::fit(&geometry, form, MOST);
-    let strips = winograd::most_scratch(&geometry, form.rank(), tile.thin_cost(&geometry));
+    let strips = winograd::most_scratch(&geometry, form.rank(), tile.thin_cost(&geometry, Products::Fused));
     [least, least.max(tile.scratch(&geometry, form)).max(strips)]
 }
 
@@ -311,10 +360,16 @@ pub(in crate::kernel) fn strip_scratch(
 ) -> usize {
     let geometry = Geometry::new(input, output, window);
     let tile = Tile::fit(&geometry, form, budget);
-    match winograd::Strips::fit(&geometry, form.rank(), budget, tile.thin_cost(&geometry)) {
-        Some(strips) => strips.scratch(),
-        None => tile.scratch(&geometry, form),
-    }
+    // Every core has its own choice, and a plan serves them all.
+    let of = |products| match tile.squares(&geometry, (form.rank(), true), budget, products) {
+        (_, Some(lines)) => lines.scratch(),
+        (Some(strips), None) => strips.scratch(),
+        _ => {
+            let fives = Fives::fit(&geometry, form, budget, (tile.cost(&geometry, form, products), products));
+            tile.scratch(&geometry, form).max(fives.map_or(0, Fives::scratch))
+        }
+    };
+    of(Products::Fused).max(of(Products::Apart))
 }
 
 /// Estimate of the instructions of a convolution in `scratch` f32, without fused multiply-adds; with tiles of 2×2 pixels where they
@@ -334,13 +389,26 @@ pub(in crate::kernel) fn cost(
     };
     let geometry = Geometry::new(input, output, window);
     let tile = Tile::fit(&geometry, form, scratch);
-    let mut cost = u64::from(tile.cost(&geometry, form));
-    if squares
-        && let Some(strips) =
-            winograd::Strips::fit(&geometry, form.rank(), scratch, tile.thin_cost(&geometry))
+    if form == Form::Depthwise
+        && let Some(cost) = depthwise::cost(&geometry, [tile.rows, tile.columns])
     {
-        cost -= u64::from(tile.sums_cost(&geometry, (geometry.input.channels, 1), UNFUSED));
-        cost += u64::from(strips.cost(geometry.output.height as usize, UNFUSED));
+        return channels * u64::from(cost.saturating_mul(tile.tiles(&geometry)));
+    }
+    let products = Products::Apart;
+    let direct = tile.cost(&geometry, form, products);
+    let mut cost = u64::from(direct);
+    if let Some(fives) = Fives::fit(&geometry, form, scratch, (direct, products)) {
+        return fives.cost(&geometry, products).into();
+    }
+    let height = geometry.output.height as usize;
+    let squares = match tile.squares(&geometry, (form.rank(), true), scratch, products) {
+        _ if !squares => None,
+        (_, Some(lines)) => Some(lines.cost(height, products)),
+        (strips, None) => strips.map(|strips| strips.cost(height, products.forty())),
+    };
+    if let Some(squares) = squares {
+        cost -= u64::from(tile.thin_cost(&geometry, products));
+        cost += u64::from(squares);
     }
     cost.saturating_mul(channels)
 }

@@ -10,10 +10,11 @@
 use super::conv::{Area, Conv};
 use super::fill::Filler;
 use super::micro::{self, Offsets, Start, Sweep, Taps, Transform};
+use super::parts::Parts;
 use super::tile::{Geometry, RANKS};
 use super::{OUTS, PIXELS, together};
-use crate::kernel::Buffers;
 use crate::kernel::portable::Epilogue;
+use crate::kernel::{Buffers, WeightMatrix};
 
 /// Products of a tile.
 pub(super) const PRODUCTS: usize = 16;
@@ -39,20 +40,6 @@ pub(super) struct Strips {
     rank: usize,
     /// Whether transformed weights are kept from strip to strip.
     kept: bool,
-}
-
-/// Parts of the scratch.
-struct Parts<'a> {
-    /// The rank-r values.
-    middle: &'a mut [f32],
-    /// Sums of products; then expanded sums.
-    sums: &'a mut [f32],
-    /// Transformed pixels; then weights of the expanding half.
-    pixels: &'a mut [f32],
-    /// Transformed weights.
-    weights: &'a mut [f32],
-    /// One channel, widened.
-    patch: &'a mut [f32],
 }
 
 impl Strips {
@@ -155,16 +142,6 @@ impl Strips {
         let times = if self.kept { 1 } else { strips };
         one.saturating_mul(strips).saturating_add(weights.saturating_mul(times))
     }
-
-    /// Splits the caller's scratch; `None` where it is too small, which the fit rules out.
-    fn split<'s>(&self, scratch: &'s mut [f32]) -> Option<Parts<'s>> {
-        let [middle, sums, pixels, weights, patch] = self.parts();
-        let (middle, rest) = scratch.split_at_mut_checked(middle)?;
-        let (sums, rest) = rest.split_at_mut_checked(sums)?;
-        let (pixels, rest) = rest.split_at_mut_checked(pixels)?;
-        let (weights, rest) = rest.split_at_mut_checked(weights)?;
-        Some(Parts { middle, sums, pixels, weights, patch: rest.get_mut(..patch)? })
-    }
 }
 
 /// Scratch beyond which a pair gains nothing, in f32; 0 where it is not for strips.
@@ -177,7 +154,7 @@ impl Conv {
     pub(super) fn pair_in_strips(
         &self,
         strips: &Strips,
-        (thin, expand): (&[u16], &[u16]),
+        (thin, expand): (WeightMatrix<'_>, WeightMatrix<'_>),
         epilogue: Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
@@ -185,14 +162,14 @@ impl Conv {
         let (height, width) = (self.geometry.output.height as usize, self.geometry.output.width as usize);
         let plane = self.geometry.planes[0].max(1);
         let block = strips.block.max(1);
-        let Some(parts) = strips.split(buffers.scratch) else { return };
+        let Some(parts) = Parts::split(buffers.scratch, strips.parts()) else { return };
         let Parts { middle, sums, pixels, weights, patch } = parts;
         // What the ranks from `first` on and the channels from `from` on take of the kept weights begins here.
         let at = |first: usize, from: usize| {
             if strips.kept { PRODUCTS * (from * rank + first * block.min(channels - from)) } else { 0 }
         };
         let transform = |(first, some): (usize, usize), from: usize, to: &mut [f32]| {
-            let rows = thin.get((first * channels + from) * TAPS..).unwrap_or_default();
+            let Some(rows) = thin.after(first, channels * TAPS, from * TAPS) else { return };
             micro::transform_weights(rows, channels * TAPS, some, block.min(channels - from), to)
         };
         if strips.kept {

@@ -8,12 +8,12 @@ use super::super::cortex_m::fill::Filler;
 use super::super::cortex_m::tile::Geometry;
 use super::super::portable;
 use super::super::tiling::{Cut, Form};
-use super::super::{Buffers, LayerWeights, Output};
-use super::micro::{self, Element, Expand, Fill, Start, Taps, Walk};
+use super::super::{Buffers, LayerWeights, Operations, Output, Second, Set, WeightMatrix};
+use super::micro::{self, Depthwise, Element, Expand, Fill, Rows, Start, Taps, Walk};
 use super::tile::{Lanes, Tile};
 use crate::model::{Shape, Window};
 
-pub(super) fn run<E: Element>(
+pub(super) fn run<U: Operations, E: Element>(
     (input, output, window): (Shape, Shape, &Window),
     weights: &LayerWeights<'_>,
     epilogue: portable::Epilogue<'_>,
@@ -24,7 +24,14 @@ pub(super) fn run<E: Element>(
     let geometry = Geometry::new(input, output, window).with_planes(buffers.planes);
     let scratch = buffers.scratch.len();
     let tile = match cut {
-        Some(cut) => kept(E::LANES, &geometry, (form, output.height), scratch, cut),
+        Some(cut) => match known(E::LANES, (form, output.height), cut) {
+            Some(tile) => tile,
+            None if U::USED.has(Set::TILING) => {
+                kept(E::LANES, &geometry, (form, output.height), scratch, cut)
+            }
+            None => return,
+        },
+        None if !U::USED.has(Set::TILING) => return,
         None => Tile::fit(E::LANES, &geometry, form, scratch),
     };
     let conv = Conv { geometry, tile, taps: Taps::of(&geometry) };
@@ -34,22 +41,44 @@ pub(super) fn run<E: Element>(
             let (rows, columns) = (tile.rows.min(height - y), tile.columns.min(width - x));
             let area = Area { y, x, rows, columns, groups: columns.div_ceil(E::LANES.pixels) };
             match weights {
-                LayerWeights::Dense(weights) => conv.dense::<E>(&area, weights, epilogue, buffers),
-                LayerWeights::Pair { thin, expand, rank } => {
-                    conv.pair::<E>(&area, (thin, expand, *rank), epilogue, buffers);
+                LayerWeights::Dense(weights) if U::USED.has(Set::DENSE) => {
+                    conv.dense::<E>(&area, *weights, epilogue, buffers);
                 }
-                LayerWeights::Depthwise(weights) => conv.depthwise::<E>(&area, weights, epilogue, buffers),
+                LayerWeights::Pair { thin, expand, rank } if U::USED.has(Set::PAIR) => {
+                    conv.pair::<E>(&area, (*thin, *expand, *rank), epilogue, buffers);
+                }
+                LayerWeights::Depthwise(weights) if U::USED.has(Set::DEPTHWISE) => {
+                    conv.depthwise::<E>(&area, weights, epilogue, buffers);
+                }
+                _ => {}
             }
         }
     }
 }
 
-/// The tile for `rows` rows of a layer, found once: one for more rows serves.
+/// What was found for `rows` rows of a layer, or for more: they serve.
+fn known(lanes: Lanes, (form, rows): (Form, u32), cut: &Cut) -> Option<Tile> {
+    let [ranks, rows, columns, block, outs] = cut.found(rows)?;
+    Some(Tile { rows, columns, block, outs, ranks, lanes, form })
+}
+
+/// How a whole layer is cut up, in so many f32 of scratch; `None` where that cannot be kept.
+#[cfg(feature = "std")]
+pub(super) fn cut(
+    lanes: Lanes,
+    (input, output, window): (Shape, Shape, &Window),
+    form: Form,
+    scratch: usize,
+) -> Option<Cut> {
+    let geometry = Geometry::new(input, output, window);
+    let mut cut = Cut::NEW;
+    kept(lanes, &geometry, (form, output.height), scratch, &mut cut);
+    cut.found(output.height).map(|_| cut)
+}
+
+/// The tile for `rows` rows of a layer, which it keeps.
 #[inline(never)]
 fn kept(lanes: Lanes, geometry: &Geometry, (form, rows): (Form, u32), scratch: usize, cut: &mut Cut) -> Tile {
-    if let Some([ranks, rows, columns, block, outs]) = cut.found(rows) {
-        return Tile { rows, columns, block, outs, ranks, lanes, form };
-    }
     let tile = Tile::fit(lanes, geometry, form, scratch);
     cut.keep(rows, [tile.ranks, tile.rows, tile.columns, tile.block, tile.outs]);
     tile
@@ -88,7 +117,7 @@ impl Conv {
     fn dense<E: Element>(
         &self,
         area: &Area,
-        weights: &[u16],
+        weights: WeightMatrix<'_>,
         epilogue: portable::Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
@@ -97,7 +126,7 @@ impl Conv {
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
         for first in (0..n).step_by(self.tile.outs.max(1)) {
             let outs = self.tile.outs.min(n - first);
-            let Some(weights) = weights.get(first * columns..(first + outs) * columns) else { return };
+            let Some(weights) = weights.rows(first..first + outs, columns) else { return };
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
             self.accumulate::<E>(area, weights, outs, bias, buffers.input, &mut scratch);
             self.store::<E>(area, scratch.sums, first, outs, epilogue, &mut buffers.output, buffers.second);
@@ -126,10 +155,37 @@ impl Conv {
             let channels = planes.len().div_ceil(plane);
             self.fill(&filler, planes, (channels, walk.channel), patch);
             let Some(panel) = scratch.panel.get_mut(..weights.len()) else { return };
-            if !micro::panel::<E>(weights, weights.len(), 1, weights.len(), panel) {
+            if !micro::panel::<E>(WeightMatrix::Half(weights), weights.len(), 1, weights.len(), panel) {
                 return;
             }
-            let bias = epilogue.bias.get(i * block..).unwrap_or_default();
+            let first = i * block;
+            let bias = epilogue.bias.get(first..).unwrap_or_default();
+            let plain = epilogue.activation.is_plain() && matches!(buffers.second, Second::None);
+            // Straight to the output where nothing is added.
+            if let (Taps::Square | Taps::Square2, true, Some(patch), Output::Half(output)) =
+                (self.taps, plain, E::full(patch), &mut buffers.output)
+            {
+                let width = self.geometry.output.width as usize;
+                let at = first * self.geometry.planes[1] + area.y * width + area.x;
+                let (Some(bias), Some(output)) = (bias.get(..channels), output.get_mut(at..)) else { return };
+                let tile = Depthwise {
+                    stride: self.geometry.stride[1],
+                    step: self.geometry.row_step(),
+                    pitch: walk.pitch,
+                    channel: walk.channel,
+                    weights: panel,
+                    bias,
+                    shape: Rows {
+                        rows: area.rows,
+                        columns: area.columns,
+                        width,
+                        plane: self.geometry.planes[1],
+                    },
+                    activation: epilogue.activation,
+                };
+                micro::depthwise(&tile, patch, output);
+                continue;
+            }
             for (c, (panel, bias)) in panel.chunks_exact(taps).zip(bias.chunks_exact(1)).enumerate() {
                 let Some(patch) = patch.get(c * walk.channel..) else { return };
                 let Some(sums) = scratch.sums.get_mut(c * pixels..) else { return };
@@ -137,14 +193,14 @@ impl Conv {
                 micro::accumulate::<E>(walk, 1, (patch, panel), sums, Start::Bias(bias));
             }
             let (output, second) = (&mut buffers.output, buffers.second);
-            self.store::<E>(area, scratch.sums, i * block, channels, epilogue, output, second);
+            self.store::<E>(area, scratch.sums, first, channels, epilogue, output, second);
         }
     }
 
     fn pair<E: Element>(
         &self,
         area: &Area,
-        (thin, expand, rank): (&[u16], &[u16], usize),
+        (thin, expand, rank): (WeightMatrix<'_>, WeightMatrix<'_>, usize),
         epilogue: portable::Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
@@ -183,7 +239,7 @@ impl Conv {
                 };
                 for from in (0..rank).step_by(self.tile.ranks.max(1)) {
                     let count = self.tile.ranks.min(rank - from);
-                    let Some(rows) = expand.get(first * rank + from..) else { return };
+                    let Some(rows) = expand.after(first, rank, from) else { return };
                     let Some(panel) = scratch.panel.get_mut(..count * outs) else { return };
                     if !micro::panel::<E>(rows, rank, outs, count, panel) {
                         return;
@@ -203,7 +259,7 @@ impl Conv {
                     buffers.second,
                 );
             } else if let Output::Half(output) = &mut buffers.output {
-                let Some(rows) = expand.get(first * rank..) else { return };
+                let Some(rows) = expand.after(first, rank, 0) else { return };
                 let Some(panel) = scratch.panel.get_mut(..rank * outs) else { return };
                 if !micro::panel::<E>(rows, rank, outs, rank, panel) {
                     return;
@@ -222,7 +278,7 @@ impl Conv {
     fn accumulate<E: Element>(
         &self,
         area: &Area,
-        weights: &[u16],
+        weights: WeightMatrix<'_>,
         outs: usize,
         bias: &[f32],
         input: &[u16],
@@ -241,7 +297,7 @@ impl Conv {
             let from = i * block * taps;
             let mut first = 0;
             for some in each(outs, E::LANES.outs) {
-                let Some(rows) = weights.get(first * columns + from..) else { return };
+                let Some(rows) = weights.after(first, columns, from) else { return };
                 let Some(panel) = panel.get_mut(..channels * taps * some) else { return };
                 let Some(sums) = sums.get_mut(first * pixels..) else { return };
                 if !micro::panel::<E>(rows, columns, some, channels * taps, panel) {

@@ -15,7 +15,7 @@ use super::cortex_m::primitives::CortexM as Native;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 use super::portable::Portable as Native;
 use super::tiling::{Cut, Form};
-use super::{Buffers, Isa, Kernel, Layer, portable};
+use super::{Any, Buffers, Isa, Kernel, Layer, Operations, Set, portable};
 use crate::model::{Shape, Window};
 use micro::Element;
 
@@ -34,7 +34,7 @@ impl Kernel for CortexM55 {
     const ISA: Isa = Isa::CortexM55;
 
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        run::<f32>(layer, buffers, None);
+        run::<Any, f32>(layer, buffers, None);
     }
 }
 
@@ -42,29 +42,42 @@ impl Kernel for CortexM55Half {
     const ISA: Isa = Isa::CortexM55Half;
 
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
-        run::<u16>(layer, buffers, None);
+        run::<Any, u16>(layer, buffers, None);
     }
 }
 
 /// Executes one layer, or some rows of it that are cut up as `cut` says; sums products in f16 where `half`.
 #[inline(always)]
-pub(super) fn run_cut(half: bool, layer: &Layer<'_>, buffers: Buffers<'_>, cut: Option<&mut Cut>) {
-    if half { run::<u16>(layer, buffers, cut) } else { run::<f32>(layer, buffers, cut) }
+pub(super) fn run_cut<U: Operations>(
+    half: bool,
+    layer: &Layer<'_>,
+    buffers: Buffers<'_>,
+    cut: Option<&mut Cut>,
+) {
+    if half { run::<U, u16>(layer, buffers, cut) } else { run::<U, f32>(layer, buffers, cut) }
 }
 
-fn run<E: Element>(layer: &Layer<'_>, mut buffers: Buffers<'_>, cut: Option<&mut Cut>) {
+fn run<U: Operations, E: Element>(layer: &Layer<'_>, mut buffers: Buffers<'_>, cut: Option<&mut Cut>) {
     match layer {
         Layer::Conv { input, output, window, weights, bias, activation } => {
             let epilogue = portable::Epilogue { bias, activation: *activation };
-            conv::run::<E>((*input, *output, window), weights, epilogue, &mut buffers, cut);
+            conv::run::<U, E>((*input, *output, window), weights, epilogue, &mut buffers, cut);
         }
-        Layer::Linear { weights, bias, activation } => {
+        Layer::Linear { weights, bias, activation } if U::USED.has(Set::LINEAR.and(Set::LINEAR_PAIR)) => {
             other::linear(weights, portable::Epilogue { bias, activation: *activation }, &mut buffers);
         }
-        Layer::GlobalAverage { input } => other::global_average(*input, &mut buffers),
-        Layer::Add { activation } if other::add(*activation, &mut buffers) => {}
-        other => portable::other::<Native, 4, 4>(other, buffers),
+        Layer::GlobalAverage { input } if U::USED.has(Set::GLOBAL_AVERAGE) => {
+            other::global_average(*input, &mut buffers)
+        }
+        Layer::Add { activation } if U::USED.has(Set::ADD) && other::add(*activation, &mut buffers) => {}
+        other => portable::other::<U, Native, 4, 4>(other, buffers),
     }
+}
+
+/// How a whole convolution is cut up, in so many f32 of scratch; `None` where that cannot be kept.
+#[cfg(feature = "std")]
+pub(super) fn cut(half: bool, shapes: (Shape, Shape, &Window), form: Form, scratch: usize) -> Option<Cut> {
+    conv::cut(lanes(half), shapes, form, scratch)
 }
 
 /// Registers of the arithmetic: products in f16 where `half`.

@@ -1,7 +1,7 @@
 //! Fully connected layers, the mean of each plane, additions.
 
 use super::super::portable::{self, Epilogue, finish};
-use super::super::{Buffers, LayerWeights, Output, Second};
+use super::super::{Buffers, LayerWeights, Output, Second, WeightMatrix};
 use super::Native;
 use super::micro::{self, Residual};
 use crate::model::{Activation, Shape};
@@ -13,34 +13,41 @@ const TOGETHER: usize = 8;
 pub(super) fn linear(weights: &LayerWeights<'_>, epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
     let x = buffers.input;
     match weights {
-        LayerWeights::Dense(weights) | LayerWeights::Depthwise(weights) => {
-            rows(weights, x.len(), epilogue, &mut buffers.output, |row| micro::dot(row, x));
+        LayerWeights::Dense(weights) => {
+            rows(epilogue, &mut buffers.output, |row| dot(weights, row, x, micro::dot));
         }
         LayerWeights::Pair { thin, expand, rank } => {
             let Some(middle) = buffers.scratch.get_mut(..*rank) else { return };
-            for (middle, row) in middle.iter_mut().zip(thin.chunks_exact(x.len().max(1))) {
-                *middle = micro::dot(row, x);
+            for (row, middle) in middle.iter_mut().enumerate() {
+                *middle = dot(thin, row, x, micro::dot);
             }
-            rows(expand, *rank, epilogue, &mut buffers.output, |row| micro::dot_wide(row, middle));
+            rows(epilogue, &mut buffers.output, |row| dot(expand, row, middle, micro::dot_wide));
         }
+        // No linear layer is one.
+        LayerWeights::Depthwise(_) => {}
     }
 }
 
-/// Stores bias and `dot` of each row of `length` weights.
-fn rows(
-    weights: &[u16],
-    length: usize,
-    epilogue: Epilogue<'_>,
-    output: &mut Output<'_>,
-    dot: impl Fn(&[u16]) -> f32,
-) {
-    let length = length.max(1);
-    for (i, (rows, bias)) in
-        weights.chunks((length * TOGETHER).max(1)).zip(epilogue.bias.chunks(TOGETHER)).enumerate()
-    {
+/// A row of weights times `x`, by `product`.
+fn dot<T>(weights: &WeightMatrix<'_>, row: usize, x: &[T], product: impl Fn(&[u16], &[T]) -> f32) -> f32 {
+    let Some(weights) = weights.after(row, x.len(), 0) else { return 0.0 };
+    let mut sum = 0.0;
+    weights.in_halves(x.len(), |weights, columns| match x.get(columns) {
+        Some(x) => {
+            sum += product(weights, x);
+            true
+        }
+        None => false,
+    });
+    sum
+}
+
+/// Stores bias and `dot` of each row.
+fn rows(epilogue: Epilogue<'_>, output: &mut Output<'_>, dot: impl Fn(usize) -> f32) {
+    for (i, bias) in epilogue.bias.chunks(TOGETHER).enumerate() {
         let mut sums = [0.0; TOGETHER];
-        for ((sum, row), bias) in sums.iter_mut().zip(rows.chunks_exact(length)).zip(bias) {
-            *sum = bias + dot(row);
+        for (row, (sum, bias)) in sums.iter_mut().zip(bias).enumerate() {
+            *sum = bias + dot(i * TOGETHER + row);
         }
         let sums = sums.get_mut(..bias.len()).unwrap_or_default();
         finish::<Native, 4>(sums, i * TOGETHER, epilogue.activation, Second::None, output);

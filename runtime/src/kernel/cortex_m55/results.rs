@@ -2,7 +2,7 @@
 
 use super::super::cortex_m::conv::Area;
 use super::super::portable::{self, finish};
-use super::super::{Output, Second};
+use super::super::{Output, Second, WeightMatrix};
 use super::Native;
 use super::conv::Conv;
 use super::micro::{self, Element, Epilogue, Residual, Rows};
@@ -60,17 +60,18 @@ impl Conv {
         &self,
         area: &Area,
         middle: &[f32],
-        (expand, rank): (&[u16], usize),
+        (expand, rank): (WeightMatrix<'_>, usize),
         epilogue: portable::Epilogue<'_>,
         output: &mut Output<'_>,
         second: Second<'_>,
     ) {
         let pixels = E::LANES.pixels;
-        for (channel, (row, bias)) in expand.chunks_exact(rank.max(1)).zip(epilogue.bias).enumerate() {
+        for (channel, bias) in epilogue.bias.iter().enumerate() {
+            let Some(row) = expand.after(channel, rank, 0) else { return };
             self.full(area, channel, epilogue, output, second, |group, pixel| {
                 let middle = middle.get(group * rank * pixels..).unwrap_or_default();
                 let values = middle.chunks_exact(pixels).filter_map(|values| values.get(E::place(pixel)));
-                let products = row.iter().zip(values).map(|(weight, x)| <f32 as Element>::of(*weight) * x);
+                let products = row.row(rank, <f32 as Element>::of).zip(values).map(|(weight, x)| weight * x);
                 products.fold(*bias, |sum, product| sum + product)
             });
         }

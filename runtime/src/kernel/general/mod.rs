@@ -97,7 +97,8 @@ pub(super) fn scratch(op: &Op<impl AsRef<str>>, output: Shape) -> usize {
     (output.width as usize).saturating_mul(rank.saturating_add(1))
 }
 
-/// Executes an operation other than [`Op::Join`], whose parts are copied one by one ([`join`]).
+/// Executes an operation other than [`Op::Join`], whose parts are copied one by one ([`join`]), and [`Op::Outputs`], which computes
+/// nothing.
 pub(crate) fn run(op: &Op<&str>, mut operands: Operands<'_>, output: &mut Output<'_>) {
     match op {
         Op::GeneralConv(layer) => conv::run(layer, &mut operands, output),

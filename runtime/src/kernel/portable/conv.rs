@@ -3,6 +3,7 @@
 //! One routine, [`Conv::accumulate`], sums a block of input channels into the sums of a tile; a dense layer stores
 //! those, a pair expands them (they are its r intermediate values, in f32, never rounded) and stores the expansion.
 
+use super::super::WeightMatrix;
 use super::tile::{self, ConvTile, Lanes};
 use super::{Buffers, Epilogue, Isa, LayerWeights, Primitives, finish};
 use crate::model::{Shape, Window};
@@ -29,9 +30,9 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
             let (rows, columns) = (tile.rows.min(height - y), tile.columns.min(width - x));
             let area = Area { y, x, rows, columns, lanes: tile.lanes(rows, columns) };
             match weights {
-                LayerWeights::Dense(weights) => conv.dense::<P, N, L>(&area, weights, epilogue, buffers),
+                LayerWeights::Dense(weights) => conv.dense::<P, N, L>(&area, *weights, epilogue, buffers),
                 LayerWeights::Pair { thin, expand, rank } => {
-                    conv.pair::<P, N, L>(&area, (thin, expand, *rank), epilogue, buffers);
+                    conv.pair::<P, N, L>(&area, (*thin, *expand, *rank), epilogue, buffers);
                 }
                 LayerWeights::Depthwise(weights) => {
                     conv.depthwise::<P, N, L>(&area, weights, epilogue, buffers)
@@ -96,7 +97,7 @@ impl Conv<'_> {
     fn dense<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
-        weights: &[u16],
+        weights: WeightMatrix<'_>,
         epilogue: Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
@@ -106,7 +107,7 @@ impl Conv<'_> {
         for first in (0..n).step_by(group) {
             let channels = first..n.min(first + group);
             let columns = weights.len() / n;
-            let Some(weights) = weights.get(channels.start * columns..channels.end * columns) else { return };
+            let Some(weights) = weights.rows(channels.clone(), columns) else { return };
             let Some(bias) = epilogue.bias.get(channels.clone()) else { return };
             self.accumulate::<P, N, L>(area, weights, Start::Bias(bias), buffers.input, &mut scratch);
             for (channel, sums) in channels.zip(scratch.sums.chunks_exact_mut(pitch)) {
@@ -120,7 +121,7 @@ impl Conv<'_> {
     fn pair<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
-        (thin, expand, rank): (&[u16], &[u16], usize),
+        (thin, expand, rank): (WeightMatrix<'_>, WeightMatrix<'_>, usize),
         epilogue: Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
@@ -132,13 +133,12 @@ impl Conv<'_> {
         for first in (0..n).step_by(N) {
             let outs = N.min(n - first);
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
-            let Some(rows) = expand.get(first * rank..(first + outs) * rank) else { return };
             for from in (0..rank).step_by(block) {
                 let ranks = block.min(rank - from);
                 let Some(offsets) = scratch.offsets.get_mut(..ranks) else { return };
                 offsets.iter_mut().enumerate().for_each(|(k, offset)| *offset = ((from + k) * pitch) as u32);
                 let start = if from == 0 { Start::Bias(bias) } else { Start::Resume };
-                let rows = rows.chunks_exact(rank).filter_map(|row| row.get(from..from + ranks));
+                let rows = (first..first + outs).filter_map(|row| expand.after(row, rank, from));
                 let runs = Runs { count: 1, length: pitch, pitch };
                 panel::<P, N, L>(outs, rows, scratch.panel, offsets, middle, sums, runs, start);
             }
@@ -162,6 +162,7 @@ impl Conv<'_> {
         let planes = buffers.input.chunks(self.planes[0]);
         for (channel, (plane, weights)) in planes.zip(weights.chunks_exact(taps)).enumerate() {
             let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
+            let weights = WeightMatrix::Half(weights);
             self.accumulate::<P, N, L>(area, weights, Start::Bias(bias), plane, &mut scratch);
             self.store::<P, L>(area, scratch.sums, channel, epilogue, &mut buffers.output, buffers.second);
         }
@@ -173,7 +174,7 @@ impl Conv<'_> {
     fn accumulate<P: Primitives<L>, const N: usize, const L: usize>(
         &self,
         area: &Area,
-        weights: &[u16],
+        weights: WeightMatrix<'_>,
         start: Start<'_>,
         input: &[u16],
         scratch: &mut Scratch<'_>,
@@ -192,15 +193,19 @@ impl Conv<'_> {
             let Some(offsets) = scratch.offsets.get_mut(..channels * taps) else { return };
             self.offsets(lanes, offsets);
             let from = i * block * taps;
-            let rows = weights.chunks(columns * N);
-            for (outs, (rows, sums)) in rows.zip(scratch.sums.chunks_mut(lanes.sums * N)).enumerate() {
+            let all = weights.len() / columns;
+            for (outs, sums) in scratch.sums.chunks_mut(lanes.sums * N).enumerate() {
+                let first = outs * N;
+                if first >= all {
+                    break;
+                }
                 let start = match start {
                     _ if i > 0 => Start::Resume,
                     Start::Bias(bias) => Start::Bias(bias.get(outs * N..).unwrap_or_default()),
                     start => start,
                 };
-                let count = rows.len() / columns;
-                let rows = rows.chunks_exact(columns).filter_map(|row| row.get(from..from + channels * taps));
+                let count = N.min(all - first);
+                let rows = (first..first + count).filter_map(|row| weights.after(row, columns, from));
                 panel::<P, N, L>(count, rows, scratch.panel, offsets, scratch.patch, sums, runs, start);
             }
         }
@@ -291,14 +296,14 @@ struct Runs {
     pitch: usize,
 }
 
-/// Adds to the sums of `count` ≤ `N` output channels: for each tap, weight · lanes from its offset in `x`. `rows` are
+/// Adds to the sums of `count` ≤ `N` output channels: for each tap, weight · lanes from its offset in `x`. `rows` begin with
 /// the weights of each channel, one a tap; `sums` has all runs of one channel, then those of the next.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 #[allow(clippy::too_many_arguments)]
 fn panel<'w, P: Primitives<L>, const N: usize, const L: usize>(
     count: usize,
-    rows: impl Iterator<Item = &'w [u16]>,
+    rows: impl Iterator<Item = WeightMatrix<'w>>,
     panel: &mut [f32],
     offsets: &[u32],
     x: &[f32],
@@ -307,7 +312,11 @@ fn panel<'w, P: Primitives<L>, const N: usize, const L: usize>(
     start: Start<'_>,
 ) {
     for (out, row) in rows.enumerate() {
-        panel.get_mut(out..).into_iter().for_each(|panel| P::widen_strided(row, panel, count));
+        let to = panel.get_mut(out..).unwrap_or_default();
+        row.in_halves(offsets.len(), |row, columns| {
+            let to = to.get_mut(columns.start * count..);
+            to.map(|to| P::widen_strided(row, to, count)).is_some()
+        });
     }
     let Some(weights) = panel.get(..offsets.len() * count) else { return };
     match count {

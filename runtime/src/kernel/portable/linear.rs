@@ -1,7 +1,8 @@
 //! Fully connected layers: dense and pair.
 
+use super::super::WeightMatrix;
 use super::tile::LINEAR_CHUNK;
-use super::{Buffers, Epilogue, LayerWeights, Output, Primitives, Second, finish};
+use super::{Buffers, Epilogue, LayerWeights, Operations, Output, Primitives, Second, Set, finish};
 
 /// A vector to multiply.
 #[derive(Clone, Copy)]
@@ -12,7 +13,7 @@ enum Vector<'a> {
 
 #[cfg_attr(target_arch = "x86_64", inline(always))]
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
-pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
+pub(super) fn run<U: Operations, P: Primitives<L>, const N: usize, const L: usize>(
     weights: &LayerWeights<'_>,
     epilogue: Epilogue<'_>,
     buffers: &mut Buffers<'_>,
@@ -21,21 +22,23 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
     let chunks = buffers.scratch.split_at_mut_checked(LINEAR_CHUNK * (N + 1));
     let Some((chunks, middle)) = chunks else { return };
     match weights {
-        LayerWeights::Dense(weights) | LayerWeights::Depthwise(weights) => {
-            product::<P, N, L>(x, weights, chunks, |first, sums| {
+        LayerWeights::Dense(weights) if U::USED.has(Set::LINEAR) => {
+            product::<P, N, L>(x, *weights, chunks, |first, sums| {
                 store::<P, L>(epilogue, first, sums, &mut buffers.output);
             });
         }
-        LayerWeights::Pair { thin, expand, rank } => {
+        LayerWeights::Pair { thin, expand, rank } if U::USED.has(Set::LINEAR_PAIR) => {
             let Some(middle) = middle.get_mut(..*rank) else { return };
-            product::<P, N, L>(x, thin, chunks, |first, sums| {
+            product::<P, N, L>(x, *thin, chunks, |first, sums| {
                 let to = middle.get_mut(first..first + sums.len());
                 to.into_iter().for_each(|to| to.copy_from_slice(sums));
             });
-            product::<P, N, L>(Vector::Full(middle), expand, chunks, |first, sums| {
+            product::<P, N, L>(Vector::Full(middle), *expand, chunks, |first, sums| {
                 store::<P, L>(epilogue, first, sums, &mut buffers.output);
             });
         }
+        // The program has no other.
+        _ => {}
     }
 }
 
@@ -57,7 +60,7 @@ fn store<P: Primitives<L>, const L: usize>(
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 fn product<P: Primitives<L>, const N: usize, const L: usize>(
     x: Vector<'_>,
-    weights: &[u16],
+    weights: WeightMatrix<'_>,
     chunks: &mut [f32],
     mut each: impl FnMut(usize, &mut [f32]),
 ) {
@@ -68,10 +71,12 @@ fn product<P: Primitives<L>, const N: usize, const L: usize>(
     if length == 0 {
         return;
     }
-    for (i, rows) in weights.chunks((length * N).max(1)).enumerate() {
-        let count = rows.len() / length;
-        let mut sums = dots::<P, N, L>(x, length, rows, chunks);
-        sums.get_mut(..count).into_iter().for_each(|sums| each(i * N, sums));
+    let all = weights.len() / length;
+    for first in (0..all).step_by(N.max(1)) {
+        let count = N.min(all - first);
+        let Some(rows) = weights.rows(first..first + count, length) else { return };
+        let mut sums = dots::<P, N, L>(x, (length, count), rows, chunks);
+        sums.get_mut(..count).into_iter().for_each(|sums| each(first, sums));
     }
 }
 
@@ -81,25 +86,26 @@ fn product<P: Primitives<L>, const N: usize, const L: usize>(
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 fn dots<P: Primitives<L>, const N: usize, const L: usize>(
     x: Vector<'_>,
-    length: usize,
-    rows: &[u16],
+    (length, count): (usize, usize),
+    rows: WeightMatrix<'_>,
     chunks: &mut [f32],
 ) -> [f32; N] {
     let mut sums = [P::splat(0.0); N];
     let (wide_x, wide_rows) = chunks.split_at_mut(LINEAR_CHUNK);
     for from in (0..length).step_by(LINEAR_CHUNK) {
-        let count = LINEAR_CHUNK.min(length - from);
-        let lanes = count.next_multiple_of(L);
-        fill(wide_x, count, lanes, |to| match x {
-            Vector::Half(x) => x.get(from..from + count).into_iter().for_each(|x| P::widen(x, to)),
+        let some = LINEAR_CHUNK.min(length - from);
+        let lanes = some.next_multiple_of(L);
+        fill(wide_x, some, lanes, |to| match x {
+            Vector::Half(x) => x.get(from..from + some).into_iter().for_each(|x| P::widen(x, to)),
             Vector::Full(x) => {
                 let x = x.get(from..).unwrap_or_default();
                 to.iter_mut().zip(x).for_each(|(to, x)| *to = *x);
             }
         });
-        for (row, wide) in rows.chunks_exact(length).zip(wide_rows.chunks_exact_mut(LINEAR_CHUNK)) {
-            fill(wide, count, lanes, |to| {
-                row.get(from..from + count).into_iter().for_each(|row| P::widen(row, to));
+        for (row, wide) in wide_rows.chunks_exact_mut(LINEAR_CHUNK).take(count).enumerate() {
+            let Some(row) = rows.after(row, length, from) else { continue };
+            fill(wide, some, lanes, |to| {
+                row.in_halves(some, |row, columns| to.get_mut(columns).map(|to| P::widen(row, to)).is_some());
             });
         }
         for (sums, wide) in sums.iter_mut().zip(wide_rows.chunks_exact(LINEAR_CHUNK)) {

@@ -12,8 +12,8 @@ mod pool;
 mod tile;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
-use super::Isa;
-use super::{Buffers, Layer, LayerWeights, Output, Primitives, Second, activate, f16};
+use super::{Any, Isa};
+use super::{Buffers, Layer, LayerWeights, Operations, Output, Primitives, Second, Set, activate, f16};
 use crate::model::Activation;
 
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
@@ -21,8 +21,10 @@ pub(super) use plain::Portable;
 pub(super) use pool::add_rows;
 #[cfg(feature = "std")]
 pub(super) use pool::halved;
-#[cfg(not(cortex_m55))]
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 pub(super) use pool::sum_of;
+#[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf", not(cortex_m55)))]
+pub(super) use pool::sum_of_row;
 pub(super) use tile::{conv_scratch, linear_scratch};
 
 /// Executes one layer; `N` and `L` are those of the instruction set's geometry. A Cortex-M has convolutions of its own.
@@ -39,31 +41,38 @@ pub(super) fn run<P: Primitives<L>, const N: usize, const L: usize>(
             let epilogue = Epilogue { bias, activation: *activation };
             conv::run::<P, N, L>(isa, (*input, *output, window), weights, epilogue, &mut buffers);
         }
-        other => self::other::<P, N, L>(other, buffers),
+        other => self::other::<Any, P, N, L>(other, buffers),
     }
 }
 
 /// Executes one layer that is no convolution.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
 #[cfg_attr(not(target_arch = "x86_64"), inline(never))]
-pub(super) fn other<P: Primitives<L>, const N: usize, const L: usize>(
+pub(super) fn other<U: Operations, P: Primitives<L>, const N: usize, const L: usize>(
     layer: &Layer<'_>,
     mut buffers: Buffers<'_>,
 ) {
     match layer {
-        Layer::Conv { .. } => {}
-        Layer::Linear { weights, bias, activation } => {
-            linear::run::<P, N, L>(weights, Epilogue { bias, activation: *activation }, &mut buffers);
+        Layer::Linear { weights, bias, activation } if U::USED.has(Set::LINEAR.and(Set::LINEAR_PAIR)) => {
+            linear::run::<U, P, N, L>(weights, Epilogue { bias, activation: *activation }, &mut buffers);
         }
-        Layer::Pool { input, output, window, kind } => {
+        Layer::Pool { input, output, window, kind } if U::USED.has(Set::POOL) => {
             pool::window(*input, *output, window, *kind, &mut buffers);
         }
-        Layer::GlobalAverage { input } => pool::global_average::<P, L>(*input, &mut buffers),
-        Layer::PadShortcut { input, output, stride } => {
+        Layer::GlobalAverage { input } if U::USED.has(Set::GLOBAL_AVERAGE) => {
+            pool::global_average::<P, L>(*input, &mut buffers);
+        }
+        Layer::PadShortcut { input, output, stride } if U::USED.has(Set::PAD_SHORTCUT) => {
             elementwise::pad_shortcut(*input, *output, usize::from(*stride), &mut buffers);
         }
-        Layer::Add { activation } => elementwise::add::<P, L>(*activation, &mut buffers),
-        Layer::Copy => elementwise::copy::<P, L>(&mut buffers),
+        Layer::Add { activation } if U::USED.has(Set::ADD) => {
+            elementwise::add::<P, L>(*activation, &mut buffers)
+        }
+        Layer::Copy if U::USED.has(Set::CONCAT.and(Set::STREAMS)) => {
+            elementwise::copy::<P, L>(&mut buffers);
+        }
+        // A convolution, or what the program has not.
+        _ => {}
     }
 }
 

@@ -89,7 +89,14 @@ pub(in crate::kernel) fn add_rows(rows: &[u16], width: usize, sum: &mut f32, of_
 
 /// The sum of a row, in `L` parts, of which halves are then added to halves.
 #[cfg_attr(target_arch = "x86_64", inline(always))]
-fn sum_of_row<P: Primitives<L>, const L: usize>(row: &[u16]) -> f32 {
+pub(in crate::kernel) fn sum_of_row<P: Primitives<L>, const L: usize>(row: &[u16]) -> f32 {
+    if L == 4 {
+        // Too few for a call.
+        let one_by_one = |from: &[u16], to: &mut [f32]| {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = P::widen_one(*from));
+        };
+        return sum_of::<L>(row, one_by_one);
+    }
     sum_of::<L>(row, P::widen)
 }
 

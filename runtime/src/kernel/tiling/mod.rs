@@ -5,7 +5,8 @@ mod form;
 #[cfg(feature = "std")]
 mod patch;
 
-pub(crate) use cut::Cut;
+#[doc(hidden)]
+pub use cut::Cut;
 pub(super) use form::{Form, largest_paying_rank, of_either_form};
 #[cfg(feature = "std")]
 pub(super) use patch::{CACHE_LINE, MAX_STRIDE, Patch};

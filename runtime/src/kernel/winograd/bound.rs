@@ -9,7 +9,7 @@ use super::{TOGETHER, WinogradTile};
 use crate::model::{Shape, Window};
 
 /// γₙ = n·u / (1 − n·u), u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
-fn gamma(roundings: usize) -> f64 {
+pub(super) fn gamma(roundings: usize) -> f64 {
     let n = roundings as f64 * f64::from(f32::EPSILON) / 2.0;
     n / (1.0 - n)
 }

@@ -17,10 +17,12 @@
 
 mod bound;
 mod matrices;
+mod rows;
 mod transform;
 
 pub use bound::{winograd_error, winograd_error_in_place};
 pub(in crate::kernel) use matrices::filter;
+pub use rows::winograd_row_error;
 pub(in crate::kernel) use transform::{Registers, input, output};
 
 use crate::model::Window;

@@ -91,7 +91,7 @@ impl Pixels {
             LayerWeights::Pair { expand, rank, .. } => {
                 let step = patch.middle(1);
                 let offsets = (0..*rank).map(|k| (k * step) as u32).collect();
-                Some((Matrix::new(expand, bias.len(), MOST_ROWS), offsets))
+                Some((Matrix::new(expand.halves(), bias.len(), MOST_ROWS), offsets))
             }
             _ => None,
         };

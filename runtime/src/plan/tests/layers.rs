@@ -21,7 +21,8 @@ fn check(program: &Program<'_>, isa: Isa) -> (Plan, usize, usize) {
     }
     let range = |place: Place, bytes: usize| place.offset(space)..place.offset(space) + bytes;
     let mut windows = Windows::EMPTY;
-    let mut placer = Placer::new(program, isa, Some(&mut windows)).unwrap();
+    let mut placer = Placer::new(program, isa, Some(&mut windows));
+    placer.start().unwrap();
     let mut values: Vec<Option<Range<usize>>> =
         vec![Some(range(placer.input(), program.header().input.len() * 2))];
     let (mut least, mut in_place) = (0, 0);
@@ -96,7 +97,8 @@ fn scratch_of(program: &Program<'_>, plan: &Plan, isa: Isa, arena: usize) -> usi
     };
     let range = |place: Place, bytes: usize| place.offset(space)..place.offset(space) + bytes;
     let mut windows = Windows::EMPTY;
-    let mut placer = Placer::new(program, isa, Some(&mut windows)).unwrap();
+    let mut placer = Placer::new(program, isa, Some(&mut windows));
+    placer.start().unwrap();
     let mut values = vec![Some(range(placer.input(), program.header().input.len() * 2))];
     let mut all = 0;
     while let Some((layer, placement)) = placer.next_step().unwrap() {

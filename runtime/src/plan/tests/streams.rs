@@ -96,7 +96,8 @@ fn follow(program: &Program<'_>, isa: Isa, stretches: &[Stretch]) -> Result<Plan
     let plan = Plan::new(program, isa).map_err(|error| error.to_string())?;
     let size = plan.arena_bytes - plan.table_bytes;
     let mut windows = Windows::EMPTY;
-    let mut placer = Placer::new(program, isa, Some(&mut windows)).unwrap();
+    let mut placer = Placer::new(program, isa, Some(&mut windows));
+    placer.start().unwrap();
     let input = program.header().input;
     let image = placer.input();
     let mut placed = Vec::new();

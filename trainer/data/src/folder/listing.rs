@@ -8,28 +8,13 @@ use lrpet_report::units;
 use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
 
+use super::paths::{is_left_out, is_same};
 use super::{names, places};
 use crate::DataError;
 use crate::error::{Bad, lossy};
-use crate::files::Listed;
+use crate::listed::Listed;
 use crate::picture::{is_picture, unread};
 
-/// Folders of systems, file managers, storage boxes and notebooks, in lower case: copies and thumbnails, no data.
-const LEFT_OUT: [&str; 13] = [
-    "__macosx",
-    "@eadir",
-    "@recycle",
-    "#recycle",
-    "#snapshot",
-    "$recycle.bin",
-    "lost+found",
-    "system volume information",
-    "recycler",
-    "__pycache__",
-    "_vti_cnf",
-    "picasaoriginals",
-    "found.000",
-];
 /// A file that is no image by its name, or lies outside class folders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ignored {
@@ -73,7 +58,7 @@ pub(super) fn list(folder: &Path, apart: Option<&Path>) -> Result<Listing, DataE
             Ok(found) if found.is_dir() => {
                 if is_left_out(&path) {
                     listing.left_out.push(path);
-                } else if !places::is_same(&path, apart) {
+                } else if !is_same(&path, apart) {
                     let name = names::class_name(&path)?;
                     if let Some(other) = classes.insert(name, path.clone()) {
                         let spelt = |path: &Path| {
@@ -178,12 +163,6 @@ fn reason_of(path: &Path, error: &std::io::Error) -> String {
         }
         _ => format!("cannot be read ({error})"),
     }
-}
-
-/// Whether a file or folder is none of the data by its name: hidden, or of a system or program.
-pub(super) fn is_left_out(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    name.starts_with('.') || LEFT_OUT.contains(&&*name)
 }
 
 /// How many of `ignored` are pictures in formats that are not read, by the ends of their names, and how many something else.

@@ -7,6 +7,7 @@
 
 mod listing;
 pub mod names;
+mod paths;
 pub mod places;
 mod rule;
 mod share;
@@ -14,6 +15,7 @@ mod share;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lrpet_network::dataset;
 use lrpet_report::{units, visible_path};
 
 pub use listing::{Ignored, by_ending};
@@ -21,7 +23,7 @@ pub use rule::Rule;
 
 use self::listing::Listing;
 use super::error::Bad;
-use super::files::Listed;
+use super::listed::Listed;
 use super::picture::ENDINGS;
 use super::{DataError, registry};
 
@@ -202,9 +204,7 @@ impl Part {
 
     /// Images of each class.
     pub fn by_class(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.classes.len()];
-        self.files.iter().for_each(|listed| counts[listed.label as usize] += 1);
-        counts
+        dataset::by_class(self.files.iter().map(|listed| listed.label), self.classes.len())
     }
 
     /// The same images, labelled by the names of `known` classes, which are those of `owner`. The folder may lack some;

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use lrpet_report::{units, visible_path};
 use walkdir::WalkDir;
 
-use super::listing::is_left_out;
+use super::paths::{is_left_out, is_same};
 use super::{Ask, Part, names};
 use crate::DataError;
-use crate::files::Listed;
+use crate::listed::Listed;
 use crate::picture::is_picture;
 
 /// What a part is for.
@@ -233,12 +233,6 @@ fn subfolders(folder: &Path, apart: Option<&Path>) -> Result<Vec<PathBuf>, DataE
     }
     found.sort();
     Ok(found)
-}
-
-/// Whether `folder` is `other`, by whatever way.
-pub(super) fn is_same(folder: &Path, other: Option<&Path>) -> bool {
-    let whole = |path: &Path| path.canonicalize().ok();
-    other.is_some_and(|other| whole(folder).is_some_and(|folder| whole(other) == Some(folder)))
 }
 
 /// Whether a file below `folder` is called as an image is.

@@ -1,7 +1,7 @@
 //! The share of a folder's images that is held back for testing.
 
 use super::{Part, names};
-use crate::files::Listed;
+use crate::listed::Listed;
 use crate::{DataError, folder};
 
 /// Takes `share` of each class out of `part`, at least one file and not all: those whose paths below the folder have

@@ -2,7 +2,6 @@
 //! followed by a length that counts itself; entropy-coded data hold 0xFF only before 0x00 or a restart marker.
 
 use super::huffman::Table;
-use super::scan::{Header, Tables};
 
 /// End of the image.
 pub(super) const END: u8 = 0xd9;
@@ -81,6 +80,24 @@ impl Frame {
         let sampling = self.components[component].sampling;
         [0, 1].map(|axis| (self.size[axis] * sampling[axis]).div_ceil(8 * self.most[axis]))
     }
+}
+
+/// The header of a scan.
+pub(super) struct Header {
+    /// For each component of the scan its number in the frame and those of its tables for DC and AC coefficients.
+    pub components: Vec<[usize; 3]>,
+    /// First and last coefficient.
+    pub band: [usize; 2],
+    /// Bits of the coefficients that were to come before and after the scan; before is 0 for a first scan.
+    pub approximation: [u8; 2],
+}
+
+/// The tables and the restart interval that are in force.
+pub(super) struct Tables {
+    pub dc: [Option<Table>; 4],
+    pub ac: [Option<Table>; 4],
+    /// Units between restart markers; 0 for none.
+    pub restart: usize,
 }
 
 impl Header {

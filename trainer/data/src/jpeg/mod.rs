@@ -13,9 +13,10 @@ use std::io::{BufRead, ErrorKind, Seek};
 
 use image::metadata::Orientation;
 
-use super::picture::Header;
+use super::header::Header;
+use markers::Tables;
 use markers::{CODES, END, EXIF, Frame, RESTART, SCAN, cut, is_frame, next, segment, stands_alone};
-use scan::{Scans, Tables};
+use scan::Scans;
 
 /// Zeros at the end of a file that may be data: of a smooth part in codes of its own.
 const ZEROS: usize = 32;
@@ -115,7 +116,7 @@ pub(super) fn whole(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
             Some(code) if stands_alone(code) => {}
             Some(code) => match segment(data, &mut at) {
                 Some(segment) if code == SCAN => {
-                    at = scans.read(&scan::Header::new(&frame, segment)?, &tables, data, at)?;
+                    at = scans.read(&markers::Header::new(&frame, segment)?, &tables, data, at)?;
                 }
                 Some(segment) => note(&mut tables, code, segment)?,
                 None => at = data.len(),

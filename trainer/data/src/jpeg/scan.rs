@@ -3,7 +3,7 @@
 //! Sequential and progressive Huffman coding, 8 bits a value (ITU-T T.81, annexes F and G).
 
 use super::huffman::{Bits, Stop, Table};
-use super::markers::{Component, Frame};
+use super::markers::{Component, Frame, Header, Tables};
 
 /// Bytes of data that may be left behind a scan's last block: some cameras write a few.
 const LEFT: usize = 32;
@@ -35,24 +35,6 @@ pub(super) struct Scans<'f> {
     states: Vec<State>,
     /// Blocks of zeros that tell coefficients, without another such block between.
     hollow: usize,
-}
-
-/// A scan's header.
-pub(super) struct Header {
-    /// For each component of the scan its number in the frame and those of its tables for DC and AC coefficients.
-    pub components: Vec<[usize; 3]>,
-    /// First and last coefficient.
-    pub band: [usize; 2],
-    /// Bits of the coefficients that were to come before and after the scan; before is 0 for a first scan.
-    pub approximation: [u8; 2],
-}
-
-/// The tables and the restart interval that are in force.
-pub(super) struct Tables {
-    pub dc: [Option<Table>; 4],
-    pub ac: [Option<Table>; 4],
-    /// Units between restart markers; 0 for none.
-    pub restart: usize,
 }
 
 /// What one unit of a scan is made of: a block's component, tables, and place in the unit.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use super::header::Header;
 use super::jpeg;
 
 pub use format::{ENDINGS, is_picture, unread};
@@ -45,30 +46,6 @@ pub struct Picture {
     pub pixels: Vec<u8>,
     /// Whether the file has transparent pixels. Their transparency is dropped; the colours beneath it are here.
     pub transparent: bool,
-}
-
-/// What a file says of its picture before it is decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    /// Columns, turned as EXIF says.
-    pub width: u32,
-    /// Rows, turned as EXIF says.
-    pub height: u32,
-    /// Grey, without colours.
-    pub grey: bool,
-}
-
-impl Header {
-    /// The header of the picture after it is turned.
-    pub(super) fn turned(self, orientation: Orientation) -> Header {
-        match orientation {
-            Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH => Header { width: self.height, height: self.width, ..self },
-            _ => self,
-        }
-    }
 }
 
 /// Reads the header of a picture, told by content and not by name.

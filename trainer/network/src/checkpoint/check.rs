@@ -152,12 +152,33 @@ impl Checkpoint {
             }
         }
         if !problems.is_empty() {
+            problems.extend(self.part_of_affine(layers));
             problems.extend(self.uneven_prefix());
             problems.extend(self.looks_like(&network.name));
             let network = network.name.clone();
             return Err(CheckpointError::Mismatch { network, problems: problems.join("; ") });
         }
         self.tensors.iter().try_for_each(|(name, array)| check_values(name, array))
+    }
+
+    /// What to do where normalisations have statistics, and γ without β or β without γ, in words.
+    fn part_of_affine(&self, layers: &[LayerTensors]) -> Option<String> {
+        let has = |name: Option<String>| name.map(|name| self.tensors.contains_key(&name));
+        let partial = layers.iter().filter_map(|layer| layer.norm.as_ref()).find_map(|norm| {
+            let (mean, variance) = (has(Some(norm.mean())), has(Some(norm.variance())));
+            let field = match (has(norm.gamma()), has(norm.beta())) {
+                (Some(false), Some(true)) => "scale",
+                (Some(true), Some(false)) => "shift",
+                _ => return None,
+            };
+            (mean == Some(true) && variance == Some(true)).then_some((&norm.name, field))
+        });
+        partial.map(|(name, field)| {
+            format!(
+                "where it was trained so, say it in the network's file (`lrpet network show`): norm = {{ name = \"{name}\", \
+                 {field} = false }}"
+            )
+        })
     }
 
     /// Another known network than `network` that has all tensors with these shapes and no others, in words.

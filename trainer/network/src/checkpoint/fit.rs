@@ -26,7 +26,7 @@ pub struct Fitted {
     pub checkpoint: Checkpoint,
     /// Name of the last linear layer where it starts afresh: it has no tensors.
     pub fresh: Option<String>,
-    /// No batch normalisation has running statistics: they stand at mean 0 and variance 1 and have to be measured.
+    /// Batch normalisations, all or some, have no running statistics: theirs stand at mean 0 and variance 1 and have to be measured.
     pub no_statistics: bool,
 }
 
@@ -37,8 +37,8 @@ impl Checkpoint {
     ///   training uses;
     /// - a batch normalisation without γ and β (`affine=False`) gets 1 and 0;
     /// - a bias in front of a batch normalisation is, for training, taken off the running mean;
-    /// - a batch normalisation without running statistics (`track_running_stats=False`) is refused for a model, and marked for
-    ///   training;
+    /// - batch normalisations without running statistics (`track_running_stats=False`) are refused for a model, and marked for
+    ///   training, whether all are or some;
     /// - one that is merged already is taken for a model, and refused for training.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Checkpoint {
         if !without.is_empty() && !training {
             return fails(format!(
                 "no running statistics (track_running_stats=False) of {}; `lrpet train --init` measures them on its training \
-                 images first, and its checkpoints have them",
+                 images first (over --reestimate batches), and its checkpoints have them",
                 abridged(&without)
             ));
         }
@@ -69,7 +69,11 @@ impl Checkpoint {
         fitted.check_layers(network, &layers)?;
         let norms = layers.iter().filter(|layer| layer.norm.is_some()).count();
         if !without.is_empty() && without.len() < norms {
-            return fails(format!("no running statistics of {}, while others have them", abridged(&without)));
+            // Measured over the same batches, they belong together.
+            fitted.notes.push(format!(
+                "no running statistics of {}, while others have them: those of all are measured anew",
+                abridged(&without)
+            ));
         }
         let merged: Vec<String> = layers
             .iter()

@@ -68,8 +68,8 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::Io`], [`CheckpointError::Unreadable`].
     pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
+        let bytes = crate::bounded::read_whole(path)
+            .map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         Checkpoint::from_bytes(&bytes)
             .map_err(|reason| CheckpointError::Unreadable { path: path.to_owned(), reason })
     }

@@ -321,6 +321,8 @@ fn a_batch_normalisation_without_scale_and_shift_has_one_and_zero() {
         assert!(fitted.notes[0].contains("affine=False") && fitted.notes[0].contains("layer1.0.bn2"));
         let error = half.clone().fit(&net, purpose).unwrap_err().to_string();
         assert!(error.contains("missing: layer1.0.bn2.weight"), "{error}");
+        let advice = "norm = { name = \"layer1.0.bn2\", scale = false }";
+        assert!(error.contains(advice), "{error}");
     }
 }
 
@@ -341,11 +343,48 @@ fn a_batch_normalisation_without_statistics_is_no_model_and_is_measured_for_trai
             "{error}"
         );
     }
-    assert!(one.fit(&net, TRAINING).unwrap_err().to_string().contains("bn1, while others"));
+    let some = one.fit(&net, TRAINING).unwrap();
+    assert!(some.no_statistics && some.checkpoint.notes[0].contains("of bn1, while others"));
+    assert_eq!(some.checkpoint.values("bn1.running_mean").unwrap(), [0.0; 16]);
     let fitted = checkpoint.fit(&net, TRAINING).unwrap();
     assert!(fitted.no_statistics);
     assert!(fitted.checkpoint.values("bn1.running_var").unwrap().iter().all(|value| *value == 1.0));
     assert!(!Checkpoint::random(&net, 8).fit(&net, TRAINING).unwrap().no_statistics);
+}
+
+#[test]
+fn a_scale_or_a_shift_that_the_networks_file_does_not_have_is_not_missing() {
+    let net = network();
+    for (field, part, value) in [("scale", "weight", 1.0), ("shift", "bias", 0.0)] {
+        let mut checkpoint = Checkpoint::random(&net, 7);
+        let name = format!("layer1.0.bn2.{part}");
+        checkpoint.tensors.get_mut(&name).unwrap().values.fill(value);
+        let expected = outputs(&net, &checkpoint);
+        checkpoint.tensors.remove(&name);
+        let error = checkpoint.clone().fit(&net, Purpose::Model).unwrap_err().to_string();
+        let norm = format!("norm = {{ name = \"layer1.0.bn2\", {field} = false }}");
+        assert!(error.contains(&norm), "{error}");
+        // The advice, taken.
+        let text = net.to_text().replace("norm = \"layer1.0.bn2\"", &norm);
+        let own = Network::from_text("own.toml", &text).unwrap();
+        for purpose in [Purpose::Model, TRAINING] {
+            let fitted = checkpoint.clone().fit(&own, purpose).unwrap().checkpoint;
+            assert_close(&outputs(&own, &fitted), &expected);
+        }
+    }
+}
+
+#[test]
+fn half_of_the_statistics_are_missing_for_every_purpose() {
+    let net = network();
+    for part in ["running_mean", "running_var"] {
+        let mut checkpoint = Checkpoint::random(&net, 8);
+        checkpoint.tensors.remove(&format!("bn1.{part}"));
+        for purpose in [Purpose::Model, TRAINING] {
+            let error = checkpoint.clone().fit(&net, purpose).unwrap_err().to_string();
+            assert!(error.contains(&format!("missing: bn1.{part}")), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A network as a picture: its graph with shapes, costs and ranks, in SVG.
 
 mod place;
+mod rows;
 mod svg;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use lrpet_runtime::model::{Activation, Conv, Op, Pool, PoolKind, Shape, Weights,
 
 use crate::network::{InputKind, Network, OutputKind};
 use place::Placed;
+pub use rows::draw_rows;
 
 /// What a node does, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -163,7 +163,7 @@ fn short(text: &str, most: usize) -> String {
 }
 
 /// A text as XML holds it.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

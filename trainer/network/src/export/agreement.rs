@@ -94,6 +94,7 @@ impl<'a> Reference<'a> {
             weight: positive(&layer.weight),
             expand: layer.expand.as_deref().map(positive),
             bias: positive(&layer.bias),
+            scales: None,
         };
         let weights = network.weights.iter().map(|(name, weights)| (name.clone(), layer(weights))).collect();
         let magnitudes = Folded { weights, ..network.clone() };

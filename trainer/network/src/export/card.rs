@@ -47,6 +47,10 @@ impl Card {
         if network.output_kind == OutputKind::Classes {
             set("classes", join_labels(&self.classes));
         }
+        if network.output_values().is_some() {
+            let names: Vec<String> = network.outputs().into_iter().map(|(name, _)| name).collect();
+            set("outputs", join_labels(&names));
+        }
         set("input", format!("{}x{}x{}", network.input.channels, network.input.height, network.input.width));
         if network.input_kind == InputKind::Picture {
             set("mean", join(&folded.normalization.mean));
@@ -63,7 +67,7 @@ impl Card {
         set("macs_dense", dense.macs.to_string());
         set("params", low.params.to_string());
         set("params_dense", dense.params.to_string());
-        set("weight_bytes", low.weight_bytes.to_string());
+        set("weight_bytes", low.weight_bytes.saturating_sub(folded.bytes_saved()).to_string());
         set("weight_bytes_dense", dense.weight_bytes.to_string());
         if let Some(training) = &self.training {
             set("training", training.clone());

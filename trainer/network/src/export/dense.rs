@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lrpet_runtime::host::output_names;
 use lrpet_runtime::model::program::PROGRAM_TENSOR;
 use lrpet_runtime::model::{Header, Model, Op, Weights};
 
@@ -56,5 +57,8 @@ pub fn model_network(model: &Model<'_>) -> Result<(Network, BTreeMap<String, u64
     let name = name.map_or_else(|| "model".to_owned(), |(_, name)| name.to_string());
     let mut network = Network::new(name, header.input, header.classes, layers);
     (network.input_kind, network.output_kind) = (header.kind, header.result);
+    if network.output_values().is_some() {
+        network.output_names = output_names(model);
+    }
     Ok((network, ranks))
 }

@@ -47,6 +47,15 @@ pub enum ExportError {
         /// The data's classes.
         data_classes: usize,
     },
+    /// Pictures for a model that takes values, or values for one of pictures.
+    #[error("{}", match model {
+        lrpet_runtime::model::InputKind::Values => "the model takes values as they are, and the data are pictures",
+        _ => "the model takes pictures, and the data are values (train_x.npy, test_x.npy)",
+    })]
+    Kind {
+        /// What the model takes.
+        model: lrpet_runtime::model::InputKind,
+    },
     /// A layer of the runtime computes something else than it should.
     #[error(
         "layer {layer}: of self-check sample {sample} the runtime makes {found} at element {element}, which should be {} to {}, whatever the order of \

@@ -2,9 +2,9 @@
 
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::model::Model;
+use lrpet_runtime::model::{InputKind, Model};
 use lrpet_runtime::plan::Plan;
-use lrpet_runtime::session::{Hook, Session};
+use lrpet_runtime::session::{Hook, RunError, Session};
 use rayon::prelude::*;
 
 use super::{ExportError, Ranges};
@@ -58,12 +58,58 @@ impl Logits {
     }
 }
 
-/// Checks that `data` has the images and as many classes as `model` takes.
+/// What a data set holds, and how the runtime takes it.
+pub trait Sample: Copy + Sync {
+    /// The input of a model that takes it.
+    const KIND: InputKind;
+
+    /// One inference.
+    ///
+    /// # Errors
+    /// Those of the session.
+    fn run(
+        session: &mut Session<'_>,
+        sample: &[Self],
+        logits: &mut [f32],
+        hook: &mut impl Hook,
+    ) -> Result<(), RunError>;
+}
+
+impl Sample for u8 {
+    const KIND: InputKind = InputKind::Picture;
+
+    fn run(
+        session: &mut Session<'_>,
+        sample: &[u8],
+        logits: &mut [f32],
+        hook: &mut impl Hook,
+    ) -> Result<(), RunError> {
+        session.run_image(sample, logits, hook)
+    }
+}
+
+impl Sample for f32 {
+    const KIND: InputKind = InputKind::Values;
+
+    fn run(
+        session: &mut Session<'_>,
+        sample: &[f32],
+        logits: &mut [f32],
+        hook: &mut impl Hook,
+    ) -> Result<(), RunError> {
+        session.run_values(sample, logits, hook)
+    }
+}
+
+/// Checks that `data` has the images, or values, and as many classes as `model` takes.
 ///
 /// # Errors
-/// [`ExportError::Data`].
-pub fn check_data(model: &Model<'_>, data: &Dataset) -> Result<(), ExportError> {
+/// [`ExportError::Data`], [`ExportError::Kind`].
+pub fn check_data<T: Sample>(model: &Model<'_>, data: &Dataset<T>) -> Result<(), ExportError> {
     let header = model.program().header();
+    if header.kind != T::KIND {
+        return Err(ExportError::Kind { model: header.kind });
+    }
     if data.shape == header.input && data.classes.len() == header.classes as usize {
         return Ok(());
     }
@@ -80,33 +126,33 @@ pub fn check_data(model: &Model<'_>, data: &Dataset) -> Result<(), ExportError> 
 ///
 /// # Errors
 /// [`ExportError::Data`], or [`ExportError::Model`] where the runtime refuses the model.
-pub fn runtime_logits(
+pub fn runtime_logits<T: Sample>(
     model: &Model<'_>,
-    data: &Dataset,
+    data: &Dataset<T>,
     progress: impl Fn(usize) + Sync,
 ) -> Result<Logits, ExportError> {
-    Ok(watched::<()>(model, data, progress)?.0)
+    Ok(watched::<T, ()>(model, data, progress)?.0)
 }
 
 /// [`runtime_logits`], and how far the values of each layer went.
 ///
 /// # Errors
 /// As [`runtime_logits`].
-pub fn ranged_logits(
+pub fn ranged_logits<T: Sample>(
     model: &Model<'_>,
-    data: &Dataset,
+    data: &Dataset<T>,
     progress: impl Fn(usize) + Sync,
 ) -> Result<(Logits, Ranges), ExportError> {
-    let (logits, seen) = watched::<Ranges>(model, data, progress)?;
+    let (logits, seen) = watched::<T, Ranges>(model, data, progress)?;
     let mut ranges = Ranges::default();
     seen.iter().for_each(|seen| ranges.join(seen));
     Ok((logits, ranges))
 }
 
 /// Logits by the runtime, with the hook of each chunk.
-fn watched<H: Hook + Default + Send>(
+fn watched<T: Sample, H: Hook + Default + Send>(
     model: &Model<'_>,
-    data: &Dataset,
+    data: &Dataset<T>,
     progress: impl Fn(usize) + Sync,
 ) -> Result<(Logits, Vec<H>), ExportError> {
     check_data(model, data)?;
@@ -121,13 +167,13 @@ fn watched<H: Hook + Default + Send>(
     let chunk = data.len().div_ceil(8 * rayon::current_num_threads()).max(1);
     let size = data.shape.len();
     let work = values.par_chunks_mut(chunk * classes).zip(data.images.par_chunks(chunk * size));
-    let run = |(logits, images): (&mut [f32], &[u8])| -> Result<H, ExportError> {
+    let run = |(logits, images): (&mut [f32], &[T])| -> Result<H, ExportError> {
         let mut arena = AlignedBytes::zeroed(plan.arena_bytes);
         let mut session =
             Session::new(model, arena.as_mut_slice()).map_err(|error| refused(error.to_string()))?;
         let mut hook = H::default();
         for (logits, image) in logits.chunks_exact_mut(classes).zip(images.chunks_exact(size)) {
-            session.run_image(image, logits, &mut hook).map_err(|error| refused(error.to_string()))?;
+            T::run(&mut session, image, logits, &mut hook).map_err(|error| refused(error.to_string()))?;
         }
         progress(images.len() / size);
         Ok(hook)

@@ -1,29 +1,32 @@
 //! The model file: a folded network in safetensors, weights in f16, program, self-check and card.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use half::f16;
 use lrpet_runtime::model::program::{
-    PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE,
+    PROGRAM_TENSOR, SELF_CHECK_IMAGES, SELF_CHECK_LOGITS, SELF_CHECK_TOLERANCE, SELF_CHECK_VALUES,
 };
-use lrpet_runtime::model::{Conv, GeneralConv, Header, InputKind, Op, OutputKind};
+use lrpet_runtime::model::{Conv, GeneralConv, Header, InputKind, Needs, Op, OutputKind, Shape, is_scale};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use super::{Card, ExportError, Folded};
+use super::{Card, ExportError, Folded, LayerWeights};
 use crate::Normalization;
 use crate::checkpoint::CheckpointError;
 use crate::lrpet::{RankPlan, Scope};
 use crate::network::Network;
+use crate::quantise::scale::{LARGEST_BYTE, THIN};
 
 /// Samples of the self-check.
 pub const SELF_CHECK_SAMPLES: usize = 4;
 
-/// Images with the logits that a correct device computes from them.
-#[derive(Debug, Clone, PartialEq)]
+/// Images or values with the logits that a correct device computes from them.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SelfCheck {
-    /// Pixels, samples × H×W×C.
+    /// Pixels, samples × H×W×C; none of a network that takes values.
     pub images: Vec<u8>,
+    /// Values, samples × C×H×W, of a network that takes them.
+    pub values: Vec<f16>,
     /// Logits, samples × classes.
     pub logits: Vec<f32>,
     /// What roundings may move a logit, of each sample; without them a device takes the usual
@@ -32,6 +35,17 @@ pub struct SelfCheck {
 }
 
 impl SelfCheck {
+    /// Of so many samples, all zero, for a network of this input and number of logits.
+    pub fn zeros(kind: InputKind, samples: usize, input: Shape, classes: usize) -> SelfCheck {
+        let (inputs, values) = (samples * input.len(), kind == InputKind::Values);
+        SelfCheck {
+            images: vec![0; if values { 0 } else { inputs }],
+            values: vec![f16::ZERO; if values { inputs } else { 0 }],
+            logits: vec![0.0; samples * classes],
+            tolerances: Some(vec![0.0; samples]),
+        }
+    }
+
     /// Magnitude of the largest of each sample's `classes` logits, at least 1.
     pub fn largest(&self, classes: usize) -> impl Iterator<Item = f32> {
         self.logits.chunks_exact(classes).map(|row| row.iter().fold(1.0, |most, logit| logit.abs().max(most)))
@@ -76,11 +90,18 @@ pub fn serialize(
         let (input, classes) = (network.input, network.classes as usize);
         let samples = check.logits.len() / classes;
         let [channels, height, width] = [input.channels, input.height, input.width].map(|size| size as usize);
-        let shape = vec![samples, height, width, channels];
-        tensors.insert(
-            SELF_CHECK_IMAGES.to_owned(),
-            Bytes { dtype: Dtype::U8, shape, data: check.images.clone() },
-        );
+        let (name, inputs) = match network.input_kind {
+            InputKind::Picture => {
+                let shape = vec![samples, height, width, channels];
+                (SELF_CHECK_IMAGES, Bytes { dtype: Dtype::U8, shape, data: check.images.clone() })
+            }
+            InputKind::Values => {
+                let shape = vec![samples, channels, height, width];
+                let data = check.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                (SELF_CHECK_VALUES, Bytes { dtype: Dtype::F16, shape, data })
+            }
+        };
+        tensors.insert(name.to_owned(), inputs);
         let shape = vec![samples, classes];
         tensors.insert(SELF_CHECK_LOGITS.to_owned(), singles(SELF_CHECK_LOGITS, shape, &check.logits)?);
         if let Some(tolerances) = &check.tolerances {
@@ -97,27 +118,40 @@ pub fn serialize(
     with_card(&safetensors::serialize(views, None).map_err(format)?, card)
 }
 
-/// Bytes of a model file of `network` that are neither weights nor biases: header with `card`, program, self-check.
-/// At least that many; layers that stay dense need a little less than the pairs assumed here.
+/// Bytes of a model file of `network` that are neither weights nor biases: header with `card`, program, self-check; with the layers of
+/// `plan` as pairs, and those of `eights` with weights of 8 bits, whose scales count as weights.
 ///
 /// # Errors
 /// [`ExportError::Format`] where the network has more than the format holds.
-pub fn overhead(network: &Network, card: &Card) -> Result<u64, ExportError> {
-    let plan = RankPlan::uniform_in(network, 0.5, Scope::All)?;
+pub fn overhead(
+    network: &Network,
+    plan: &RankPlan,
+    eights: &BTreeSet<String>,
+    card: &Card,
+) -> Result<u64, ExportError> {
     let channels = network.input.channels as usize;
     // As many digits as a measured mean or deviation has.
     let normalization =
         Normalization { mean: vec![0.123_456_79; channels], std: vec![0.123_456_79; channels] };
-    let folded = Folded::zeros(network, &plan, normalization);
-    let accuracy = Some(0.5);
-    let card = Card { accuracy, prune: "energy 0.123456789 (linear layers too)".to_owned(), ..card.clone() };
-    let check = SelfCheck {
-        images: vec![0; SELF_CHECK_SAMPLES * network.input.len()],
-        logits: vec![0.0; SELF_CHECK_SAMPLES * network.classes as usize],
-        tolerances: Some(vec![0.0; SELF_CHECK_SAMPLES]),
-    };
-    let bytes = serialize(&folded, &card.metadata(network, &plan, &folded), Some(&check))?;
-    Ok((bytes.len() as u64).saturating_sub(plan.cost().weight_bytes))
+    let mut folded = Folded::zeros(network, plan, normalization);
+    for (_, weights) in folded.weights.iter_mut().filter(|(name, _)| eights.contains(*name)) {
+        weights.scales = Some(vec![1.0; weights.bias.len()]);
+    }
+    let card = Card { accuracy: Some(0.5), ..card.clone() };
+    let (kind, classes) = (network.input_kind, network.classes as usize);
+    let check = SelfCheck::zeros(kind, SELF_CHECK_SAMPLES, network.input, classes);
+    let bytes = serialize(&folded, &card.metadata(network, plan, &folded), Some(&check))?;
+    Ok((bytes.len() as u64).saturating_sub(plan.cost().weight_bytes - folded.bytes_saved()))
+}
+
+/// As [`overhead`], before ranks are known: at least what a plan of f16 takes.
+///
+/// # Errors
+/// As [`overhead`].
+pub fn most_overhead(network: &Network, card: &Card) -> Result<u64, ExportError> {
+    let plan = RankPlan::uniform_in(network, 0.5, Scope::All)?;
+    let card = Card { prune: "energy 0.123456789 (linear layers too)".to_owned(), ..card.clone() };
+    overhead(network, &plan, &BTreeSet::new(), &card)
 }
 
 /// Puts the card into the header of a safetensors file. The crate would write the strings in the order of a
@@ -173,18 +207,54 @@ fn weights(network: &Folded) -> Result<BTreeMap<String, Bytes>, ExportError> {
         let shape = [&[rows][..], &axes].concat();
         match &layer.expand {
             None => {
-                add("weight", &|name| halves(name, shape.clone(), &layer.weight))?;
-                add("bias", &|name| singles(name, vec![n], &layer.bias))?;
+                add("weight", &|name| matrix(name, shape.clone(), &layer.weight, layer.scales.as_deref()))?;
+                add("bias", &|name| biases(name, layer))?;
             }
             Some(expand) => {
                 let ones = if axes.len() > 1 { &[1, 1][..] } else { &[] };
-                add("thin.weight", &|name| halves(name, shape.clone(), &layer.weight))?;
-                add("expand.weight", &|name| halves(name, [&[n, rows], ones].concat(), expand))?;
-                add("expand.bias", &|name| singles(name, vec![n], &layer.bias))?;
+                let thin = layer.scales.as_ref().map(|_| vec![THIN as f32; rows]);
+                add("thin.weight", &|name| matrix(name, shape.clone(), &layer.weight, thin.as_deref()))?;
+                let shape = [&[n, rows], ones].concat();
+                add("expand.weight", &|name| matrix(name, shape.clone(), expand, layer.scales.as_deref()))?;
+                add("expand.bias", &|name| biases(name, layer))?;
             }
         }
     }
     Ok(tensors)
+}
+
+/// The tensor of a matrix: of f16, or of bytes where its rows have scales.
+fn matrix(
+    name: &str,
+    shape: Vec<usize>,
+    values: &[f32],
+    scales: Option<&[f32]>,
+) -> Result<Bytes, ExportError> {
+    let Some(scales) = scales else { return halves(name, shape, values) };
+    finite(name, values)?;
+    let columns = values.len() / scales.len().max(1);
+    let mut data = Vec::with_capacity(values.len());
+    for (row, (values, &scale)) in values.chunks_exact(columns.max(1)).zip(scales).enumerate() {
+        let bytes = values.iter().map(|value| value / scale);
+        let exact = |byte: f32| byte.fract() == 0.0 && byte.abs() <= f32::from(LARGEST_BYTE);
+        if !(is_scale(scale) && bytes.clone().all(exact)) {
+            let reason = format!(
+                "tensor {name}: row {row} is no row of bytes times a scale that weights of 8 bits have"
+            );
+            return Err(ExportError::Format(reason));
+        }
+        data.extend(bytes.map(|byte| (byte as i8).cast_unsigned()));
+    }
+    Ok(Bytes { dtype: Dtype::I8, shape, data })
+}
+
+/// The tensor of a layer's biases, and of its scales where its weights have 8 bits.
+fn biases(name: &str, layer: &LayerWeights) -> Result<Bytes, ExportError> {
+    let n = layer.bias.len();
+    match &layer.scales {
+        None => singles(name, vec![n], &layer.bias),
+        Some(scales) => singles(name, vec![2, n], &[&layer.bias[..], scales].concat()),
+    }
 }
 
 /// An f16 tensor.
@@ -247,7 +317,9 @@ impl Folded {
         let output = self.value_shapes().last().copied().unwrap_or(self.input);
         let (kind, result) = (self.input_kind, self.output_kind);
         let output = if result == OutputKind::Values { output } else { header.output };
-        let header = Header { kind, result, output, ..header };
+        let eights = self.weights.values().any(|weights| weights.scales.is_some());
+        let needs = if eights { Needs::EIGHTS } else { Needs::NONE };
+        let header = Header { kind, result, output, needs, ..header };
         header
             .of_ops(&self.ops)
             .ok_or_else(|| format(format!("{} operations are more than a program holds", self.ops.len())))

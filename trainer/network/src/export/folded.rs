@@ -22,6 +22,23 @@ pub struct LayerWeights {
     pub expand: Option<Vec<f32>>,
     /// Bias `[n]`.
     pub bias: Vec<f32>,
+    /// Scale of each row `[n]` where the weights have 8 bits ([`quantise`](crate::quantise)): each is a byte times the scale of its row,
+    /// in a thin half a byte / 128.
+    pub scales: Option<Vec<f32>>,
+}
+
+impl LayerWeights {
+    /// Weights and biases, in f16 and f32.
+    pub fn new(weight: Vec<f32>, expand: Option<Vec<f32>>, bias: Vec<f32>) -> LayerWeights {
+        LayerWeights { weight, expand, bias, scales: None }
+    }
+
+    /// Bytes in a model file of weights, biases and scales of a layer with a matrix.
+    pub fn bytes(&self) -> u64 {
+        let weights = self.weight.len() + self.expand.as_ref().map_or(0, Vec::len);
+        let (bytes, scales) = self.scales.as_ref().map_or((2, 0), |scales| (1, scales.len()));
+        (bytes * weights + 4 * (self.bias.len() + scales)) as u64
+    }
 }
 
 /// A network without batch normalisation, in the operations of the program.
@@ -82,8 +99,7 @@ impl Folded {
                 Factors::of_weight(name, merged.weight, rows, alpha, rank as usize, energy_transfer)?;
             let report =
                 FactoredLayer { name: name.clone(), rank: factors.rank, energy_kept: factors.energy_kept };
-            let weights =
-                LayerWeights { weight: factors.thin, expand: Some(factors.expand), bias: merged.bias };
+            let weights = LayerWeights::new(factors.thin, Some(factors.expand), merged.bias);
             Ok((name.clone(), weights, Some(report)))
         };
         let layers: Vec<_> = plan.layers.par_iter().map(fold).collect();
@@ -99,7 +115,7 @@ impl Folded {
             let first = if matches!(op, Op::Activate(_)) { "slope" } else { "scale" };
             let weight = values(first).unwrap_or_default();
             let bias = values("bias").unwrap_or_default();
-            weights.insert(name.clone(), LayerWeights { weight, expand: None, bias });
+            weights.insert(name.clone(), LayerWeights::new(weight, None, bias));
         }
         let (input, classes) = (network.input, network.classes);
         let (input_kind, output_kind) = (network.input_kind, network.output_kind);
@@ -122,11 +138,11 @@ impl Folded {
         let weights = plan.layers.iter().map(|layer| {
             let (rows, columns) = (layer.matrix.rows as usize, layer.matrix.columns as usize);
             let rank = layer.rank.map(|rank| rank as usize);
-            let weights = LayerWeights {
-                weight: vec![0.0; rank.unwrap_or(rows) * columns],
-                expand: rank.map(|rank| vec![0.0; rows * rank]),
-                bias: vec![0.0; rows],
-            };
+            let weights = LayerWeights::new(
+                vec![0.0; rank.unwrap_or(rows) * columns],
+                rank.map(|rank| vec![0.0; rows * rank]),
+                vec![0.0; rows],
+            );
             (layer.name.clone(), weights)
         });
         let shapes = network.value_shapes().expect("a network built by the network module chains");
@@ -134,10 +150,7 @@ impl Folded {
             let (name, None) = (layer.op.layer()?, layer.op.weights()) else { return None };
             let channels = shapes[usize::from(layer.op.inputs().first())].channels as usize;
             let bias = if matches!(layer.op, Op::Activate(_)) { 0 } else { channels };
-            Some((
-                name.clone(),
-                LayerWeights { weight: vec![0.0; channels], expand: None, bias: vec![0.0; bias] },
-            ))
+            Some((name.clone(), LayerWeights::new(vec![0.0; channels], None, vec![0.0; bias])))
         });
         let weights = weights.chain(singles);
         Folded {
@@ -158,6 +171,8 @@ impl Folded {
             weight: round(&layer.weight),
             expand: layer.expand.as_deref().map(round),
             bias: layer.bias.clone(),
+            // Its weights are f16 already.
+            scales: layer.scales.clone(),
         };
         // Numbers for each channel stay f32.
         let single =
@@ -168,15 +183,16 @@ impl Folded {
         Folded { weights: self.weights.iter().map(one).collect(), ..self.clone() }
     }
 
+    /// Bytes that weights of 8 bits save.
+    pub fn bytes_saved(&self) -> u64 {
+        let wide = |weights: &LayerWeights| LayerWeights { scales: None, ..weights.clone() }.bytes();
+        let eights = self.weights.values().filter(|weights| weights.scales.is_some());
+        eights.map(|weights| wide(weights).saturating_sub(weights.bytes())).sum()
+    }
+
     /// The values of an image (H×W×C bytes), normalised, C×H×W.
     pub fn input_values(&self, image: &[u8]) -> Vec<f32> {
-        let (channels, pixels) = (self.input.channels as usize, self.input.pixels());
-        let value = |at: usize| {
-            let (channel, pixel) = (at / pixels, at % pixels);
-            let Normalization { mean, std } = &self.normalization;
-            (f32::from(image[pixel * channels + channel]) / 255.0 - mean[channel]) / std[channel]
-        };
-        (0..channels * pixels).map(value).collect()
+        self.normalization.values(image, self.input)
     }
 
     /// Shapes of all values, the input first.
@@ -205,6 +221,21 @@ pub fn spectra(
         Ok((name.to_owned(), spectrum))
     };
     network.matrices().into_iter().map(spectrum).collect()
+}
+
+/// Weights of every layer of `network` with a matrix, by name, dense, with batch normalisation merged.
+///
+/// # Errors
+/// Those of [`Checkpoint::check`].
+pub fn merged(
+    network: &Network,
+    checkpoint: &Checkpoint,
+) -> Result<BTreeMap<String, LayerWeights>, ExportError> {
+    checkpoint.check(network)?;
+    let one = |(index, name, _): (usize, &str, _)| {
+        (name.to_owned(), Merged::new(network, index, checkpoint).dense())
+    };
+    Ok(network.matrices().into_iter().map(one).collect())
 }
 
 /// A layer's weight with the scale and bias of the normalisation that follows.
@@ -249,6 +280,6 @@ impl<'a> Merged<'a> {
             None => value,
         };
         let weight = self.weight.iter().enumerate().map(scaled).collect();
-        LayerWeights { weight, expand: None, bias: self.bias }
+        LayerWeights::new(weight, None, self.bias)
     }
 }

@@ -111,7 +111,7 @@ fn network() -> Network {
 }
 
 #[test]
-fn a_network_of_values_is_held_on_values_and_has_no_self_check() {
+fn a_network_of_values_is_held_on_values_and_its_self_check_is_of_them() {
     let mut network = network();
     network.input_kind = InputKind::Values;
     let checkpoint = Checkpoint::random(&network, 5);
@@ -123,13 +123,19 @@ fn a_network_of_values_is_held_on_values_and_has_no_self_check() {
         energy_transfer: false,
         normalization: &Normalization { mean: Vec::new(), std: Vec::new() },
         card: &card(),
-        samples: Some(Samples::Values),
+        precision: Precision::Half,
+        samples: Some(Samples::Values { data: None, machine: Some(&Interpreter) }),
     };
     let exported = export(&request).unwrap();
-    assert!(exported.self_check.is_none() && !exported.card.contains_key("mean"));
+    assert!(!exported.card.contains_key("mean"));
     let bytes = AlignedBytes::copy_of(&exported.to_bytes().unwrap());
     let model = checked(bytes.as_slice(), "model").unwrap();
     assert!(!exported.ranges.of(&model).is_empty());
+    let check = model.self_check().unwrap();
+    assert_eq!((check.samples(), check.values(3).len(), check.image(0).len()), (4, network.input.len(), 0));
+    let widened: Vec<f32> = check.values(1).iter().map(|&bits| half::f16::from_bits(bits).to_f32()).collect();
+    let traced = Trace::of_values(&model, &widened, Method::Direct).unwrap();
+    assert!(check.logits(1).eq(traced.logits.iter().copied()) && check.tolerance(1) > 0.0);
     // Other weights than the model's do not agree with what it computes.
     let mut other = exported.folded.rounded();
     other.weights.get_mut("stem").unwrap().bias[0] += 1.0;
@@ -155,6 +161,7 @@ fn a_network_from_elsewhere_is_exported_and_agrees_in_every_layer() {
             energy_transfer: false,
             normalization: &normalization(3),
             card: &card(),
+            precision: Precision::Half,
             samples,
         };
         // That checks every value of every layer.

@@ -20,12 +20,12 @@ pub mod reference;
 pub mod schedule;
 pub mod values;
 
-pub use build::{Exported, Request, Samples, checked, export};
+pub use build::{Exported, Precision, Request, Samples, checked, export};
 pub use card::Card;
 pub use dense::model_network;
 pub use error::ExportError;
 pub use evaluate::{Logits, ranged_logits, runtime_logits};
-pub use file::{SELF_CHECK_SAMPLES, overhead};
+pub use file::{SELF_CHECK_SAMPLES, most_overhead, overhead};
 pub use folded::{Folded, LayerWeights};
 pub use machine::Machine;
 pub use range::{LayerRange, Ranges};

@@ -8,26 +8,27 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{ExportError, Folded, Machine};
-use crate::Dataset;
 
 /// Runs with random roundings for each image.
 const RUNS: usize = 8;
 /// Tolerance, in root mean squares of what the runs' logits are off.
 const FACTOR: f64 = 5.0;
 
-/// For each of `samples` how far a logit of a correct machine may be from that of another one, tried on `machine`. `last` is what the
+/// For each of `samples` (normalised values, C×H×W) how far a logit of a correct machine may be from that of another one, tried on `machine`. `last` is what the
 /// sums of the last layer alone may move it, for each sample.
 ///
 /// # Errors
 /// [`ExportError::Machine`].
 pub fn tolerances(
     network: &Folded,
-    samples: &Dataset,
+    samples: &[Vec<f32>],
     last: &[f64],
     machine: &dyn Machine,
 ) -> Result<Vec<f32>, ExportError> {
-    let squares: Vec<f64> = (0..samples.len())
-        .map(|sample| mean_square(network, machine, samples.image(sample), sample as u64))
+    let squares: Vec<f64> = samples
+        .iter()
+        .enumerate()
+        .map(|(sample, input)| mean_square(network, machine, input, sample as u64))
         .collect::<Result<_, _>>()?;
     let all = squares.iter().sum::<f64>() / squares.len().max(1) as f64;
     let tolerance = |(square, last): (&f64, &f64)| (FACTOR * square.max(all).sqrt() + 2.0 * last) as f32;
@@ -35,10 +36,14 @@ pub fn tolerances(
 }
 
 /// Mean square of what the furthest logit is off, over the runs.
-fn mean_square(network: &Folded, machine: &dyn Machine, image: &[u8], seed: u64) -> Result<f64, ExportError> {
+fn mean_square(
+    network: &Folded,
+    machine: &dyn Machine,
+    input: &[f32],
+    seed: u64,
+) -> Result<f64, ExportError> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let input: Vec<f32> =
-        network.input_values(image).iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+    let input: Vec<f32> = input.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
     // The first copy keeps what is computed; the others store it with random roundings.
     let images = input.repeat(RUNS + 1);
     let logits = machine.forward(network, images, &mut |values| {

@@ -47,11 +47,7 @@ fn check_folding(epsilon: f64) -> f64 {
         let Op::Conv(conv) = &mut network.ops[0] else { panic!("conv1 comes first") };
         conv.activation = Activation::None;
     }
-    let own = LayerWeights {
-        weight: checkpoint.values("conv1.weight").unwrap().to_vec(),
-        expand: None,
-        bias: vec![0.7; 16],
-    };
+    let own = LayerWeights::new(checkpoint.values("conv1.weight").unwrap().to_vec(), None, vec![0.7; 16]);
     raw.weights.insert("conv1".into(), own);
     let image = merged.input_values(Dataset::noise(1, net.input, 5, 2).image(0));
     let (raw, merged) = (values(&raw, &image, Storage::F64), values(&merged, &image, Storage::F64));
@@ -265,6 +261,7 @@ fn activations_beyond_f16_and_foreign_samples_are_refused() {
         energy_transfer: false,
         normalization: &normalization,
         card: &card,
+        precision: Precision::Half,
         samples: Some(Samples::Images { data: &data, machine: &Interpreter }),
     };
     let error = export(&request).unwrap_err().to_string();

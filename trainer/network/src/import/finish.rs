@@ -7,8 +7,8 @@ use crate::network::{self, InputKind, Layer, Network, Norm, OutputKind};
 use lrpet_runtime::model::Axis;
 use lrpet_runtime::model::{
     Activate, Activation, Affine, Binary, BinaryKind, Blocks, Concat, FEW_INPUTS, GeneralConv, GeneralPool,
-    Inputs, Join, Linear, MAX_INPUTS, MAX_OPS, Normalise, Op, Pad, Reduce, Reduction, Reshape, Resize, Shape,
-    Shuffle, Slice, Softmax, Transpose, Value, Weights, Window,
+    Inputs, Join, Linear, MAX_INPUTS, MAX_OPS, Normalise, Op, Outputs, Pad, PadShortcut, Reduce, Reduction,
+    Reshape, Resize, Shape, Shuffle, Slice, Softmax, Transpose, Value, Weights, Window,
 };
 
 use crate::import::passes::Plan;
@@ -50,7 +50,8 @@ pub(crate) fn finish(plan: Plan, name: &str) -> Result<(Network, Tensors), Vec<R
     let input = shape(plan.input);
     let mut network = Network::new(name, input, (c * h * w) as u32, layers);
     network.input_kind = InputKind::Values;
-    network.output_kind = if h * w == 1 && c > 1 { OutputKind::Classes } else { OutputKind::Values };
+    let one = network.output_values().is_none();
+    network.output_kind = if one && h * w == 1 && c > 1 { OutputKind::Classes } else { OutputKind::Values };
     Ok((network, tensors))
 }
 
@@ -136,6 +137,10 @@ fn layer(step: Step, shapes: &[[usize; 3]], tensors: &mut Tensors) -> Result<Lay
         What::Pad { before, after, mode } => {
             Op::Pad(Pad { input, before: three(before), after: three(after), mode })
         }
+        What::PadShortcut { stride } => {
+            let stride = short(stride, "stride")?;
+            Op::PadShortcut(PadShortcut { input, out_channels: output.channels, stride })
+        }
         What::Resize { mode, coordinates, scales } => {
             Op::Resize(Resize { input, size: [output.height, output.width], mode, coordinates, scales })
         }
@@ -159,6 +164,12 @@ fn layer(step: Step, shapes: &[[usize; 3]], tensors: &mut Tensors) -> Result<Lay
             } else {
                 Op::Join(Join { inputs, axis, size: step.shape[axis.index()] as u32 })
             }
+        }
+        What::Outputs => {
+            let inputs = Inputs::new(&values).ok_or_else(|| format!("has {} outputs", values.len()))?;
+            let count =
+                u32::try_from(step.shape[0]).map_err(|_| "has outputs of too many values".to_owned())?;
+            Op::Outputs(Outputs { inputs, count })
         }
         What::Transpose { axes } => Op::Transpose(Transpose { input, axes }),
         What::BatchNorm(_) => {

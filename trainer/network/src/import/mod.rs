@@ -27,11 +27,13 @@ mod view;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use lrpet_runtime::model::MAX_INPUTS;
 use prost::Message;
 use prost::bytes::Bytes;
 
+use crate::bounded;
 use crate::checkpoint::{Array, Checkpoint};
-use crate::network::{NETWORK_FILE, Network};
+use crate::network::{NETWORK_FILE, Network, are_names};
 use crate::onnx::proto::ModelProto;
 
 pub use error::{ImportError, Refused};
@@ -58,8 +60,8 @@ pub struct Options {
     pub axes: BTreeMap<String, Vec<usize>>,
     /// Inputs of the graph that are constants of these values.
     pub constants: BTreeMap<String, Array>,
-    /// Name of the output that is the network's, where the file has several.
-    pub output: Option<String>,
+    /// Names of the outputs that are the network's, or of any other values of the file, in order; none for all outputs of the file.
+    pub outputs: Vec<String>,
 }
 
 /// An imported network.
@@ -93,7 +95,8 @@ impl Imported {
 /// # Errors
 /// [`ImportError`].
 pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
-    let bytes = std::fs::read(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
+    let bytes =
+        bounded::read_whole(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
     let name =
         path.file_stem().map_or_else(|| "network".to_owned(), |stem| stem.to_string_lossy().into_owned());
     let bytes = Bytes::from(bytes);
@@ -117,12 +120,26 @@ fn folder_of(path: &Path) -> &Path {
 /// # Errors
 /// As [`import`].
 pub fn input_names(path: &Path) -> Result<Vec<String>, ImportError> {
-    let bytes = std::fs::read(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
+    let graph = graph_of(path)?;
+    Ok(graph.inputs.into_iter().map(|input| input.name).collect())
+}
+
+/// Names of what a file's graph gives.
+///
+/// # Errors
+/// As [`import`].
+pub fn output_names(path: &Path) -> Result<Vec<String>, ImportError> {
+    let graph = graph_of(path)?;
+    Ok(graph.outputs.iter().map(|&id| graph.names[id].clone()).collect())
+}
+
+fn graph_of(path: &Path) -> Result<Graph, ImportError> {
+    let bytes =
+        bounded::read_whole(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
     let broken = |reason: String| ImportError::Broken { path: path.to_owned(), reason };
     let model =
         ModelProto::decode(&bytes[..]).map_err(|error| broken(format!("it is no ONNX file: {error}")))?;
-    let graph = Graph::new(model, Some(folder_of(path)), None).map_err(broken)?;
-    Ok(graph.inputs.into_iter().map(|input| input.name).collect())
+    Graph::new(model, Some(folder_of(path)), &[]).map_err(broken)
 }
 
 /// Why bytes cannot be imported.
@@ -145,7 +162,7 @@ fn import_bytes(
     }
     let model =
         ModelProto::decode(bytes).map_err(|error| Problem::Broken(format!("it is no ONNX file: {error}")))?;
-    let graph = Graph::new(model, folder, options.output.as_deref()).map_err(Problem::Broken)?;
+    let graph = Graph::new(model, folder, &options.outputs).map_err(Problem::Broken)?;
     let nodes = graph.nodes.len();
     let constants = given(&graph, options).map_err(Problem::Broken)?;
     let of_network = |input: &&Input| {
@@ -161,14 +178,13 @@ fn import_bytes(
             names.join(", ")
         )));
     };
-    let [output] = graph.outputs[..] else {
-        let names: Vec<&str> = graph.outputs.iter().map(|&id| graph.names[id].as_str()).collect();
+    let output_names: Vec<String> = graph.outputs.iter().map(|&id| graph.names[id].clone()).collect();
+    if graph.outputs.is_empty() || graph.outputs.len() > MAX_INPUTS {
         return Err(Problem::Broken(format!(
-            "it has {} outputs ({}); a network has one: say which with --output",
-            names.len(),
-            names.join(", ")
+            "it has {} outputs, and a network has 1 to {MAX_INPUTS}: say which with --output NAME, once for each",
+            graph.outputs.len()
         )));
-    };
+    }
     let mut notes = Vec::new();
     let (shape, view) = input_map(&graph, input, options, &mut notes).map_err(Problem::Broken)?;
     if is_whole(input.element) && !is_cast(&graph, input) {
@@ -182,20 +198,32 @@ fn import_bytes(
     if !lower.refused.is_empty() {
         return Err(Problem::Refused(lower.refused));
     }
-    let output = match lower.known(output) {
-        Known::View(view) => view.clone(),
-        _ => return Err(broken("its output does not depend on its input")),
-    };
-    let output = lower.result(&output).map_err(Problem::Broken)?;
-    if output == 0 {
+    let (mut outputs, mut last) = (Vec::with_capacity(graph.outputs.len()), Vec::new());
+    for (&id, name) in graph.outputs.iter().zip(&output_names) {
+        let view = match lower.known(id) {
+            Known::View(view) => view.clone(),
+            Known::Constant(_) => {
+                return Err(Problem::Broken(format!("its output `{name}` does not depend on its input")));
+            }
+            Known::Nothing => {
+                return Err(Problem::Broken(format!(
+                    "its output `{name}` is not computed here; leave it out by naming the others: --output NAME, once for each"
+                )));
+            }
+        };
+        let (output, channels_last) = lower.result(&view).map_err(Problem::Broken)?;
+        outputs.push(output);
+        last.push(channels_last);
+    }
+    if outputs.iter().all(|&output| output == 0) {
         return Err(broken("it computes nothing: its output is its input"));
     }
     let Lower { steps, passed, folded, .. } = lower;
-    let mut plan = Plan { steps, input: shape, output, seen: BTreeMap::new() };
+    let mut plan = Plan::of_outputs(steps, shape, &outputs);
     plan.simplify();
     let seen = std::mem::take(&mut plan.seen);
     let origins: Vec<usize> = plan.steps.iter().map(|step| step.node).collect();
-    let (network, tensors) = finish::finish(plan, name).map_err(|refused| {
+    let (mut network, tensors) = finish::finish(plan, name).map_err(|refused| {
         let node = |(step, reason): (usize, String)| {
             let node = &graph.nodes[origins[step]];
             Refused { node: node.name.clone(), operator: node.operator.clone(), reason }
@@ -219,8 +247,19 @@ fn import_bytes(
             "its operations make a network whose shapes do not chain; please report this file",
         ));
     }
+    if network.output_values().is_some() {
+        if are_names(&output_names) {
+            network.output_names = output_names;
+        } else {
+            notes.push(
+                "the names of its outputs are not kept, as one is empty, too long or has control characters: the network's outputs have \
+                 those of the layers that make them"
+                    .to_owned(),
+            );
+        }
+    }
     let checkpoint = Checkpoint { tensors, ..Checkpoint::default() };
-    let report = Report::new(&graph, &network, nodes, folded, passed, seen, notes, input, &view);
+    let report = Report::new(&graph, &network, nodes, folded, passed, seen, notes, input, &view, last);
     Ok(Imported { network, checkpoint, report })
 }
 

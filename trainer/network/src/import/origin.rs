@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use lrpet_runtime::model::Shape;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -24,8 +25,14 @@ pub struct Origin {
     pub axes: Vec<usize>,
     /// Whether its input has channels behind height and width; the network's has them first.
     pub channels_last: bool,
-    /// Name of its output.
+    /// Name of its output, the first of several.
     pub output: String,
+    /// Names of the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_outputs: Vec<String>,
+    /// Of each output whether its channels are behind height and width; empty where they are in none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs_channels_last: Vec<bool>,
 }
 
 impl Origin {
@@ -37,7 +44,12 @@ impl Origin {
             input: report.input.clone(),
             axes: report.input_axes.clone(),
             channels_last: report.channels_last,
-            output: report.output.clone(),
+            output: report.outputs.first().cloned().unwrap_or_default(),
+            more_outputs: report.outputs.get(1..).unwrap_or_default().to_vec(),
+            outputs_channels_last: match report.outputs_channels_last.contains(&true) {
+                true => report.outputs_channels_last.clone(),
+                false => Vec::new(),
+            },
         }
     }
 
@@ -55,6 +67,30 @@ impl Origin {
     /// Whether `bytes` are those of the file.
     pub fn is(&self, bytes: &[u8]) -> bool {
         self.sha256 == digest(bytes)
+    }
+
+    /// Names of its outputs, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.output).chain(&self.more_outputs).map(String::as_str)
+    }
+
+    /// Values of all outputs, of which the network's have these shapes, in the order of the network's; `values` are in the file's.
+    pub fn results(&self, values: &[f32], shapes: &[Shape]) -> Vec<f32> {
+        let mut rest = values;
+        let mut ordered = Vec::with_capacity(values.len());
+        for (index, shape) in shapes.iter().enumerate() {
+            let (own, behind) = rest.split_at(shape.len().min(rest.len()));
+            rest = behind;
+            let (channels, pixels) = (shape.channels as usize, own.len() / (shape.channels as usize).max(1));
+            match self.outputs_channels_last.get(index) {
+                Some(true) => {
+                    ordered.extend((0..channels * pixels).map(|at| own[at % pixels * channels + at / pixels]))
+                }
+                _ => ordered.extend(own),
+            }
+        }
+        ordered.extend(rest);
+        ordered
     }
 
     /// Values C×H×W of the network's input in the order of the file's.
@@ -84,6 +120,8 @@ mod tests {
             axes: vec![1, 1, 3, 2],
             channels_last: true,
             output: "y".to_owned(),
+            more_outputs: vec!["z".to_owned()],
+            outputs_channels_last: vec![false, true],
         };
         let mut metadata = BTreeMap::new();
         assert_eq!(Origin::remembered(&metadata), None);
@@ -91,6 +129,10 @@ mod tests {
         assert_eq!(Origin::remembered(&metadata).as_ref(), Some(&origin));
         assert!(origin.is(b"a") && !origin.is(b"b"));
         assert_eq!(origin.ordered(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        // One value, and two channels of three pixels.
+        let values = [7.0, 1.0, 4.0, 2.0, 5.0, 3.0, 6.0];
+        let shapes = [Shape::vector(1), Shape::new(2, 1, 3)];
+        assert_eq!(origin.results(&values, &shapes), [7.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!(Origin { channels_last: false, ..origin }.ordered(&[1.0, 2.0], 2), [1.0, 2.0]);
     }
 }

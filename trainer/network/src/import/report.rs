@@ -32,8 +32,10 @@ pub struct Report {
     pub input_axes: Vec<usize>,
     /// Whether they have channels behind height and width.
     pub channels_last: bool,
-    /// Name of the file's output.
-    pub output: String,
+    /// Names of the outputs, as the file has them.
+    pub outputs: Vec<String>,
+    /// Of each whether the file has its channels behind height and width; the network has them first.
+    pub outputs_channels_last: Vec<bool>,
     /// What else is to be known.
     pub notes: Vec<String>,
 }
@@ -50,6 +52,7 @@ impl Report {
         notes: Vec<String>,
         input: &Input,
         view: &View,
+        outputs_channels_last: Vec<bool>,
     ) -> Report {
         let Shape { channels, height, width } = network.input;
         let input_shape = [channels, height, width].map(|size| size as usize);
@@ -64,7 +67,8 @@ impl Report {
             input: input.name.clone(),
             input_axes: view.dims(),
             channels_last: view.axes.len() == 4 && view.axes[1..] != planes(input_shape),
-            output: graph.outputs.first().map(|&id| graph.names[id].clone()).unwrap_or_default(),
+            outputs: graph.outputs.iter().map(|&id| graph.names[id].clone()).collect(),
+            outputs_channels_last,
             notes,
         }
     }

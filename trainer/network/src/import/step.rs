@@ -127,6 +127,10 @@ pub(crate) enum What {
         after: [usize; 3],
         mode: PadMode,
     },
+    /// Every `stride`-th pixel of both axes, and zero channels around: half of the new ones before, rounded down.
+    PadShortcut {
+        stride: usize,
+    },
     Resize {
         mode: ResizeMode,
         coordinates: Coordinates,
@@ -153,6 +157,8 @@ pub(crate) enum What {
     Transpose {
         axes: [Axis; 3],
     },
+    /// Several results.
+    Outputs,
 }
 
 /// A step: `activation(what(inputs))`.

@@ -50,6 +50,16 @@ impl Tensor {
         Tensor { shape: vec![values.len()], data: Data::Ints(values) }
     }
 
+    /// Of numbers of its type, whole ones where `int`.
+    pub(crate) fn of(shape: Vec<usize>, values: Vec<f64>, int: bool) -> Tensor {
+        let data = if int {
+            Data::Ints(values.into_iter().map(|value| value as i64).collect())
+        } else {
+            Data::Floats(values.into_iter().map(|value| value as f32).collect())
+        };
+        Tensor { shape, data }
+    }
+
     /// Number of elements.
     pub(crate) fn len(&self) -> usize {
         match &self.data {

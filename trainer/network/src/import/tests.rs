@@ -139,6 +139,57 @@ fn a_residual_block_is_two_convolutions_and_a_linear_layer() {
     assert_eq!((report.nodes, report.operations), (8, 4));
 }
 
+/// The same with other outputs.
+fn with_outputs(names: &[&str]) -> ModelProto {
+    let mut model = small();
+    let graph = model.graph.as_mut().unwrap();
+    graph.node.push(node("Identity", &["e"], "again", vec![]));
+    graph.node.push(node("Identity", &["a.weight"], "fixed", vec![]));
+    graph.output = names.iter().map(|name| value(name, &[])).collect();
+    model
+}
+
+#[test]
+fn a_graph_of_several_outputs_is_a_network_of_them() {
+    // The sum of the block and what it adds to: neither may disappear into the other.
+    let Imported { network, report, .. } = imported(&with_outputs(&["y", "d", "a", "e"])).unwrap();
+    let kinds: Vec<&str> = network.layers.iter().map(|layer| layer.op.kind()).collect();
+    let all = ["convolution", "convolution", "activation", "global average pool", "linear", "outputs"];
+    assert_eq!(kinds, all);
+    assert_eq!(
+        (network.output_kind, network.output_values().unwrap()),
+        (OutputKind::Values, &[5, 2, 1, 3][..])
+    );
+    let outputs = network.outputs();
+    let names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names, outputs[1].1.axes()), (vec!["y", "d", "a", "e"], [4, 6, 5]));
+    assert_eq!(report.outputs, ["y", "d", "a", "e"]);
+    assert_eq!(crate::Network::from_text("again", &network.to_text()).unwrap(), network);
+
+    // One value under two names, and the input itself.
+    let Imported { network, report, .. } = imported(&with_outputs(&["e", "again", "x"])).unwrap();
+    assert!(network.output_names == ["e", "again", "x"] && report.notes.is_empty(), "{:?}", report.notes);
+    let kinds: Vec<&str> = network.layers.iter().map(|layer| layer.op.kind()).collect();
+    assert_eq!(kinds, ["convolution", "convolution", "reshape", "outputs"]);
+    assert_eq!(network.output_values().unwrap(), [2, 3, 0]);
+
+    // A name that no file of a network can have.
+    let mut odd = with_outputs(&["e", "a\nb"]);
+    odd.graph.as_mut().unwrap().node.push(node("Identity", &["d"], "a\nb", vec![]));
+    let Imported { network, report, .. } = imported(&odd).unwrap();
+    assert!(network.output_names.is_empty(), "{:?}", network.output_names);
+    assert!(report.notes.iter().any(|note| note.contains("outputs are not kept")), "{:?}", report.notes);
+
+    let fixed = refused(&with_outputs(&["y", "fixed"]));
+    assert!(fixed.contains("`fixed` does not depend on its input"), "{fixed}");
+    let twice = refused(&with_outputs(&["y", "y"]));
+    assert!(twice.contains("its output `y` is there twice"), "{twice}");
+    let none = refused(&with_outputs(&[]));
+    assert!(none.contains("it has no output"), "{none}");
+    let same = refused(&with_outputs(&["x"]));
+    assert!(same.contains("its output is its input"), "{same}");
+}
+
 #[test]
 fn every_node_that_is_in_the_way_is_named() {
     let nodes = vec![
@@ -245,4 +296,60 @@ fn damaged_files_end_in_an_error_or_in_a_network() {
     }
     // Some only change a weight or a name.
     assert!(errors > runs / 2, "{errors} of {runs}");
+}
+
+/// Another graph: a value read elsewhere, a weight of other axes or none, another operator or attribute, a node less or twice.
+fn contradict(graph: &mut GraphProto, rng: &mut ChaCha8Rng) {
+    let at = rng.random_range(0..graph.node.len());
+    let weight = rng.random_range(0..graph.initializer.len());
+    let values: Vec<String> = graph.node.iter().flat_map(|node| node.output.clone()).collect();
+    let other = rng.random_range(0..values.len());
+    match rng.random_range(0..9) {
+        0 => {
+            let place = rng.random_range(0..graph.node[at].input.len());
+            graph.node[at].input[place] = values[other].clone();
+        }
+        1 => graph.node[at].output[0] = values[other].clone(),
+        2 => drop(graph.node.remove(at)),
+        3 => graph.node.push(graph.node[at].clone()),
+        4 => drop(graph.initializer.remove(weight)),
+        5 => {
+            let dims = &mut graph.initializer[weight].dims;
+            let axis = rng.random_range(0..dims.len());
+            dims[axis] = [0, -1, 1, 7, 1 << 20, i64::MAX, i64::MIN][rng.random_range(0..7)];
+        }
+        6 => graph.initializer[weight].dims.reverse(),
+        7 => {
+            let operators = ["Conv", "Gemm", "MatMul", "Flatten", "Concat", "MaxPool", "Slice", "Reshape"];
+            graph.node[at].op_type = Some(operators[rng.random_range(0..operators.len())].into());
+        }
+        _ => {
+            let names = ["pads", "strides", "dilations", "kernel_shape", "axes", "perm", "starts", "ends"];
+            let numbers = [i64::MIN, -3, -1, 0, 1, 2, 5, 1 << 33, i64::MAX];
+            let values: Vec<i64> =
+                (0..rng.random_range(0..5)).map(|_| numbers[rng.random_range(0..9)]).collect();
+            graph.node[at].attribute.push(ints(names[rng.random_range(0..8)], &values));
+        }
+    }
+}
+
+#[test]
+fn graphs_that_contradict_themselves_end_in_an_error_or_in_a_network() {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let (mut errors, runs) = (0, 4000);
+    for _ in 0..runs {
+        let mut model = small();
+        for _ in 0..rng.random_range(1..4) {
+            let graph = model.graph.as_mut().unwrap();
+            if graph.node.len() > 1 && graph.initializer.len() > 1 {
+                contradict(graph, &mut rng);
+            }
+        }
+        match from_memory(model.encode_to_vec()) {
+            Ok(imported) => assert!(imported.network.value_shapes().is_some(), "a network without shapes"),
+            Err(_) => errors += 1,
+        }
+    }
+    // Some only take away what nothing needs, or write what is so already.
+    assert!(errors > runs / 2 && errors < runs, "{errors} of {runs}");
 }

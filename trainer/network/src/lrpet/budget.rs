@@ -1,9 +1,10 @@
 //! A budget for the whole network, and the ranks that keep most energy under it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use lrpet_runtime::model::Op;
 use lrpet_runtime::model::cost::Cost;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,7 @@ pub enum Resource {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Limit {
-    /// A share of the dense network's (for [`Resource::Flash`], of its weights and biases).
+    /// A share of the dense network's (for [`Resource::Flash`], of its file).
     Share(f64),
     /// A number.
     Count(u64),
@@ -47,15 +48,45 @@ pub struct Budget {
     pub reserve: u64,
 }
 
+/// The shares of the energy Σw² of a dense layer's weights that roundings take, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Loss {
+    /// To f16.
+    pub half: f64,
+    /// To the nearest 8 bits.
+    pub eight: f64,
+}
+
+/// Weights of 8 bits beside those of f16, which take half the bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Eights<'a> {
+    /// By name, the layers that may have them, with what rounding takes from each ([`losses`](crate::quantise::losses)).
+    pub losses: &'a BTreeMap<String, Loss>,
+    /// Whether these layers may have f16 as well; else all of them have 8 bits.
+    pub or_half: bool,
+}
+
 /// Ranks under a budget.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BudgetPlan {
     /// The ranks.
     pub plan: RankPlan,
-    /// Mean over the layers that could be factored of ln(share of energy kept).
+    /// The layers with weights of 8 bits.
+    pub eights: BTreeSet<String>,
+    /// What they take of the resource, without the reserve.
+    pub cost: u64,
+    /// Mean over the layers that could be factored, or have 8 bits, of ln(share of energy kept).
     pub mean_log_energy: f64,
     /// No ranks within the budget have a larger mean.
     pub bound: f64,
+}
+
+/// How a layer may be stored.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    /// Rank of the pair, 0 dense.
+    rank: u64,
+    eight: bool,
 }
 
 impl Resource {
@@ -77,6 +108,9 @@ impl Budget {
     ///
     /// The product, and not the sum, because a signal passes all layers: what one loses no other one makes good.
     ///
+    /// With `eights`, which count for [`Resource::Flash`], a layer's bits are chosen together with its rank: rounding keeps 1 − loss of the
+    /// energy of a dense layer and, of two halves with errors of their own, 1 − 2·loss of a pair's.
+    ///
     /// # Errors
     /// [`LrpetError::Budget`] where rank 1 everywhere costs more.
     pub fn plan(
@@ -84,41 +118,81 @@ impl Budget {
         network: &Network,
         scope: Scope,
         spectra: &BTreeMap<String, Spectrum>,
+        eights: Option<Eights<'_>>,
     ) -> Result<BudgetPlan, LrpetError> {
         let dense = RankPlan::dense(network);
         let total = self.resource.of(dense.cost());
         let limit = match self.limit {
-            Limit::Share(share) => (share * total as f64).floor() as u64,
+            Limit::Share(share) => {
+                ((share * (total + self.reserve) as f64).floor() as u64).saturating_sub(self.reserve)
+            }
             Limit::Count(count) => count.saturating_sub(self.reserve),
         };
+        // Of each layer, its forms and what they cost and keep.
+        let mut forms = Vec::with_capacity(dense.layers.len());
         let mut groups = Vec::with_capacity(dense.layers.len());
         let mut free = 0_usize;
         for layer in &dense.layers {
-            let cost = |rank: u64| self.resource.of(layer.matrix.cost(rank));
-            let mut options = vec![Choice { cost: cost(0), value: 0.0 }];
             let spectrum =
                 spectra.get(&layer.name).filter(|_| scope.contains(&network.layers[layer.index].op));
-            if let Some(spectrum) = spectrum {
-                free += 1;
-                let ranks = (1..).take_while(|&rank| layer.matrix.pays(rank));
-                // An energy of zero would have no logarithm; no finite spectrum keeps less than this.
-                let value = |rank: u64| spectrum.energy_kept(rank as usize).max(f64::MIN_POSITIVE).ln();
-                options.extend(ranks.map(|rank| Choice { cost: cost(rank), value: value(rank) }));
-            }
+            let loss = eights.and_then(|eights| eights.losses.get(&layer.name));
+            let half = loss.is_none() || eights.is_none_or(|eights| eights.or_half);
+            free += usize::from(spectrum.is_some() || loss.is_some());
+            // An energy of zero would have no logarithm; no finite spectrum keeps less than this.
+            let ln = |share: f64| share.max(f64::MIN_POSITIVE).ln();
+            let kept = |rank: u64| match spectrum {
+                Some(spectrum) if rank > 0 => ln(spectrum.energy_kept(rank as usize)),
+                _ => 0.0,
+            };
+            let rounded = |rank: u64, loss: f64| ln(1.0 - if rank > 0 { 2.0 * loss } else { loss });
+            let ranks = (1..).take_while(|&rank| spectrum.is_some() && layer.matrix.pays(rank));
+            let ranks: Vec<u64> = std::iter::once(0).chain(ranks).collect();
+            let of_half = ranks.iter().filter(|_| half).map(|&rank| {
+                let value = kept(rank) + rounded(rank, loss.map_or(0.0, |loss| loss.half));
+                (
+                    Form { rank, eight: false },
+                    Choice { cost: self.resource.of(layer.matrix.cost(rank)), value },
+                )
+            });
+            let of_eight = ranks.iter().filter_map(|&rank| {
+                let value = kept(rank) + rounded(rank, loss?.eight);
+                let cost = layer.matrix.bytes_of_eights(rank);
+                Some((Form { rank, eight: true }, Choice { cost, value }))
+            });
+            let (form, options): (Vec<_>, Vec<_>) = of_half.chain(of_eight).unzip();
+            forms.push(form);
             groups.push(options);
         }
         let Some(found) = knapsack::solve(&groups, limit) else {
             let least: u64 =
                 groups.iter().filter_map(|group| group.iter().map(|choice| choice.cost).min()).sum();
-            let least = if matches!(self.limit, Limit::Count(_)) { least + self.reserve } else { least };
-            return Err(LrpetError::Budget { budget: self.to_string(), least, dense: total });
+            let linear = scope == Scope::Convolutions
+                && dense.layers.iter().any(|layer| {
+                    matches!(network.layers[layer.index].op, Op::Linear(_)) && layer.matrix.pays(1)
+                });
+            return Err(LrpetError::Budget {
+                budget: self.to_string(),
+                least: least + self.reserve,
+                dense: total + self.reserve,
+                fixed: self.reserve,
+                linear,
+            });
         };
         let mut plan = dense;
-        for (layer, &pick) in plan.layers.iter_mut().zip(&found.picks) {
-            layer.rank = (pick > 0).then_some(pick as u64);
+        let mut eights = BTreeSet::new();
+        for ((layer, forms), &pick) in plan.layers.iter_mut().zip(&forms).zip(&found.picks) {
+            let Form { rank, eight } = forms[pick];
+            layer.rank = (rank > 0).then_some(rank);
+            eights.extend(eight.then(|| layer.name.clone()));
         }
         let mean = |value: f64| value / free.max(1) as f64;
-        Ok(BudgetPlan { plan, mean_log_energy: mean(found.value), bound: mean(found.bound) })
+        Ok(BudgetPlan {
+            plan,
+            eights,
+            cost: found.cost,
+            mean_log_energy: mean(found.value),
+            bound: mean(found.bound),
+        })
     }
 }
 
@@ -210,7 +284,7 @@ mod tests {
                 (Resource::Flash, uniform.cost().weight_bytes),
             ] {
                 let budget = Budget { resource, limit: Limit::Count(cost), reserve: 0 };
-                let found = budget.plan(&net, Scope::Convolutions, &spectra).unwrap();
+                let found = budget.plan(&net, Scope::Convolutions, &spectra, None).unwrap();
                 let spent = resource.of(found.plan.cost());
                 assert!(spent <= cost && spent > cost * 98 / 100, "{budget}: {spent} of {cost}");
                 assert!(kept(&found.plan) > kept(&uniform), "{budget}");
@@ -225,20 +299,61 @@ mod tests {
         let net = resnet20();
         let spectra = spectra(&net);
         let mut budget: Budget = "flash=300KB".parse().unwrap();
-        let wide = budget.plan(&net, Scope::All, &spectra).unwrap().plan.cost().weight_bytes;
+        let wide = budget.plan(&net, Scope::All, &spectra, None).unwrap().plan.cost().weight_bytes;
         budget.reserve = 20 * 1024;
-        let narrow = budget.plan(&net, Scope::All, &spectra).unwrap().plan.cost().weight_bytes;
+        let narrow = budget.plan(&net, Scope::All, &spectra, None).unwrap().plan.cost().weight_bytes;
         assert!(wide <= 300 * 1024 && narrow <= 280 * 1024 && narrow < wide);
-        let all = "macs=1x".parse::<Budget>().unwrap().plan(&net, Scope::All, &spectra).unwrap();
+        let all = "macs=1x".parse::<Budget>().unwrap().plan(&net, Scope::All, &spectra, None).unwrap();
         // Ranks that keep all that f64 can tell may stand in for dense layers, at less cost.
         assert!(all.mean_log_energy > -1e-9 && all.plan.cost().macs > RankPlan::dense(&net).cost().macs / 2);
+    }
+
+    /// Bytes of 8 bits count, bits are chosen with ranks, and what may choose more keeps more.
+    #[test]
+    fn bits_and_ranks_are_chosen_together() {
+        let net = resnet20();
+        let spectra = spectra(&net);
+        let loss = Loss { half: 3e-8, eight: 2e-5 };
+        let losses: BTreeMap<String, Loss> =
+            net.matrices().into_iter().map(|(_, name, _)| (name.to_owned(), loss)).collect();
+        let of = |losses: &BTreeMap<String, Loss>, kilobytes: u64, eights: Option<bool>| {
+            let limit = Limit::Count(kilobytes << 10);
+            let budget = Budget { resource: Resource::Flash, limit, reserve: 0 };
+            let eights = eights.map(|or_half| Eights { losses, or_half });
+            let found = budget.plan(&net, Scope::Convolutions, &spectra, eights).unwrap();
+            let bytes = found.plan.layers.iter().map(|layer| {
+                let rank = layer.rank.unwrap_or(0);
+                match found.eights.contains(&layer.name) {
+                    true => layer.matrix.bytes_of_eights(rank),
+                    false => layer.matrix.cost(rank).weight_bytes,
+                }
+            });
+            let bytes: u64 = bytes.sum();
+            assert!(bytes <= kilobytes << 10, "{kilobytes} KB: {bytes}");
+            found
+        };
+        let plan = |kilobytes, eights| of(&losses, kilobytes, eights);
+        for (kilobytes, fewest, most) in [(60, losses.len(), losses.len()), (200, 1, losses.len() - 1)] {
+            let [half, eight, either] = [None, Some(false), Some(true)].map(|eights| plan(kilobytes, eights));
+            assert!(half.eights.is_empty() && eight.eights.len() == losses.len());
+            assert!(eight.mean_log_energy > half.mean_log_energy, "{kilobytes} KB");
+            // But for the order of sums.
+            assert!(either.mean_log_energy >= eight.mean_log_energy - 1e-12, "{kilobytes} KB");
+            assert!((fewest..=most).contains(&either.eights.len()), "{kilobytes} KB: {:?}", either.eights);
+        }
+        assert!(plan(600, Some(true)).eights.is_empty());
+        // What both roundings make zero is a reason for neither: the others keep what they kept.
+        let mut lost = losses.clone();
+        lost.insert("conv1".to_owned(), Loss { half: 1.0, eight: 1.0 });
+        let others = |found: BudgetPlan| found.plan.pairs().skip(1).map(|(_, rank)| rank).sum::<u64>();
+        assert!(others(of(&lost, 60, Some(true))) >= others(plan(60, Some(true))));
     }
 
     #[test]
     fn budgets_that_no_rank_meets_say_what_would_do() {
         let net = resnet20();
         let budget: Budget = "macs=10K".parse().unwrap();
-        let error = budget.plan(&net, Scope::Convolutions, &spectra(&net)).unwrap_err().to_string();
+        let error = budget.plan(&net, Scope::Convolutions, &spectra(&net), None).unwrap_err().to_string();
         assert!(error.contains("macs=10000") && error.contains("40551040"), "{error}");
     }
 

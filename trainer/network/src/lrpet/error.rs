@@ -34,7 +34,8 @@ pub enum LrpetError {
     BudgetText(String),
     /// No ranks meet a budget.
     #[error(
-        "budget {budget}: rank 1 in every layer still takes {least} (dense: {dense}); choose a smaller network"
+        "budget {budget}: the lowest ranks still take {least} (dense: {dense}){}; {}choose a smaller network",
+        besides(*.fixed), also(*.linear)
     )]
     Budget {
         /// The budget.
@@ -43,6 +44,10 @@ pub enum LrpetError {
         least: u64,
         /// What the dense network takes.
         dense: u64,
+        /// What of both is no weight, and the same at any rank.
+        fixed: u64,
+        /// Whether linear layers stay dense by the rule that pairs would make smaller.
+        linear: bool,
     },
     /// A rule needs the spectra of trained weights.
     #[error("{rule}: ranks by energy need trained weights")]
@@ -84,4 +89,12 @@ pub enum LrpetError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+fn besides(fixed: u64) -> String {
+    if fixed > 0 { format!(", {fixed} of it header, program and self-check") } else { String::new() }
+}
+
+fn also(linear: bool) -> &'static str {
+    if linear { "factor linear layers too, or " } else { "" }
 }

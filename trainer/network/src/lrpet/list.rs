@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::LrpetError;
+use crate::bounded;
+
+/// Most bytes of a list of ranks, as of a network's file.
+const LARGEST: u64 = 8 << 20;
 
 /// Ranks by name of layer, not yet held against a network ([`super::RankPlan::listed`] does).
 ///
@@ -43,7 +47,8 @@ impl RankList {
     /// [`LrpetError::ListFile`].
     pub fn read(path: &Path) -> Result<RankList, LrpetError> {
         let failed = |reason: String| LrpetError::ListFile { path: path.to_owned(), reason };
-        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let bytes = bounded::read(path, LARGEST).map_err(|error| failed(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| failed("it is no text in UTF-8".to_owned()))?;
         let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         let value: Value = if json {
             serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?
@@ -153,6 +158,10 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let error = RankList::read(&path).unwrap_err().to_string();
             assert!(error.contains("ranks.toml"), "{error}");
+        }
+        if cfg!(unix) {
+            let error = RankList::read(Path::new("/dev/zero")).unwrap_err().to_string();
+            assert!(error.contains("/dev/zero") && error.contains("more than the"), "{error}");
         }
         assert!(RankList::from_argument("no-such-file").unwrap_err().to_string().contains("no-such-file"));
     }

@@ -16,7 +16,7 @@ pub mod rank;
 pub mod rule;
 pub mod spectrum;
 
-pub use budget::Budget;
+pub use budget::{Budget, Eights, Loss};
 pub use error::LrpetError;
 pub use factors::Factors;
 pub use list::RankList;

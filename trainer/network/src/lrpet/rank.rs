@@ -69,6 +69,11 @@ impl RankPlan {
         RankPlan::choose(network, |_, _| None)
     }
 
+    /// Rank 1 wherever a pair of it pays.
+    pub fn lowest(network: &Network) -> RankPlan {
+        RankPlan::choose(network, |_, _| Some(1))
+    }
+
     /// The paper's uniform rule: rank [`uniform_rank`] for every convolution; `g` = 0 is dense. The classifier stays
     /// dense: only so do the costs equal the published ones (docs/decisions/uniform-ranks.md).
     ///

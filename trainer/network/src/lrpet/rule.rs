@@ -51,7 +51,7 @@ impl RankRule {
             Rule::Prune(g) => RankPlan::uniform_in(network, *g, self.scope),
             Rule::Listed(list) => RankPlan::listed(network, list),
             Rule::Energy(share) => RankPlan::energy(network, *share, self.scope, spectra()?),
-            Rule::Budget(budget) => Ok(budget.plan(network, self.scope, spectra()?)?.plan),
+            Rule::Budget(budget) => Ok(budget.plan(network, self.scope, spectra()?, None)?.plan),
         }
     }
 }

@@ -11,6 +11,7 @@ mod googlenet;
 mod known;
 mod layer;
 mod mobilenet;
+mod outputs;
 #[cfg(test)]
 mod published;
 mod resnet;
@@ -23,6 +24,8 @@ pub use known::{KNOWN, Known, NetworkError, names};
 
 pub(crate) use forms::{convolution, pooling};
 pub use layer::{EPSILON, Layer, MOMENTUM, Norm};
+pub(crate) use outputs::{INPUT, LONGEST_NAME, are_names};
+pub use outputs::{LOGITS, RESULT};
 pub use same::{NETWORK_DIGEST, NETWORK_FILE, first_difference};
 
 use std::collections::{HashMap, HashSet};
@@ -46,7 +49,9 @@ pub struct Network {
     pub output_kind: OutputKind,
     /// Number of values of the last layer's result: of a classification one logit for each class.
     pub classes: u32,
-    /// Layers in order of execution.
+    /// What each of several outputs is called, in order; none for the names of their layers, and where there is one.
+    pub output_names: Vec<String>,
+    /// Layers in order of execution; the last lists the outputs where there are several.
     pub layers: Vec<Layer>,
 }
 
@@ -55,7 +60,8 @@ impl Network {
     pub fn new(name: impl Into<String>, input: Shape, classes: u32, layers: Vec<Layer>) -> Network {
         let (name, about) = (name.into(), String::new());
         let (input_kind, output_kind) = (InputKind::Picture, OutputKind::Classes);
-        Network { name, about, input, input_kind, output_kind, classes, layers }.labelled()
+        let output_names = Vec::new();
+        Network { name, about, input, input_kind, output_kind, classes, output_names, layers }.labelled()
     }
 
     /// The network called `name` for images of shape `input`; `None` where [`KNOWN`] has no such name or the image is

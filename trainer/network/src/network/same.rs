@@ -28,6 +28,7 @@ impl Network {
     /// The text of its file without what changes no function: what it is about, and the names of layers without weights.
     pub fn function_text(&self) -> String {
         let mut plain = Network { about: String::new(), name: String::from("-"), ..self.clone() };
+        plain.output_names.clear();
         plain.layers.iter_mut().for_each(|layer| layer.label = None);
         plain.to_text()
     }

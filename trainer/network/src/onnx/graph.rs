@@ -4,11 +4,13 @@
 //! makes in `:i` or, on the way there, in `:i.` and a word.
 
 use half::f16;
+use lrpet_runtime::format::Dtype;
 use lrpet_runtime::model::Model;
 use prost::bytes::Bytes;
 
 use super::OnnxError;
 use super::proto::{AttributeProto, AttributeType, DataType, NodeProto, TensorProto};
+use crate::quantise::scale::THIN;
 
 /// Nodes and constants so far.
 pub(super) struct Graph<'a> {
@@ -92,10 +94,30 @@ impl<'a> Graph<'a> {
         name.to_owned()
     }
 
-    /// Adds an f16 tensor of the model file under its own name; the name of its values in f32.
-    pub(super) fn weight(&mut self, layer: &str, suffix: &str) -> Result<String, OnnxError> {
+    /// Adds a tensor of weights of the model file under its own name; the name of its values in f32. Those of 8 bits become f32 in the
+    /// graph, each row by the scale that lies in the layer's tensor `biases`, of a thin half by 1 / 128.
+    pub(super) fn weight(&mut self, layer: &str, suffix: &str, biases: &str) -> Result<String, OnnxError> {
         let (name, dims, bytes) = self.tensor(layer, suffix)?;
-        Ok(self.halves(name, dims, bytes.to_vec()))
+        if !self.is_of_bytes(layer, suffix) {
+            return Ok(self.halves(name, dims, bytes.to_vec()));
+        }
+        let scale = if suffix == ".thin.weight" {
+            self.floats("thin.scale.value", &[], &[THIN as f32])
+        } else {
+            let (_, _, data) = self.tensor(layer, biases)?;
+            let rows = dims.first().copied().unwrap_or(0);
+            let scales = data.get(data.len() / 2..).unwrap_or_default().to_vec();
+            self.constant(&format!("{name}.scale.value"), DataType::Float, vec![rows], scales)
+        };
+        let name = self.constant(&name, DataType::Int8, dims, bytes.to_vec());
+        let wide = format!("{name}.f32");
+        Ok(self.node("DequantizeLinear", &[&name, &scale], wide, vec![int("axis", 0)]))
+    }
+
+    /// Whether a tensor of weights has 8 bits each.
+    fn is_of_bytes(&self, layer: &str, suffix: &str) -> bool {
+        let tensor = self.model.container().tensor(&format!("{layer}{suffix}"));
+        tensor.is_some_and(|tensor| tensor.dtype == Dtype::I8)
     }
 
     /// As [`Graph::weight`] of a transposed convolution's `[n, c/groups, kh, kw]`, which ONNX has as `[c, n/groups, kh, kw]`.
@@ -129,10 +151,12 @@ impl<'a> Graph<'a> {
         self.constant(&name, DataType::Float, dims, data)
     }
 
-    /// Adds an f32 tensor of the model file under its own name.
+    /// Adds an f32 tensor of the model file under its own name, without the scales that may lie behind the biases.
     pub(super) fn bias(&mut self, layer: &str, suffix: &str) -> Result<String, OnnxError> {
         let (name, dims, bytes) = self.tensor(layer, suffix)?;
-        Ok(self.constant(&name, DataType::Float, dims, bytes.to_vec()))
+        let count = if let [2, n] = dims[..] { n } else { dims.iter().product() };
+        let biases = bytes.get(..4 * count as usize).unwrap_or_default();
+        Ok(self.constant(&name, DataType::Float, vec![count], biases.to_vec()))
     }
 
     /// Adds an f32 tensor `[c]` of the model file under its own name, as `[c, 1, 1]`: one number for each plane.

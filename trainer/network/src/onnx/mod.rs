@@ -15,8 +15,9 @@ use std::fmt::{self, Write};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use lrpet_runtime::host::output_names;
 use lrpet_runtime::model::program::MAX_INPUT_CHANNELS;
-use lrpet_runtime::model::{Header, InputKind, Model, OutputKind, Shape};
+use lrpet_runtime::model::{Header, InputKind, Model, Op, OutputKind, Shape};
 use prost::Message;
 
 use graph::{Graph, int, ints};
@@ -32,11 +33,7 @@ pub const OPERATOR_SET: i64 = 13;
 /// Version of the operators of a program with general operations, the first that resizes two of four axes.
 pub const GENERAL_OPERATOR_SET: i64 = 18;
 
-/// Name of the graph's result where it is one logit for each class.
-pub const LOGITS: &str = "logits";
-
-/// Name of the graph's result where it is values.
-pub const RESULT: &str = "result";
+pub use crate::network::{LOGITS, RESULT};
 
 /// Protocol buffers hold no more bytes than this.
 const MOST_BYTES: usize = i32::MAX as usize;
@@ -160,10 +157,8 @@ pub struct Converted {
     pub constants: usize,
     /// Version of the operators: [`OPERATOR_SET`] or [`GENERAL_OPERATOR_SET`].
     pub operator_set: i64,
-    /// Name of the result: [`LOGITS`] or [`RESULT`].
-    pub result: &'static str,
-    /// The result's axes behind the one of the images.
-    pub result_axes: Vec<u32>,
+    /// Name of each output, [`LOGITS`] or [`RESULT`] of a single one, and its axes behind the one of the images.
+    pub outputs: Vec<(String, Vec<u32>)>,
 }
 
 impl Input {
@@ -194,8 +189,8 @@ impl Input {
 }
 
 /// Writes `model` as ONNX (operator set [`OPERATOR_SET`], or [`GENERAL_OPERATOR_SET`] where it has general operations): one input
-/// of [`Options::input`], one output, [`LOGITS`], f32 `[n, classes]`, or [`RESULT`], f32 `[n, c, h, w]`, with n as
-/// [`Options::batch`] says: no operation depends on it. Constants have the names of the model file's tensors, nodes those of its
+/// of [`Options::input`], one output, [`LOGITS`], f32 `[n, classes]`, or [`RESULT`], f32 `[n, c, h, w]`, or several of that form with
+/// the names that the model's card has, with n as [`Options::batch`] says: no operation depends on it. Constants have the names of the model file's tensors, nodes those of its
 /// layers with the number of the operation. The model card becomes the file's metadata.
 ///
 /// # Errors
@@ -215,15 +210,30 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
         Input::Values => Input::Values.name().to_owned(),
     };
     let mut values = Values::new(&mut graph, input);
+    let mut several = None;
     for layer in model.program().layers() {
-        values.push(&layer)?;
+        match &layer.op {
+            Op::Outputs(outputs) => several = Some(outputs.inputs),
+            _ => values.push(&layer)?,
+        }
     }
-    let Shape { channels, height, width } = header.output;
-    let (result, result_axes) = match header.result {
-        OutputKind::Classes => (LOGITS, vec![header.classes]),
-        OutputKind::Values => (RESULT, vec![channels, height, width]),
+    let axes = |shape: Shape| match header.result {
+        OutputKind::Classes => vec![header.classes],
+        OutputKind::Values => shape.axes().to_vec(),
     };
-    values.finish(result, header.result == OutputKind::Values)?;
+    let mut outputs: Vec<(String, Vec<u32>)> =
+        output_names(model).into_iter().zip(model.program().outputs().map(axes)).collect();
+    match several {
+        Some(several) => {
+            for ((name, _), value) in outputs.iter_mut().zip(several.values()) {
+                values.output(*value, name, options.input.name())?;
+            }
+        }
+        None => {
+            let name = outputs.first().map_or(RESULT, |(name, _)| name);
+            values.finish(name, header.result == OutputKind::Values)?;
+        }
+    }
     let Graph { nodes, constants, .. } = graph;
     let counts = (nodes.len(), constants.len());
 
@@ -234,10 +244,14 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
     };
     let text = |key: &str| model.container().metadata_value(key).map(|value| value.to_string());
     let name = text("network").filter(|name| !name.is_empty()).unwrap_or_else(|| "lrpet".to_owned());
-    let about_output = match header.result {
+    let about = |(name, axes): &(String, Vec<u32>)| match header.result {
         OutputKind::Classes => describe_logits(text("classes")),
-        OutputKind::Values => format!("Output result: values, {channels} × {height} × {width}."),
+        OutputKind::Values => {
+            let axes: Vec<String> = axes.iter().map(u32::to_string).collect();
+            format!("Output {name}: values, {}.", axes.join(" × "))
+        }
     };
+    let about_output = outputs.iter().map(about).collect::<Vec<_>>().join(" ");
     let about_input = describe(options, header);
     let whole = ModelProto {
         ir_version: Some(ir_version),
@@ -250,7 +264,10 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
             initializer: constants,
             doc_string: Some(format!("{about_input} {about_output}")),
             input: vec![value(options.input.name(), element, options.batch, &axes, about_input)],
-            output: vec![value(result, DataType::Float, options.batch, &result_axes, about_output)],
+            output: outputs
+                .iter()
+                .map(|output| value(&output.0, DataType::Float, options.batch, &output.1, about(output)))
+                .collect(),
         }),
         opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(operator_set) }],
         metadata_props: model
@@ -267,7 +284,7 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
         return Err(OnnxError::TooLarge { bytes, f16_weights: options.f16_weights });
     }
     let bytes = whole.encode_to_vec();
-    Ok(Converted { bytes, nodes: counts.0, constants: counts.1, operator_set, result, result_axes })
+    Ok(Converted { bytes, nodes: counts.0, constants: counts.1, operator_set, outputs })
 }
 
 /// Adds the nodes from bytes of a picture to normalised planes, in the runtime's order: (p / 255 − mean) / std.

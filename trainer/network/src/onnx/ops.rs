@@ -31,7 +31,7 @@ impl<'g, 'a> Values<'g, 'a> {
         Values { graph, names: vec![Names { map: Some(input), vector: None }] }
     }
 
-    /// Adds the nodes of a layer.
+    /// Adds the nodes of a layer, which makes a value: a list of outputs makes none.
     pub(super) fn push(&mut self, layer: &LayerInfo<'_>) -> Result<(), OnnxError> {
         let output = format!("{}:{}", layer.op.name().replace(' ', "_"), layer.index);
         let flat = match layer.op {
@@ -104,6 +104,7 @@ impl<'g, 'a> Values<'g, 'a> {
             Op::SpaceToDepth(op) => general::space_to_depth(graph, op, input, shape, output),
             Op::Normalise(op) => general::normalise(graph, op, input, shape, output)?,
             Op::Reshape(op) => general::reshape(graph, input, &op.output.axes().map(i64::from), output),
+            Op::Outputs(_) => return Err(OnnxError::Value { number: self.names.len() as Value }),
             Op::Transpose(op) => {
                 let [a, b, c] = op.axes.map(|axis| 1 + axis.index() as u16);
                 general::transpose(graph, input, &[0, a, b, c], output)
@@ -120,6 +121,27 @@ impl<'g, 'a> Values<'g, 'a> {
         for node in self.graph.nodes.iter_mut().rev() {
             node.output.iter_mut().filter(|name| **name == last).for_each(|name| output.clone_into(name));
         }
+        Ok(())
+    }
+
+    /// One of several outputs, the value `number` as a map under the name `output`; under a longer one where that is taken, as it is by
+    /// `input`.
+    pub(super) fn output(
+        &mut self,
+        number: Value,
+        output: &mut String,
+        input: &str,
+    ) -> Result<(), OnnxError> {
+        let map = self.map(number)?;
+        let taken = |name: &str| {
+            let made = self.graph.nodes.iter().flat_map(|node| &node.output);
+            let constants = self.graph.constants.iter().flat_map(|constant| &constant.name);
+            name == input || made.chain(constants).any(|other| other == name)
+        };
+        while taken(output) {
+            output.push_str("_output");
+        }
+        self.graph.node("Identity", &[&map], output.clone(), Vec::new());
         Ok(())
     }
 
@@ -213,16 +235,16 @@ fn conv(
     let sum = stage(&output, "conv", residual.is_some() || conv.activation != Activation::None);
     let attributes = sliding(&conv.window).into_iter().chain(conv.more.iter().cloned());
     let sum = if let Weights::Pair { .. } = conv.weights {
-        let thin = graph.weight(conv.name, ".thin.weight")?;
+        let thin = graph.weight(conv.name, ".thin.weight", ".expand.bias")?;
         let thin = graph.node("Conv", &[input, &thin], format!("{output}.thin"), attributes.collect());
-        let expand = graph.weight(conv.name, ".expand.weight")?;
+        let expand = graph.weight(conv.name, ".expand.weight", ".expand.bias")?;
         let bias = graph.bias(conv.name, ".expand.bias")?;
         graph.node("Conv", &[&thin, &expand, &bias], sum, sliding(&Window::square(1, 1, 0)))
     } else {
         let (operator, weight) = if conv.transposed {
             ("ConvTranspose", graph.turned_weight(conv.name, conv.groups)?)
         } else {
-            ("Conv", graph.weight(conv.name, ".weight")?)
+            ("Conv", graph.weight(conv.name, ".weight", ".bias")?)
         };
         let bias = graph.bias(conv.name, ".bias")?;
         let groups = (conv.groups != 1).then(|| int("group", i64::from(conv.groups)));
@@ -248,13 +270,13 @@ fn linear(
     let transposed = || vec![int("transB", 1)];
     let sum = stage(&output, "sum", linear.activation != Activation::None);
     let sum = if let Weights::Pair { .. } = linear.weights {
-        let thin = graph.weight(linear.name, ".thin.weight")?;
+        let thin = graph.weight(linear.name, ".thin.weight", ".expand.bias")?;
         let thin = graph.node("Gemm", &[input, &thin], format!("{output}.thin"), transposed());
-        let expand = graph.weight(linear.name, ".expand.weight")?;
+        let expand = graph.weight(linear.name, ".expand.weight", ".expand.bias")?;
         let bias = graph.bias(linear.name, ".expand.bias")?;
         graph.node("Gemm", &[&thin, &expand, &bias], sum, transposed())
     } else {
-        let weight = graph.weight(linear.name, ".weight")?;
+        let weight = graph.weight(linear.name, ".weight", ".bias")?;
         let bias = graph.bias(linear.name, ".bias")?;
         graph.node("Gemm", &[input, &weight, &bias], sum, transposed())
     };

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use lrpet_network::export::{Card, Exported, Folded, LayerWeights, Machine, Request, Samples, export};
+use lrpet_network::export::{
+    Card, Exported, Folded, LayerWeights, Machine, Precision, Request, Samples, export,
+};
 use lrpet_network::lrpet::{RankPlan, bn_scale};
 use lrpet_network::{Checkpoint, Dataset, Network, Normalization};
 use lrpet_runtime::model::{
@@ -56,6 +58,7 @@ pub fn exported_from(
         energy_transfer: false,
         normalization: &normalization,
         card: &card(),
+        precision: Precision::Half,
         samples: Some(Samples::Images { data, machine }),
     };
     export(&request).unwrap()
@@ -132,11 +135,9 @@ pub fn every_operation(seed: u64) -> Folded {
             Weights::Depthwise => (n, taps),
             Weights::Pair { rank } => (rank as usize, c * taps),
         };
-        let layer = LayerWeights {
-            weight: draw(rows * fan, fan),
-            expand: matches!(weights, Weights::Pair { .. }).then(|| draw(n * rows, rows)),
-            bias: draw(n, 10),
-        };
+        let weight = draw(rows * fan, fan);
+        let expand = matches!(weights, Weights::Pair { .. }).then(|| draw(n * rows, rows));
+        let layer = LayerWeights::new(weight, expand, draw(n, 10));
         network.weights.insert(op.name().to_owned(), layer);
     }
     network

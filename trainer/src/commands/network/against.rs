@@ -6,14 +6,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use lrpet_network::export::reference::{Storage, logits};
-use lrpet_network::export::{self, Card, Request, Samples, values};
+use lrpet_network::export::{self, Card, Precision, Request, Samples, values};
 use lrpet_network::import::Origin;
 use lrpet_network::lrpet::RankPlan;
 use lrpet_network::network::Network;
 use lrpet_network::source::is_onnx;
-use lrpet_network::{Checkpoint, Normalization, read_weights};
+use lrpet_network::{Checkpoint, Normalization, bounded, read_weights};
+use lrpet_report::visible;
 use lrpet_runtime::host::AlignedBytes;
 use lrpet_runtime::kernel::Method;
+use lrpet_runtime::model::Shape;
 use serde::Serialize;
 
 use super::import::WEIGHTS;
@@ -52,10 +54,40 @@ pub struct Compared {
     runtime_difference: f64,
     /// The difference that is allowed of ONNX Runtime.
     allowed: f64,
-    /// Whether it is kept; none without ONNX Runtime.
+    /// Whether it is kept, of each output; none without ONNX Runtime.
     same: Option<bool>,
+    /// Of several outputs each by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outputs: Vec<OfOutput>,
     /// What else is to be known.
     notes: Vec<String>,
+}
+
+/// How one output compares with ONNX Runtime's.
+#[derive(Serialize)]
+struct OfOutput {
+    name: String,
+    /// Magnitude of its largest value.
+    largest: f64,
+    /// Largest difference.
+    difference: f64,
+    /// What is allowed.
+    allowed: f64,
+}
+
+/// Each output of `network` by itself, in `expected` and `found` of each input one after another.
+fn one_by_one(network: &Network, expected: &[Vec<f64>], found: &[Vec<f32>]) -> Vec<OfOutput> {
+    let mut first = 0;
+    let one = |(name, shape): (String, Shape)| {
+        let values = first..first + shape.len();
+        first = values.end;
+        let expected: Vec<Vec<f64>> = expected.iter().map(|all| all[values.clone()].to_vec()).collect();
+        let found: Vec<Vec<f32>> = found.iter().map(|all| all[values.clone()].to_vec()).collect();
+        let largest = expected.iter().flatten().fold(0.0, |most: f64, value| most.max(value.abs()));
+        let (difference, allowed) = (furthest(&expected, &found), CLOSE * largest.max(SMALL));
+        OfOutput { name, largest, difference, allowed }
+    };
+    network.outputs().into_iter().map(one).collect()
 }
 
 /// Compares the network in `path`, a folder that `lrpet network import` wrote or an ONNX file, with the file that it was made of, or
@@ -78,7 +110,7 @@ pub fn compare(path: &Path, network: &Network, given: Option<&Path>) -> Result<C
     })?;
     let mut notes = Vec::new();
     let file = given.unwrap_or(&origin.file);
-    let bytes = std::fs::read(file).with_context(|| match given {
+    let bytes = bounded::read_whole(file).with_context(|| match given {
         Some(_) => format!("cannot read {}", file.display()),
         None => format!(
             "cannot read {}, of which {} was made: say where it is now by --onnx",
@@ -101,7 +133,7 @@ pub fn compare(path: &Path, network: &Network, given: Option<&Path>) -> Result<C
     let largest = expected.iter().flatten().fold(0.0, |most: f64, value| most.max(value.abs()));
     let runtime_difference = furthest(&expected, &found);
     let allowed = CLOSE * largest.max(SMALL);
-    let (mut difference, mut onnxruntime) = (None, None);
+    let (mut difference, mut onnxruntime, mut same, mut outputs) = (None, None, None, Vec::new());
     match theirs(file, &origin, network, &inputs)? {
         Ok((version, found)) => {
             let count = |results: &[Vec<f32>]| results.first().map_or(0, Vec::len);
@@ -113,10 +145,11 @@ pub fn compare(path: &Path, network: &Network, given: Option<&Path>) -> Result<C
                 file.display()
             );
             (difference, onnxruntime) = (Some(furthest(&expected, &found)), Some(version));
+            outputs = one_by_one(network, &expected, &found);
+            same = Some(outputs.iter().all(|output| output.difference <= output.allowed));
         }
         Err(lacks) => notes.push(format!("{lacks}; the ONNX file itself was not run, only our own engines")),
     }
-    let same = difference.map(|difference| difference <= allowed);
     let onnx = file.to_owned();
     Ok(Compared {
         onnx,
@@ -127,6 +160,7 @@ pub fn compare(path: &Path, network: &Network, given: Option<&Path>) -> Result<C
         runtime_difference,
         allowed,
         same,
+        outputs: if outputs.len() > 1 { outputs } else { Vec::new() },
         notes,
     })
 }
@@ -148,6 +182,13 @@ impl Compared {
                 "ONNX Runtime {version} on {inputs} inputs of normal random values: at most {difference:.2e} from the network in f64, of \
                  values up to {:.3}; {:.2e} is allowed: {verdict}",
                 self.largest, self.allowed
+            );
+        }
+        for OfOutput { name, largest, difference, allowed } in &self.outputs {
+            let name = visible(name);
+            let _ = writeln!(
+                text,
+                "  {name}: {difference:.2e} of values up to {largest:.3}; {allowed:.2e} is allowed"
             );
         }
         let _ = writeln!(
@@ -192,7 +233,8 @@ fn ours(
         // The inputs are normalised already.
         normalization: &Normalization { mean: vec![0.0; one], std: vec![1.0; one] },
         card: &Card::default(),
-        samples: Some(Samples::Values),
+        precision: Precision::Half,
+        samples: Some(Samples::Values { data: None, machine: None }),
     };
     let exported = export::export(&request)?;
     let expected = inputs.iter().map(|input| logits(&exported.folded, input, Storage::F64)).collect();
@@ -219,7 +261,8 @@ fn theirs(file: &Path, origin: &Origin, network: &Network, inputs: &[Vec<f32>]) 
     let mut lacks = "there is no Python".to_owned();
     for python in PYTHONS {
         let mut command = Command::new(python);
-        command.args(["-c", SCRIPT]).arg(file).args([&origin.input, &origin.output, &axes.join("x")]);
+        let names = serde_json::to_string(&origin.outputs().collect::<Vec<_>>())?;
+        command.args(["-c", SCRIPT]).arg(file).args([&origin.input, &names, &axes.join("x")]);
         let Ok(done) = command.arg(&from).arg(&to).output() else { continue };
         let errors = String::from_utf8_lossy(&done.stderr);
         let last = errors.trim_end().lines().last().unwrap_or_default();
@@ -234,7 +277,9 @@ fn theirs(file: &Path, origin: &Origin, network: &Network, inputs: &[Vec<f32>]) 
         let results: Vec<f32> =
             results.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
         let each = (results.len() / inputs.len()).max(1);
-        return Ok(Ok((version, results.chunks_exact(each).map(<[f32]>::to_vec).collect())));
+        let shapes: Vec<Shape> = network.outputs().into_iter().map(|(_, shape)| shape).collect();
+        let ordered = results.chunks_exact(each).map(|results| origin.results(results, &shapes));
+        return Ok(Ok((version, ordered.collect())));
     }
     Ok(Err(lacks))
 }

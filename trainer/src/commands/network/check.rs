@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::against::{self, Compared, Engine};
 use super::import::NETWORK;
+use super::summary::{Axes, Summary, spelt};
 use crate::commands::Output;
 
 #[derive(clap::Args)]
@@ -31,11 +32,8 @@ pub struct Args {
 struct Document {
     name: String,
     about: String,
-    /// Shapes of input and result, C×H×W.
-    input: [u32; 3],
-    output: [u32; 3],
-    macs: u64,
-    params: u64,
+    #[serde(flatten)]
+    summary: Summary,
     /// Bytes of all weights in f16 and biases in f32.
     weight_bytes: u64,
     layers: Vec<Row>,
@@ -52,7 +50,7 @@ struct Row {
     op: String,
     /// Names of the layers that it reads.
     inputs: Vec<String>,
-    output: [u32; 3],
+    output: Axes,
     macs: u64,
     params: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,13 +92,12 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
 
 fn document(network: &Network) -> Document {
     let shapes = network.value_shapes().unwrap_or_default();
-    let axes = |at: usize| shapes.get(at).map_or([0; 3], |shape| [shape.channels, shape.height, shape.width]);
     let matrices = network.matrices();
     let name_of = |value: usize| match value.checked_sub(1) {
         None => "input".to_owned(),
         Some(layer) => network.layers[layer].name().to_owned(),
     };
-    let rows = network.layers.iter().enumerate().map(|(index, layer)| {
+    let rows = network.computing_layers().iter().enumerate().map(|(index, layer)| {
         let matrix = matrices.iter().find(|(at, ..)| *at == index).map(|(_, _, matrix)| *matrix);
         let cost = matrix.map(|matrix| matrix.cost(0)).unwrap_or_default();
         let pair = matrix.filter(|_| Scope::All.contains(&layer.op)).map(|matrix| {
@@ -114,21 +111,17 @@ fn document(network: &Network) -> Document {
             name: layer.name().to_owned(),
             op: layer.operation().to_owned(),
             inputs: layer.op.inputs().values().iter().map(|&value| name_of(value.into())).collect(),
-            output: axes(index + 1),
+            output: shapes.get(index + 1).map_or([0; 3], |shape| shape.axes()),
             macs: cost.macs,
             params: cost.params,
             pair: pair.filter(|pair| pair.pays_up_to > 0),
         }
     });
-    let cost = network.cost();
     Document {
         name: network.name.clone(),
         about: network.about.clone(),
-        input: axes(0),
-        output: axes(network.layers.len()),
-        macs: cost.macs,
-        params: cost.params,
-        weight_bytes: cost.weight_bytes,
+        summary: Summary::of(network),
+        weight_bytes: network.cost().weight_bytes,
         layers: rows.collect(),
         known: network.is_known(),
         against: None,
@@ -136,7 +129,6 @@ fn document(network: &Network) -> Document {
 }
 
 fn text(document: &Document) -> String {
-    let shape = |[c, h, w]: [u32; 3]| format!("{c}×{h}×{w}");
     let mut text = document.name.clone();
     if !document.about.is_empty() {
         let _ = write!(text, ": {}", document.about);
@@ -149,23 +141,21 @@ fn text(document: &Document) -> String {
             let linear = if pair.linear { " (--factor-linear)" } else { "" };
             format!("{} of {}{linear}", pair.pays_up_to, pair.max_rank)
         });
-        let words = [row.name.clone(), row.op.clone(), row.inputs.join(", "), shape(row.output)];
+        let words = [row.name.clone(), row.op.clone(), row.inputs.join(", "), spelt(row.output)];
         words.into_iter().chain([number(row.macs), number(row.params), pair]).collect()
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(document.layers.iter().map(row)).collect();
     let _ = writeln!(
         text,
-        "\n{} → {}, {}\n\n{}",
-        shape(document.input),
-        shape(document.output),
+        "\n{}, {}\n\n{}",
+        document.summary.shapes(),
         units::things(document.layers.len() as u64, "layer"),
         columns(&rows, 3)
     );
     let _ = writeln!(
         text,
-        "{} MACs, {} parameters, {} bytes of weights and biases",
-        units::grouped(document.macs as f64),
-        units::grouped(document.params as f64),
+        "{}, {} bytes of weights and biases",
+        document.summary.costs(),
         units::grouped(document.weight_bytes as f64)
     );
     text + &document.against.as_ref().map_or(String::new(), Compared::text)

@@ -11,6 +11,7 @@ use lrpet_network::network::{InputKind, Network};
 use lrpet_study::report::units;
 use serde::Serialize;
 
+use super::summary::Summary;
 use crate::commands::Output;
 use crate::commands::numbers::{pixel_deviation, pixel_mean};
 use crate::commands::outputs;
@@ -27,9 +28,10 @@ pub struct Args {
     /// Axes of an input that the file leaves free, such as input=1x3x224x224; the first, of images, is 1
     #[arg(long, value_name = "NAME=AXES", value_parser = parse_axes)]
     input: Vec<(String, Vec<usize>)>,
-    /// The output that is the network's, where the file has several; any other value of the file cuts it there
+    /// An output that is the network's, where not all of the file's are to be; any other value of the file cuts it there. May be
+    /// given several times
     #[arg(long, value_name = "NAME")]
-    output: Option<String>,
+    output: Vec<String>,
     /// Mean of each channel of pixels scaled to 0..1: the network's input is a picture then [default: values as they are]
     #[arg(long, value_name = "M,…", value_delimiter = ',', value_parser = pixel_mean, requires = "std", allow_hyphen_values = true)]
     mean: Vec<f32>,
@@ -47,11 +49,8 @@ struct Document {
     network: PathBuf,
     /// Its weights.
     weights: PathBuf,
-    /// Shapes of input and result, C×H×W.
-    input: [u32; 3],
-    output: [u32; 3],
-    macs: u64,
-    params: u64,
+    #[serde(flatten)]
+    summary: Summary,
     /// Layers that can be pairs of thin ones.
     pairs: usize,
     report: Report,
@@ -64,7 +63,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let (network_file, weights_file) = (args.out.join(NETWORK), args.out.join(WEIGHTS));
     outputs::check(&[&network_file, &weights_file], &[&args.file])?;
     let options =
-        Options { axes: args.input.into_iter().collect(), constants: BTreeMap::new(), output: args.output };
+        Options { axes: args.input.into_iter().collect(), constants: BTreeMap::new(), outputs: args.output };
     let mut imported = import::import(&args.file, &options).inspect_err(|_| {
         if fresh {
             // What was refused leaves nothing. Only an empty folder goes.
@@ -94,14 +93,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         "the network has operations that its file cannot say yet; nothing is written"
     );
     let weights = imported.remembering().to_bytes()?;
-    let shapes = network.value_shapes().unwrap_or_default();
-    let axes = |at: usize| shapes.get(at).map_or([0; 3], |shape| [shape.channels, shape.height, shape.width]);
-    let cost = network.cost();
     let document = Document {
-        input: axes(0),
-        output: axes(network.layers.len()),
-        macs: cost.macs,
-        params: cost.params,
+        summary: Summary::of(&network),
         pairs: network.layers.iter().filter(|layer| Scope::Convolutions.contains(&layer.op)).count(),
         network: network_file,
         weights: weights_file,
@@ -113,7 +106,6 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 }
 
 fn text(document: &Document) -> String {
-    let shape = |[c, h, w]: [u32; 3]| format!("{c}×{h}×{w}");
     let Report { producer, opset, nodes, operations, folded, left_out, patterns, notes, .. } =
         &document.report;
     let by = if producer.is_empty() { String::new() } else { format!(", written by {producer}") };
@@ -133,11 +125,9 @@ fn text(document: &Document) -> String {
     }
     let _ = writeln!(
         text,
-        "{} → {}, {} MACs, {} parameters; {} can be a pair of thin ones",
-        shape(document.input),
-        shape(document.output),
-        units::grouped(document.macs as f64),
-        units::grouped(document.params as f64),
+        "{}, {}; {} can be a pair of thin ones",
+        document.summary.shapes(),
+        document.summary.costs(),
         units::things(document.pairs as u64, "convolution")
     );
     let _ = writeln!(text, "{} and {}", document.network.display(), document.weights.display());

@@ -5,6 +5,7 @@ use lrpet_network::network::{KNOWN, Known};
 use lrpet_study::report::{columns, units};
 use serde::Serialize;
 
+use super::summary::{Axes, spelt};
 use crate::commands::Output;
 
 #[derive(Serialize)]
@@ -17,7 +18,7 @@ struct Row {
     name: &'static str,
     about: &'static str,
     /// The input that it is known for, C×H×W; it takes others too.
-    input: [u32; 3],
+    input: Axes,
     classes: u32,
     /// Weights, without biases and normalisations.
     params: u64,
@@ -30,7 +31,7 @@ pub fn run(output: &Output) -> Result<()> {
         Ok(Row {
             name: known.name,
             about: known.about,
-            input: [known.input.channels, known.input.height, known.input.width],
+            input: known.input.axes(),
             classes: known.classes,
             params: cost.params,
             macs: cost.macs,
@@ -43,9 +44,8 @@ pub fn run(output: &Output) -> Result<()> {
 fn text(document: &Document) -> String {
     let head = ["name", "input", "classes", "parameters", "MACs"].map(str::to_owned).to_vec();
     let row = |row: &Row| {
-        let [c, h, w] = row.input;
         let figures = [row.params, row.macs].map(|count| units::count(count as f64));
-        let words = [row.name.to_owned(), format!("{c}×{h}×{w}"), row.classes.to_string()];
+        let words = [row.name.to_owned(), spelt(row.input), row.classes.to_string()];
         words.into_iter().chain(figures).collect()
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(document.networks.iter().map(row)).collect();

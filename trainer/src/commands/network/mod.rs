@@ -6,6 +6,7 @@ mod draw;
 mod import;
 mod list;
 mod show;
+mod summary;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -1,6 +1,6 @@
-"""Runs an ONNX file: FILE INPUT OUTPUT AXES FROM TO.
+"""Runs an ONNX file: FILE INPUT OUTPUTS AXES FROM TO.
 
-FROM has inputs of f32 one after another, each of the axes 1x3x8x8; their results go to TO as f32. Prints one JSON document: the
+FROM has inputs of f32 one after another, each of the axes 1x3x8x8; their results, those of OUTPUTS (a list in JSON), go to TO as f32. Prints one JSON document: the
 version of ONNX Runtime, or what Python lacks.
 """
 
@@ -8,7 +8,7 @@ import json
 import sys
 
 
-def main(model, name, output, axes, source, target):
+def main(model, name, outputs, axes, source, target):
     """Runs the program."""
     try:
         import numpy as np
@@ -31,8 +31,9 @@ def main(model, name, output, axes, source, target):
     inputs = np.fromfile(source, np.float32).reshape(-1, *axes).astype(types[given.type])
     with open(target, "wb") as file:
         for values in inputs:
-            result = session.run([output], {name: np.concatenate([values] * many) if many > 1 else values})[0]
-            result.astype(np.float32).reshape(many, -1)[0].tofile(file)
+            given = {name: np.concatenate([values] * many) if many > 1 else values}
+            for result in session.run(json.loads(outputs), given):
+                result.astype(np.float32).reshape(many, -1)[0].tofile(file)
     print(json.dumps({"version": onnxruntime.__version__}))
 
 

@@ -10,13 +10,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use lrpet_network::Checkpoint;
-use lrpet_network::export::{self, Card, Request as Export, Samples, folded};
+use lrpet_network::export::{self, Card, Precision, Request as Export, folded};
 use lrpet_network::lrpet::{RankPlan, Scope};
 use lrpet_network::network::Network;
 use lrpet_study::boards::{Bench, Board, HOST, Measured, count_text};
 use lrpet_study::report::{columns, units};
 use lrpet_study::search::{Base, CostTable, Found, LayerShape, Limits, Request, Values, find, table, worth};
-use lrpet_train::folded::Candle;
 use serde::Serialize;
 
 use super::Output;
@@ -211,7 +210,7 @@ impl Trial<'_> {
             command: super::command_line(),
             ..Card::default()
         };
-        let samples = self.images.samples()?;
+        let tried = self.images.tried()?;
         let exported = export::export(&Export {
             network: self.network,
             checkpoint: self.checkpoint,
@@ -219,7 +218,8 @@ impl Trial<'_> {
             energy_transfer: true,
             normalization: &self.images.normalization,
             card: &card,
-            samples: Some(Samples::Images { data: &samples, machine: &Candle }),
+            precision: Precision::Half,
+            samples: Some(tried.samples()),
         })?;
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let file = folder.path().join("model.safetensors");

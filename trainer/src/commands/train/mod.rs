@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use lrpet_data::Loader;
-use lrpet_network::network::{Network, names};
+use lrpet_network::network::{InputKind, Network, names};
 use lrpet_network::source::is_onnx;
 use lrpet_network::{Source, read_weights};
 use lrpet_runtime::model::Shape;
@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, value_name = "EPOCHS", value_parser = count::<usize>)]
     extend: Option<usize>,
     #[command(flatten)]
-    ranks: Ranks,
+    pub(super) ranks: Ranks,
     /// What started several processes that train together, each on its share of every batch
     #[arg(long, value_enum, default_value = "auto")]
     launcher: Launcher,
@@ -202,10 +202,14 @@ fn train(args: Args, processes: &Processes, output: &Output) -> Result<()> {
     }
     let exchange = processes.on(&device)?;
     let source = Source::named(&options.net)?;
-    let images = options.data.find()?;
-    let source = of_pictures(source, &images.name, processes.leads());
+    let images = options.data.find(&source)?;
+    let source = match images.train.kind() {
+        InputKind::Picture => of_pictures(source, &images.name, processes.leads()),
+        InputKind::Values => source,
+    };
     let network = source.network(images.shape, images.classes as u32)?;
-    lrpet_train::check_network(&network).with_context(|| options.net.clone())?;
+    lrpet_train::check_network(&network, &images.train).with_context(|| options.net.clone())?;
+    settings::check_ram(&args.ranks, &network)?;
     let network = with_epsilon(network, options, &*exchange)?;
     let shape = images.shape;
     let settings = settings::settings(&args, &network, &images.name)?;

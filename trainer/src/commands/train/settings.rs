@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 use lrpet_network::export::{self, Card};
-use lrpet_network::lrpet::{RankRule, Rule};
+use lrpet_network::lrpet::{RankPlan, RankRule, Rule};
 use lrpet_network::network::Network;
 use lrpet_train::{Choose, Decay, Period, ProjectionSettings, Schedule, Settings};
 
 use super::super::command_line;
+use super::super::ram;
+use super::super::ranks::Ranks;
 use super::{Args, OptimizerArgs, Options, ProjectionArgs, ScheduleName};
 
 impl Options {
@@ -94,10 +96,22 @@ impl OptimizerArgs {
     }
 }
 
+/// Refuses a network that does not run in the memory of `--budget ram=…`, whatever its schedule, before it is trained.
+pub(super) fn check_ram(ranks: &Ranks, network: &Network) -> Result<()> {
+    let Some(bytes) = ranks.ram() else { return Ok(()) };
+    // How many bytes of flash there are beside the weights does not matter here: ranks by budgets are not known yet.
+    let plan = match ranks.rule(|| Ok(0))? {
+        None => Some(RankPlan::dense(network)),
+        Some(rule) if rule.needs_spectra() => None,
+        Some(rule) => Some(rule.plan(network, None)?),
+    };
+    ram::check_network(network, plan, bytes)
+}
+
 /// The settings that the arguments state for `network` on the data set called `dataset`.
 pub(super) fn settings(args: &Args, network: &Network, dataset: &str) -> Result<Settings> {
     let Options { projection: projecting, optimizer, init, new_head, seed, .. } = &args.options;
-    let rule = args.ranks.rule(|| Ok(export::overhead(network, &card(dataset, network))?))?;
+    let rule = args.ranks.rule(|| Ok(export::most_overhead(network, &card(dataset, network))?))?;
     let OptimizerArgs { epochs, batch, momentum, reestimate, .. } = *optimizer;
     let words = rule.as_ref().map_or(String::new(), ToString::to_string);
     let (mut ranks, mut choose) = (BTreeMap::new(), None);

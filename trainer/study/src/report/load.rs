@@ -93,6 +93,7 @@ pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
     for (label, report) in reports {
         let label = labels.unique(label);
         let nested = !report.origins.is_empty();
+        let origin = report.origin(label.clone());
         for mut model in report.models {
             if shared.contains(&model.name) {
                 model.name = format!("{label}/{}", model.name);
@@ -108,17 +109,7 @@ pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
             let inner = report.origins.into_iter();
             merged.origins.extend(inner.map(|o| Origin { label: format!("{label}/{}", o.label), ..o }));
         } else {
-            merged.origins.push(Origin {
-                label,
-                title: report.title,
-                created: report.created,
-                command: report.command,
-                version: report.version,
-                revision: report.revision,
-                host: report.host,
-                dataset: report.dataset,
-                steps: report.steps,
-            });
+            merged.origins.push(origin);
         }
     }
     merged

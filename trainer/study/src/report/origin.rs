@@ -30,17 +30,7 @@ pub(super) fn origins(report: &Report) -> Cow<'_, [Origin]> {
     if !report.origins.is_empty() {
         return Cow::Borrowed(&report.origins);
     }
-    Cow::Owned(vec![Origin {
-        label: String::new(),
-        title: report.title.clone(),
-        created: report.created.clone(),
-        command: report.command.clone(),
-        version: report.version.clone(),
-        revision: report.revision.clone(),
-        host: report.host.clone(),
-        dataset: report.dataset.clone(),
-        steps: report.steps.clone(),
-    }])
+    Cow::Owned(vec![report.origin(String::new())])
 }
 
 fn facts(origin: &Origin) -> Markup {

@@ -13,55 +13,70 @@ use lrpet_report::units;
 
 pub use run::is_document;
 
-/// The whole document.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// Headline, such as "ResNet-8 on Fashion-MNIST".
-    pub title: Option<String>,
-    /// When the report was made, RFC 3339.
-    pub created: Option<String>,
-    /// The command that made it.
-    pub command: Option<String>,
-    /// Version of `lrpet`.
-    pub version: Option<String>,
-    /// Git revision of `lrpet`.
-    pub revision: Option<String>,
-    /// The machine that trained and ran the host bench.
-    pub host: Option<Host>,
-    /// The data set.
-    pub dataset: Option<Dataset>,
-    /// One entry a model, dense ones included.
-    pub models: Vec<Model>,
-    /// Wall time of each step.
-    #[serde(default)]
-    pub steps: Vec<Step>,
-    /// The runs behind a merged report (see [`crate::report::merge`]); empty for a single run, whose origin is the fields above.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub origins: Vec<Origin>,
+/// A structure with what is known of how some models were made and measured: it stands in a report, and in each origin of a merged one.
+/// (A structure inside, flattened by serde, would cost its errors their place in the document.)
+macro_rules! with_head {
+    ($(#[$about:meta])* $name:ident { $($before:tt)* } { $($after:tt)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        pub struct $name {
+            $($before)*
+            /// Headline, such as "ResNet-8 on Fashion-MNIST".
+            pub title: Option<String>,
+            /// When the report was made, RFC 3339.
+            pub created: Option<String>,
+            /// The command that made it.
+            pub command: Option<String>,
+            /// Version of `lrpet`.
+            pub version: Option<String>,
+            /// Git revision of `lrpet`.
+            pub revision: Option<String>,
+            /// The machine that trained and ran the host bench.
+            pub host: Option<Host>,
+            /// The data set.
+            pub dataset: Option<Dataset>,
+            $($after)*
+            /// Wall time of each step.
+            #[serde(default)]
+            pub steps: Vec<Step>,
+        }
+    };
 }
 
-/// Where some of a merged report's models come from: the head of their own report.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Origin {
-    /// Name of the folder of the report, unique among the origins.
-    pub label: String,
-    /// As in [`Report`].
-    pub title: Option<String>,
-    /// As in [`Report`].
-    pub created: Option<String>,
-    /// As in [`Report`].
-    pub command: Option<String>,
-    /// As in [`Report`].
-    pub version: Option<String>,
-    /// As in [`Report`].
-    pub revision: Option<String>,
-    /// As in [`Report`].
-    pub host: Option<Host>,
-    /// As in [`Report`].
-    pub dataset: Option<Dataset>,
-    /// As in [`Report`].
-    #[serde(default)]
-    pub steps: Vec<Step>,
+with_head! {
+    /// The whole document.
+    Report {} {
+        /// One entry a model, dense ones included.
+        pub models: Vec<Model>,
+        /// The runs behind a merged report (see [`crate::report::merge`]); empty for a single run, whose origin is the head.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub origins: Vec<Origin>,
+    }
+}
+
+with_head! {
+    /// Where some of a merged report's models come from: the head of their own report.
+    Origin {
+        /// Name of the folder of the report, unique among the origins.
+        pub label: String,
+    } {}
+}
+
+impl Report {
+    /// Its head, as the origin of its models in a merged report.
+    pub fn origin(&self, label: String) -> Origin {
+        Origin {
+            label,
+            title: self.title.clone(),
+            created: self.created.clone(),
+            command: self.command.clone(),
+            version: self.version.clone(),
+            revision: self.revision.clone(),
+            host: self.host.clone(),
+            dataset: self.dataset.clone(),
+            steps: self.steps.clone(),
+        }
+    }
 }
 
 /// The machine that trained and ran the host bench.
@@ -188,59 +203,62 @@ impl Model {
     }
 }
 
-/// Costs of a model as stored, and (`_dense`) of the dense network that it replaces.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Inspect {
-    /// Name of the network.
-    pub network: String,
-    /// Multiply-adds of one inference: convolutions and linear layers, without biases.
-    pub macs: u64,
-    /// The same of the dense network.
-    pub macs_dense: u64,
-    /// Weights, without biases.
-    pub params: u64,
-    /// The same of the dense network.
-    pub params_dense: u64,
-    /// Bytes of weights and biases in flash.
-    pub weight_bytes: u64,
-    /// The same of the dense network.
-    pub weight_bytes_dense: u64,
-    /// Bytes of the arena that holds the activations.
-    pub arena_bytes: u64,
-    /// The same of the dense network.
-    pub arena_bytes_dense: u64,
-    /// Layers in order of execution.
-    #[serde(default)]
-    pub layers: Vec<LayerCost>,
+/// A structure with what a model or a layer costs as stored, and (`_dense`) what the dense network costs that it replaces.
+macro_rules! with_costs {
+    ($(#[$about:meta])* $name:ident { $($before:tt)* } { $($after:tt)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        pub struct $name {
+            $($before)*
+            /// Multiply-adds of one inference: convolutions and linear layers, without biases.
+            pub macs: u64,
+            /// The same, dense.
+            pub macs_dense: u64,
+            /// Weights, without biases.
+            pub params: u64,
+            /// The same, dense.
+            pub params_dense: u64,
+            /// Bytes of weights and biases in flash.
+            pub weight_bytes: u64,
+            /// The same, dense.
+            pub weight_bytes_dense: u64,
+            $($after)*
+        }
+    };
 }
 
-/// Costs of one layer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LayerCost {
-    /// Name; layers without weights may share one.
-    pub name: String,
-    /// What it is: `conv`, `pair`, `depthwise`, `linear`, …
-    pub kind: Option<String>,
-    /// Shape of the input, `[c, h, w]`.
-    pub input: Option<[u64; 3]>,
-    /// Shape of the output, `[n, h, w]`.
-    pub output: Option<[u64; 3]>,
-    /// Rank r of a pair.
-    pub rank: Option<u64>,
-    /// Number of singular values m of the layer's matrix.
-    pub max_rank: Option<u64>,
-    /// As in [`Inspect`], of this layer.
-    pub macs: u64,
-    /// As in [`Inspect`], of this layer.
-    pub macs_dense: u64,
-    /// As in [`Inspect`], of this layer.
-    pub params: u64,
-    /// As in [`Inspect`], of this layer.
-    pub params_dense: u64,
-    /// As in [`Inspect`], of this layer.
-    pub weight_bytes: u64,
-    /// As in [`Inspect`], of this layer.
-    pub weight_bytes_dense: u64,
+with_costs! {
+    /// Costs of a model.
+    Inspect {
+        /// Name of the network.
+        pub network: String,
+    } {
+        /// Bytes of the arena that holds the activations.
+        pub arena_bytes: u64,
+        /// The same of the dense network.
+        pub arena_bytes_dense: u64,
+        /// Layers in order of execution.
+        #[serde(default)]
+        pub layers: Vec<LayerCost>,
+    }
+}
+
+with_costs! {
+    /// Costs of one layer.
+    LayerCost {
+        /// Name; layers without weights may share one.
+        pub name: String,
+        /// What it is: `conv`, `pair`, `depthwise`, `linear`, …
+        pub kind: Option<String>,
+        /// Shape of the input, `[c, h, w]`.
+        pub input: Option<[u64; 3]>,
+        /// Shape of the output, `[n, h, w]`.
+        pub output: Option<[u64; 3]>,
+        /// Rank r of a pair.
+        pub rank: Option<u64>,
+        /// Number of singular values m of the layer's matrix.
+        pub max_rank: Option<u64>,
+    } {}
 }
 
 /// Accuracy on the test set, by the engine that computed it.

@@ -7,7 +7,7 @@ use lrpet_network::lrpet::RankPlan;
 use lrpet_network::network::Network;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::{Header, Op, Program};
-use lrpet_runtime::plan::Plan;
+use lrpet_runtime::plan::{Plan, curve};
 use serde::Serialize;
 
 use super::solve::{Choice, solve};
@@ -214,10 +214,8 @@ fn options(request: &Request<'_>) -> Result<Vec<Layer>, SearchError> {
 fn keep_within_ram(request: &Request<'_>, layers: &mut [Layer], ram: u64) -> Result<(), SearchError> {
     let dense = RankPlan::dense(request.network);
     let names: Vec<String> = layers.iter().map(|layer| layer.name.clone()).collect();
-    let mut lowest = dense.clone();
-    for layer in &mut lowest.layers {
-        layer.rank = (names.contains(&layer.name) && layer.matrix.pays(1)).then_some(1);
-    }
+    let mut lowest = RankPlan::lowest(request.network);
+    lowest.layers.iter_mut().filter(|layer| !names.contains(&layer.name)).for_each(|layer| layer.rank = None);
     let mut least = u64::MAX;
     for layer in layers {
         let mut kept = Vec::new();
@@ -237,9 +235,13 @@ fn keep_within_ram(request: &Request<'_>, layers: &mut [Layer], ram: u64) -> Res
             }
         }
         if kept.is_empty() {
+            let rows = least_arena(request.network, &lowest, request.isa)?;
             return Err(SearchError::Budget(format!(
-                "RAM of {ram} bytes, and {least} are needed at least (layer {})",
-                layer.name
+                "RAM of {ram} bytes, and {least} are needed at least (layer {}). These are layer by layer; in rows, with an arena of \
+                 {rows} bytes at rank 1, the network takes {}, and more instructions than are counted: search without --ram, then lrpet \
+                 schedule for the arena",
+                layer.name,
+                rows + request.base.ram
             )));
         }
         layer.ranks = kept.iter().map(|&at| layer.ranks[at]).collect();
@@ -274,6 +276,31 @@ fn least_text(
 /// [`SearchError::Plan`].
 pub fn arena_bytes(network: &Network, plan: &RankPlan, isa: Isa) -> Result<u64, SearchError> {
     let failed = |reason: String| SearchError::Plan { network: network.name.clone(), reason };
+    let bytes = program_bytes(network, plan)?;
+    let program = Program::new_checked(&bytes).map_err(|error| failed(error.to_string()))?;
+    let plan = Plan::new(&program, isa).map_err(|error| failed(error.to_string()))?;
+    Ok(plan.arena_bytes as u64)
+}
+
+/// Bytes of the least arena of `network` at the ranks of `plan`, whatever its schedule.
+///
+/// # Errors
+/// [`SearchError::Plan`].
+pub fn least_arena(network: &Network, plan: &RankPlan, isa: Isa) -> Result<u64, SearchError> {
+    let failed = |reason: String| SearchError::Plan { network: network.name.clone(), reason };
+    let bytes = program_bytes(network, plan)?;
+    let program = Program::new_checked(&bytes).map_err(|error| failed(error.to_string()))?;
+    let choices = curve(&program, isa).map_err(|error| failed(error.to_string()))?;
+    let least = choices.iter().map(|choice| choice.plan.arena_bytes as u64).min();
+    least.ok_or_else(|| failed("it has no schedule".to_owned()))
+}
+
+/// The program of `network` at the ranks of `plan`, as a model file has it but for the normalisation of its input.
+///
+/// # Errors
+/// [`SearchError::Plan`].
+pub fn program_bytes(network: &Network, plan: &RankPlan) -> Result<Vec<u8>, SearchError> {
+    let failed = |reason: String| SearchError::Plan { network: network.name.clone(), reason };
     let ops: Vec<Op<String>> = plan.apply(network);
     let header = Header::classifier(network.input, &[0.0], &[1.0], network.classes);
     let header = header.and_then(|header| header.of_ops(&ops));
@@ -283,9 +310,7 @@ pub fn arena_bytes(network: &Network, plan: &RankPlan, isa: Isa) -> Result<u64, 
     for op in &ops {
         bytes.extend(postcard::to_allocvec(op).map_err(|error| failed(error.to_string()))?);
     }
-    let program = Program::new_checked(&bytes).map_err(|error| failed(error.to_string()))?;
-    let plan = Plan::new(&program, isa).map_err(|error| failed(error.to_string()))?;
-    Ok(plan.arena_bytes as u64)
+    Ok(bytes)
 }
 
 impl Found {

@@ -13,7 +13,9 @@ pub mod table;
 mod tests;
 mod worth;
 
-pub use find::{Base, Found, FoundLayer, Limits, Request, SearchError, arena_bytes, find};
+pub use find::{
+    Base, Found, FoundLayer, Limits, Request, SearchError, arena_bytes, find, least_arena, program_bytes,
+};
 pub use shape::LayerShape;
 pub use table::CostTable;
 pub use worth::{Values, worth};

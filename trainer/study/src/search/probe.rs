@@ -120,7 +120,7 @@ pub fn model(points: &[Point]) -> Result<Vec<u8>> {
     let data = Dataset { images, labels: vec![0], shape: image, classes: vec!["any".to_owned()] };
     let logits = runtime_logits(&model, &data, |_| ())?.values;
     ensure!(logits.iter().all(|logit| logit.is_finite()), "random weights leave the range of f16");
-    Ok(serialize(&folded, &card, Some(&SelfCheck { images: data.images, logits, tolerances: None }))?)
+    Ok(serialize(&folded, &card, Some(&SelfCheck { images: data.images, logits, ..SelfCheck::default() }))?)
 }
 
 /// Points of one shape that follow one another, with the index of the first.
@@ -222,9 +222,9 @@ fn random(op: &Op<String>, input: Shape, rng: &mut ChaCha8Rng) -> Option<LayerWe
         Weights::Pair { rank } => {
             let rank = rank as usize;
             let (weight, expand) = (values(rank * columns, columns, 1.0), values(n * rank, rank, 1.0));
-            LayerWeights { weight, expand: Some(expand), bias }
+            LayerWeights::new(weight, Some(expand), bias)
         }
-        _ => LayerWeights { weight: values(n * columns, columns, scale), expand: None, bias },
+        _ => LayerWeights::new(values(n * columns, columns, scale), None, bias),
     })
 }
 

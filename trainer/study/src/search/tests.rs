@@ -153,6 +153,13 @@ fn ram_is_kept_or_refused_with_what_is_needed() {
     request.limits.ram = Some(20_000);
     let error = find(&request).unwrap_err().to_string();
     assert!(error.contains("RAM") && error.contains("20000"), "{error}");
+    // What rows instead of layers would take is less than layers, and is said.
+    let number = |before: &str| -> u64 {
+        let digits = error.split(before).nth(1).unwrap().split(' ').next().unwrap();
+        digits.parse().unwrap()
+    };
+    let (layers, rows) = (number("bytes, and "), number("an arena of "));
+    assert!(rows > 20_000 && rows * 2 < layers, "{error}");
 }
 
 #[test]

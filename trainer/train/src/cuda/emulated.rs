@@ -19,7 +19,7 @@ pub(super) fn launch<P>(kernel: &str, shape: [u32; 3], parameters: &P) {
             library.get(name.as_bytes()).expect("a kernel of kernels.cu");
         let size: Symbol<*const u32> =
             library.get(format!("size_{kernel}\0").as_bytes()).expect("its structure");
-        assert_eq!(**size as usize, size_of::<P>(), "{kernel}: launch.rs has another structure");
+        assert_eq!(**size as usize, size_of::<P>(), "{kernel}: parameters.rs has another structure");
         function(shape.as_ptr(), (&raw const *parameters).cast());
     }
 }

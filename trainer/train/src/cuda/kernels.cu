@@ -5,7 +5,7 @@
  * coroutines. So: no templates, no atomics, no warp intrinsics. Nothing here depends on the order of blocks: results
  * are the same on every run.
  *
- * A kernel takes one structure by value; `launch.rs` has the same structures. `x` blocks cover elements, `y` blocks
+ * A kernel takes one structure by value; `parameters.rs` has the same structures. `x` blocks cover elements, `y` blocks
  * channels (or rows of a matrix); both loop, so any grid gives the whole result. Reductions need THREADS threads. */
 
 #ifdef __CUDACC__

@@ -12,6 +12,7 @@
 mod gpu;
 pub(crate) mod launch;
 pub(crate) mod norm;
+pub(crate) mod parameters;
 pub(crate) mod steps;
 pub(crate) mod windows;
 

@@ -3,7 +3,8 @@
 use candle_core::{Device, Result, Tensor};
 use lrpet_runtime::model::Activation;
 
-use super::launch::{self, address, code, fresh, launch, over};
+use super::launch::{address, code, fresh, launch, over};
+use super::parameters;
 use crate::Exchange;
 
 /// Values of a channel that one block sums.
@@ -75,7 +76,7 @@ impl Statistics {
             inverse: fresh(channels as usize, device)?,
         };
         let partial = fresh(2 * (channels * splits) as usize, device)?;
-        let mut parameters = launch::Moments {
+        let mut parameters = parameters::Moments {
             y: address(y)?,
             partial: address(&partial)?,
             mean: address(&found.mean)?,
@@ -110,7 +111,7 @@ impl Statistics {
         let device = norm.mean.device();
         let inverse = fresh(norm.mean.shape(), device)?;
         let channels = norm.mean.elem_count() as u32;
-        let parameters = launch::Moments {
+        let parameters = parameters::Moments {
             y: 0,
             partial: 0,
             mean: 0,
@@ -139,7 +140,7 @@ pub(crate) enum Shift<'a> {
 
 impl Shift<'_> {
     /// Addresses of mean, 1 / standard deviation, γ and β.
-    fn addresses(&self) -> Result<[launch::Address; 4]> {
+    fn addresses(&self) -> Result<[parameters::Address; 4]> {
         match self {
             Shift::Norm(found, norm) => Ok([
                 address(&found.mean)?,
@@ -152,7 +153,7 @@ impl Shift<'_> {
     }
 }
 
-fn optional(tensor: Option<&Tensor>) -> Result<launch::Address> {
+fn optional(tensor: Option<&Tensor>) -> Result<parameters::Address> {
     tensor.map_or(Ok(0), address)
 }
 
@@ -166,7 +167,7 @@ pub(crate) fn finish(
     let (channels, length) = sizes(y)?;
     let z = fresh(y.shape(), y.device())?;
     let [mean, inverse, gamma, beta] = shift.addresses()?;
-    let parameters = launch::Normalise {
+    let parameters = parameters::Normalise {
         y: address(y)?,
         mean,
         inverse,
@@ -227,7 +228,7 @@ pub(crate) fn back(
         Some(None) => Some(fresh(past.z.shape(), device)?),
         None => None,
     };
-    let mut parameters = launch::Slopes {
+    let mut parameters = parameters::Slopes {
         slope: address(&slope)?,
         z: address(past.z)?,
         y: optional(past.y)?,
@@ -255,7 +256,7 @@ pub(crate) fn back(
     if let (false, Some(gamma_slope)) = (share.is_whole(), &gamma_slope) {
         let sums = whole.insert(share.exchange.sum_tensor(&Tensor::cat(&[gamma_slope, &beta], 0)?)?);
         parameters.tilt = address(sums)?;
-        parameters.shift = parameters.tilt + 4 * launch::Address::from(channels);
+        parameters.shift = parameters.tilt + 4 * parameters::Address::from(channels);
     }
     launch(device, "slopes", over(length, channels), parameters)?;
     drop(whole);

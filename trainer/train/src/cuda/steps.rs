@@ -3,7 +3,8 @@
 use candle_core::{Device, Result, Tensor, bail};
 use lrpet_runtime::model::Activation;
 
-use super::launch::{self, Address, address, code, fresh, launch, over};
+use super::launch::{address, code, fresh, launch, over};
+use super::parameters::{self, Address};
 
 fn length(tensor: &Tensor) -> Result<u32> {
     match u32::try_from(tensor.elem_count()) {
@@ -15,7 +16,7 @@ fn length(tensor: &Tensor) -> Result<u32> {
 fn elementwise(kernel: &'static str, [a, b, to]: [&Tensor; 3], activation: Activation) -> Result<()> {
     let length = length(to)?;
     let [a, b, to_address] = [address(a)?, address(b)?, address(to)?];
-    let parameters = launch::Sum { a, b, to: to_address, length, activation: code(activation) };
+    let parameters = parameters::Sum { a, b, to: to_address, length, activation: code(activation) };
     launch(to.device(), kernel, over(length, 1), parameters)
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn sum(old: Option<Tensor>, more: Tensor) -> Result<Tensor> {
 pub(crate) fn mean(x: &Tensor) -> Result<Tensor> {
     let (c, batch, h, w) = x.dims4()?;
     let to = fresh((c, batch, 1, 1), x.device())?;
-    let parameters = launch::Mean {
+    let parameters = parameters::Mean {
         from: address(x)?,
         to: address(&to)?,
         length: length(&to)?,
@@ -60,7 +61,7 @@ pub(crate) fn mean_back(x: &Tensor, slope: &Tensor, old: Option<Tensor>) -> Resu
     let (_, _, h, w) = x.dims4()?;
     let add = u32::from(old.is_some());
     let to = old.map_or_else(|| fresh(x.shape(), x.device()), Ok)?;
-    let parameters = launch::Mean {
+    let parameters = parameters::Mean {
         from: address(slope)?,
         to: address(&to)?,
         length: length(&to)?,
@@ -80,7 +81,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor, totals: &Tensor) -
     let logits = logits.contiguous()?;
     let (batch, classes) = logits.dims2()?;
     let slope = fresh((batch, classes), logits.device())?;
-    let parameters = launch::Entropy {
+    let parameters = parameters::Entropy {
         logits: address(&logits)?,
         labels: address(labels)?,
         slope: address(&slope)?,
@@ -110,7 +111,7 @@ pub(crate) fn descend(device: &Device, moved: &[Moved], rate: f64, momentum: f64
     }
     let table: Vec<i64> = table.into_iter().map(u64::cast_signed).collect();
     let slots = Tensor::from_vec(table, 4 * moved.len(), device)?;
-    let parameters = launch::Descent {
+    let parameters = parameters::Descent {
         slots: address(&slots)?,
         tensors: moved.len() as u32,
         rate: rate as f32,

@@ -9,8 +9,8 @@ use lrpet_runtime::model::{
 };
 use rand::{Rng, SeedableRng};
 
-use super::launch;
 use super::norm::{Norm, Share, Shift, Statistics, finish};
+use super::{launch, parameters};
 use crate::exchange::whole_gradients;
 use crate::threads::Threads;
 use crate::{Alone, Exchange, Gradients, Mode, Optimizer, Parameters, Trainable, cross_entropy};
@@ -336,5 +336,5 @@ fn tensors_that_no_kernel_takes_are_refused() {
     assert!(launch::address(&turned).is_err());
     assert!(launch::address(&Tensor::zeros(2, candle_core::DType::U8, &Device::Cpu).unwrap()).is_err());
     let huge = Shape::new(1, 1 << 15, 1 << 15);
-    assert!(launch::Geometry::new(huge, huge, &Window::square(1, 1, 0), 2).is_err());
+    assert!(parameters::Geometry::new(huge, huge, &Window::square(1, 1, 0), 2).is_err());
 }

@@ -3,7 +3,8 @@
 use candle_core::{Result, Tensor};
 use lrpet_runtime::model::{PoolKind, Window};
 
-use super::launch::{self, Geometry, address, fresh, launch, over};
+use super::launch::{address, fresh, launch, over};
+use super::parameters::{self, Geometry};
 
 /// A convolution of every input channel with every filter.
 #[derive(Clone, Copy)]
@@ -26,7 +27,7 @@ impl Dense {
             return x.reshape((rows as usize, columns as usize));
         }
         let to = fresh((rows as usize, columns as usize), x.device())?;
-        let parameters = launch::Unfold { from: address(x)?, to: address(&to)?, g, add: 0 };
+        let parameters = parameters::Unfold { from: address(x)?, to: address(&to)?, g, add: 0 };
         launch(x.device(), "unfold", over(columns, rows), parameters)?;
         Ok(to)
     }
@@ -62,7 +63,7 @@ impl Dense {
         }
         let (to, add) = target(old, x)?;
         let parameters =
-            launch::Unfold { from: address(&unfolded)?, to: address(&to)?, g, add: u32::from(add) };
+            parameters::Unfold { from: address(&unfolded)?, to: address(&to)?, g, add: u32::from(add) };
         launch(x.device(), "fold", over(g.input_length(), g.channels), parameters)?;
         Ok((weight_slope, Some(to)))
     }
@@ -86,7 +87,7 @@ impl Depthwise {
         let g = self.0;
         let shape = [g.channels, g.batch, g.out_rows, g.out_columns].map(|size| size as usize);
         let to = fresh(&shape, x.device())?;
-        let parameters = launch::Depthwise {
+        let parameters = parameters::Depthwise {
             x: address(x)?,
             weight: address(weight)?,
             slope: 0,
@@ -109,7 +110,7 @@ impl Depthwise {
     ) -> Result<(Tensor, Option<Tensor>)> {
         let g = self.0;
         let weight_slope = fresh(weight.shape(), x.device())?;
-        let mut parameters = launch::Depthwise {
+        let mut parameters = parameters::Depthwise {
             x: address(x)?,
             weight: address(weight)?,
             slope: address(slope)?,
@@ -133,9 +134,9 @@ impl Depthwise {
 pub(crate) struct Pooling(pub Geometry, pub PoolKind);
 
 impl Pooling {
-    fn parameters(&self, x: &Tensor) -> Result<launch::Pooling> {
+    fn parameters(&self, x: &Tensor) -> Result<parameters::Pooling> {
         let average = u32::from(self.1 == PoolKind::Average);
-        Ok(launch::Pooling { x: address(x)?, slope: 0, to: 0, g: self.0, average, add: 0 })
+        Ok(parameters::Pooling { x: address(x)?, slope: 0, to: 0, g: self.0, average, add: 0 })
     }
 
     /// The pooled map.
@@ -143,7 +144,7 @@ impl Pooling {
         let g = self.0;
         let shape = [g.channels, g.batch, g.out_rows, g.out_columns].map(|size| size as usize);
         let to = fresh(&shape, x.device())?;
-        let parameters = launch::Pooling { to: address(&to)?, ..self.parameters(x)? };
+        let parameters = parameters::Pooling { to: address(&to)?, ..self.parameters(x)? };
         launch(x.device(), "pool", over(g.output_length(), g.channels), parameters)?;
         Ok(to)
     }
@@ -154,7 +155,7 @@ impl Pooling {
         let (to, add) = target(old, x)?;
         let (slope, address_to) = (address(slope)?, address(&to)?);
         let parameters =
-            launch::Pooling { slope, to: address_to, add: u32::from(add), ..self.parameters(x)? };
+            parameters::Pooling { slope, to: address_to, add: u32::from(add), ..self.parameters(x)? };
         launch(x.device(), "pool_input", over(g.input_length(), g.channels), parameters)?;
         Ok(to)
     }
@@ -178,11 +179,11 @@ impl Shortcut {
         Shortcut { g, out_channels }
     }
 
-    fn parameters(&self, from: &Tensor, to: &Tensor, add: bool) -> Result<launch::Shortcut> {
+    fn parameters(&self, from: &Tensor, to: &Tensor, add: bool) -> Result<parameters::Shortcut> {
         let Shortcut { g, out_channels } = *self;
         let before = (out_channels - g.channels) / 2;
         let (from, to) = (address(from)?, address(to)?);
-        Ok(launch::Shortcut { from, to, g, out_channels, before, add: u32::from(add) })
+        Ok(parameters::Shortcut { from, to, g, out_channels, before, add: u32::from(add) })
     }
 
     /// The shortcut's map.

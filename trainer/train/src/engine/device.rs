@@ -7,8 +7,8 @@ use lrpet_network::network::{Layer, Network};
 use lrpet_runtime::model::{Activation, Op, Shape, Weights};
 
 use super::{Engine, Mode, no_forward_pass};
-use crate::cuda::launch::Geometry;
 use crate::cuda::norm::{self, Norm, Past, Share, Shift, Statistics};
+use crate::cuda::parameters::Geometry;
 use crate::cuda::steps;
 use crate::cuda::windows::{Dense, Depthwise, Pooling, Shortcut};
 use crate::exchange::whole_batch;

@@ -80,6 +80,7 @@ pub(crate) fn apply(
         Op::Reshape(reshape) => shape::reshape(reshape, x)?,
         Op::Join(join) => Tensor::cat(inputs, 1 + join.axis.index())?,
         Op::Transpose(transpose) => shape::transpose(transpose, x)?,
+        Op::Outputs(_) => shape::outputs(inputs)?,
         other => bail!("layer {}: {} is no operation of these", other.name(), other.kind()),
     };
     activate(&y, op.activation())

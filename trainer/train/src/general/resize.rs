@@ -10,6 +10,9 @@ pub(super) fn resize(resize: &Resize, x: &Tensor) -> Result<Tensor> {
     let mut y = x.clone();
     for (axis, &resized) in resize.size.iter().enumerate() {
         let length = u32::try_from(x.dim(2 + axis)?).map_err(candle_core::Error::wrap)?;
+        if length == resized && resize.scales[axis] == 1.0 {
+            continue;
+        }
         let pixels: Vec<_> =
             (0..resized).map(|at| sample(resize, axis, i64::from(at), [length, resized])).collect();
         // Within the axis, which a u32 counts.

@@ -97,3 +97,10 @@ pub(super) fn transpose(transpose: &Transpose, x: &Tensor) -> Result<Tensor> {
     let [a, b, c] = transpose.axes.map(|axis| axis.index() + 1);
     x.permute([0, a, b, c])?.contiguous()
 }
+
+/// The values of each of `inputs`, one after another, as a vector.
+pub(super) fn outputs(inputs: &[&Tensor]) -> Result<Tensor> {
+    let flat: Vec<Tensor> =
+        inputs.iter().map(|x| x.flatten_from(1)?.unsqueeze(2)?.unsqueeze(3)).collect::<Result<_>>()?;
+    Tensor::cat(&flat, 1)
+}

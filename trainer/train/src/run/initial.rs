@@ -23,7 +23,7 @@ struct Initial {
     tensors: BTreeMap<String, Tensor>,
     /// The layer that starts afresh.
     fresh: Option<String>,
-    /// The running statistics have to be measured: the file has none.
+    /// The running statistics have to be measured: the file has none, or not all.
     no_statistics: bool,
     /// What was assumed of the file.
     notes: Vec<String>,

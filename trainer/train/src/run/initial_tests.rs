@@ -118,6 +118,28 @@ fn missing_statistics_are_measured_first() {
 }
 
 #[test]
+fn where_some_statistics_are_missing_all_are_measured_as_if_none_were_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = read(&trained(&folder.path().join("trained"), 2));
+    let data = data();
+    let mut stages = Stages::default();
+    let mut means = |missing: &str| {
+        let mut left = weights.clone();
+        left.retain(|name, _| !(name.contains("running") && name.starts_with(missing)));
+        let mut config = config(&folder.path().join("run"), 1);
+        config.settings.init = Some(write(folder.path(), &left));
+        let run = Run::start(&config, &network(), &data, &Device::Cpu, Rc::new(Alone), &mut stages);
+        let model = run.unwrap().model;
+        let names = ["bn1.running_mean", "layer2.0.bn1.running_mean"];
+        names.map(|name| model.parameters().values(name).unwrap())
+    };
+    let (none, some) = (means(""), means("bn1."));
+    assert_eq!(none, some);
+    let said = "no running statistics of bn1, while others have them";
+    assert!(stages.0.iter().any(|stage| stage.contains(said)), "{:?}", stages.0);
+}
+
+#[test]
 fn a_new_head_trains_on_other_classes_and_survives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let other = Network::by_name("resnet8", network().input, 7).unwrap();

@@ -31,7 +31,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use lrpet_data::Loader;
+use lrpet_data::{Images, Loader};
 use lrpet_network::lrpet::LrpetError;
 use lrpet_network::network::{InputKind, Network, OutputKind};
 
@@ -125,22 +125,24 @@ pub fn run_together(
     Ok(outcome)
 }
 
-/// Refuses a network that no loss or no images are known for.
+/// Refuses a network that no loss is known for, and one that does not take such images, or values, as `data` has.
 ///
 /// # Errors
 /// [`TrainError::Setting`].
-pub fn check_network(network: &Network) -> Result<(), TrainError> {
+pub fn check_network(network: &Network, data: &Images) -> Result<(), TrainError> {
     let reason = if network.output_kind != OutputKind::Classes {
-        "its output is values, and training knows a loss for classes alone (cross-entropy)"
-    } else if network.input_kind != InputKind::Picture {
-        "its input is values, and training reads pictures"
-    } else {
+        "cannot be trained here: its output is values, and training knows a loss for classes alone (cross-entropy); train it \
+         elsewhere, and make a model of its weights with lrpet factorize"
+    } else if network.input_kind == data.kind() {
         return Ok(());
+    } else if network.input_kind == InputKind::Values {
+        "cannot be trained here: its input is values, and the data are pictures; name a folder of values (docs/data.md), or train \
+         it elsewhere, and make a model of its weights with lrpet factorize"
+    } else {
+        "takes pictures, and the data are values: say kind = \"values\" under [input] of the network's file (of a known network \
+         lrpet network show writes it)"
     };
-    Err(TrainError::Setting(format!(
-        "{} cannot be trained here: {reason}; train it elsewhere, and make a model of its weights with lrpet factorize",
-        network.name
-    )))
+    Err(TrainError::Setting(format!("{} {reason}", network.name)))
 }
 
 pub(super) struct Run<'a> {
@@ -172,7 +174,7 @@ impl<'a> Run<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
         let settings = &config.settings;
-        check_network(network)?;
+        check_network(network, data.train.data())?;
         settings.check(network)?;
         let images = data.train.data();
         if images.is_empty()

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use lrpet_network::checkpoint::Purpose;
 use lrpet_network::checkpoint::epsilon::epsilon_of;
 use lrpet_network::export::{Folded, checked};
-use lrpet_network::network::{NETWORK_FILE, Network};
+use lrpet_network::network::{InputKind, NETWORK_FILE, Network};
 use lrpet_network::{Checkpoint, Normalization, Source};
 use lrpet_runtime::host::AlignedBytes;
 
@@ -101,6 +101,7 @@ fn model(
         let needed = format!("input {} and {} classes", network.input, network.classes);
         return Err(failed(path, format!("it has {found}, the images need {needed}")));
     }
+    refuse_pictures(folded.input_kind, network).map_err(|reason| failed(path, reason))?;
     let normalization = folded.normalization.clone();
     Ok((Kind::Model(Box::new(folded), device.clone()), Some(normalization)))
 }
@@ -115,6 +116,7 @@ fn weights(
     let read = Checkpoint::read(path).map_err(|error| failed(error.to_string()))?;
     let source = Source::of_weights(None, &read.metadata, path).map_err(|error| failed(error.to_string()))?;
     let theirs = source.network(network.input, network.classes).map_err(|error| failed(error.to_string()))?;
+    refuse_pictures(theirs.input_kind, network).map_err(|reason| failed(reason.to_owned()))?;
     let epsilon = epsilon_of(&read.metadata).map_err(failed)?;
     let theirs = match epsilon.filter(|_| !read.metadata.contains_key(NETWORK_FILE)) {
         Some(epsilon) => theirs.with_epsilon(epsilon),
@@ -137,6 +139,16 @@ fn weights(
     let mut model = Trainable::new(&theirs, 0, device)?;
     model.load(&tensors).map_err(|error| failed(error.to_string()))?;
     Ok((Kind::Weights(Box::new(model)), normalization))
+}
+
+/// Refuses a teacher of pictures for a `network` of values: nothing says which pictures they would be.
+fn refuse_pictures(theirs: InputKind, network: &Network) -> Result<(), &'static str> {
+    match (theirs, network.input_kind) {
+        (InputKind::Picture, InputKind::Values) => {
+            Err("it takes pictures, and the network that learns takes values")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How the images of a checkpoint's training were normalised, where it says so.

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use lrpet_board::boards::Board;
-use lrpet_board::build::Options;
-use lrpet_board::emulate;
+use lrpet_board::build::{Content, Options};
+use lrpet_board::{emulate, memory};
 
 use super::{Counter, ITERATIONS, Run, counts_file};
 use crate::bench::models::Model;
@@ -21,7 +21,7 @@ impl Counter<'_> {
             timeout: self.timeout,
             toolchain: self.toolchain,
         };
-        emulate::with_image(Board::named(board)?, &model.file, &settings, |image| {
+        emulate::with_image(Board::named(board)?, Content::Model(&model.file), &settings, |image| {
             let marks = Marks::of(&image.file(), core)?;
             let out = counts_file();
             eprintln!("running {} on {}", model.name, core.name);
@@ -35,6 +35,7 @@ impl Counter<'_> {
                 names,
                 layers: report.layers.into_iter().map(|layer| (layer.name, layer.macs)).collect(),
                 model_crc32: report.model.crc32,
+                calls: memory::calls(&model.file, &report.isa)?,
                 kernels: report.isa,
                 counted_by_board: Some(report.total.median),
                 compiler: report.compiler.map(|compiler| compiler.version).unwrap_or_default(),

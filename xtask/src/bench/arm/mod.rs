@@ -125,6 +125,8 @@ struct Run {
     names: Names,
     /// Multiply-adds and name of each layer.
     layers: Vec<(String, u64)>,
+    /// Of each call of a layer, its index: in a stream, a layer is called once for each strip.
+    calls: Vec<usize>,
     kernels: String,
     compiler: String,
     model_crc32: String,
@@ -226,12 +228,13 @@ impl Counter<'_> {
 
         let whole = profile(intervals.inferences[0])?;
         let mut layers = Vec::new();
-        for ((name, macs), segment) in run.layers.iter().zip(&intervals.layers) {
-            let cycles_estimate = estimate(&profile(segment)?)?.map(|estimate| estimate.cycles);
+        for ((name, macs), segments) in run.layers.iter().zip(&intervals.layers) {
+            let all = run.names.profile(&run.counts, segments)?;
+            let cycles_estimate = estimate(&all)?.map(|estimate| estimate.cycles);
             layers.push(LayerCount {
                 name: name.clone(),
                 macs: *macs,
-                instructions: segment.instructions(),
+                instructions: all.instructions(),
                 cycles_estimate,
             });
         }
@@ -268,26 +271,29 @@ impl Counter<'_> {
 struct Intervals<'a> {
     /// Whole inferences.
     inferences: Vec<&'a Segment>,
-    /// The layers of one more.
-    layers: Vec<&'a Segment>,
+    /// The calls of each layer of one more.
+    layers: Vec<Vec<&'a Segment>>,
 }
 
 /// Sorts the intervals of a run: each side measures `ITERATIONS` whole inferences and then as many layer by layer.
 fn intervals(run: &Run) -> Result<Intervals<'_>> {
     let all = run.counts.started(run.starts);
-    let count = run.layers.len();
+    let count = run.calls.len();
     let wanted = ITERATIONS * (1 + count);
     // A board's stopwatch measures empty intervals first.
     let Some(first) = all.len().checked_sub(wanted).filter(|_| count > 0) else {
         bail!("{} intervals were counted, not {wanted}", all.len());
     };
     let all = &all[first..];
-    let (inferences, layers) = all.split_at(ITERATIONS);
-    let layers = &layers[..count];
-    let sum: u64 = layers.iter().map(|segment| segment.instructions()).sum();
+    let (inferences, calls) = all.split_at(ITERATIONS);
+    let sum: u64 = calls[..count].iter().map(|segment| segment.instructions()).sum();
     let whole = inferences[0].instructions();
     ensure!(sum <= whole, "the layers take {sum} instructions and the whole inference {whole}");
-    Ok(Intervals { inferences: inferences.to_vec(), layers: layers.to_vec() })
+    let mut layers = vec![Vec::new(); run.layers.len()];
+    for (layer, segment) in run.calls.iter().zip(calls) {
+        layers.get_mut(*layer).context("a call of a layer that is not there")?.push(*segment);
+    }
+    Ok(Intervals { inferences: inferences.to_vec(), layers })
 }
 
 /// A file for the plugin, of its own for each run.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use lrpet_board::memory;
 use lrpet_report::Run;
 
 use super::{Counter, ITERATIONS, counts_file};
@@ -80,6 +81,7 @@ impl Counter<'_> {
             names,
             layers: report.layers.into_iter().map(|layer| (layer.name, layer.macs)).collect(),
             model_crc32: report.model.crc32,
+            calls: memory::calls(&model.file, &report.isa)?,
             kernels: report.isa,
             compiler: built.compiler.clone(),
             counted_by_board: None,

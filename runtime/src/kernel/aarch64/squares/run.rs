@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::conv::{To, product};
 use super::super::fill::Frame;
-use super::super::finish::{Limits, finish, store};
+use super::super::finish::{Limits, activated, finish, store};
 use super::super::geometry::{MOST_ROWS, Runs, registers};
 use super::super::pack::{Group, Packed};
 use super::super::planes::Planes;
@@ -151,8 +151,10 @@ impl<E: Kernels> Placed<'_, E> {
                                 );
                             }
                         });
+                    } else if conv.activation.is_plain() {
+                        self.dense::<SIDE, OUT, true>(strip, group, n);
                     } else {
-                        self.dense::<SIDE, OUT>(strip, group, n);
+                        self.dense::<SIDE, OUT, false>(strip, group, n);
                     }
                 }
             }
@@ -204,9 +206,9 @@ impl<E: Kernels> Placed<'_, E> {
         }
     }
 
-    /// The results of one filter of a dense layer.
+    /// The results of one filter of a dense layer, whose activation is `PLAIN`.
     #[inline(always)]
-    unsafe fn dense<const SIDE: usize, const OUT: usize>(
+    unsafe fn dense<const SIDE: usize, const OUT: usize, const PLAIN: bool>(
         &self,
         strip: &Strip<E::Bits>,
         group: &Group,
@@ -228,6 +230,12 @@ impl<E: Kernels> Placed<'_, E> {
                     let mut outputs = outputs.map(|output| vaddq_f32(output, bias));
                     if !self.second.is_null() {
                         outputs = add::<OUT>(outputs, self.second.add(at), count);
+                    }
+                    if !PLAIN {
+                        for at in (0..OUT).step_by(2) {
+                            [outputs[at], outputs[at + 1]] =
+                                activated([outputs[at], outputs[at + 1]], conv.activation);
+                        }
                     }
                     let to = self.output.add(at);
                     let (a, b) = (limits.round([outputs[0], outputs[1]]), outputs.get(2..4));
@@ -259,29 +267,42 @@ impl<E: Kernels> Placed<'_, E> {
         let Some(expand) = &conv.expand else { return };
         let valid = rows * plan.width();
         let runs = Runs { runs: 1, registers: valid.div_ceil(E::LANES), pitch: 0 };
-        let full = plan.width() == width && valid.is_multiple_of(E::LANES);
+        let full = plan.width() == width && valid.is_multiple_of(E::LANES) && conv.activation.is_plain();
+        let row = plan.area().next_multiple_of(E::LANES);
+        let to = To { sums: strip.sums, first: 0, row, direct: false };
+        let x = strip.middle.cast_const();
         for group in groups {
             let at = group.first * pixels + y * width;
             // SAFETY: as for `strip`.
             unsafe {
                 let second =
                     |at: usize| if self.second.is_null() { self.second } else { self.second.add(at) };
-                let output = full.then(|| Output {
+                let near = conv.near::<E>(conv.rank, group.first, self.second);
+                let output = Output {
                     to: self.output.add(at),
                     second: second(at),
                     row: pixels,
                     run: width,
                     step: 0,
                     activation: conv.activation,
-                });
-                let row = plan.area().next_multiple_of(E::LANES);
-                let to = To { sums: strip.sums, first: 0, row, direct: false };
-                let x = strip.middle.cast_const();
+                    near,
+                };
+                // Results that are no sums in f32 go by way of the buffer of the sums as they are.
+                let halves = strip.sums.cast::<u16>();
+                let output = match (full, near) {
+                    (true, _) => Some(output),
+                    (false, Some(_)) => Some(Output { to: halves, row, ..output }),
+                    (false, None) => None,
+                };
                 product::<E>(expand, group, &conv.middle, (x, runs), Some(&conv.bias), to, output);
                 for n in 0..if full { 0 } else { group.rows } {
                     for i in 0..rows {
-                        let at = at + n * pixels + i * width;
-                        let sums = strip.sums.add(n * row + i * plan.width()).cast_const();
+                        let (at, from) = (at + n * pixels + i * width, n * row + i * plan.width());
+                        if near.is_some() {
+                            self.output.add(at).copy_from_nonoverlapping(halves.add(from), width);
+                            continue;
+                        }
+                        let sums = strip.sums.add(from).cast_const();
                         finish(sums, second(at), self.output.add(at), width, conv.activation);
                     }
                 }

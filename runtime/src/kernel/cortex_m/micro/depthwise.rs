@@ -137,11 +137,7 @@ pub(in super::super) fn depthwise(tile: &Depthwise<'_>, patch: &mut [f32], outpu
         1 => ((&raw mut fill_rows).expose_provenance(), &raw mut fill_rows.from),
         _ => ((&raw mut fill_phases).expose_provenance(), &raw mut fill_phases.from),
     };
-    let (activation, low, high) = match tile.activation {
-        Activation::None => (0, f32::NEG_INFINITY, f32::INFINITY),
-        Activation::Relu => (1, 0.0, f32::INFINITY),
-        _ => (2, 0.0, 6.0),
-    };
+    let (activation, [low, high]) = bounds(tile.activation);
     let mut arguments = Arguments {
         x: patch.as_ptr(),
         x_row: tile.step * row * F32,
@@ -166,5 +162,84 @@ pub(in super::super) fn depthwise(tile: &Depthwise<'_>, patch: &mut [f32], outpu
     };
     // SAFETY: pixels, weights, patch and output up to what is met are there, checked above.
     unsafe { inner::depthwise(stride, &mut arguments) }
+    true
+}
+
+/// An activation as a number and as bounds.
+fn bounds(activation: Activation) -> (usize, [f32; 2]) {
+    match activation {
+        Activation::None => (0, [f32::NEG_INFINITY, f32::INFINITY]),
+        Activation::Relu => (1, [0.0, f32::INFINITY]),
+        _ => (2, [0.0, 6.0]),
+    }
+}
+
+/// Pixels of a row that is convolved without a patch.
+const FIVE: usize = 5;
+
+/// What the loop over channels of a row of five pixels reads; lengths in bytes. The assembler knows the order of the fields.
+#[repr(C)]
+pub(super) struct Five {
+    /// The first of three rows, be it there or not.
+    pub x: *const u16,
+    pub row: usize,
+    /// A bit for each row that is there.
+    pub rows: usize,
+    pub output: *mut u16,
+    pub weights: *const u16,
+    pub bias: *const f32,
+    pub channels: usize,
+    pub plane: usize,
+    /// From behind the pixels of a channel to those of the next.
+    pub gap: usize,
+    activation: usize,
+    low: f32,
+    high: f32,
+}
+
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
+impl Five {
+    pub fn activation(&self) -> Activation {
+        [Activation::None, Activation::Relu, Activation::Relu6][self.activation]
+    }
+}
+
+/// As [`depthwise`] of a single row of a map of five columns, with one of padding on each side: straight from the map, with the same
+/// products. False, and nothing done, of other tiles.
+pub(in super::super) fn depthwise_five(tile: &Depthwise<'_>, output: &mut [u16]) -> bool {
+    const F16: usize = size_of::<u16>();
+    let Depthwise { channels, inside, from_row, above, .. } = *tile;
+    let [plane, out_plane] = tile.planes;
+    let narrow = (tile.rows, tile.columns, tile.stride) == (1, FIVE, 1)
+        && (tile.begin, tile.end) == (1, FIVE + 1)
+        && inside > 0
+        && above + inside <= 3;
+    let fits = narrow
+        && channels > 0
+        && (channels - 1) * plane + (inside - 1) * from_row + FIVE <= tile.input.len()
+        && channels * TAPS <= tile.weights.len()
+        && channels <= tile.bias.len()
+        && out_plane >= FIVE
+        && (channels - 1) * out_plane + FIVE <= output.len();
+    if !fits {
+        return false;
+    }
+    let (activation, [low, high]) = bounds(tile.activation);
+    let arguments = Five {
+        x: tile.input.as_ptr().wrapping_sub(above * from_row),
+        row: from_row * F16,
+        rows: ((1 << inside) - 1) << above,
+        output: output.as_mut_ptr(),
+        weights: tile.weights.as_ptr(),
+        bias: tile.bias.as_ptr(),
+        channels,
+        plane: plane * F16,
+        gap: (out_plane - FIVE) * F16,
+        activation,
+        low,
+        high,
+    };
+    // SAFETY: the pixels of rows that are there, weights, biases and places are there, checked above.
+    unsafe { inner::depthwise_five(&arguments) }
     true
 }

@@ -9,13 +9,22 @@ mod inner;
 mod inner;
 
 use super::{OUTS, PIXELS};
+use crate::kernel::WeightMatrix;
 use crate::model::Activation;
 
+mod channels;
 mod depthwise;
+mod expand;
+mod five;
+mod lines;
 mod winograd;
 
-pub(super) use depthwise::{Depthwise, depthwise};
+pub(super) use channels::{Channels, widen_channels};
+pub(super) use depthwise::{Depthwise, depthwise, depthwise_five};
+pub(super) use expand::{Expand, expand};
+pub(super) use five::five;
 pub(super) use inner::{overflow, widen_one};
+pub(super) use lines::{Lines, line_pixels, line_products, line_sums};
 pub(super) use winograd::{Transform, transform_pixels, transform_sums, transform_weights};
 
 /// Which taps share a load of pixels.
@@ -426,13 +435,30 @@ pub(super) fn widen_groups(from: &[u16], plane: usize, channels: usize, pixels: 
     unsafe { inner::widen_groups(&arguments) }
 }
 
-/// f16 bits → f32: the first `count` elements of `rows` (1, 2 or 4) that begin `pitch` apart, element by element.
-pub(super) fn widen_panel(from: &[u16], pitch: usize, rows: usize, count: usize, to: &mut [f32]) -> bool {
+/// Weights → f32: the first `count` elements of `rows` (1, 2 or 4) that begin `pitch` apart, element by element. False, and nothing
+/// done, where a length does not fit.
+pub(super) fn widen_panel(
+    from: WeightMatrix<'_>,
+    pitch: usize,
+    rows: usize,
+    count: usize,
+    to: &mut [f32],
+) -> bool {
     let there =
         matches!(rows, 1 | 2 | OUTS) && (rows - 1) * pitch + count <= from.len() && rows * count <= to.len();
-    if there {
+    match from {
+        _ if !there => {}
         // SAFETY: the elements are there, checked above.
-        unsafe { inner::widen_panel(from.as_ptr(), pitch, rows, count, to.as_mut_ptr()) }
+        WeightMatrix::Half(from) => unsafe {
+            inner::widen_panel(from.as_ptr(), pitch, rows, count, to.as_mut_ptr())
+        },
+        WeightMatrix::Eight(eights) => {
+            let (values, scales) = eights.parts();
+            let given: [f32; OUTS] = core::array::from_fn(|row| scales.get(row).copied().unwrap_or_default());
+            let scales = (!scales.is_empty()).then_some(&given);
+            // SAFETY: as above.
+            unsafe { inner::widen_eights(values.as_ptr(), pitch, rows, count, to.as_mut_ptr(), scales) }
+        }
     }
     there
 }

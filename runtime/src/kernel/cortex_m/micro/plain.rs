@@ -1,13 +1,21 @@
 //! The inner loops in Rust, for machines that only test or simulate the device.
 
+#[path = "plain_lines.rs"]
+mod lines;
+
 use core::array::from_fn;
 
 use super::super::super::f16;
-use super::super::PIXELS;
-use super::depthwise::Arguments;
+use super::super::fives::FIVE;
+use super::super::{OUTS, PIXELS};
+use super::depthwise::{self, Arguments};
+use super::five::Five;
 use super::winograd::{Pixels, Sums, Weights};
 use super::{Accumulate, Finish, Taps, WidenGroups, WidenPhases, WidenRows};
+use crate::kernel::THIN_SCALE;
 use crate::model::Activation;
+
+pub(super) use lines::{line_pixels, line_sums, line_weights};
 
 /// True where a value exceeded the range since the last call: not known here, so always.
 pub(in super::super) fn overflow() -> bool {
@@ -62,6 +70,25 @@ pub(super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumul
         }
         x = x.wrapping_byte_add(arguments.x_row);
         row = row.wrapping_byte_add(arguments.weights_row);
+    }
+}
+
+/// # Safety
+/// As in [`super::five::five`].
+pub(super) unsafe fn five(arguments: &Five) {
+    for out in 0..OUTS {
+        let weights = arguments.weights.wrapping_byte_add(out * arguments.pitch);
+        for pixel in 0..FIVE {
+            // SAFETY: the caller's lengths.
+            unsafe {
+                let mut sum = *arguments.bias.add(out);
+                for value in 0..2 * arguments.pairs + arguments.odd {
+                    sum += f16::widen(*weights.add(value)) * *arguments.x.add(value * FIVE + pixel);
+                }
+                let group = pixel / PIXELS * OUTS * PIXELS;
+                *arguments.sums.add(group + out * PIXELS + pixel % PIXELS) = sum;
+            }
+        }
     }
 }
 
@@ -154,6 +181,23 @@ pub(super) unsafe fn widen_panel(from: *const u16, pitch: usize, rows: usize, co
 }
 
 /// # Safety
+/// As in [`super::widen_panel`].
+pub(super) unsafe fn widen_eights(
+    from: *const i8,
+    pitch: usize,
+    rows: usize,
+    count: usize,
+    to: *mut f32,
+    scales: Option<&[f32; 4]>,
+) {
+    for i in 0..count * rows {
+        let scale = scales.map_or(THIN_SCALE, |scales| scales[i % rows]);
+        // SAFETY: the caller's lengths.
+        unsafe { *to.add(i) = f32::from(*from.add((i % rows) * pitch + i / rows)) * scale };
+    }
+}
+
+/// # Safety
 /// As in [`super::widen_rows`].
 pub(super) unsafe fn widen_rows(arguments: &WidenRows) {
     let WidenRows { mut to, mut from, pitch, rows, before, inside, behind, gap } = *arguments;
@@ -218,6 +262,35 @@ pub(super) unsafe fn depthwise(stride: usize, arguments: &mut Arguments) {
     }
 }
 
+/// # Safety
+/// As in [`super::depthwise::depthwise_five`].
+pub(super) unsafe fn depthwise_five(arguments: &depthwise::Five) {
+    for channel in 0..arguments.channels {
+        let x = arguments.x.wrapping_byte_add(channel * arguments.plane);
+        let output = arguments.output.wrapping_byte_add(channel * (FIVE * 2 + arguments.gap));
+        // SAFETY: the caller's lengths.
+        unsafe {
+            let weights: [f32; 9] = from_fn(|tap| f16::widen(*arguments.weights.add(channel * 9 + tap)));
+            for pixel in 0..FIVE {
+                let mut sum = *arguments.bias.add(channel);
+                for (tap, weight) in weights.into_iter().enumerate() {
+                    let (row, column) = (tap / 3, (pixel + tap % 3).wrapping_sub(1));
+                    let there = arguments.rows >> row & 1 == 1 && column < FIVE;
+                    let value = if there {
+                        f16::widen(*x.wrapping_byte_add(row * arguments.row).add(column))
+                    } else {
+                        0.0
+                    };
+                    sum += weight * value;
+                }
+                let mut value = [sum];
+                super::super::super::activate(arguments.activation(), &mut value);
+                *output.add(pixel) = f16::narrow(value[0]);
+            }
+        }
+    }
+}
+
 /// Nothing that these loops need.
 pub(super) fn fill(_stride: usize) -> usize {
     0
@@ -250,6 +323,19 @@ pub(super) unsafe fn transform_pixels(arguments: &Pixels) {
 /// # Safety
 /// As in [`super::winograd::transform_weights`].
 pub(super) unsafe fn transform_weights(arguments: &Weights) {
+    // SAFETY: the caller's lengths.
+    unsafe { transform(arguments, |from, at| f16::widen(*from.cast::<u16>().add(at)), 2) }
+}
+
+/// # Safety
+/// As in [`super::winograd::transform_weights`].
+pub(super) unsafe fn transform_eights(arguments: &Weights) {
+    // SAFETY: the caller's lengths.
+    unsafe { transform(arguments, |from, at| f32::from(*from.cast::<i8>().add(at)) * THIN_SCALE, 1) }
+}
+
+/// Weights of so many bytes, which `weight` reads.
+unsafe fn transform(arguments: &Weights, weight: impl Fn(*const u8, usize) -> f32, size: usize) {
     let Weights { from, pitch, to, product, channels, outs, step } = *arguments;
     let side = |g: [f32; 3]| [g[0], g[0] + g[2] + g[1], g[0] + g[2] - g[1], g[2]];
     let scale = [1.0, 0.5, 0.5, 1.0];
@@ -257,8 +343,8 @@ pub(super) unsafe fn transform_weights(arguments: &Weights) {
         for channel in 0..channels {
             // SAFETY: the caller's lengths.
             unsafe {
-                let from = from.byte_add(out * pitch).add(channel * 9);
-                let columns: [[f32; 4]; 3] = from_fn(|j| side(from_fn(|i| f16::widen(*from.add(i * 3 + j)))));
+                let from = from.add(out * pitch + channel * 9 * size);
+                let columns: [[f32; 4]; 3] = from_fn(|j| side(from_fn(|i| weight(from, i * 3 + j))));
                 for i in 0..4 {
                     let products = side(columns.map(|column| column[i]));
                     for (j, value) in products.into_iter().enumerate() {

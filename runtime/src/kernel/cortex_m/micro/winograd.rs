@@ -3,6 +3,11 @@
 
 use super::super::winograd::{GROUP, PRODUCTS};
 use super::{OUTS, PIXELS, inner};
+use crate::kernel::WeightMatrix;
+use crate::model::EIGHTS;
+
+/// Weights of a channel.
+const TAPS: usize = 9;
 
 const F32: usize = size_of::<f32>();
 
@@ -64,7 +69,8 @@ pub(in super::super) fn transform_pixels(patch: &[f32], shape: Transform, to: &m
 /// What [`transform_weights`]'s loops read; lengths in bytes. The assembler knows the order of the fields.
 #[repr(C)]
 pub(super) struct Weights {
-    pub from: *const u16,
+    /// f16, or 8 bits of a thin half.
+    pub from: *const u8,
     /// From a rank to the next.
     pub pitch: usize,
     pub to: *mut f32,
@@ -80,7 +86,7 @@ pub(super) struct Weights {
 /// one value a rank. Does nothing where a length does not fit.
 #[inline(never)]
 pub(in super::super) fn transform_weights(
-    from: &[u16],
+    from: WeightMatrix<'_>,
     pitch: usize,
     outs: usize,
     channels: usize,
@@ -88,14 +94,18 @@ pub(in super::super) fn transform_weights(
 ) {
     let fits = (1..=OUTS).contains(&outs)
         && channels > 0
-        && (outs - 1) * pitch + channels * 9 <= from.len()
+        && (outs - 1) * pitch + channels * TAPS <= from.len()
         && PRODUCTS * channels * outs <= to.len();
     if !fits {
         return;
     }
+    let (from, size): (*const u8, usize) = match from {
+        WeightMatrix::Half(halves) => (halves.as_ptr().cast(), size_of::<u16>()),
+        WeightMatrix::Eight(eights) => (eights.parts().0.as_ptr().cast(), 1),
+    };
     let arguments = Weights {
-        from: from.as_ptr(),
-        pitch: pitch * size_of::<u16>(),
+        from,
+        pitch: pitch * size,
         to: to.as_mut_ptr(),
         product: channels * outs * F32,
         channels,
@@ -103,7 +113,13 @@ pub(in super::super) fn transform_weights(
         step: outs * F32,
     };
     // SAFETY: the weights and places that are met are there, checked above.
-    unsafe { inner::transform_weights(&arguments) }
+    unsafe {
+        if EIGHTS && size == 1 {
+            inner::transform_eights(&arguments);
+        } else {
+            inner::transform_weights(&arguments);
+        }
+    }
 }
 
 /// What [`transform_sums`]'s loops read and count down; lengths in bytes. The assembler knows the order of the fields.

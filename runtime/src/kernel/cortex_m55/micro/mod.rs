@@ -4,6 +4,7 @@
 //! vector of it. Sums are f32; those of a vector of f16 lie with the even pixels before the odd ones.
 #![allow(unsafe_code)]
 
+mod depthwise;
 #[cfg(cortex_m55)]
 #[path = "arm/mod.rs"]
 mod inner;
@@ -16,10 +17,11 @@ mod store;
 use bytemuck::Pod;
 
 use super::super::cortex_m::tile::Geometry;
-use super::super::f16;
+use super::super::{THIN_SCALE, WeightMatrix, f16};
 use super::tile::Lanes;
 use inner::Loops;
 
+pub(super) use depthwise::{Depthwise, depthwise};
 pub(super) use other::{add, dot, dot_wide, sum};
 pub(super) use store::{Epilogue, Expand, Residual, Rows, expand, finish};
 
@@ -32,6 +34,8 @@ pub(super) trait Element: Pod + Default + Loops {
     fn word(value: f32) -> u32;
     /// Where the sum of a group's pixel lies.
     fn place(pixel: usize) -> usize;
+    /// A patch, where it is in f32.
+    fn full(patch: &[Self]) -> Option<&[f32]>;
 }
 
 impl Element for f32 {
@@ -47,6 +51,10 @@ impl Element for f32 {
 
     fn place(pixel: usize) -> usize {
         pixel
+    }
+
+    fn full(patch: &[f32]) -> Option<&[f32]> {
+        Some(patch)
     }
 }
 
@@ -64,6 +72,10 @@ impl Element for u16 {
 
     fn place(pixel: usize) -> usize {
         pixel % 2 * 4 + pixel / 2
+    }
+
+    fn full(_patch: &[u16]) -> Option<&[f32]> {
+        None
     }
 }
 
@@ -231,19 +243,35 @@ pub(super) fn accumulate<E: Element>(
     unsafe { E::accumulate(taps, outs, &mut arguments) }
 }
 
-/// f16 bits of `rows` (at least 1) rows that begin `pitch` apart, `count` of each, into words, element by element: each
+/// Output channels of a panel, at most.
+const MOST_OUTS: usize = 8;
+
+/// Weights of `rows` (at least 1) rows that begin `pitch` apart, `count` of each, into words, element by element: each
 /// as an f32, or as f16 bits. False, and nothing done, where a length does not fit.
 pub(super) fn panel<E: Element>(
-    from: &[u16],
+    from: WeightMatrix<'_>,
     pitch: usize,
     rows: usize,
     count: usize,
     to: &mut [u32],
 ) -> bool {
-    let there = rows > 0 && count > 0 && (rows - 1) * pitch + count <= from.len() && rows * count <= to.len();
-    if there {
+    let there = (1..=MOST_OUTS).contains(&rows)
+        && count > 0
+        && (rows - 1) * pitch + count <= from.len()
+        && rows * count <= to.len();
+    match from {
+        _ if !there => {}
         // SAFETY: the elements are there, checked above.
-        unsafe { E::panel(from.as_ptr(), pitch * size_of::<u16>(), rows, count, to.as_mut_ptr()) }
+        WeightMatrix::Half(from) => unsafe {
+            E::panel(from.as_ptr(), pitch * size_of::<u16>(), rows, count, to.as_mut_ptr());
+        },
+        WeightMatrix::Eight(eights) => {
+            let (values, scales) = eights.parts();
+            let scales: [f32; MOST_OUTS] =
+                core::array::from_fn(|row| scales.get(row).copied().unwrap_or(THIN_SCALE));
+            // SAFETY: as above.
+            unsafe { E::eights(values.as_ptr(), [pitch, rows, count], to.as_mut_ptr(), &scales) }
+        }
     }
     there
 }

@@ -1,6 +1,7 @@
 //! The inner loops in Rust, for machines that only test or simulate the device. They round as it does.
 
 use super::super::super::f16;
+use super::depthwise::Arguments;
 use super::store::Store;
 use super::{Accumulate, Element, FillArguments, Taps};
 
@@ -134,6 +135,18 @@ pub(in super::super) trait Loops: Copy {
     }
 
     /// # Safety
+    /// As in [`super::panel`].
+    unsafe fn eights(from: *const i8, [pitch, rows, count]: [usize; 3], to: *mut u32, scales: &[f32; 8]) {
+        for i in 0..count * rows {
+            // SAFETY: the caller's lengths.
+            let value = f32::from(unsafe { *from.add((i % rows) * pitch + i / rows) });
+            let half = f16::narrow(value * scales[i % rows]);
+            // SAFETY: as above.
+            unsafe { *to.add(i) = Self::weight(half) };
+        }
+    }
+
+    /// # Safety
     /// As in [`super::fill`].
     unsafe fn fill(arguments: &FillArguments)
     where
@@ -249,6 +262,33 @@ impl Loops for u16 {
 
 pub(super) fn widen_one(half: u16) -> f32 {
     f16::widen(half)
+}
+
+/// # Safety
+/// As in [`super::depthwise::depthwise`].
+pub(super) unsafe fn depthwise(stride: usize, arguments: &mut Arguments) {
+    let Arguments { x, row, phase, x_row, channel, weights, bias, output, width, plane, .. } = *arguments;
+    for at in 0..arguments.channels {
+        for y in 0..arguments.rows {
+            for column in 0..arguments.columns {
+                // SAFETY: the caller's lengths.
+                unsafe {
+                    let mut sum = *bias.add(at);
+                    for tap in 0..9 {
+                        let shift = match (stride, tap % 3) {
+                            (1, kx) => kx * 4,
+                            (_, 1) => phase,
+                            (_, kx) => kx / 2 * 4,
+                        };
+                        let x = x.byte_add(at * channel + y * x_row + tap / 3 * row + shift).add(column);
+                        sum = <f32 as Loops>::mul_add(sum, *weights.add(at * 9 + tap), *x);
+                    }
+                    let bounds = (*arguments.bounds).map(|bound| f32::from_bits(bound[0]));
+                    *output.byte_add(at * plane + y * width).add(column) = sum.stored(0, bounds);
+                }
+            }
+        }
+    }
 }
 
 /// # Safety

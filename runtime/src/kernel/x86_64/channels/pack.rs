@@ -245,7 +245,7 @@ impl Channels {
                 let step = tile.middle(*rank);
                 let places = (0..pixels.len()).map(|pixel| (pixel * step) as u32).collect();
                 let ranks = (0..*rank as u32).collect();
-                let expand = (Blocks::new(expand, bias.len(), bias, tile.lanes), places, ranks);
+                let expand = (Blocks::new(expand.halves(), bias.len(), bias, tile.lanes), places, ranks);
                 (Blocks::new(matrix, count, &[], tile.lanes), Some(expand))
             }
             _ => (Blocks::new(matrix, count, bias, tile.lanes), None),

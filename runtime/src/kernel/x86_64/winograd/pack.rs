@@ -281,7 +281,7 @@ impl Winograd {
                 let step = cut.middle(*rank);
                 let places = (0..cut.pixels()).map(|pixel| (pixel * step) as u32).collect();
                 let ranks = (0..*rank as u32).collect();
-                let expand = (Blocks::new(expand, bias.len(), bias, cut.lanes), places, ranks);
+                let expand = (Blocks::new(expand.halves(), bias.len(), bias, cut.lanes), places, ranks);
                 (Filters::new(matrix, rows, &[], &cut), Some(expand))
             }
             _ => (Filters::new(matrix, rows, bias, &cut), None),

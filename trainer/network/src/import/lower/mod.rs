@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use lrpet_runtime::model::Activation;
 
-use crate::import::error::Refused;
+use crate::import::error::{Reason, Refused};
 use crate::import::fold;
 use crate::import::graph::{Graph, Id, Node};
 use crate::import::names::LayerNames;
@@ -28,9 +28,6 @@ use crate::import::view::{Atom, Stored, View};
 
 /// Most numbers of a stored value.
 const MOST_VALUES: usize = 1 << 28;
-
-/// Why a node is refused, in words.
-pub(crate) type Reason = String;
 
 /// What is known of a value of the file.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use super::{Inputs, Known, Lower, Reason};
 use crate::import::fold;
 use crate::import::graph::Node;
 use crate::import::tensor::{Data, Tensor};
-use crate::import::view::{View, length};
+use crate::import::view::{Stored, View, length};
 
 /// Operators that are left out.
 pub(super) const PASSED: [&str; 7] =
@@ -165,11 +165,11 @@ impl Lower<'_> {
 
 impl Lower<'_> {
     /// The stored value of the network's result: a vector, or a map in the order of the file's axes; channels-last maps stay
-    /// channels first.
+    /// channels first, and are told of by `true`.
     ///
     /// # Errors
     /// Where its axes cannot be brought into order.
-    pub(crate) fn result(&mut self, view: &View) -> Result<crate::import::view::Stored, Reason> {
+    pub(crate) fn result(&mut self, view: &View) -> Result<(Stored, bool), Reason> {
         let shape = self.shape(view.value);
         let in_order = view.order().len() <= 1;
         let lengthy = view.axes.iter().filter(|axis| !axis.is_empty()).count();
@@ -178,18 +178,16 @@ impl Lower<'_> {
             && view.transposed(&[0, 3, 1, 2]).is_some_and(|first| first.order().len() <= 1);
         if lengthy > 1 && last && !in_order {
             self.pass("channels-last axes of the result: the network's has channels first");
-            return Ok(view.value);
+            return Ok((view.value, true));
         }
         if in_order && (lengthy > 1 || shape[1] * shape[2] == 1) {
-            return Ok(view.value);
+            return Ok((view.value, false));
         }
-        self.placed(view).and_then(|placed| {
-            let value = placed.view.value;
-            if placed.view.order().len() <= 1 {
-                return Ok(value);
-            }
-            let all: Vec<usize> = (0..view.axes.len()).collect();
-            self.chw(view, [&all, &[], &[]])
-        })
+        let placed = self.placed(view)?;
+        if placed.view.order().len() <= 1 {
+            return Ok((placed.view.value, false));
+        }
+        let all: Vec<usize> = (0..view.axes.len()).collect();
+        Ok((self.chw(view, [&all, &[], &[]])?, false))
     }
 }

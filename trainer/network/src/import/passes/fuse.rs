@@ -132,8 +132,7 @@ impl Plan {
                 let free = matches!(&step.what, What::Convolution(convolution) if !convolution.residual);
                 free && readers[of] == 1 && step.activation == Activation::None
             };
-            let shape_of = |of: Stored| self.maker(of).map_or(self.input, |step| step.shape);
-            if a == b || shape_of(a) != shape || shape_of(b) != shape {
+            if a == b || self.shape(a) != shape || self.shape(b) != shape {
                 continue;
             }
             let Some((of, other)) =

@@ -4,6 +4,7 @@ mod functions;
 mod fuse;
 mod joins;
 mod norms;
+mod shortcuts;
 
 use std::collections::BTreeMap;
 
@@ -23,16 +24,60 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Steps that end in one result, or in several.
+    pub(crate) fn of_outputs(mut steps: Vec<Step>, input: [usize; 3], outputs: &[Stored]) -> Plan {
+        let output = match outputs {
+            [output] => *output,
+            several => {
+                let shape_of = |value: Stored| value.checked_sub(1).map_or(input, |step| steps[step].shape);
+                let count = several.iter().map(|&value| shape_of(value).iter().product::<usize>()).sum();
+                // Of no node of its own.
+                let node = steps.last().map_or(0, |step| step.node);
+                steps.push(Step {
+                    what: What::Outputs,
+                    inputs: several.to_vec(),
+                    shape: [count, 1, 1],
+                    activation: Activation::None,
+                    name: String::new(),
+                    node,
+                });
+                steps.len()
+            }
+        };
+        Plan { steps, input, output, seen: BTreeMap::new() }
+    }
+
+    /// An output that is another one again becomes a copy of it: no list of outputs has one twice.
+    fn repeated_outputs(&mut self) {
+        let Some(last) = self.steps.last().filter(|step| step.what == What::Outputs) else { return };
+        let mut last = last.clone();
+        self.steps.pop();
+        for at in 1..last.inputs.len() {
+            let value = last.inputs[at];
+            if !last.inputs[..at].contains(&value) {
+                continue;
+            }
+            let shape = self.maker(value).map_or(self.input, |step| step.shape);
+            let (inputs, name) = (vec![value], String::new());
+            self.steps.push(Step { what: What::Reshape, inputs, shape, name, ..last.clone() });
+            last.inputs[at] = self.steps.len();
+            self.see("output that is another one again");
+        }
+        self.steps.push(last);
+        self.output = self.steps.len();
+    }
+
     /// All passes; steps that nothing reads are gone after them.
     pub(crate) fn simplify(&mut self) {
         self.remove_unread();
-        let passes: [fn(&mut Plan); 8] = [
+        let passes: [fn(&mut Plan); 9] = [
             Plan::functions,
             Plan::layer_norms,
             Plan::pads,
             Plan::batch_norms,
             Plan::affines,
             Plan::activations,
+            Plan::shortcuts,
             Plan::residuals,
             Plan::joins,
         ];
@@ -41,6 +86,7 @@ impl Plan {
             // What a pass went around must not be seen by the next.
             self.remove_unread();
         }
+        self.repeated_outputs();
     }
 
     fn see(&mut self, what: &'static str) {
@@ -50,6 +96,11 @@ impl Plan {
     /// The step that makes a value; none makes the input.
     fn maker(&self, value: Stored) -> Option<&Step> {
         self.steps.get(value.checked_sub(1)?)
+    }
+
+    /// The shape of a value.
+    fn shape(&self, value: Stored) -> [usize; 3] {
+        self.maker(value).map_or(self.input, |step| step.shape)
     }
 
     /// How many read each value, the result being read too.

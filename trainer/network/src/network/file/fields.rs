@@ -6,9 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::FileError;
-
-/// Longest name of a network, a layer or a normalisation, in bytes.
-const LONGEST_NAME: usize = 200;
+use crate::network::LONGEST_NAME;
 
 /// The text of a file.
 #[derive(Clone, Copy)]
@@ -66,6 +64,11 @@ impl<'t> Fields<'t> {
         let span = self.table.get(field).map_or(self.span.clone(), Spanned::span);
         let error = FileError { field: Some(format!("`{field}`")), ..self.fails(reason) };
         FileError { line: self.text.fails(Some(span), "").line, ..error }
+    }
+
+    /// Where the table stands.
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
     }
 
     /// The value of a field.

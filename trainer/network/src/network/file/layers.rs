@@ -4,17 +4,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use lrpet_runtime::model::cost::Matrix;
-use lrpet_runtime::model::{Inputs, MAX_INPUTS, MAX_LIVE, MAX_OPS, Op, Shape, Value};
+use lrpet_runtime::model::{Inputs, MAX_INPUTS, MAX_LIVE, MAX_OPS, Op, Outputs, Shape, Value};
 use toml::Spanned;
 use toml::de::{DeArray, DeValue};
 
 use super::FileError;
 use super::fields::{Fields, Text, nearest, shown};
 use super::operations::why_not;
-use crate::network::Layer;
-
-/// What the input is called among the names of layers.
-pub(super) const INPUT: &str = "input";
+use crate::network::{INPUT, Layer};
 
 /// Most values that one layer's weight, or all together, may have: 2³¹.
 const MOST_WEIGHTS: u64 = 1 << 31;
@@ -209,6 +206,40 @@ impl<'t> Layers<'t> {
         Ok(output)
     }
 
+    /// Adds the operation that lists several outputs, those of the layers called `names` in the table `fields`.
+    pub fn list_outputs(&mut self, names: &[&'t str], fields: &Fields<'t>) -> Result<(), FileError> {
+        let fails = |reason: String| Err(fields.fails_at("layers", reason));
+        let few = names.iter().take(MAX_INPUTS + 1);
+        let values: Vec<Value> =
+            few.map(|name| self.value(fields, "layers", name)).collect::<Result<_, _>>()?;
+        let inputs = Inputs::new(&values).filter(|inputs| inputs.values().len() > 1);
+        let Some(inputs) = inputs else {
+            return fails(format!(
+                "there must be 2 to {MAX_INPUTS}; of one, the last layer's result is the output"
+            ));
+        };
+        if let Some(at) = (1..values.len()).find(|&at| values[..at].contains(&values[at])) {
+            return fails(format!("the output `{}` is there twice", shown(names[at])));
+        }
+        if self.layers.len() == MAX_OPS {
+            return fails(format!(
+                "a network has {MAX_OPS} layers at most, and a list of outputs is one more"
+            ));
+        }
+        let count = values.iter().map(|&value| self.shape(value).len()).sum::<usize>();
+        let count = u32::try_from(count).ok().filter(|count| !Shape::vector(*count).is_empty());
+        let Some(count) = count else {
+            return fails("the outputs have 2³¹ values or more".to_owned());
+        };
+        let index = self.layers.len();
+        values.iter().for_each(|&value| self.last_uses[usize::from(value)] = Some(index));
+        self.last_uses.push(None);
+        self.shapes.push(Shape::vector(count));
+        self.spans.push(fields.span());
+        self.layers.push(Layer::new(Op::Outputs(Outputs { inputs, count })));
+        Ok(())
+    }
+
     /// The layers and the shape of the last result. Refuses results that nothing reads, and too many that are needed at once.
     pub fn finish(self) -> Result<(Vec<Layer>, Shape), FileError> {
         let count = self.layers.len();
@@ -231,7 +262,8 @@ impl<'t> Layers<'t> {
             if self.last_uses[index + 1].is_none() {
                 return Err(fails(
                     index,
-                    "nothing reads its result, and it is not the last layer".to_owned(),
+                    "nothing reads its result, and it is not the last layer; is it an output? [output] lists several in `layers`"
+                        .to_owned(),
                 ));
             }
             live += 1;

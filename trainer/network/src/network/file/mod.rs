@@ -22,7 +22,8 @@ use lrpet_runtime::model::Shape;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{InputKind, Network, OutputKind};
+use super::{InputKind, Network, OutputKind, are_names};
+use crate::bounded;
 use fields::{Fields, Text, nearest};
 use layers::Layers;
 
@@ -41,11 +42,7 @@ impl Network {
         let file = path.display().to_string();
         let fails =
             |reason: String| FileError { file: file.clone(), line: None, place: None, field: None, reason };
-        let length = std::fs::metadata(path).map_err(|error| fails(error.to_string()))?.len();
-        if length > LARGEST {
-            return Err(fails(format!("{length} bytes are no network's file, which has {LARGEST} at most")));
-        }
-        let bytes = std::fs::read(path).map_err(|error| fails(error.to_string()))?;
+        let bytes = bounded::read(path, LARGEST).map_err(|error| fails(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| fails("it is no text in UTF-8".to_owned()))?;
         Network::from_text(&file, &text)
     }
@@ -69,8 +66,11 @@ impl Network {
             Some(value) => read_input(Fields::of(text, "[input]", value)?)?,
             None => return Err(head.missing("input", "a table with channels, height and width")),
         };
-        let output = match head.get("output") {
-            Some(value) => read_output(Fields::of(text, "[output]", value)?)?,
+        let (output, output_fields) = match head.get("output") {
+            Some(value) => {
+                let mut fields = Fields::of(text, "[output]", value)?;
+                (read_output(&mut fields)?, fields)
+            }
             None => return Err(head.missing("output", "a table with classes or kind")),
         };
         let mut layers = Layers::new(text, input);
@@ -82,8 +82,13 @@ impl Network {
             _ => return Err(head.missing("layer", "one [[layer]] or more")),
         }
         head.finish("a network's file")?;
+        let Output { classes, layers: outputs, names: output_names } = output;
+        if let Some(outputs) = outputs {
+            layers.list_outputs(&outputs, &output_fields)?;
+        }
+        output_fields.finish("[output]")?;
         let (layers, result) = layers.finish()?;
-        let (output_kind, classes) = match output {
+        let (output_kind, classes) = match classes {
             Some((classes, span)) if result != Shape::vector(classes) => {
                 let reason = format!(
                     "[output] says {classes} classes, but the last layer makes {result}: give it {classes} outputs, or say \
@@ -94,7 +99,7 @@ impl Network {
             Some((classes, _)) => (OutputKind::Classes, classes),
             None => (OutputKind::Values, result.len() as u32),
         };
-        Ok(Network { name, about, input, input_kind, output_kind, classes, layers }.labelled())
+        Ok(Network { name, about, input, input_kind, output_kind, classes, output_names, layers }.labelled())
     }
 }
 
@@ -128,12 +133,21 @@ fn read_input(mut fields: Fields<'_>) -> Result<(Shape, InputKind), FileError> {
     Ok((shape, kind))
 }
 
-/// Number of classes, with where it stands; none where the output is values.
-fn read_output(mut fields: Fields<'_>) -> Result<Option<(u32, std::ops::Range<usize>)>, FileError> {
+/// What a file says of the output.
+struct Output<'t> {
+    /// Number of classes, with where it stands; none where the output is values.
+    classes: Option<(u32, std::ops::Range<usize>)>,
+    /// The layers whose results are the outputs, where there are several.
+    layers: Option<Vec<&'t str>>,
+    /// What these are called, where it is said.
+    names: Vec<String>,
+}
+
+fn read_output<'t>(fields: &mut Fields<'t>) -> Result<Output<'t>, FileError> {
     let kinds = [("classes", OutputKind::Classes), ("values", OutputKind::Values)];
-    let kind = one_of(&mut fields, "kind", &kinds)?.unwrap_or(OutputKind::Classes);
+    let kind = one_of(fields, "kind", &kinds)?.unwrap_or(OutputKind::Classes);
     let classes = fields.integer("classes", 1, i32::MAX as u32)?;
-    let found = match (kind, classes) {
+    let classes = match (kind, classes) {
         (OutputKind::Classes, None) => return Err(fields.missing("classes", "how many there are")),
         (OutputKind::Classes, Some(classes)) => {
             let span = fields.get("classes").map_or(0..0, Spanned::span);
@@ -144,8 +158,24 @@ fn read_output(mut fields: Fields<'_>) -> Result<Option<(u32, std::ops::Range<us
         }
         (OutputKind::Values, None) => None,
     };
-    fields.finish("[output]")?;
-    Ok(found)
+    let layers = fields.texts("layers")?;
+    if layers.is_some() && kind == OutputKind::Classes {
+        return Err(
+            fields.fails_at("layers", "several outputs are values: say kind = \"values\", without classes")
+        );
+    }
+    let names: Vec<String> =
+        fields.texts("names")?.unwrap_or_default().into_iter().map(String::from).collect();
+    for name in &names {
+        fields.check_name("names", name)?;
+    }
+    if !names.is_empty() && layers.as_ref().map(Vec::len) != Some(names.len()) {
+        return Err(fields.fails_at("names", "there must be one for each of `layers`"));
+    }
+    if !are_names(&names) {
+        return Err(fields.fails_at("names", "two outputs have one name"));
+    }
+    Ok(Output { classes, layers, names })
 }
 
 /// The value of which a field has the name.

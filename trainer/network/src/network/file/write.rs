@@ -5,9 +5,8 @@ use std::fmt::{Display, Write};
 use lrpet_runtime::model::{Activation, Conv, Op, PoolKind, Shape, Value, Weights, Window};
 
 use super::FILE_VERSION;
-use super::layers::INPUT;
 use super::values::ACTIVATIONS;
-use crate::network::{EPSILON, InputKind, Layer, MOMENTUM, Network, Norm, OutputKind};
+use crate::network::{EPSILON, INPUT, InputKind, Layer, MOMENTUM, Network, Norm, OutputKind};
 
 impl Network {
     /// The network as the text of a file: [`Network::from_text`] reads the same network from it. Layers without weights and
@@ -32,12 +31,30 @@ impl Network {
             OutputKind::Classes => text.field("classes", network.classes),
             OutputKind::Values => text.field("kind", quoted("values")),
         }
+        if let Some(values) = network.output_values() {
+            let list = |names: Vec<String>| format!("[{}]", names.join(", "));
+            let layers: Vec<String> = values.iter().map(|&value| network.name_of(value)).collect();
+            let names: Vec<String> = network.output_names.iter().map(|name| quoted(name)).collect();
+            let named = !names.is_empty() && names != layers;
+            text.field("layers", list(layers));
+            if named {
+                text.field("names", list(names));
+            }
+        }
         let shapes = network.value_shapes().unwrap_or_default();
-        for (index, layer) in network.layers.iter().enumerate() {
+        for (index, layer) in network.computing_layers().iter().enumerate() {
             text.0.push_str("\n[[layer]]\n");
             text.layer(&network, &shapes, index, layer);
         }
         text.0
+    }
+
+    /// What a file calls a value, in quotes.
+    fn name_of(&self, value: Value) -> String {
+        match usize::from(value).checked_sub(1) {
+            None => quoted(INPUT),
+            Some(layer) => quoted(self.layers[layer].name()),
+        }
     }
 }
 
@@ -69,10 +86,7 @@ impl Writer {
 
     /// The fields of a layer; `shapes` are those of the network's values.
     fn layer(&mut self, network: &Network, shapes: &[Shape], index: usize, layer: &Layer) {
-        let name_of = |value: Value| match usize::from(value).checked_sub(1) {
-            None => quoted(INPUT),
-            Some(layer) => quoted(network.layers[layer].name()),
-        };
+        let name_of = |value: Value| network.name_of(value);
         self.field("op", quoted(layer.operation()));
         self.field("name", quoted(layer.name()));
         match &layer.op {

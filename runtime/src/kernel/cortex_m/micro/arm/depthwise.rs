@@ -6,7 +6,7 @@
 
 use core::arch::naked_asm;
 
-use super::super::depthwise::Arguments;
+use super::super::depthwise::{Arguments, Five};
 
 /// Two sums from `$x` and `$y` on plus weight · pixels.
 #[cfg(not(fpv5))]
@@ -120,8 +120,8 @@ macro_rules! row {
 /// Activates halves in r7 and r8; r0 is what 6.0 (0x4600) lacks to the largest, twice.
 #[cfg(not(fpv5))]
 macro_rules! activate {
-    (Constants) => {
-        "ldr r9, [r10, #52]\nmovw r0, #0xb9ff\nmovt r0, #0xb9ff\n"
+    (Constants $which:literal $low:literal $high:literal) => {
+        concat!("ldr r9, [r10, #", $which, "]\nmovw r0, #0xb9ff\nmovt r0, #0xb9ff\n")
     };
     (Full $($s:literal)*) => {
         ""
@@ -140,8 +140,8 @@ macro_rules! activate {
 /// Activates sums.
 #[cfg(fpv5)]
 macro_rules! activate {
-    (Constants) => {
-        "vldr s30, [r10, #56]\nvldr s31, [r10, #60]\n"
+    (Constants $which:literal $low:literal $high:literal) => {
+        concat!("vldr s30, [r10, #", $low, "]\nvldr s31, [r10, #", $high, "]\n")
     };
     (Full $($s:literal)*) => {
         concat!($(
@@ -230,7 +230,7 @@ macro_rules! depthwise {
                 "vcvtb.f32.f16 s26, s13",
                 "vcvtt.f32.f16 s27, s13",
                 "vcvtb.f32.f16 s28, s14",
-                activate!(Constants),
+                activate!(Constants 52 56 60),
                 "ldrd r12, lr, [r10, #8]",
                 "ldr r1, [r10]",
                 "ldr r3, [r10, #28]",
@@ -281,6 +281,89 @@ macro_rules! depthwise {
 depthwise! {
     stride1: Row;
     stride2: Stride2;
+}
+
+/// One tap of five pixels, whose sums are s0–s3 and s13, the first one from the bias on.
+macro_rules! tap_five {
+    (first $w:literal; $p0:literal $p1:literal $p2:literal $p3:literal $p4:literal) => {
+        concat!(tap!(4 first $w; $p0 $p1 $p2 $p3), pair!($w; $p4; 13; 29))
+    };
+    ($w:literal; $p0:literal $p1:literal $p2:literal $p3:literal $p4:literal) => {
+        concat!(tap!(4 $w; $p0 $p1 $p2 $p3), pair!($w; $p4; 13; 13))
+    };
+}
+
+/// A kernel row of five pixels, s5–s9 between zeros: those at r2, or zeros where bit `$bit` of lr is not set.
+macro_rules! row_five {
+    ($bit:literal $($first:ident)?; $w0:literal $w1:literal $w2:literal) => {
+        concat!(
+            "tst lr, #", $bit, "\nbeq 3f\n",
+            "ldr r7, [r2]\nldr r8, [r2, #4]\nldrh r5, [r2, #8]\n",
+            "vmov s14, s15, r7, r8\nvmov s16, r5\n",
+            "vcvtb.f32.f16 s5, s14\nvcvtt.f32.f16 s6, s14\nvcvtb.f32.f16 s7, s15\nvcvtt.f32.f16 s8, s15\n",
+            "vcvtb.f32.f16 s9, s16\nb 4f\n3:\n",
+            "vmov.f32 s5, s10\nvmov.f32 s6, s10\nvmov.f32 s7, s10\nvmov.f32 s8, s10\nvmov.f32 s9, s10\n4:\n",
+            tap_five!($($first)? $w0; 4 5 6 7 8), tap_five!($w1; 5 6 7 8 9), tap_five!($w2; 6 7 8 9 10),
+        )
+    };
+}
+
+/// A row of five pixels of every channel, from the map to the output. r1 the first kernel row, r2 others, r3 output, r4 weights, r6
+/// biases, r9 activation, r10 arguments, r11 channels left, r12 from a row to the next, lr which rows are there.
+///
+/// # Safety
+/// As in [`super::super::depthwise::depthwise_five`].
+#[unsafe(naked)]
+pub(in super::super) unsafe extern "C" fn depthwise_five(arguments: *const Five) {
+    naked_asm!(
+        fpu!(),
+        "push {{r3-r11, lr}}",
+        "vpush {{s16-s31}}",
+        "mov r10, r0",
+        "ldrd r1, r12, [r10]",
+        "ldrd lr, r3, [r10, #8]",
+        "ldrd r4, r6, [r10, #16]",
+        "ldr r11, [r10, #24]",
+        activate!(Constants 36 40 44),
+        "movs r5, #0",
+        "vmov s10, r5",
+        "1:",
+        "ldr r5, [r4], #4",
+        "ldr r7, [r4], #4",
+        "vmov s14, s15, r5, r7",
+        "ldr r5, [r4], #4",
+        "ldr r7, [r4], #4",
+        "vmov s16, s17, r5, r7",
+        "ldrh r5, [r4], #2",
+        "vmov s18, r5",
+        "vldmia r6!, {{s29}}",
+        "vcvtb.f32.f16 s20, s14",
+        "vcvtt.f32.f16 s21, s14",
+        "vcvtb.f32.f16 s22, s15",
+        "vcvtt.f32.f16 s23, s15",
+        "vcvtb.f32.f16 s24, s16",
+        "vcvtt.f32.f16 s25, s16",
+        "vcvtb.f32.f16 s26, s17",
+        "vcvtt.f32.f16 s27, s17",
+        "vcvtb.f32.f16 s28, s18",
+        "vmov.f32 s4, s10",
+        "mov r2, r1",
+        row_five!(1 first; 20 21 22),
+        "add r2, r2, r12",
+        row_five!(2; 23 24 25),
+        "add r2, r2, r12",
+        row_five!(4; 26 27 28),
+        store!(4),
+        "vmov.f32 s0, s13",
+        store!(1),
+        "ldrd r5, r7, [r10, #28]",
+        "add r1, r1, r5",
+        "add r3, r3, r7",
+        "subs r11, #1",
+        "bne 1b",
+        "vpop {{s16-s31}}",
+        "pop {{r3-r11, pc}}",
+    )
 }
 
 /// # Safety

@@ -20,19 +20,30 @@ macro_rules! fpu {
     };
 }
 
+/// `$op` on each of some registers: `$to` from `$a` and `$b`.
+macro_rules! each {
+    ($($op:literal $to:literal $a:literal $b:literal;)*) => {
+        concat!($($op, ".f32 s", $to, ", s", $a, ", s", $b, "\n",)*)
+    };
+}
+
 mod accumulate;
 mod depthwise;
 mod finish;
+mod five;
+mod lines;
 mod widen;
 mod winograd;
 
 use core::arch::asm;
 
 pub(super) use accumulate::accumulate;
-pub(super) use depthwise::{depthwise, fill};
+pub(super) use depthwise::{depthwise, depthwise_five, fill};
 pub(super) use finish::finish;
-pub(super) use widen::{widen_groups, widen_panel, widen_phases, widen_rows};
-pub(super) use winograd::{transform_pixels, transform_sums, transform_weights};
+pub(super) use five::five;
+pub(super) use lines::{line_pixels, line_sums, line_weights};
+pub(super) use widen::{widen_eights, widen_groups, widen_panel, widen_phases, widen_rows};
+pub(super) use winograd::{transform_eights, transform_pixels, transform_sums, transform_weights};
 
 /// True where an f32 or f16 exceeded its range since the last call: FPSCR.OFC, which is cleared.
 pub(in super::super::super) fn overflow() -> bool {

@@ -3,6 +3,7 @@
 use core::arch::naked_asm;
 
 use super::super::{WidenGroups, WidenPhases, WidenRows};
+use crate::kernel::THIN_SCALE;
 
 /// Widens r2 values from r0 to r1, which both go behind them; uses r3 and r12.
 macro_rules! widen {
@@ -273,11 +274,18 @@ pub(in super::super) unsafe extern "C" fn widen_phases(arguments: *const WidenPh
 
 /// Loops over pairs of elements of some rows. r0, r4, r5, r6 the rows, r2 elements left, r3 where they go.
 macro_rules! panel {
-    ($($name:ident: $two:expr, $one:expr;)*) => {$(
+    ($($name:ident ($from:ty $(, $scales:ty)?): $begin:expr, $two:expr, $one:expr;)*) => {$(
         #[unsafe(naked)]
-        unsafe extern "C" fn $name(from: *const u16, pitch: usize, count: usize, to: *mut f32) {
+        unsafe extern "C" fn $name(
+            from: *const $from,
+            pitch: usize,
+            count: usize,
+            to: *mut f32,
+            $(scales: $scales,)?
+        ) {
             naked_asm!(
                 fpu!(),
+                $begin,
                 "push {{r4-r8, lr}}",
                 "add r4, r0, r1",
                 "add r5, r4, r1",
@@ -300,7 +308,7 @@ macro_rules! panel {
 }
 
 panel! {
-    panel_2: concat!(
+    panel_2(u16): "", concat!(
         "ldr r7, [r0], #4\nldr r8, [r4], #4\nvmov s8, s9, r7, r8\n",
         "vcvtb.f32.f16 s0, s8\nvcvtb.f32.f16 s1, s9\nvcvtt.f32.f16 s2, s8\nvcvtt.f32.f16 s3, s9\n",
         "vstmia r3!, {{s0-s3}}\n",
@@ -308,7 +316,7 @@ panel! {
         "ldrh r7, [r0]\nldrh r8, [r4]\nvmov s8, s9, r7, r8\n",
         "vcvtb.f32.f16 s0, s8\nvcvtb.f32.f16 s1, s9\nvstmia r3!, {{s0-s1}}\n",
     );
-    panel_4: concat!(
+    panel_4(u16): "", concat!(
         "ldr r7, [r0], #4\nldr r8, [r4], #4\nldr r12, [r5], #4\nldr lr, [r6], #4\n",
         "vmov s8, s9, r7, r8\nvmov s10, s11, r12, lr\n",
         "vcvtb.f32.f16 s0, s8\nvcvtb.f32.f16 s1, s9\nvcvtb.f32.f16 s2, s10\nvcvtb.f32.f16 s3, s11\n",
@@ -338,6 +346,95 @@ pub(in super::super) unsafe fn widen_panel(
             1 => widen(from, to, count),
             2 => panel_2(from, pitch, count, to),
             _ => panel_4(from, pitch, count, to),
+        }
+    }
+}
+
+/// The scales of rows of 8 bits, to s12–s15.
+macro_rules! scales {
+    () => {
+        "ldr r12, [sp]\nvldmia r12, {{s12-s15}}"
+    };
+}
+
+/// The next element of four rows, to `$a`–`$d`, as whole numbers.
+macro_rules! four {
+    ($a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "ldrsb r7, [r0], #1\nldrsb r8, [r4], #1\nldrsb r12, [r5], #1\nldrsb lr, [r6], #1\n",
+            "vmov s",
+            $a,
+            ", s",
+            $b,
+            ", r7, r8\nvmov s",
+            $c,
+            ", s",
+            $d,
+            ", r12, lr\n",
+        )
+    };
+}
+
+/// The next element of two rows, to `$a` and `$b`.
+macro_rules! two {
+    ($a:literal $b:literal) => {
+        concat!("ldrsb r7, [r0], #1\nldrsb r8, [r4], #1\nvmov s", $a, ", s", $b, ", r7, r8\n")
+    };
+}
+
+/// As 128ths.
+macro_rules! parts {
+    ($($s:literal)*) => { concat!($("vcvt.f32.s32 s", $s, ", s", $s, ", #7\n",)*) };
+}
+
+/// Times a scale each.
+macro_rules! scaled {
+    ($($s:literal $scale:literal;)*) => {
+        concat!(
+            $("vcvt.f32.s32 s", $s, ", s", $s, "\n",)*
+            $("vmul.f32 s", $s, ", s", $s, ", s", $scale, "\n",)*
+        )
+    };
+}
+
+panel! {
+    thin_4(i8, &[f32; 4]): scales!(),
+        concat!(four!(0 1 2 3), four!(4 5 6 7), parts!(0 1 2 3 4 5 6 7), "vstmia r3!, {{s0-s7}}\n"),
+        concat!(four!(0 1 2 3), parts!(0 1 2 3), "vstmia r3!, {{s0-s3}}\n");
+    scaled_4(i8, &[f32; 4]): scales!(),
+        concat!(
+            four!(0 1 2 3), four!(4 5 6 7),
+            scaled!(0 12; 1 13; 2 14; 3 15; 4 12; 5 13; 6 14; 7 15;), "vstmia r3!, {{s0-s7}}\n",
+        ),
+        concat!(four!(0 1 2 3), scaled!(0 12; 1 13; 2 14; 3 15;), "vstmia r3!, {{s0-s3}}\n");
+    scaled_2(i8, &[f32; 4]): scales!(),
+        concat!(two!(0 1), two!(2 3), scaled!(0 12; 1 13; 2 12; 3 13;), "vstmia r3!, {{s0-s3}}\n"),
+        concat!(two!(0 1), scaled!(0 12; 1 13;), "vstmia r3!, {{s0-s1}}\n");
+    scaled_1(i8, &[f32; 4]): scales!(),
+        concat!(
+            "ldrsb r7, [r0], #1\nldrsb r8, [r0], #1\nvmov s0, s1, r7, r8\n",
+            scaled!(0 12; 1 12;), "vstmia r3!, {{s0-s1}}\n",
+        ),
+        concat!("ldrsb r7, [r0], #1\nvmov s0, r7\n", scaled!(0 12;), "vstmia r3!, {{s0}}\n");
+}
+
+/// # Safety
+/// As in [`super::super::widen_panel`].
+pub(in super::super) unsafe fn widen_eights(
+    from: *const i8,
+    pitch: usize,
+    rows: usize,
+    count: usize,
+    to: *mut f32,
+    scales: Option<&[f32; 4]>,
+) {
+    // SAFETY: the caller's lengths.
+    unsafe {
+        match (rows, scales) {
+            (1, _) => scaled_1(from, pitch, count, to, scales.unwrap_or(&[THIN_SCALE; 4])),
+            (2, _) => scaled_2(from, pitch, count, to, scales.unwrap_or(&[THIN_SCALE; 4])),
+            (_, Some(scales)) => scaled_4(from, pitch, count, to, scales),
+            (_, None) => thin_4(from, pitch, count, to, &[THIN_SCALE; 4]),
         }
     }
 }

@@ -4,13 +4,6 @@ use core::arch::naked_asm;
 
 use super::super::winograd::{Pixels, Sums, Weights};
 
-/// `$op` on each of some registers: `$to` from `$a` and `$b`.
-macro_rules! each {
-    ($($op:literal $to:literal $a:literal $b:literal;)*) => {
-        concat!($($op, ".f32 s", $to, ", s", $a, ", s", $b, "\n",)*)
-    };
-}
-
 /// Ten columns of a row of Bᵀ·d: s0–s9 by `$op` from `$a` and `$b`, which are s0–s9 and s10–s19.
 macro_rules! columns {
     (0 - 1) => {
@@ -122,62 +115,98 @@ macro_rules! weights {
     };
 }
 
-/// r1 the rank's weights, r2 from a rank to the next, r3 where the rank's first goes, r4 from a product to the next, r5 the
-/// channel's weights, r6 where it goes, r7 where a product goes, r8 channels left, r9 ranks left, r10 from a channel to the
-/// next. s0–s8 weights, s9–s11 and s12–s14 the middle rows of G·g, s30 and s31 a half and a quarter.
-///
-/// # Safety
-/// As in [`super::super::winograd::transform_weights`].
-#[unsafe(naked)]
-pub(in super::super) unsafe extern "C" fn transform_weights(arguments: *const Weights) {
-    naked_asm!(
-        fpu!(),
-        "push {{r4-r11, lr}}",
-        "vpush {{s16-s31}}",
-        "ldm r0, {{r1-r4}}",
-        "ldrd r9, r10, [r0, #20]",
-        "vmov.f32 s30, #0.5",
-        "vmov.f32 s31, #0.25",
-        "2:",
-        "mov r5, r1",
-        "mov r6, r3",
-        "ldr r8, [r0, #16]",
-        "3:",
-        "ldr r7, [r5], #4",
-        "ldr r11, [r5], #4",
-        "ldr r12, [r5], #4",
-        "ldr lr, [r5], #4",
-        "vmov s16, s17, r7, r11",
-        "ldrh r7, [r5], #2",
-        "vmov s18, s19, r12, lr",
-        "vmov s20, r7",
-        "vcvtb.f32.f16 s0, s16",
-        "vcvtt.f32.f16 s1, s16",
-        "vcvtb.f32.f16 s2, s17",
-        "vcvtt.f32.f16 s3, s17",
-        "vcvtb.f32.f16 s4, s18",
-        "vcvtt.f32.f16 s5, s18",
-        "vcvtb.f32.f16 s6, s19",
-        "vcvtt.f32.f16 s7, s19",
-        "vcvtb.f32.f16 s8, s20",
-        each!("vadd" 16 0 6; "vadd" 17 1 7; "vadd" 18 2 8;),
-        each!("vadd" 9 16 3; "vadd" 10 17 4; "vadd" 11 18 5;),
-        each!("vsub" 12 16 3; "vsub" 13 17 4; "vsub" 14 18 5;),
-        "mov r7, r6",
-        weights!(0 1 2; 30),
-        weights!(9 10 11; 31 30),
-        weights!(12 13 14; 31 30),
-        weights!(6 7 8; 30),
-        "add r6, r6, r10",
-        "subs r8, #1",
-        "bne 3b",
-        "add r1, r1, r2",
-        "adds r3, #4",
-        "subs r9, #1",
-        "bne 2b",
-        "vpop {{s16-s31}}",
-        "pop {{r4-r11, pc}}",
-    )
+/// G·g·Gᵀ of weights that `$load` reads to s0–s8 from r5 on, behind which it leaves r5; it may use r7, r11, r12, lr and s16–s20.
+macro_rules! transform {
+    ($name:ident: $($load:literal,)*) => {
+        /// r1 the rank's weights, r2 from a rank to the next, r3 where the rank's first goes, r4 from a product to the next, r5 the
+        /// channel's weights, r6 where it goes, r7 where a product goes, r8 channels left, r9 ranks left, r10 from a channel to the
+        /// next. s0–s8 weights, s9–s11 and s12–s14 the middle rows of G·g, s30 and s31 a half and a quarter.
+        ///
+        /// # Safety
+        /// As in [`super::super::winograd::transform_weights`].
+        #[unsafe(naked)]
+        pub(in super::super) unsafe extern "C" fn $name(arguments: *const Weights) {
+            naked_asm!(
+                fpu!(),
+                "push {{r4-r11, lr}}",
+                "vpush {{s16-s31}}",
+                "ldm r0, {{r1-r4}}",
+                "ldrd r9, r10, [r0, #20]",
+                "vmov.f32 s30, #0.5",
+                "vmov.f32 s31, #0.25",
+                "2:",
+                "mov r5, r1",
+                "mov r6, r3",
+                "ldr r8, [r0, #16]",
+                "3:",
+                $($load,)*
+                each!("vadd" 16 0 6; "vadd" 17 1 7; "vadd" 18 2 8;),
+                each!("vadd" 9 16 3; "vadd" 10 17 4; "vadd" 11 18 5;),
+                each!("vsub" 12 16 3; "vsub" 13 17 4; "vsub" 14 18 5;),
+                "mov r7, r6",
+                weights!(0 1 2; 30),
+                weights!(9 10 11; 31 30),
+                weights!(12 13 14; 31 30),
+                weights!(6 7 8; 30),
+                "add r6, r6, r10",
+                "subs r8, #1",
+                "bne 3b",
+                "add r1, r1, r2",
+                "adds r3, #4",
+                "subs r9, #1",
+                "bne 2b",
+                "vpop {{s16-s31}}",
+                "pop {{r4-r11, pc}}",
+            )
+        }
+    };
+}
+
+transform! { transform_weights:
+    "ldr r7, [r5], #4",
+    "ldr r11, [r5], #4",
+    "ldr r12, [r5], #4",
+    "ldr lr, [r5], #4",
+    "vmov s16, s17, r7, r11",
+    "ldrh r7, [r5], #2",
+    "vmov s18, s19, r12, lr",
+    "vmov s20, r7",
+    "vcvtb.f32.f16 s0, s16",
+    "vcvtt.f32.f16 s1, s16",
+    "vcvtb.f32.f16 s2, s17",
+    "vcvtt.f32.f16 s3, s17",
+    "vcvtb.f32.f16 s4, s18",
+    "vcvtt.f32.f16 s5, s18",
+    "vcvtb.f32.f16 s6, s19",
+    "vcvtt.f32.f16 s7, s19",
+    "vcvtb.f32.f16 s8, s20",
+}
+
+// 8 bits of a thin half: whole 128ths.
+transform! { transform_eights:
+    "ldrsb r7, [r5], #1",
+    "ldrsb r11, [r5], #1",
+    "ldrsb r12, [r5], #1",
+    "ldrsb lr, [r5], #1",
+    "vmov s0, s1, r7, r11",
+    "vmov s2, s3, r12, lr",
+    "ldrsb r7, [r5], #1",
+    "ldrsb r11, [r5], #1",
+    "ldrsb r12, [r5], #1",
+    "ldrsb lr, [r5], #1",
+    "vmov s4, s5, r7, r11",
+    "ldrsb r7, [r5], #1",
+    "vmov s6, s7, r12, lr",
+    "vmov s8, r7",
+    "vcvt.f32.s32 s0, s0, #7",
+    "vcvt.f32.s32 s1, s1, #7",
+    "vcvt.f32.s32 s2, s2, #7",
+    "vcvt.f32.s32 s3, s3, #7",
+    "vcvt.f32.s32 s4, s4, #7",
+    "vcvt.f32.s32 s5, s5, #7",
+    "vcvt.f32.s32 s6, s6, #7",
+    "vcvt.f32.s32 s7, s7, #7",
+    "vcvt.f32.s32 s8, s8, #7",
 }
 
 /// The four products of a column, from r11 on: Aᵀ·m, to the registers of either row.

@@ -11,6 +11,7 @@ macro_rules! mve {
 }
 
 mod accumulate;
+mod depthwise;
 mod expand;
 mod fill;
 mod finish;
@@ -22,6 +23,7 @@ use core::arch::{asm, naked_asm};
 use super::store::Store;
 use super::{Accumulate, FillArguments, Taps};
 
+pub(super) use depthwise::depthwise;
 pub(super) use fill::clear;
 pub(super) use other::{add, dot_full, dot_half, sum};
 
@@ -32,6 +34,7 @@ pub(in super::super) trait Loops: Copy {
     unsafe fn expand(arguments: &Store);
     unsafe fn finish(arguments: &Store);
     unsafe fn panel(from: *const u16, pitch: usize, rows: usize, count: usize, to: *mut u32);
+    unsafe fn eights(from: *const i8, lengths: [usize; 3], to: *mut u32, scales: &[f32; 8]);
     unsafe fn fill(arguments: &FillArguments);
     unsafe fn fill_phases(arguments: &FillArguments);
 }
@@ -55,6 +58,11 @@ impl Loops for f32 {
     unsafe fn panel(from: *const u16, pitch: usize, rows: usize, count: usize, to: *mut u32) {
         // SAFETY: the caller's.
         unsafe { panel::full(from, pitch, rows, count, to) }
+    }
+
+    unsafe fn eights(from: *const i8, [pitch, rows, count]: [usize; 3], to: *mut u32, scales: &[f32; 8]) {
+        // SAFETY: the caller's.
+        unsafe { panel::eights_full(from, pitch, rows, count, to, scales) }
     }
 
     unsafe fn fill(arguments: &FillArguments) {
@@ -87,6 +95,11 @@ impl Loops for u16 {
     unsafe fn panel(from: *const u16, pitch: usize, rows: usize, count: usize, to: *mut u32) {
         // SAFETY: the caller's.
         unsafe { panel::half(from, pitch, rows, count, to) }
+    }
+
+    unsafe fn eights(from: *const i8, [pitch, rows, count]: [usize; 3], to: *mut u32, scales: &[f32; 8]) {
+        // SAFETY: the caller's.
+        unsafe { panel::eights_half(from, pitch, rows, count, to, scales) }
     }
 
     unsafe fn fill(arguments: &FillArguments) {

@@ -1,34 +1,36 @@
 //! What a checkpoint's network was trained on: from a data set, from the checkpoint itself, or from the command line.
 
+mod found;
+mod of_model;
+mod said;
+
 use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use lrpet_data::{DataError, Dataset, Normalization, Preparation, registry};
+use lrpet_data::{DataError, Normalization, Preparation, registry, values};
 use lrpet_network::Checkpoint;
 use lrpet_network::Source;
-use lrpet_network::export::SELF_CHECK_SAMPLES;
-use lrpet_network::network::{Layer, Network, OutputKind};
+use lrpet_network::network::{InputKind, Layer, Network, OutputKind};
 use lrpet_runtime::model::Shape;
 use lrpet_study::report::units;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
-use super::data_args::parse_size;
-use super::folder_args::folder;
+pub use found::{Images, Tried};
+use said::{Size, class_names, dataset, number, of_folder, parse_input, said_input};
+
+use super::calibration;
+use super::folder_args::{folder, values_folder};
 use super::numbers::parse_resize;
 use super::numbers::{pixel_deviation, pixel_mean};
 use super::test_images::{self, FOLDER_RULE, Found, SourceArgs, TEST_RESIZE, TEST_SHARE, Trained};
 
-/// Images of a self-check where no data set is at hand.
-const NOISE_IMAGES: usize = 4;
 /// Largest side of pictures that all have one size, where that may be the network's: a training takes others resized.
 const NATURAL: u32 = 224;
 
 #[derive(clap::Args)]
 pub struct ImageArgs {
-    /// Data set, or folder of images per class, that the network was trained on [default: the data set that the
-    /// checkpoint names, if any]
+    /// Data set, folder of images per class, or folder of values, that the network was trained on [default: the data set that
+    /// the checkpoint names, if any]
     #[arg(long, value_name = "NAME|DIR")]
     data: Option<String>,
     #[command(flatten)]
@@ -49,43 +51,16 @@ pub struct ImageArgs {
     test_resize: Option<f64>,
 }
 
-/// The size of images on the command line.
-#[derive(Clone, Copy)]
-struct Size {
-    channels: Option<u32>,
-    sides: [u32; 2],
-}
-
-/// What the network takes and tells apart.
-pub struct Images {
-    /// Name of the data set; empty where there is none.
-    pub dataset: String,
-    /// Shape of one image.
-    pub shape: Shape,
-    /// Names of the classes.
-    pub classes: Vec<String>,
-    /// How pixels become the input.
-    pub normalization: Normalization,
-    /// How pictures are prepared for testing: keys and values for the model's card.
-    pub preparation: Vec<(&'static str, String)>,
-    /// The test set, where its files are here.
-    pub test: Option<lrpet_data::Images>,
-}
-
-impl Images {
-    /// Images for the self-check: some of the test set, or noise, which serves as well to compare two machines.
-    pub fn samples(&self) -> Result<Dataset> {
-        if let Some(test) = &self.test {
-            return Ok(test.read(&test.spread(SELF_CHECK_SAMPLES))?);
-        }
-        let mut images = vec![0; NOISE_IMAGES * self.shape.len()];
-        ChaCha8Rng::seed_from_u64(0).fill(&mut images[..]);
-        let labels = vec![0; NOISE_IMAGES];
-        Ok(Dataset { images, labels, shape: self.shape, classes: self.classes.clone() })
-    }
-}
-
 impl ImageArgs {
+    /// Calibration inputs for a model of `found`: see [`calibration::inputs`].
+    pub fn calibration(&self, found: &Images) -> Result<Option<Vec<Vec<f32>>>> {
+        let known = registry::entry(&found.dataset).is_ok() && found.test.is_some();
+        let Some(data) = self.data.as_ref().or(Some(&found.dataset).filter(|_| known)) else {
+            return Ok(None);
+        };
+        calibration::inputs(data, &self.test, found)
+    }
+
     /// Arguments with which `lrpet train` reads the images of which `found` was made; none where no data set is known.
     pub fn words(&self, found: &Images) -> Vec<OsString> {
         let known = registry::entry(&found.dataset).is_ok();
@@ -113,7 +88,10 @@ impl ImageArgs {
     pub fn pictures(&self, known: Source, checkpoint: &Checkpoint) -> Source {
         let said = |key: &str, given: &[f32]| !given.is_empty() || checkpoint.metadata.contains_key(key);
         let normalised = said("mean", &self.mean) && said("std", &self.std);
-        if !known.takes_values() || !(normalised || self.data.is_some()) {
+        // Where it names nothing, what reads it says so.
+        let folder =
+            self.data.as_ref().and_then(|data| values_folder(data, self.test.data_dir.as_deref()).ok()?);
+        if !known.takes_values() || folder.is_some() || !(normalised || self.data.is_some()) {
             return known;
         }
         tracing::warn!(
@@ -123,8 +101,8 @@ impl ImageArgs {
         known.of_pictures()
     }
 
-    /// What a network takes that knows no pictures.
-    fn values(&self, known: &Source) -> Result<Images> {
+    /// What a network takes that knows no pictures; its test set is in the folder that `--data` names.
+    fn values(&self, known: &Source, checkpoint: &Checkpoint) -> Result<Images> {
         let network = known.usual();
         let given = [
             ("--size", self.size.is_some()),
@@ -133,7 +111,7 @@ impl ImageArgs {
             ("--test-resize", self.test_resize.is_some()),
             ("--other-classes", self.test.other_classes),
             ("--allow-partial", self.test.allow_partial),
-            ("--data-dir", self.test.data_dir.is_some()),
+            ("--data-dir", self.test.data_dir.is_some() && self.data.is_none()),
         ];
         let given = given.iter().find(|(_, given)| *given).map(|(option, _)| *option);
         if let Some(option) = given.or(self.test.of_folder()) {
@@ -144,20 +122,46 @@ impl ImageArgs {
             );
         }
         let classes = if network.output_kind == OutputKind::Classes { network.classes } else { 0 };
+        let folder = match &self.data {
+            Some(data) => values_folder(data, self.test.data_dir.as_deref())?,
+            None => None,
+        };
+        let test_share = number(checkpoint, TEST_SHARE);
+        let test = match &folder {
+            Some(folder) => {
+                ensure!(
+                    classes > 0,
+                    "{}: its classes are of no use, as {} makes values: leave --data away",
+                    folder.display(),
+                    known.called()
+                );
+                let test = test_images::values(folder, &self.test, classes as usize, test_share)?;
+                let (found, shape) = (test.samples.shape, network.input);
+                ensure!(
+                    found == shape,
+                    "{}: samples of {found}, but {} takes {shape} (channels × height × width)",
+                    folder.display(),
+                    known.called()
+                );
+                Some(test.into())
+            }
+            None => None,
+        };
         Ok(Images {
-            dataset: String::new(),
+            dataset: folder.as_deref().map_or_else(|| dataset(checkpoint), lrpet_data::folder::name),
+            kind: InputKind::Values,
             shape: network.input,
             classes: (0..classes).map(|class| class.to_string()).collect(),
             normalization: Normalization { mean: Vec::new(), std: Vec::new() },
-            preparation: Vec::new(),
-            test: None,
+            preparation: test_share.map(|share| (TEST_SHARE, share.to_string())).into_iter().collect(),
+            test,
         })
     }
 
     /// What `checkpoint`'s network takes; `file` is the checkpoint's.
     pub fn find(&self, known: &Source, checkpoint: &Checkpoint, file: &Path) -> Result<Images> {
         if known.takes_values() {
-            return self.values(known);
+            return self.values(known, checkpoint);
         }
         let own = self.size.is_some() || !self.mean.is_empty() || !self.std.is_empty();
         let named = checkpoint.metadata.get("dataset").filter(|_| !own && !of_folder(checkpoint));
@@ -178,6 +182,12 @@ impl ImageArgs {
             return self.described(known, checkpoint, file, None);
         };
         if let Some(folder) = folder(name, self.test.data_dir.as_deref())? {
+            ensure!(
+                !values::is_folder(&folder),
+                "{} holds values, and {} takes pictures",
+                folder.display(),
+                known.called()
+            );
             return self.folder(known, checkpoint, file, &folder);
         }
         if let Some(option) = of_folder {
@@ -211,6 +221,7 @@ impl ImageArgs {
         };
         Ok(Images {
             dataset: name.clone(),
+            kind: InputKind::Picture,
             shape: entry.shape,
             classes,
             normalization: entry.normalization(),
@@ -314,6 +325,7 @@ impl ImageArgs {
         let said = said.filter_map(|key| Some((key, checkpoint.metadata.get(key)?.clone())));
         Ok(Images {
             dataset: dataset(checkpoint),
+            kind: InputKind::Picture,
             shape,
             classes: class_names(checkpoint)
                 .filter(|names| names.len() == classes as usize)
@@ -404,49 +416,6 @@ impl ImageArgs {
             "the short side of a picture resized to {test_resize:.3} times the size (--test-resize)"
         ));
         test_resize
-    }
-}
-
-/// Whether the checkpoint's network was trained on a folder of images.
-fn of_folder(checkpoint: &Checkpoint) -> bool {
-    [TEST_RESIZE, FOLDER_RULE].iter().any(|key| checkpoint.metadata.contains_key(*key))
-}
-
-/// Name of the data set that the checkpoint says; a folder's is never that of a data set known by name.
-fn dataset(checkpoint: &Checkpoint) -> String {
-    let name = checkpoint.metadata.get("dataset").cloned().unwrap_or_default();
-    if of_folder(checkpoint) { lrpet_data::folder::called(name) } else { name }
-}
-
-/// Names of the classes, where the checkpoint says them.
-fn class_names(checkpoint: &Checkpoint) -> Option<Vec<String>> {
-    serde_json::from_str(checkpoint.metadata.get("class_names")?).ok()
-}
-
-/// A number in the checkpoint's metadata.
-fn number(checkpoint: &Checkpoint, key: &str) -> Option<f64> {
-    checkpoint.metadata.get(key).and_then(|text| text.parse().ok())
-}
-
-/// The shape of its images that the checkpoint says.
-fn said_input(checkpoint: &Checkpoint, file: &Path) -> Result<Option<Shape>> {
-    let Some(text) = checkpoint.metadata.get("input") else { return Ok(None) };
-    match parse_input(text) {
-        Ok(Size { channels: Some(channels), sides: [height, width] }) => {
-            Ok(Some(Shape::new(channels, height, width)))
-        }
-        _ => anyhow::bail!("{}: its metadata says the input `{text}`, which is no CxHxW", file.display()),
-    }
-}
-
-fn parse_input(text: &str) -> Result<Size, String> {
-    let axes: Option<Vec<u32>> = text.split('x').map(|axis| axis.parse().ok()).collect();
-    match axes.as_deref() {
-        Some(&[channels, height, width]) if !Shape::new(channels, height, width).is_empty() => {
-            Ok(Size { channels: Some(channels), sides: [height, width] })
-        }
-        Some(&[_, _, _]) => Err("the shape of an image is CxHxW, such as 3x32x32".into()),
-        _ => Ok(Size { channels: None, sides: parse_size(text)? }),
     }
 }
 

@@ -1,13 +1,21 @@
 //! The table of steps: what a session needs of each operation, resolved once.
 
+#[cfg(feature = "std")]
+mod built;
+#[cfg(any(feature = "std", feature = "general"))]
+mod general;
+
 use core::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
 use super::{Place, Placement};
-use crate::kernel::{Layer, LayerWeights};
+#[cfg(feature = "std")]
+use crate::kernel::Any;
+use crate::kernel::{Eights, Layer, LayerWeights, Operations, Set, WeightMatrix};
 use crate::model::{
-    Activation, FEW_INPUTS, GENERAL, LayerInfo, Op, PoolKind, Shape, TensorOffsets, Weights, Window,
+    Activation, EIGHTS, FEW_INPUTS, GENERAL, LayerInfo, Op, PoolKind, Shape, TensorOffsets, Weights, Window,
+    take,
 };
 
 /// Offset of a value that the step does not have.
@@ -28,24 +36,41 @@ const CONCAT: u8 = 10;
 /// An operation whose record is decoded when it runs.
 const RECORD: u8 = 11;
 
+/// Added to the kind of a step whose weights have 8 bits.
+const EIGHT: u8 = 0x40;
+/// Added to the kind of one whose weights are f16 in memory, at offsets there.
+#[cfg(feature = "std")]
+const WIDENED: u8 = 0x80;
+
 /// An activation that the record has.
 const OTHER: u8 = 3;
 
-/// A value that a join reads: its offset in the space, and its size along the axis.
+/// A value that a join reads: its offset in the space, and its size along the axis. Of outputs: the number of its values.
 pub(crate) type Part = [u32; 2];
 
 /// How many such an operation has in the table.
 pub(crate) fn parts(layer: &LayerInfo<'_>) -> usize {
     match &layer.op {
-        Op::Join(join) if GENERAL => join.inputs.values().len(),
+        Op::Join(_) | Op::Outputs(_) if GENERAL => layer.op.inputs().values().len(),
         _ => 0,
     }
+}
+
+/// Where steps have their tensors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tensors<'a> {
+    /// The model file.
+    pub(crate) model: &'a [u8],
+    /// Weights that have 8 bits there, as bits of f16.
+    #[cfg(feature = "std")]
+    pub(crate) widened: &'a [u16],
 }
 
 /// One resolved operation. Plain data, so that the table can lie in the arena.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-pub(crate) struct Step {
+#[doc(hidden)]
+pub struct Step {
     input_shape: [u32; 3],
     output_shape: [u32; 3],
     /// Offsets in the space behind the table, bytes.
@@ -57,7 +82,7 @@ pub(crate) struct Step {
     /// Of a layer with weights: offsets of weight, expanding weight and bias in the model file (bytes), and the rank.
     /// Of a concatenation: offsets of its third and fourth input in the space, channels of its second and third.
     /// Of a layer whose record is decoded: as of one with weights, but for the record's offset in the model file in place of the rank;
-    /// of a join its first part in the table, and their number.
+    /// of a join and of outputs the first part in the table, and their number.
     details: [u32; 4],
     kernel: [u16; 2],
     stride: [u16; 2],
@@ -69,6 +94,33 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// Its size.
+    pub const WORDS: usize = size_of::<Step>() / size_of::<u32>();
+
+    /// Of the words that it is made of, in a constant.
+    pub const fn of_words(words: [u32; Step::WORDS]) -> Step {
+        let [a, b, c, d, e, f, input, second, output, scratch, scratch_bytes, details @ .., k, s, p, q, last] =
+            words;
+        let ([p, q], [r, t]) = (halves_of(p), halves_of(q));
+        let [kind, activation, ops, strip] = last.to_ne_bytes();
+        Step {
+            input_shape: [a, b, c],
+            output_shape: [d, e, f],
+            input,
+            second,
+            output,
+            scratch,
+            scratch_bytes,
+            details,
+            kernel: halves_of(k),
+            stride: halves_of(s),
+            padding: [p, q, r, t],
+            kind,
+            activation,
+            stream: [ops, strip],
+        }
+    }
+
     /// Resolves `layer`: its tensors at `tensors`, its values as placed in a space of `space` bytes.
     pub(crate) fn new(
         layer: &LayerInfo<'_>,
@@ -126,8 +178,8 @@ impl Step {
             }
             _ => {
                 step.kind = RECORD;
-                if GENERAL && let Op::Join(join) = &layer.op {
-                    step.details = [first_part as u32, join.inputs.values().len() as u32, 0, 0];
+                if GENERAL && matches!(layer.op, Op::Join(_) | Op::Outputs(_)) {
+                    step.details = [first_part as u32, layer.op.inputs().values().len() as u32, 0, 0];
                 }
                 // The shape of a second value, in place of a window.
                 let [_, second, ..] = few(&layer.input_shapes);
@@ -139,6 +191,9 @@ impl Step {
                 )
             }
         };
+        if EIGHTS && tensors.eights {
+            step.kind |= EIGHT;
+        }
         (step.kernel, step.stride, step.padding) = (window.kernel, window.stride, window.padding);
         step.activation = match activation {
             Activation::None => 0,
@@ -163,11 +218,19 @@ impl Step {
     }
 
     /// The layer, with its weights in `model`; `None` where a tensor is not in there, which resolving rules out.
-    pub(crate) fn layer<'a>(&self, model: &'a [u8]) -> Option<Layer<'a>> {
+    #[cfg(feature = "std")]
+    pub(crate) fn layer<'a>(&self, model: Tensors<'a>) -> Option<Layer<'a>> {
+        self.layer_of::<Any>(model)
+    }
+
+    /// As [`Step::layer`], of a program that has only `U`.
+    pub(crate) fn layer_of<'a, U: Operations>(&self, tensors: Tensors<'a>) -> Option<Layer<'a>> {
+        let model = tensors.model;
         let shape = |[c, h, w]: [u32; 3]| Shape::new(c, h, w);
         let (input, output) = (shape(self.input_shape), shape(self.output_shape));
         let window = Window { kernel: self.kernel, stride: self.stride, padding: self.padding };
-        let other = if self.activation == OTHER { Some(self.record(model)?) } else { None };
+        let records = U::USED.has(Set::RECORDS);
+        let other = if records && self.activation == OTHER { Some(self.record(model)?) } else { None };
         let activation = match self.activation {
             0 => Activation::None,
             1 => Activation::Relu,
@@ -176,27 +239,40 @@ impl Step {
         };
         let (n, taps) = (output.channels as usize, window.taps() as usize);
         // A linear layer takes all values.
-        let linear = matches!(self.kind, LINEAR | LINEAR_PAIR);
+        let linear = matches!(self.kind(), LINEAR | LINEAR_PAIR);
         let c = if linear { input.len() } else { input.channels as usize };
         let [weight, expand, bias, rank] = self.details;
         let rank = match other.as_ref().and_then(Op::weights) {
             Some(Weights::Pair { rank }) => rank as usize,
             _ => rank as usize,
         };
-        Some(match self.kind {
+        let kind = self.kind();
+        Some(match kind {
             RECORD => return None,
             DENSE | PAIR | DEPTHWISE | LINEAR | LINEAR_PAIR => {
-                let bias = bytemuck::try_cast_slice(tensor(model, bias, n.checked_mul(4)?)?).ok()?;
-                let weights = match self.kind {
-                    PAIR | LINEAR_PAIR => LayerWeights::Pair {
-                        thin: halves(model, weight, rank.checked_mul(c)?.checked_mul(taps)?)?,
-                        expand: halves(model, expand, n.checked_mul(rank)?)?,
-                        rank,
-                    },
+                // Behind the bias, where there are scales.
+                let scales = bias.wrapping_add((n as u32).wrapping_mul(4));
+                let bias = floats(model, bias, n)?;
+                let weights = match kind {
+                    PAIR | LINEAR_PAIR => {
+                        let thin = rank.checked_mul(c)?.checked_mul(taps)?;
+                        LayerWeights::Pair {
+                            thin: self.matrix(tensors, (weight, thin), None)?,
+                            expand: self.matrix(
+                                tensors,
+                                (expand, n.checked_mul(rank)?),
+                                Some((scales, n)),
+                            )?,
+                            rank,
+                        }
+                    }
                     DEPTHWISE => LayerWeights::Depthwise(halves(model, weight, n.checked_mul(taps)?)?),
-                    _ => LayerWeights::Dense(halves(model, weight, n.checked_mul(c)?.checked_mul(taps)?)?),
+                    _ => {
+                        let count = n.checked_mul(c)?.checked_mul(taps)?;
+                        LayerWeights::Dense(self.matrix(tensors, (weight, count), Some((scales, n)))?)
+                    }
                 };
-                match self.kind {
+                match kind {
                     LINEAR | LINEAR_PAIR => Layer::Linear { weights, bias, activation },
                     _ => Layer::Conv { input, output, window, weights, bias, activation },
                 }
@@ -210,11 +286,65 @@ impl Step {
         })
     }
 
+    /// What it computes.
+    fn kind(&self) -> u8 {
+        if EIGHTS { self.kind & (EIGHT - 1) } else { self.kind }
+    }
+
+    /// Weights at an offset, so many; where they have 8 bits, with so many scales at an offset in the model, or those of a thin half.
+    fn matrix<'a>(
+        &self,
+        tensors: Tensors<'a>,
+        (offset, count): (u32, usize),
+        scales: Option<(u32, usize)>,
+    ) -> Option<WeightMatrix<'a>> {
+        #[cfg(feature = "std")]
+        if self.kind & WIDENED != 0 {
+            return Some(WeightMatrix::Half(tensors.widened.get(offset as usize..)?.get(..count)?));
+        }
+        if EIGHTS && self.kind & EIGHT != 0 {
+            let values = bytemuck::try_cast_slice(tensor(tensors.model, offset, count)?).ok()?;
+            let scales = match scales {
+                Some((offset, count)) => floats(tensors.model, offset, count)?,
+                None => &[],
+            };
+            return Some(WeightMatrix::Eight(Eights::new(values, scales)?));
+        }
+        Some(WeightMatrix::Half(halves(tensors.model, offset, count)?))
+    }
+
+    /// Makes f16 of the weights of 8 bits that its layer has, behind those that are there.
+    #[cfg(feature = "std")]
+    pub(crate) fn widen(&mut self, model: &[u8], widened: &mut std::vec::Vec<u16>) {
+        let layer = self.layer(Tensors { model, widened: &[] });
+        let (Some(Layer::Conv { weights, bias, .. } | Layer::Linear { weights, bias, .. }), true) =
+            (layer, self.kind & EIGHT != 0)
+        else {
+            return;
+        };
+        let n = bias.len();
+        let mut put = |matrix: WeightMatrix<'_>, rows: usize| {
+            let at = widened.len() as u32;
+            if let WeightMatrix::Eight(eights) = matrix {
+                widened.extend(eights.widen(matrix.len() / rows.max(1)));
+            }
+            at
+        };
+        let [first, second] = match weights {
+            LayerWeights::Dense(matrix) => [put(matrix, n), 0],
+            LayerWeights::Pair { thin, expand, rank } => [put(thin, rank), put(expand, n)],
+            LayerWeights::Depthwise(_) => return,
+        };
+        let [weight, expand, ..] = &mut self.details;
+        (*weight, *expand) = (first, second);
+        self.kind = self.kind & !EIGHT | WIDENED;
+    }
+
     /// The operation's record in `model`.
     #[inline(never)]
     fn record<'a>(&self, model: &'a [u8]) -> Option<Op<&'a str>> {
         let [.., at] = self.details;
-        postcard::take_from_bytes(model.get(at as usize..)?).ok().map(|(op, _)| op)
+        take(model.get(at as usize..)?).map(|(op, _)| op)
     }
 
     /// Marks this as the first operation of a stream.
@@ -301,103 +431,10 @@ impl Step {
     }
 }
 
-/// Of operations whose record is decoded.
-#[cfg(any(feature = "std", feature = "general"))]
-mod general {
-    use core::ops::Range;
-
-    use super::{NONE, Part, RECORD, Step, halves, range, tensor};
-    use crate::kernel::general::{Map, Operands};
-    use crate::model::{Axis, Op, Shape, Weights};
-
-    impl Step {
-        /// True where the record says what to do.
-        pub(crate) fn is_general(&self) -> bool {
-            self.kind == RECORD
-        }
-
-        /// The operation.
-        pub(crate) fn general<'a>(&self, model: &'a [u8]) -> Option<Op<&'a str>> {
-            self.record(model)
-        }
-
-        /// Shapes of what it reads first and second.
-        fn shapes(&self) -> [Shape; 2] {
-            let size = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
-            let ([a, b], [c, d], [e, f, ..]) = (self.kernel, self.stride, self.padding);
-            [Shape::of(self.input_shape), Shape::new(size(a, b), size(c, d), size(e, f))]
-        }
-
-        /// Range of its second value in the space.
-        pub(crate) fn second_value(&self) -> Option<Range<usize>> {
-            let [_, second] = self.shapes();
-            (self.second != NONE).then(|| range(self.second, second.axes()))
-        }
-
-        /// Of a join: its parts among those of the table.
-        pub(crate) fn parts_of<'p>(&self, parts: &'p [Part]) -> Option<&'p [Part]> {
-            let [first, count, ..] = self.details;
-            parts.get(first as usize..)?.get(..count as usize)
-        }
-
-        /// Of a part of a join along `axis`: its range in the space, and its shape.
-        pub(crate) fn part(&self, axis: Axis, [offset, size]: Part) -> (Range<usize>, Shape) {
-            let mut axes = self.output_shape;
-            axes.get_mut(axis.index()).into_iter().for_each(|along| *along = size);
-            (range(offset, axes), Shape::of(axes))
-        }
-
-        /// What it computes with: its values and its tensors in `model`; `None` where one is not there, which resolving rules out.
-        pub(crate) fn operands<'a>(
-            &self,
-            op: &Op<&str>,
-            model: &'a [u8],
-            (input, second, in_place): (&'a [u16], Option<&'a [u16]>, bool),
-            scratch: &'a mut [f32],
-        ) -> Option<Operands<'a>> {
-            let ([first, other], output) = (self.shapes(), Shape::of(self.output_shape));
-            let [weight, expand, bias, _] = self.details;
-            let floats = |offset: u32, count: usize| {
-                bytemuck::try_cast_slice::<u8, f32>(tensor(model, offset, count.checked_mul(4)?)?).ok()
-            };
-            let mut operands = Operands {
-                input: Map { shape: first, values: input },
-                second: second.map(|values| Map { shape: other, values }),
-                in_place,
-                output,
-                weights: [&[], &[]],
-                scale: &[],
-                bias: &[],
-                scratch,
-            };
-            let channels = first.channels as usize;
-            match op {
-                Op::GeneralConv(conv) => {
-                    let n = conv.out_channels as usize;
-                    let columns = channels
-                        .checked_div(conv.groups as usize)?
-                        .checked_mul(conv.window.taps() as usize)?;
-                    let (rows, rank) = match conv.weights {
-                        Weights::Pair { rank } => (rank as usize, rank as usize),
-                        _ => (n, 0),
-                    };
-                    operands.weights = [
-                        halves(model, weight, rows.checked_mul(columns)?)?,
-                        halves(model, expand, n.checked_mul(rank)?)?,
-                    ];
-                    operands.bias = floats(bias, n)?;
-                }
-                Op::Affine(_) | Op::Normalise(_) => {
-                    (operands.scale, operands.bias) = (floats(weight, channels)?, floats(bias, channels)?);
-                }
-                Op::Activate(activate) if activate.slope.is_some() => {
-                    operands.scale = floats(weight, channels)?
-                }
-                _ => {}
-            }
-            Some(operands)
-        }
-    }
+/// A word as the two that lie in it.
+const fn halves_of(word: u32) -> [u16; 2] {
+    let [a, b, c, d] = word.to_ne_bytes();
+    [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])]
 }
 
 /// The first of a list.
@@ -414,6 +451,10 @@ fn range(offset: u32, [c, h, w]: [u32; 3]) -> Range<usize> {
 
 fn tensor(model: &[u8], offset: u32, bytes: usize) -> Option<&[u8]> {
     model.get(offset as usize..)?.get(..bytes)
+}
+
+fn floats(model: &[u8], offset: u32, count: usize) -> Option<&[f32]> {
+    bytemuck::try_cast_slice(tensor(model, offset, count.checked_mul(4)?)?).ok()
 }
 
 fn halves(model: &[u8], offset: u32, count: usize) -> Option<&[u16]> {
