@@ -165,6 +165,7 @@ fn search(folder: &Path, data: &str, dense: &Path) {
     let listed = std::fs::read_to_string(&ranks).unwrap();
     assert!(listed.contains("# lrpet search") && listed.contains(" of "), "{listed}");
     assert!(found.get("training").is_none(), "{found}");
+    uniform_ranks_are_never_out_of_reach(folder, &words, &costs);
     let out = folder.join("at-ranks");
     let like = ["--like", "0.7", "--train", text(&out), "--", "--epochs"];
     let error = refused("lrpet", &[&words[..], &files, &like, &["none"]].concat()).unwrap();
@@ -220,4 +221,23 @@ fn the_help_names_what_a_sweep_shares_with_a_training() {
     for word in ["--from", "--board", "--flash", "--ram", "--latency", "--like", "--costs"] {
         assert!(help.contains(word), "{word}: {help}");
     }
+}
+
+/// Layers that are ten times as slow alone as in the network, in the table: no ranks seem possible in the time of uniform ones.
+fn uniform_ranks_are_never_out_of_reach(folder: &Path, words: &[&str], costs: &Path) {
+    let mut table: Value = serde_json::from_str(&std::fs::read_to_string(costs).unwrap()).unwrap();
+    for shape in table["shapes"].as_object_mut().unwrap().values_mut() {
+        for count in shape.as_object_mut().unwrap().values_mut() {
+            *count = (count.as_u64().unwrap() * 10).into();
+        }
+    }
+    let (slow, ranks) = (folder.join("slow.json"), folder.join("slow.toml"));
+    std::fs::write(&slow, table.to_string()).unwrap();
+    let files = ["--costs", text(&slow), "--out", text(&ranks), "--like", "0.7"];
+    let found = json("lrpet", &[words, &files].concat()).unwrap();
+    assert_eq!(found.pointer("/uniform/kept"), Some(&Value::Bool(true)), "{found}");
+    assert_eq!(found["latency"], found["uniform"]["latency"], "{found}");
+    assert!((found["value"].as_f64().unwrap() - found["uniform"]["value"].as_f64().unwrap()).abs() < 1e-9);
+    let error = refused("lrpet", &[words, &files, &["--flash", "20KB"]].concat()).unwrap();
+    assert!(error.contains("no ranks meet the budget"), "uniform ranks exceed another limit: {error}");
 }

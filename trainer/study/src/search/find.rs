@@ -83,7 +83,7 @@ pub struct Found {
     pub value: f64,
     /// No ranks within the budgets are worth more; equal to `value`, but for rounding, where the ranks are the best.
     pub bound: f64,
-    /// Predicted count of one inference.
+    /// Predicted count of one inference; what the board counted, where known ranks were kept.
     pub latency: u64,
     /// Predicted bytes of flash.
     pub flash: u64,
@@ -127,15 +127,10 @@ struct Layer {
 pub fn find(request: &Request<'_>) -> Result<Found, SearchError> {
     let Request { network, base, limits, .. } = *request;
     let mut layers = options(request)?;
-    let dense = RankPlan::dense(network);
-    let fixed_flash: u64 = (dense.layers.iter())
-        .filter(|layer| !layers.iter().any(|searched| searched.name == layer.name))
-        .map(|layer| layer.matrix.cost(0).weight_bytes)
-        .sum();
     if let Some(ram) = limits.ram {
         keep_within_ram(request, &mut layers, ram)?;
     }
-    let spent = [base.latency, base.flash + fixed_flash];
+    let spent = [base.latency, base.flash + fixed_flash(network, &layers)];
     let limit = [limits.latency, limits.flash];
     let over =
         |axis: usize| SearchError::Budget(least_text(request, &layers, axis, spent[axis], limit[axis]));
@@ -156,39 +151,57 @@ pub fn find(request: &Request<'_>) -> Result<Found, SearchError> {
             over,
         ));
     };
-    let ranks: BTreeMap<&str, u64> = (layers.iter().zip(&solution.picks))
-        .map(|(layer, &pick)| (layer.name.as_str(), layer.ranks[pick]))
-        .collect();
-    let mut plan = dense;
+    let bound = solution.bound;
+    described(request, &layers, &solution.picks, bound)
+}
+
+/// What the picked options of the searched layers make together, the other layers dense.
+fn described(
+    request: &Request<'_>,
+    layers: &[Layer],
+    picks: &[usize],
+    bound: f64,
+) -> Result<Found, SearchError> {
+    let Request { network, base, .. } = *request;
+    let ranks: BTreeMap<&str, u64> =
+        (layers.iter().zip(picks)).map(|(layer, &pick)| (layer.name.as_str(), layer.ranks[pick])).collect();
+    let mut plan = RankPlan::dense(network);
     for layer in &mut plan.layers {
         layer.rank = ranks.get(layer.name.as_str()).copied().filter(|&rank| rank > 0);
     }
     let ram = base.ram + arena_bytes(network, &plan, request.isa)?;
-    let found = |(layer, &pick): (&Layer, &usize)| {
+    let chosen = || layers.iter().zip(picks).map(|(layer, &pick)| (layer, &layer.choices[pick], pick));
+    let found = |(layer, choice, pick): (&Layer, &Choice, usize)| {
         let (rank, matrix) = (layer.ranks[pick], layer.shape.matrix());
         FoundLayer {
             name: layer.name.clone(),
             rank: (rank > 0).then_some(rank),
             max_rank: matrix.rows.min(matrix.columns),
-            value: layer.choices[pick].value,
-            latency: layer.choices[pick].costs[0],
+            value: choice.value,
+            latency: choice.costs[0],
             interpolated: request.table.cost(&layer.shape, rank).is_some_and(|cost| cost.interpolated),
             latency_dense: request.table.cost(&layer.shape, 0).map_or(0, |cost| cost.count),
         }
     };
     Ok(Found {
-        value: solution.value,
-        bound: solution.bound,
-        latency: base.latency + solution.cost,
-        flash: spent[1] + plan_flash(&layers, &solution.picks),
+        value: chosen().map(|(_, choice, _)| choice.value).sum(),
+        bound,
+        latency: base.latency + chosen().map(|(_, choice, _)| choice.costs[0]).sum::<u64>(),
+        flash: base.flash
+            + fixed_flash(network, layers)
+            + chosen().map(|(_, choice, _)| choice.costs[1]).sum::<u64>(),
         ram,
-        layers: layers.iter().zip(&solution.picks).map(found).collect(),
+        layers: chosen().map(found).collect(),
         plan,
     })
 }
 
-fn plan_flash(layers: &[Layer], picks: &[usize]) -> u64 {
-    layers.iter().zip(picks).map(|(layer, &pick)| layer.choices[pick].costs[1]).sum()
+/// Bytes of the weights of layers whose ranks are not searched.
+fn fixed_flash(network: &Network, layers: &[Layer]) -> u64 {
+    (RankPlan::dense(network).layers.iter())
+        .filter(|layer| !layers.iter().any(|searched| searched.name == layer.name))
+        .map(|layer| layer.matrix.cost(0).weight_bytes)
+        .sum()
 }
 
 /// The options of each layer that is listed in the values.
@@ -314,6 +327,22 @@ pub fn program_bytes(network: &Network, plan: &RankPlan) -> Result<Vec<u8>, Sear
 }
 
 impl Found {
+    /// `plan` as if it had been found, whatever the budgets: for ranks that are chosen by other means. `bound` is its worth.
+    ///
+    /// # Errors
+    /// [`SearchError::Unmeasured`] where a rank is not in the table, [`SearchError::Plan`].
+    pub fn of_plan(request: &Request<'_>, plan: &RankPlan) -> Result<Self, SearchError> {
+        let layers = options(request)?;
+        let pick = |layer: &Layer| {
+            let rank = plan.layers.iter().find(|planned| planned.name == layer.name)?.rank.unwrap_or(0);
+            layer.ranks.iter().position(|&option| option == rank)
+        };
+        let picks = (layers.iter())
+            .map(|layer| pick(layer).ok_or_else(|| SearchError::Unmeasured(layer.name.clone())))
+            .collect::<Result<Vec<_>, _>>()?;
+        described(request, &layers, &picks, Self::value_of(request.values, plan))
+    }
+
     /// Predicted count of `plan` with the same costs: for comparison with other ranks.
     pub fn latency_of(request: &Request<'_>, plan: &RankPlan) -> Option<u64> {
         let shapes: BTreeMap<String, LayerShape> = LayerShape::all(request.network).into_iter().collect();

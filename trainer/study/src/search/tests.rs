@@ -132,6 +132,16 @@ fn search_beats_uniform_ranks_at_their_cost_and_keeps_its_budgets() {
         assert_eq!(Found::latency_of(&request, &found.plan), Some(found.latency));
         assert!((Found::value_of(&values, &found.plan) - found.value).abs() < 1e-9);
         assert_eq!(found.flash, request.base.flash + found.plan.cost().weight_bytes);
+        let known = Found::of_plan(&request, &uniform).unwrap();
+        assert_eq!(
+            (&known.plan, known.latency),
+            (&uniform, latency),
+            "ranks chosen by other means are told of alike"
+        );
+        assert_eq!(known.flash, request.base.flash + uniform.cost().weight_bytes);
+        assert!(
+            (known.value - Found::value_of(&values, &uniform)).abs() < 1e-9 && known.value <= found.value
+        );
 
         let flash = request.base.flash + uniform.cost().weight_bytes * 9 / 10;
         request.limits.flash = Some(flash);
