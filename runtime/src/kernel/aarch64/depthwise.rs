@@ -13,19 +13,13 @@ use super::finish::{Limits, Near, activated, add, near, some, store};
 use super::load;
 use super::pack::Packed;
 use super::planes::Planes;
-use crate::model::{Activation, Window};
+use crate::model::Activation;
 
 /// Most rows whose sums are held together, of up to four registers.
 const ROWS: usize = 4;
 
 /// Most registers of weights: 25 f32.
 const WEIGHTS: usize = 7;
-
-/// True for the windows that have kernels here.
-pub(super) fn covers(window: &Window) -> bool {
-    let [kernel, stride] = [window.kernel, window.stride];
-    matches!(kernel, [3, 3] | [5, 5]) && matches!(stride, [1, 1] | [2, 2])
-}
 
 /// Elements of a channel's weights: whole registers.
 pub(super) const fn weights(taps: usize, lanes: usize) -> usize {

@@ -337,3 +337,7 @@ pub(in crate::kernel) fn scratch(
     };
     arithmetics.iter().filter_map(|arithmetic| one(*arithmetic)).max().unwrap_or(0)
 }
+/// Whether depthwise kernels have this window: 3×3 and 5×5, strides 1 and 2.
+pub(super) fn sums_rows(window: &Window) -> bool {
+    matches!(window.kernel, [3, 3] | [5, 5]) && matches!(window.stride, [1, 1] | [2, 2])
+}

@@ -26,17 +26,25 @@ mod fill;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod finish;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
+mod kernels;
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod linear;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod load;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
+mod matrix;
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod pack;
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
+mod packed;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod peak;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod planes;
 #[cfg(target_arch = "aarch64")]
 mod primitives;
+#[cfg(all(target_arch = "aarch64", feature = "std"))]
+mod product;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 mod squares;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
@@ -45,7 +53,7 @@ mod sums;
 #[cfg(feature = "std")]
 pub(super) use geometry::scratch;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
-pub use pack::PackedConv;
+pub use packed::PackedConv;
 #[cfg(all(target_arch = "aarch64", feature = "std"))]
 pub(super) use peak::multiply_adds;
 #[cfg(target_arch = "aarch64")]

@@ -4,10 +4,9 @@
 
 use core::arch::aarch64::*;
 
-use super::depthwise;
 use super::element::{Element, Full, Half};
 use super::finish::{Limits, Near, add, near};
-use super::{load, squares};
+use super::load;
 use crate::model::Activation;
 
 /// Sums of N rows of weights for blocks of R runs × C registers of pixels.
@@ -250,32 +249,18 @@ unsafe fn finish<E: Element, const N: usize, const R: usize, const C: usize, con
     }
 }
 
-/// The kernels of an element.
+/// The sums of an element.
 ///
 /// # Safety
 ///
-/// They do what their functions state, and touch no other memory.
-pub(super) unsafe trait Kernels: Element + Sized {
+/// They do what the function states, and touch no other memory.
+pub(super) unsafe trait Sums: Element + Sized {
     /// Computes a job of `rows` rows of weights, in blocks of `runs` × `registers` registers.
     ///
     /// # Safety
     ///
     /// As for [`sums()`]; the machine has the element's instructions.
     unsafe fn compute(rows: usize, runs: usize, registers: usize, job: &Job<Self::Bits>);
-
-    /// Computes a part of a depthwise layer.
-    ///
-    /// # Safety
-    ///
-    /// As for [`depthwise::run`]; the machine has the element's instructions.
-    unsafe fn depthwise(part: &depthwise::Part<'_, Self::Bits>);
-
-    /// Computes a strip of a convolution by Winograd's tiles.
-    ///
-    /// # Safety
-    ///
-    /// As for [`squares::strip`]; the machine has the element's instructions.
-    unsafe fn strip(layer: &squares::Placed<'_, Self>, strip: &squares::Strip<Self::Bits>);
 }
 
 /// Calls the kernel for (rows, runs, registers).
@@ -304,7 +289,7 @@ macro_rules! dispatch {
     };
 }
 
-unsafe impl Kernels for Full {
+unsafe impl Sums for Full {
     unsafe fn compute(rows: usize, runs: usize, registers: usize, job: &Job<f32>) {
         #[inline(never)]
         unsafe fn kernel<const N: usize, const R: usize, const C: usize>(job: &Job<f32>) {
@@ -313,19 +298,9 @@ unsafe impl Kernels for Full {
         }
         dispatch!(kernel, rows, runs, registers, job)
     }
-
-    unsafe fn depthwise(part: &depthwise::Part<'_, f32>) {
-        // SAFETY: NEON is part of A64; otherwise as for the caller.
-        unsafe { depthwise::run::<Full>(part) }
-    }
-
-    unsafe fn strip(layer: &squares::Placed<'_, Full>, strip: &squares::Strip<f32>) {
-        // SAFETY: NEON is part of A64; otherwise as for the caller.
-        unsafe { squares::strip::<Full, 6, 4>(layer, strip) }
-    }
 }
 
-unsafe impl Kernels for Half {
+unsafe impl Sums for Half {
     unsafe fn compute(rows: usize, runs: usize, registers: usize, job: &Job<u16>) {
         #[inline(never)]
         #[target_feature(enable = "neon,fp16")]
@@ -334,25 +309,5 @@ unsafe impl Kernels for Half {
             unsafe { sums::<Half, N, R, C>(job) }
         }
         dispatch!(kernel, rows, runs, registers, job)
-    }
-
-    unsafe fn depthwise(part: &depthwise::Part<'_, u16>) {
-        #[target_feature(enable = "neon,fp16")]
-        unsafe fn run(part: &depthwise::Part<'_, u16>) {
-            // SAFETY: as for the caller.
-            unsafe { depthwise::run::<Half>(part) }
-        }
-        // SAFETY: as for the caller.
-        unsafe { run(part) }
-    }
-
-    unsafe fn strip(layer: &squares::Placed<'_, Half>, strip: &squares::Strip<u16>) {
-        #[target_feature(enable = "neon,fp16")]
-        unsafe fn run(layer: &squares::Placed<'_, Half>, strip: &squares::Strip<u16>) {
-            // SAFETY: as for the caller.
-            unsafe { squares::strip::<Half, 4, 2>(layer, strip) }
-        }
-        // SAFETY: as for the caller.
-        unsafe { run(layer, strip) }
     }
 }

@@ -8,7 +8,10 @@
 
 mod pack;
 mod run;
+mod strip;
 mod transform;
 
 pub(super) use pack::Squared;
-pub(super) use run::{Placed, Strip, run, strip};
+pub(super) use run::run;
+pub(super) use strip::{Placed, strip};
+pub(super) use transform::Strip;

@@ -5,7 +5,7 @@ use std::vec::Vec;
 use super::super::element::Element;
 use super::super::fill::{self, Columns};
 use super::super::geometry::{Runs, Squares, tile};
-use super::super::pack::{Group, sizes};
+use super::super::matrix::{Group, sizes};
 use crate::kernel::tiling::{Form, Patch};
 use crate::kernel::{Method, f16, winograd};
 use crate::model::Shape;

@@ -7,8 +7,18 @@ use super::super::element::{Element, Full, Half, narrow};
 use super::super::finish::some;
 use super::super::geometry::Squares;
 use super::super::load;
-use super::run::Strip;
 use crate::kernel::winograd::{self, Registers};
+
+/// The buffers of one strip.
+pub(in crate::kernel::aarch64) struct Strip<B> {
+    pub(super) patch: *mut B,
+    pub(super) values: *mut B,
+    pub(super) sums: *mut f32,
+    pub(super) middle: *mut B,
+    /// First row of tiles, and their number.
+    pub(super) top: usize,
+    pub(super) rows: usize,
+}
 
 /// NEON's f32.
 struct Lanes;
