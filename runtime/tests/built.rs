@@ -26,7 +26,8 @@ impl Operations for OfPairs {
         .and(Set::ADD)
         .and(Set::GLOBAL_AVERAGE)
         .and(Set::STREAMS)
-        .and(Set::TILING);
+        .and(Set::TILING)
+        .and(Set::FORMS);
 }
 
 /// The image's logits at run time, by plain code on weights in place.

@@ -102,6 +102,40 @@ proptest! {
     }
 }
 
+/// The control code of the devices, with inner loops in Rust.
+#[test]
+fn boards_have_the_logits_of_the_same_weights_as_f16() {
+    let built = |model: &Model<'_>, isa, room, image: &[u8]| {
+        let built = Layout::new(model, isa, room).unwrap().leak(model.program().header(), isa);
+        let mut arena = Aligned::zeroed(built.arena_bytes());
+        let mut session = Session::<Any>::built(&built, arena.bytes_mut()).unwrap();
+        let mut logits = vec![f32::NAN; session.classes()];
+        session.run_image(image, &mut logits, &mut ()).unwrap();
+        logits
+    };
+    for seed in 0..12 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut net = match seed % 3 {
+            0 => resnet(Shape::new(3, 20, 18), 1, true, Some(0.5), seed),
+            _ => network(&mut rng),
+        };
+        let mut twin = eights(&mut net, &mut rng);
+        let (file, twin) = (net.file(0), twin.file(0));
+        let (model, twin) =
+            (Model::new_checked(file.bytes()).unwrap(), Model::new_checked(twin.bytes()).unwrap());
+        let image: Vec<u8> = (0..model.program().header().input.len()).map(|_| rng.random()).collect();
+        for isa in [Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half] {
+            for room in [Room::Least, Room::Fastest] {
+                let (found, expected) = (built(&model, isa, room, &image), built(&twin, isa, room, &image));
+                for (a, b) in found.iter().zip(&expected) {
+                    let room = if isa == Isa::CortexM { 0.0 } else { 1e-3 * b.abs().max(1.0) };
+                    assert!((a - b).abs() <= room, "{seed} {}: {a} {b}", isa.name());
+                }
+            }
+        }
+    }
+}
+
 fn of_eights() -> (Network, ChaCha8Rng) {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let mut net = resnet(Shape::new(3, 16, 16), 1, true, Some(0.5), 1);

@@ -59,7 +59,7 @@ fn the_program_of_each_board_builds_and_those_of_emulated_ones_classify() {
         let program = program(&project, board);
         // Parser, checks and planner are not in it.
         let code = elf::sizes(&program).unwrap().code;
-        assert!(code < 48_000, "{}: {code} bytes of code", board.name);
+        assert!(code < 40_000, "{}: {code} bytes of code", board.name);
         if board.emulator().is_none() {
             // What its log says stays on this machine, and the probe finds the rest.
             assert!(elf::address(&program, "_SEGGER_RTT").unwrap() > 0);

@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::Built;
-use crate::kernel::{self, Cut, Isa, Set};
+use crate::kernel::{self, Buffers, Cut, Isa, Output, Planes, Second, Set};
 use crate::model::{Header, Model, PROGRAM_TENSOR};
 use crate::plan::{ALIGNMENT, Node, Part, Plan, Step, Tensors, Windows, parts};
 use crate::session::{SessionError, Tables, resolve};
@@ -155,7 +155,7 @@ impl Layout {
     }
 }
 
-/// How the convolutions of `steps` that run whole are cut up, and what that uses: whether some are cut up when they run.
+/// How the convolutions of `steps` that run whole are cut up, and what that uses: whether some are cut up when they run, and their forms.
 fn cuts(isa: Isa, steps: &[Step], weights: &[u8]) -> (Vec<Cut>, Set) {
     let weights = aligned_copy(weights);
     let (mut cuts, mut used, mut left) = (Vec::new(), Set::default(), 0);
@@ -167,16 +167,43 @@ fn cuts(isa: Isa, steps: &[Step], weights: &[u8]) -> (Vec<Cut>, Set) {
         let scratch = step.scratch().len() / size_of::<f32>();
         let cut = layer.as_ref().filter(|_| !streamed);
         let cut = cut.and_then(|layer| kernel::cut(isa, layer, scratch, step.output().is_some()));
-        if cut.is_none() && matches!(layer, Some(kernel::Layer::Conv { .. })) {
-            used = used.and(Set::TILING);
-        }
-        used = used.and(cut.as_ref().map_or(Set::default(), |cut| kernel::used(isa, cut)));
+        used = used.and(match (&layer, cut) {
+            (Some(layer), Some(cut)) => forms(isa, step, layer, cut),
+            (Some(kernel::Layer::Conv { .. }), None) => Set::TILING.and(Set::FORMS),
+            _ => Set::default(),
+        });
         cuts.push(cut.unwrap_or(Cut::NEW));
     }
     if cuts.iter().all(|cut| !cut.is_known()) {
         cuts.clear();
     }
     (cuts, used)
+}
+
+/// What `layer` of `step`, which runs whole and is so cut up, takes of [`Set::FORMS`].
+fn forms(isa: Isa, step: &Step, layer: &kernel::Layer<'_>, cut: Cut) -> Set {
+    let values = |range: core::ops::Range<usize>| vec![0u16; range.len() / size_of::<u16>()];
+    let (input, mut half, mut full) = (values(step.input()), step.output().map(values), Vec::new());
+    let second = step.second().filter(|second| Some(second) != step.output().as_ref()).map(values);
+    let second = match &second {
+        Some(second) => Second::Other(second),
+        None if step.second().is_some() => Second::InPlace,
+        None => Second::None,
+    };
+    let output = match &mut half {
+        Some(values) => Output::Half(values),
+        None => {
+            full.resize(step.output_shape().len(), 0.0);
+            Output::Full(&mut full)
+        }
+    };
+    let scratch = &mut vec![0.0; step.scratch().len() / size_of::<f32>()];
+    kernel::forms(
+        isa,
+        layer,
+        Buffers { input: &input, second, output, scratch, planes: Planes::default() },
+        cut,
+    )
 }
 
 /// A copy of `bytes` at a multiple of 4, which is never given back.
@@ -266,13 +293,46 @@ impl<'m> Weights<'m> {
 
 #[cfg(test)]
 mod tests {
+    use std::format;
+
     use super::*;
+    use crate::kernel::Operations;
+    use crate::session::Session;
 
     /// Every byte is another one.
     fn counted<T: bytemuck::Pod>() -> T {
         let mut value = T::zeroed();
         bytemuck::bytes_of_mut(&mut value).iter_mut().zip(1..).for_each(|(to, byte)| *to = byte);
         value
+    }
+
+    /// All that the models use: of a program that knows its model.
+    struct Known;
+
+    impl Operations for Known {
+        const USED: Set = Set(Set::ALL.0 >> 1);
+    }
+
+    /// The forms of a program that is built in are those that an inference takes, no fewer and no more.
+    #[test]
+    fn forms_are_those_that_an_inference_takes() {
+        let models = ["g0.6", "g0.6-i8", "dense"].map(|name| format!("fashion-mnist-resnet8-{name}"));
+        for name in models.iter().map(String::as_str).chain(["cifar10-resnet20-g0.70"]) {
+            let file = format!("{}/../models/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+            let bytes = crate::host::AlignedBytes::copy_of(&std::fs::read(file).unwrap());
+            let model = Model::new_checked(bytes.as_slice()).unwrap();
+            for room in [Room::Least, Room::Fastest] {
+                let layout = Layout::new(&model, Isa::CortexM, room).unwrap();
+                let forms = Set(layout.used.0 & Set::FORMS.0);
+                assert!(!layout.used.has(Set::TILING) && forms != Set::FORMS);
+                let built = layout.leak(model.program().header(), Isa::CortexM);
+                let mut arena = crate::host::AlignedBytes::copy_of(&vec![0; built.arena_bytes()]);
+                let mut session = Session::<Known>::built(&built, arena.as_mut_slice()).unwrap();
+                let (image, mut logits) = (vec![77; built.header.input.len()], vec![0.0; session.classes()]);
+                let taken = kernel::taken(|| session.run_image(&image, &mut logits, &mut ()).unwrap());
+                assert_eq!(taken, forms, "{name} {room:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Conversions between f16 (IEEE 754 binary16, as its bits) and f32 in integer and f32 arithmetic, without branches
 //! in the common path, so that they vectorise. Cores with a conversion instruction use it instead.
 
+#[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
+pub use super::cortex_m::primitives::{narrow_one as narrow, widen_one as widen};
+
 /// Largest finite f16, 65504.
 pub const MAX: u16 = 0x7bff;
 
 /// The f32 of the same value; exact.
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 #[inline(always)]
 pub fn widen(half: u16) -> f32 {
     let magnitude = u32::from(half & 0x7fff) << 13;
@@ -22,6 +26,7 @@ pub fn widen(half: u16) -> f32 {
 }
 
 /// The nearest f16 (ties to even); what exceeds the range becomes ±65504, a NaN stays one.
+#[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 #[inline(always)]
 pub fn narrow(value: f32) -> u16 {
     let bits = value.to_bits();

@@ -76,6 +76,14 @@ impl<'a> WeightMatrix<'a> {
         }
     }
 
+    /// Where they begin, and bytes of each.
+    pub(super) fn bytes(&self) -> (*const u8, usize) {
+        match self {
+            WeightMatrix::Half(halves) => (halves.as_ptr().cast(), size_of::<u16>()),
+            WeightMatrix::Eight(eights) => (eights.parts().0.as_ptr().cast(), 1),
+        }
+    }
+
     /// True where there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

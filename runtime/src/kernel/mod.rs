@@ -176,10 +176,16 @@ pub fn goes_by_rows(isa: Isa, layer: &Layer<'_>, scratch: usize, half: bool) -> 
     isa == Isa::CortexM && cortex_m::conv::by_rows((*input, *output, window), weights, scratch, half)
 }
 
-/// What such a cut uses of the kernels besides the layer's own operation.
+/// What a convolution that is so cut up takes of [`Set::FORMS`]: nothing is computed.
 #[cfg(feature = "std")]
-pub(crate) fn used(isa: Isa, cut: &Cut) -> Set {
-    if isa == Isa::CortexM && cut.is_known() { cortex_m::conv::used(cut) } else { Set::default() }
+pub(crate) fn forms(isa: Isa, layer: &Layer<'_>, buffers: Buffers<'_>, cut: Cut) -> Set {
+    if isa == Isa::CortexM { cortex_m::forms(layer, buffers, cut) } else { Set::default() }
+}
+
+/// What `run` takes of [`Set::FORMS`] on this thread.
+#[cfg(test)]
+pub(crate) fn taken(run: impl FnOnce()) -> Set {
+    cortex_m::taken(run)
 }
 
 /// Executes some rows of a layer, cut up as they were before; keeps how, where that was not known yet.

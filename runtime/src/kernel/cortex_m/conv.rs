@@ -9,6 +9,7 @@ use super::super::{Buffers, LayerWeights, Operations, Output, Planes, Second, Se
 use super::depthwise;
 use super::fill::Filler;
 use super::fives::Fives;
+use super::forms::take;
 use super::lines::{Lines, Outputs};
 use super::micro::{self, Expand, Offsets, Residual, Rows, Start, Sweep, Taps};
 use super::tile::{self, Geometry, Products, Tile};
@@ -53,21 +54,23 @@ pub(super) fn run<U: Operations>(
     // What happened before is not this layer's.
     micro::overflow();
     match (way, weights) {
-        (Way::Squares(strips), LayerWeights::Pair { thin, expand, .. }) if U::USED.has(Set::PAIR) => {
-            conv.pair_in_strips(&strips, (*thin, *expand), epilogue, buffers);
+        (Way::Squares(strips), LayerWeights::Pair { thin, expand, .. })
+            if U::USED.has(Set::PAIR) && take::<U>(Set::SQUARES) =>
+        {
+            conv.pair_in_strips::<U>(&strips, (*thin, *expand), epilogue, buffers);
             return saturated(buffers);
         }
-        (Way::Lines(lines), LayerWeights::Pair { thin: WeightMatrix::Half(thin), expand, .. })
-            if U::USED.has(Set::PAIR) && U::USED.has(Set::LINES.and(Set::TILING)) =>
+        (Way::Lines(lines), LayerWeights::Pair { thin, expand, .. })
+            if U::USED.has(Set::PAIR) && U::USED.has(Set::LINES) =>
         {
-            conv.pair_in_lines(&lines, (thin, *expand), epilogue, buffers);
+            conv.pair_in_lines::<U>(&lines, (*thin, *expand), epilogue, buffers);
             return saturated(buffers);
         }
         // Weights of 8 bits go by tiles, which have the same bits.
         (Way::Fives, LayerWeights::Dense(WeightMatrix::Half(weights)))
-            if U::USED.has(Set::DENSE) && U::USED.has(Set::FIVES.and(Set::TILING)) =>
+            if U::USED.has(Set::DENSE) && take::<U>(Set::FIVES) =>
         {
-            conv.dense_in_fives(weights, epilogue, buffers);
+            conv.dense_in_fives::<U>(weights, epilogue, buffers);
             return saturated(buffers);
         }
         _ => {}
@@ -78,13 +81,13 @@ pub(super) fn run<U: Operations>(
             let area = Area { y, x, rows, columns, groups: columns.div_ceil(PIXELS) };
             match weights {
                 LayerWeights::Dense(weights) if U::USED.has(Set::DENSE) => {
-                    conv.dense(&area, *weights, epilogue, buffers)
+                    conv.dense::<U>(&area, *weights, epilogue, buffers)
                 }
                 LayerWeights::Pair { thin, expand, rank } if U::USED.has(Set::PAIR) => {
-                    conv.pair(&area, (*thin, *expand, *rank), epilogue, buffers);
+                    conv.pair::<U>(&area, (*thin, *expand, *rank), epilogue, buffers);
                 }
                 LayerWeights::Depthwise(weights) if U::USED.has(Set::DEPTHWISE) => {
-                    conv.depthwise(&area, weights, epilogue, buffers);
+                    conv.depthwise::<U>(&area, weights, epilogue, buffers);
                 }
                 _ => {}
             }
@@ -114,10 +117,7 @@ fn found(
     let form = weights.form();
     let tile = Tile::fit(geometry, form, scratch);
     let (strips, lines) = match weights {
-        LayerWeights::Pair { thin, rank, .. } if squares => {
-            // Tiles of one row are made of halves.
-            tile.squares(geometry, (*rank, matches!(thin, WeightMatrix::Half(_))), scratch, products)
-        }
+        LayerWeights::Pair { rank, .. } if squares => tile.squares(geometry, *rank, scratch, products),
         _ => (None, None),
     };
     let way = match (strips, lines) {
@@ -174,16 +174,6 @@ pub(in crate::kernel) fn by_rows(
 ) -> bool {
     let (_, way) = found(&Geometry::new(input, output, window), weights, scratch, (half, Products::HERE));
     matches!(way, Way::Lines(_))
-}
-
-/// What a kept cut uses besides tiles.
-#[cfg(feature = "std")]
-pub(in crate::kernel) fn used(cut: &Cut) -> Set {
-    match cut.found(0) {
-        Some([3, ..]) => Set::FIVES,
-        Some([4 | 5, ..]) => Set::LINES,
-        _ => Set::default(),
-    }
 }
 
 /// As [`found`] for `rows` rows of a layer, and keeps it.
@@ -268,7 +258,7 @@ impl Conv {
         Some(Scratch { sums, patch, panel, offsets })
     }
 
-    fn dense(
+    fn dense<U: Operations>(
         &self,
         area: &Area,
         weights: WeightMatrix<'_>,
@@ -283,13 +273,13 @@ impl Conv {
             let Some(weights) = weights.rows(first..first + outs, columns) else { return };
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
             let filled = first > 0 && self.tile.block >= self.geometry.input.channels as usize;
-            self.accumulate(area, weights, (outs, bias), buffers.input, filled, &mut scratch);
+            self.accumulate::<U>(area, weights, (outs, bias), buffers.input, filled, &mut scratch);
             let (output, second) = (&mut buffers.output, buffers.second);
-            self.store(area, scratch.sums, first..first + outs, epilogue, output, second);
+            self.store::<U>(area, scratch.sums, first..first + outs, epilogue, output, second);
         }
     }
 
-    fn pair(
+    fn pair<U: Operations>(
         &self,
         area: &Area,
         (thin, expand, rank): (WeightMatrix<'_>, WeightMatrix<'_>, usize),
@@ -297,15 +287,15 @@ impl Conv {
         buffers: &mut Buffers<'_>,
     ) {
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
-        self.accumulate(area, thin, (rank, &[]), buffers.input, false, &mut scratch);
+        self.accumulate::<U>(area, thin, (rank, &[]), buffers.input, false, &mut scratch);
         let Scratch { sums, patch, panel, .. } = scratch;
         // The expanded sums take the place of the patch, which has done its part.
         let to = (&mut buffers.output, buffers.second);
-        self.expand(area, (expand, rank), epilogue, sums, (patch, panel), to);
+        self.expand::<U>(area, (expand, rank), epilogue, sums, (patch, panel), to);
     }
 
     /// What the expanding half makes of the rank-r values `middle` of a tile, with scratch for sums and weights.
-    pub(super) fn expand(
+    pub(super) fn expand<U: Operations>(
         &self,
         area: &Area,
         (expand, rank): (WeightMatrix<'_>, usize),
@@ -317,10 +307,10 @@ impl Conv {
         let n = self.geometry.output.channels as usize;
         let groups = area.rows * area.groups;
         let block = self.tile.ranks.max(1);
-        let done = if rank > block {
+        let fours = if rank > block || !take::<U>(Set::EXPAND_FOURS) {
             0
         } else {
-            self.expand_fours(
+            self.expand_fours::<U>(
                 area,
                 (expand, rank),
                 epilogue,
@@ -329,7 +319,10 @@ impl Conv {
                 (&mut *output, second),
             )
         };
-        for (first, outs) in together(n).skip_while(|(first, _)| *first < done) {
+        if fours == n || !take::<U>(Set::EXPAND_OTHERS) {
+            return;
+        }
+        for (first, outs) in together(n).skip_while(|(first, _)| *first < fours) {
             let Some(bias) = epilogue.bias.get(first..first + outs) else { return };
             let sums_group = outs * PIXELS;
             let sweep = Sweep {
@@ -345,12 +338,12 @@ impl Conv {
                 let ranks = block.min(rank - from);
                 let Some(rows) = expand.after(first, rank, from) else { return };
                 let Some(panel) = panel.get_mut(..ranks * outs) else { return };
-                if !micro::widen_panel(rows, rank, outs, ranks, panel) {
+                if !micro::widen_panel::<U>(rows, rank, outs, ranks, panel) {
                     return;
                 }
                 let start = if from == 0 { Start::Bias(bias) } else { Start::Resume };
                 let Some(middle) = middle.get(from * PIXELS..) else { return };
-                micro::accumulate(
+                micro::accumulate::<U>(
                     Taps::Ranks,
                     outs,
                     (middle, Offsets::ranks(ranks)),
@@ -360,12 +353,12 @@ impl Conv {
                     start,
                 );
             }
-            self.store(area, sums, first..first + outs, epilogue, output, second);
+            self.store::<U>(area, sums, first..first + outs, epilogue, output, second);
         }
     }
 
     /// As [`Conv::expand`] of the channels that are fours, where one loop serves them all; says how many it did.
-    fn expand_fours(
+    fn expand_fours<U: Operations>(
         &self,
         area: &Area,
         (expand, rank): (WeightMatrix<'_>, usize),
@@ -374,7 +367,7 @@ impl Conv {
         (sums, panel): (&mut [f32], &mut [f32]),
         (output, second): (&mut Output<'_>, Second<'_>),
     ) -> usize {
-        let (WeightMatrix::Half(weights), Output::Half(values)) = (expand, output) else { return 0 };
+        let Output::Half(values) = output else { return 0 };
         let (width, plane) = (self.geometry.output.width as usize, self.geometry.planes[1]);
         let first = area.y * width + area.x;
         let residual = match second {
@@ -384,16 +377,29 @@ impl Conv {
         };
         let channels = self.geometry.output.channels as usize;
         let rows = Rows { channels, rows: area.rows, columns: area.columns, sums_group: 0, width, plane };
-        let of = Expand { middle, rank, weights, bias: epilogue.bias, rows, activation: epilogue.activation };
+        let of = Expand {
+            middle,
+            rank,
+            weights: expand,
+            bias: epilogue.bias,
+            rows,
+            activation: epilogue.activation,
+        };
         match values.get_mut(first..) {
             Some(values) if epilogue.activation.is_plain() => {
-                micro::expand(&of, (panel, sums), values, residual)
+                micro::expand::<U>(&of, (panel, sums), values, residual)
             }
             _ => 0,
         }
     }
 
-    fn depthwise(&self, area: &Area, weights: &[u16], epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
+    fn depthwise<U: Operations>(
+        &self,
+        area: &Area,
+        weights: &[u16],
+        epilogue: Epilogue<'_>,
+        buffers: &mut Buffers<'_>,
+    ) {
         let Some(mut scratch) = self.scratch(buffers.scratch) else { return };
         if depthwise::run(
             &self.geometry,
@@ -409,15 +415,15 @@ impl Conv {
         let weights = weights.chunks_exact(self.geometry.taps().max(1));
         for (channel, (plane, weights)) in planes.zip(weights).enumerate() {
             let Some(bias) = epilogue.bias.get(channel..channel + 1) else { return };
-            self.accumulate(area, WeightMatrix::Half(weights), (1, bias), plane, false, &mut scratch);
+            self.accumulate::<U>(area, WeightMatrix::Half(weights), (1, bias), plane, false, &mut scratch);
             let channels = channel..channel + 1;
-            self.store(area, scratch.sums, channels, epilogue, &mut buffers.output, buffers.second);
+            self.store::<U>(area, scratch.sums, channels, epilogue, &mut buffers.output, buffers.second);
         }
     }
 
     /// Sums of `outs` channels of a tile, from `bias` (or zero) on: one row of `weights` for each of them. The patch holds
     /// all channels already where it is `filled`.
-    fn accumulate(
+    fn accumulate<U: Operations>(
         &self,
         area: &Area,
         weights: WeightMatrix<'_>,
@@ -459,23 +465,23 @@ impl Conv {
             }
             if filled {
                 // Nothing has changed.
-            } else if pointwise {
+            } else if pointwise && take::<U>(Set::PIXELS) {
                 let from = planes.get(area.x..).unwrap_or_default();
                 micro::widen_groups(from, plane, channels, area.columns, patch);
             } else {
-                filler.fill_channels((planes, plane), channel, patch);
+                filler.fill_channels::<U>((planes, plane), channel, patch);
             }
             let from = i * block * taps;
             for (first, some) in together(outs) {
                 let Some(rows) = weights.after(first, columns, from) else { return };
                 let Some(panel) = panel.get_mut(..channels * taps * some) else { return };
                 let Some(sums) = sums.get_mut(first * PIXELS..) else { return };
-                if !micro::widen_panel(rows, columns, some, channels * taps, panel) {
+                if !micro::widen_panel::<U>(rows, columns, some, channels * taps, panel) {
                     return;
                 }
                 let start =
                     if i > 0 { Start::Resume } else { Start::Bias(bias.get(first..).unwrap_or_default()) };
-                micro::accumulate(self.taps, some, (patch, offsets), panel, sums, sweep, start);
+                micro::accumulate::<U>(self.taps, some, (patch, offsets), panel, sums, sweep, start);
             }
         }
     }
@@ -496,7 +502,7 @@ impl Conv {
     }
 
     /// Finishes and stores the sums of some output channels of a tile.
-    pub(super) fn store(
+    pub(super) fn store<U: Operations>(
         &self,
         area: &Area,
         sums: &mut [f32],
@@ -525,7 +531,10 @@ impl Conv {
                 plane: pixels,
             };
             let Some(values) = values.get_mut(first..) else { return };
-            return micro::finish(sums, values, residual, shape, epilogue.activation);
+            return micro::finish::<U>(sums, values, residual, shape, epilogue.activation);
+        }
+        if !take::<U>(Set::FINISHED) {
+            return;
         }
         // Logits, and activations that the loops above do not have.
         for (i, channel) in channels.enumerate() {

@@ -1,8 +1,10 @@
 //! The patch under a tile.
 
 use super::conv::Area;
+use super::forms::take;
 use super::micro;
 use super::tile::Geometry;
+use crate::kernel::{Operations, Set, f16};
 
 /// How the part of a plane under a tile becomes its patch; the same for every channel.
 pub(in super::super) struct Filler {
@@ -67,11 +69,9 @@ impl Filler {
         self.first * self.geometry.input.width as usize + self.column
     }
 
-    /// The rows of a plane under a strip of `across` groups of tiles of one row, where the stride is one.
-    pub(super) fn lines(&self, area: &Area, across: usize) -> micro::Lines {
+    /// The rows of a plane under a strip, where the stride is one.
+    pub(super) fn lines(&self) -> micro::Lines {
         micro::Lines {
-            rows: area.rows,
-            across,
             inside: self.inside,
             from_row: self.step * self.geometry.input.width as usize,
             columns: self.end - self.begin,
@@ -80,11 +80,27 @@ impl Filler {
         }
     }
 
-    /// As [`Filler::fill`] for planes that begin `plane` apart, each to its part of a patch, of `channel` elements.
-    pub(super) fn fill_channels(&self, (planes, plane): (&[u16], usize), channel: usize, patch: &mut [f32]) {
+    /// Widens the part under the tile of planes that begin `plane` apart, each to its part of a patch, of `channel` elements, with zeros
+    /// for the padding.
+    pub(super) fn fill_channels<U: Operations>(
+        &self,
+        (planes, plane): (&[u16], usize),
+        channel: usize,
+        patch: &mut [f32],
+    ) {
         let (row, from_row) = (self.pitch * self.phases, self.step * self.geometry.input.width as usize);
+        let (plane, channel) = (plane.max(1), channel.max(1));
+        let count = planes.len().div_ceil(plane);
+        if !self.in_rows() {
+            if take::<U>(Set::ELEMENTS) {
+                let patches = patch.chunks_exact_mut(channel);
+                let all = planes.chunks(plane).zip(patches);
+                all.for_each(|(plane, patch)| self.by_element(plane, patch, f16::widen));
+            }
+            return;
+        }
         let of = micro::Channels {
-            count: planes.len().div_ceil(plane.max(1)),
+            count,
             from_plane: plane,
             to_plane: channel,
             rows: self.inside,
@@ -96,45 +112,14 @@ impl Filler {
             end: self.end,
         };
         let from = planes.get(self.begins()..).unwrap_or_default();
-        let to = patch.get_mut(self.above * row..).unwrap_or_default();
-        if !self.in_rows() || !micro::widen_channels(from, &of, to) {
-            let patches = patch.chunks_exact_mut(channel.max(1));
-            return planes
-                .chunks(plane.max(1))
-                .zip(patches)
-                .for_each(|(plane, patch)| self.fill(plane, patch));
-        }
+        micro::widen_channels::<U>(from, &of, patch.get_mut(self.above * row..).unwrap_or_default());
         let inside = (self.above + self.inside) * row;
         if self.above * row + channel > inside {
-            for patch in patch.chunks_exact_mut(channel.max(1)).take(of.count) {
+            for patch in patch.chunks_exact_mut(channel).take(count) {
                 patch.get_mut(..self.above * row).unwrap_or_default().fill(0.0);
                 patch.get_mut(inside..).unwrap_or_default().fill(0.0);
             }
         }
-    }
-
-    /// Widens the part of one input plane under the tile, with zeros for the padding.
-    pub fn fill(&self, plane: &[u16], patch: &mut [f32]) {
-        let (width, row) = (self.geometry.input.width as usize, self.pitch * self.phases);
-        if !self.in_rows() {
-            return self.by_element(plane, patch, micro::widen_one);
-        }
-        let sx = self.geometry.stride[1];
-        let from = plane.get(self.begins()..).unwrap_or_default();
-        let Some((above, rest)) = patch.split_at_mut_checked(self.above * row) else { return };
-        let Some((image, below)) = rest.split_at_mut_checked(self.inside * row) else { return };
-        above.fill(0.0);
-        let (begin, end, from_row) = (self.begin, self.end, self.step * width);
-        match sx {
-            1 => {
-                micro::widen_rows(from, from_row, self.inside, image, [begin, end - begin, self.pitch - end])
-            }
-            _ => {
-                let phases = (self.pitch, self.phases == 2);
-                micro::widen_phases((from, from_row), self.inside, image, phases, [begin, end]);
-            }
-        }
-        below.fill(0.0);
     }
 
     /// Strides of more than two, and kernels of several rows that are shorter than their stride.

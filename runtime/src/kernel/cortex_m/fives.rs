@@ -9,9 +9,9 @@ use super::conv::{Area, Conv};
 use super::micro;
 use super::tile::{Geometry, Products};
 use super::{OUTS, PIXELS};
-use crate::kernel::Buffers;
 use crate::kernel::portable::Epilogue;
 use crate::kernel::tiling::Form;
+use crate::kernel::{Buffers, Operations, f16};
 
 /// Pixels that are computed together.
 pub(super) const FIVE: usize = 5;
@@ -60,7 +60,12 @@ impl Fives {
 
 impl Conv {
     /// A dense layer.
-    pub(super) fn dense_in_fives(&self, weights: &[u16], epilogue: Epilogue<'_>, buffers: &mut Buffers<'_>) {
+    pub(super) fn dense_in_fives<U: Operations>(
+        &self,
+        weights: &[u16],
+        epilogue: Epilogue<'_>,
+        buffers: &mut Buffers<'_>,
+    ) {
         let geometry = &self.geometry;
         let (height, width) = (geometry.output.height as usize, geometry.output.width as usize);
         let values = geometry.input.channels as usize * geometry.taps();
@@ -75,7 +80,7 @@ impl Conv {
                 for ((first, bias), weights) in channels.zip(weights.chunks_exact((OUTS * values).max(1))) {
                     micro::five(patch, weights, bias, sums);
                     let (output, second) = (&mut buffers.output, buffers.second);
-                    self.store(&area, sums, first..first + OUTS, epilogue, output, second);
+                    self.store::<U>(&area, sums, first..first + OUTS, epilogue, output, second);
                 }
             }
         }
@@ -103,7 +108,7 @@ fn fill(geometry: &Geometry, area: &Area, input: &[u16], patch: &mut [f32]) {
         for (tap, to) in to.chunks_exact_mut(FIVE).enumerate() {
             for (pixel, to) in to.iter_mut().enumerate() {
                 let column = (first + tap + pixel * sx).wrapping_sub(left);
-                *to = row.get(column).map_or(0.0, |value| micro::widen_one(*value));
+                *to = row.get(column).map_or(0.0, |value| f16::widen(*value));
             }
         }
     }

@@ -14,7 +14,7 @@ use super::parts::Parts;
 use super::tile::{Geometry, Products, RANKS};
 use super::{OUTS, PIXELS};
 use crate::kernel::portable::Epilogue;
-use crate::kernel::{Buffers, WeightMatrix};
+use crate::kernel::{Buffers, Operations, Set, WeightMatrix};
 
 /// Rows of a window, and taps of each.
 const ROWS: usize = 3;
@@ -32,6 +32,14 @@ impl Outputs {
         match self {
             Outputs::Two => 2 * PIXELS,
             Outputs::Four => 4 * PIXELS,
+        }
+    }
+
+    /// In [`Set::FORMS`].
+    pub fn form(self) -> Set {
+        match self {
+            Outputs::Two => Set::LINES_TWO,
+            Outputs::Four => Set::LINES_FOUR,
         }
     }
 
@@ -166,10 +174,10 @@ impl Lines {
 
 impl Conv {
     /// A pair, strip by strip.
-    pub(super) fn pair_in_lines(
+    pub(super) fn pair_in_lines<U: Operations>(
         &self,
         lines: &Lines,
-        (thin, expand): (&[u16], WeightMatrix<'_>),
+        (thin, expand): (WeightMatrix<'_>, WeightMatrix<'_>),
         epilogue: Epilogue<'_>,
         buffers: &mut Buffers<'_>,
     ) {
@@ -184,16 +192,16 @@ impl Conv {
             let groups = rows * across;
             let area = Area { y, x: 0, rows, columns: pitch - 2, groups: (pitch - 2) / PIXELS };
             let filler = Filler::new(&self.geometry, &area);
-            let shape = filler.lines(&area, across);
+            let shape = (filler.lines(), [rows, across]);
             // Rows above and below the map stay so for every channel.
             patch.fill(0.0);
             for (from, planes) in (0..).step_by(block).zip(buffers.input.chunks((block * plane).max(1))) {
                 // Behind the last plane there may be less than between planes.
                 let count = planes.len().div_ceil(plane);
                 let planes = planes.get(filler.begins()..).unwrap_or_default();
-                micro::line_pixels(outputs, (planes, plane, count), shape, patch, pixels);
-                let Some(weights_of) = thin.get(from * ROWS * ROWS..) else { return };
-                micro::line_products(
+                micro::line_pixels::<U>(outputs, (planes, plane, count), shape, patch, pixels);
+                let Some(weights_of) = thin.after(0, 0, from * ROWS * ROWS) else { return };
+                micro::line_products::<U>(
                     outputs,
                     (groups, count, rank),
                     (weights_of, channels * ROWS * ROWS),
@@ -205,11 +213,11 @@ impl Conv {
             // What a row's last tiles have beyond it the next row's first ones overwrite.
             for row in 0..rows {
                 let Some(to) = middle.get_mut(row * lines.groups * PIXELS * rank..) else { return };
-                micro::line_sums(outputs, sums, (row * across, across, groups), rank, to);
+                micro::line_sums::<U>(outputs, sums, (row * across, across, groups), rank, to);
             }
             let area = Area { y, x: 0, rows, columns: width, groups: lines.groups };
             let to = (&mut buffers.output, buffers.second);
-            self.expand(&area, (expand, rank), epilogue, middle, (sums, pixels), to);
+            self.expand::<U>(&area, (expand, rank), epilogue, middle, (sums, pixels), to);
         }
     }
 }

@@ -8,6 +8,7 @@ pub(super) mod conv;
 mod depthwise;
 pub(super) mod fill;
 mod fives;
+mod forms;
 mod lines;
 mod micro;
 mod parts;
@@ -18,6 +19,8 @@ mod tests;
 pub(super) mod tile;
 mod winograd;
 
+#[cfg(feature = "std")]
+use super::Set;
 #[cfg(not(all(target_arch = "arm", target_os = "none", target_abi = "eabihf")))]
 use super::portable::Portable as Native;
 use super::tiling::Cut;
@@ -55,6 +58,18 @@ impl Kernel for CortexM {
     fn run(layer: &Layer<'_>, buffers: Buffers<'_>) {
         run::<Any>(layer, buffers, None);
     }
+}
+
+/// What a layer that is cut up as `cut` says takes of [`Set::FORMS`]: nothing is computed.
+#[cfg(feature = "std")]
+pub(super) fn forms(layer: &Layer<'_>, buffers: Buffers<'_>, mut cut: Cut) -> Set {
+    forms::taken(true, || run::<Any>(layer, buffers, Some(&mut cut)))
+}
+
+/// What `run` takes of [`Set::FORMS`] on this thread.
+#[cfg(test)]
+pub(super) fn taken(run: impl FnOnce()) -> Set {
+    forms::taken(false, run)
 }
 
 /// Executes one layer, or some rows of it that are cut up as `cut` says.

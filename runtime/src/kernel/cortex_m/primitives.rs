@@ -5,8 +5,7 @@
 
 use core::arch::asm;
 
-use super::super::{Primitives, f16};
-use super::micro::widen_one;
+use super::super::{Primitives, f16::MAX};
 
 pub(in crate::kernel) struct CortexM;
 
@@ -80,18 +79,44 @@ fn narrow(from: &[f32], to: &mut [u16]) {
                 options(nostack, preserves_flags, readonly)
             );
         }
-        if overflowed(low) || overflowed(high) {
-            from.iter().zip(to).for_each(|(from, to)| *to = f16::narrow(*from));
-        } else {
-            let halves = [low as u16, (low >> 16) as u16, high as u16, (high >> 16) as u16];
-            to.copy_from_slice(&halves);
-        }
+        let halves = [low as u16, (low >> 16) as u16, high as u16, (high >> 16) as u16];
+        to.iter_mut().zip(halves).for_each(|(to, half)| *to = finite(half));
     }
-    rest.iter().zip(to.into_remainder()).for_each(|(from, to)| *to = f16::narrow(*from));
+    rest.iter().zip(to.into_remainder()).for_each(|(from, to)| *to = narrow_one(*from));
 }
 
-/// True where one of two f16 is infinite or NaN: then adding one to its exponent carries into its sign's place.
+/// The f32 of the same value; exact.
 #[inline(always)]
-fn overflowed(pair: u32) -> bool {
-    ((pair & 0x7c00_7c00) + 0x0400_0400) & 0x8000_8000 != 0
+pub fn widen_one(half: u16) -> f32 {
+    let bits: u32;
+    // SAFETY: no memory is touched.
+    unsafe {
+        asm!("vmov s0, {half}", "vcvtb.f32.f16 s0, s0", "vmov {bits}, s0",
+            half = in(reg) u32::from(half), bits = out(reg) bits, out("s0") _,
+            options(nostack, preserves_flags, pure, nomem));
+    }
+    f32::from_bits(bits)
+}
+
+/// The nearest f16 (ties to even); what exceeds the range becomes ±65504, a NaN stays one.
+#[inline]
+pub fn narrow_one(value: f32) -> u16 {
+    let bits: u32;
+    // SAFETY: no memory is touched.
+    unsafe {
+        asm!("vmov s0, {value}", "vcvtb.f16.f32 s0, s0", "vmov {bits}, s0",
+            value = in(reg) value.to_bits(), bits = out(reg) bits, out("s0") _,
+            options(nostack, pure, nomem));
+    }
+    finite(bits as u16)
+}
+
+/// What an f16 is without infinities: ±65504 in their place, and one NaN for all.
+#[inline(always)]
+fn finite(half: u16) -> u16 {
+    match half & 0x7fff {
+        0..0x7c00 => half,
+        0x7c00 => half & 0x8000 | MAX,
+        _ => half & 0x8000 | 0x7e00,
+    }
 }

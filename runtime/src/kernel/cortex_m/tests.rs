@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use super::super::tiling::{Cut, Form};
 use super::super::{Buffers, Isa, Layer, LayerWeights, Output, Planes, Second, WeightMatrix, f16, run};
-use super::Any;
+use super::{Any, Set};
 use crate::model::{Activation, Shape, Window};
 
 /// Numbers between -1 and 1, the same on every run, or small whole ones.
@@ -52,19 +52,25 @@ impl Case {
         };
         let layer = Layer::Conv { input, output, window, weights, bias: &bias, activation: Activation::Relu };
         let mut results = [vec![0u16; output.len()], vec![0u16; output.len()]];
-        let mut cut = Cut::SQUARES;
+        let (mut cut, mut taken) = (Cut::SQUARES, Set::default());
         for (on_device, result) in [false, true].into_iter().zip(&mut results) {
             let mut scratch = vec![f32::NAN; if on_device { scratch } else { 1 << 16 }];
             let output = Output::Half(result);
             let (second, planes) = (Second::None, Planes::default());
             let buffers = Buffers { input: &x, second, output, scratch: &mut scratch, planes };
             match on_device {
-                true => super::run::<Any>(&layer, buffers, Some(&mut cut)),
+                true => taken = super::taken(|| super::run::<Any>(&layer, buffers, Some(&mut cut))),
                 false => run(Isa::Portable, &layer, buffers),
             }
         }
+        // A dry run finds the same forms.
+        let (mut result, mut scratch) = (vec![0u16; output.len()], vec![0.0; scratch]);
+        let (second, planes, output) = (Second::None, Planes::default(), Output::Half(&mut result));
+        let dry = Buffers { input: &x, second, output, scratch: &mut scratch, planes };
+        assert_eq!(super::forms(&layer, dry, cut), taken);
+        assert!(form == Form::Depthwise || taken != Set::default());
         let [expected, found] = results;
-        (expected, found, cut.found(output.height).map_or(0, |[way, ..]| way))
+        (expected, found, cut.found(self.output.height).map_or(0, |[way, ..]| way))
     }
 }
 

@@ -252,11 +252,11 @@ impl Tile {
     }
 
     /// What takes fewer instructions for the thin half of a pair of this rank in `budget` f32 of scratch: tiles of 2×2 pixels, or,
-    /// where these take still fewer and weights are `halves`, those of one row.
+    /// where these take still fewer, those of one row.
     pub fn squares(
         &self,
         geometry: &Geometry,
-        (rank, halves): (usize, bool),
+        rank: usize,
         budget: usize,
         products: Products,
     ) -> (Option<winograd::Strips>, Option<Lines>) {
@@ -267,7 +267,7 @@ impl Tile {
             Some(strips) => strips.cost(height, products.forty()),
             None => self.thin_cost(geometry, products),
         };
-        (strips, halves.then(|| Lines::fit(geometry, rank, budget, (least, products))).flatten())
+        (strips, Lines::fit(geometry, rank, budget, (least, products)))
     }
 
     /// The same of sums over some channels, made in so many passes.
@@ -361,7 +361,7 @@ pub(in crate::kernel) fn strip_scratch(
     let geometry = Geometry::new(input, output, window);
     let tile = Tile::fit(&geometry, form, budget);
     // Every core has its own choice, and a plan serves them all.
-    let of = |products| match tile.squares(&geometry, (form.rank(), true), budget, products) {
+    let of = |products| match tile.squares(&geometry, form.rank(), budget, products) {
         (_, Some(lines)) => lines.scratch(),
         (Some(strips), None) => strips.scratch(),
         _ => {
@@ -401,7 +401,7 @@ pub(in crate::kernel) fn cost(
         return fives.cost(&geometry, products).into();
     }
     let height = geometry.output.height as usize;
-    let squares = match tile.squares(&geometry, (form.rank(), true), scratch, products) {
+    let squares = match tile.squares(&geometry, form.rank(), scratch, products) {
         _ if !squares => None,
         (_, Some(lines)) => Some(lines.cost(height, products)),
         (strips, None) => strips.map(|strips| strips.cost(height, products.forty())),

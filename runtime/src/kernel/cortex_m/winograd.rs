@@ -9,12 +9,13 @@
 
 use super::conv::{Area, Conv};
 use super::fill::Filler;
-use super::micro::{self, Offsets, Start, Sweep, Taps, Transform};
+use super::forms::take;
+use super::micro::{self, Offsets, Start, Sweep, Taps};
 use super::parts::Parts;
 use super::tile::{Geometry, RANKS};
 use super::{OUTS, PIXELS, together};
 use crate::kernel::portable::Epilogue;
-use crate::kernel::{Buffers, WeightMatrix};
+use crate::kernel::{Buffers, Operations, Set, WeightMatrix};
 
 /// Products of a tile.
 pub(super) const PRODUCTS: usize = 16;
@@ -151,7 +152,7 @@ pub(super) fn most_scratch(geometry: &Geometry, rank: usize, direct: u32) -> usi
 
 impl Conv {
     /// A pair, strip by strip.
-    pub(super) fn pair_in_strips(
+    pub(super) fn pair_in_strips<U: Operations>(
         &self,
         strips: &Strips,
         (thin, expand): (WeightMatrix<'_>, WeightMatrix<'_>),
@@ -166,13 +167,17 @@ impl Conv {
         let Parts { middle, sums, pixels, weights, patch } = parts;
         // What the ranks from `first` on and the channels from `from` on take of the kept weights begins here.
         let at = |first: usize, from: usize| {
-            if strips.kept { PRODUCTS * (from * rank + first * block.min(channels - from)) } else { 0 }
+            if strips.kept && U::USED.has(Set::SQUARES_KEPT) {
+                PRODUCTS * (from * rank + first * block.min(channels - from))
+            } else {
+                0
+            }
         };
         let transform = |(first, some): (usize, usize), from: usize, to: &mut [f32]| {
             let Some(rows) = thin.after(first, channels * TAPS, from * TAPS) else { return };
-            micro::transform_weights(rows, channels * TAPS, some, block.min(channels - from), to)
+            micro::transform_weights::<U>(rows, channels * TAPS, some, block.min(channels - from), to)
         };
-        if strips.kept {
+        if strips.kept && take::<U>(Set::SQUARES_KEPT) {
             for from in (0..channels).step_by(block) {
                 for ranks in together(rank) {
                     transform(ranks, from, weights.get_mut(at(ranks.0, from)..).unwrap_or_default());
@@ -185,14 +190,14 @@ impl Conv {
             let area =
                 Area { y, x: 0, rows: rows * GROUP[0], columns: across * GROUP[1], groups: across * 2 };
             let filler = Filler::new(&self.geometry, &area);
+            let shape = (filler.lines(), [rows, across]);
+            // Rows above and below the map stay so for every channel.
+            patch.fill(0.0);
             for (from, planes) in (0..).step_by(block).zip(buffers.input.chunks((block * plane).max(1))) {
                 // Behind the last plane there may be less than between planes.
                 let count = planes.len().div_ceil(plane);
-                for (channel, plane) in planes.chunks(plane).enumerate() {
-                    filler.fill(plane, patch);
-                    let shape = Transform { rows, across, count, of: channel };
-                    micro::transform_pixels(patch, shape, pixels);
-                }
+                let planes = planes.get(filler.begins()..).unwrap_or_default();
+                micro::transform_pixels((planes, plane, count), shape, patch, pixels);
                 for (first, some) in together(rank) {
                     let Some(weights) = weights.get_mut(at(first, from)..) else { return };
                     if !strips.kept {
@@ -210,7 +215,7 @@ impl Conv {
                         weights_row: count * some,
                     };
                     let start = if from == 0 { Start::Bias(&[]) } else { Start::Resume };
-                    micro::accumulate(
+                    micro::accumulate::<U>(
                         Taps::Ranks,
                         some,
                         (pixels, Offsets::ranks(count)),
@@ -229,7 +234,7 @@ impl Conv {
                 groups: width.div_ceil(PIXELS),
             };
             micro::transform_sums(sums, (rows, across, rank), middle, area.groups);
-            self.expand(
+            self.expand::<U>(
                 &area,
                 (expand, rank),
                 epilogue,

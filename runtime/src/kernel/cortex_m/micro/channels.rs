@@ -1,6 +1,8 @@
 //! The part of several planes under a tile, widened plane by plane: what is the same for all of them is checked and laid out once.
 
+use super::super::forms::note;
 use super::{WidenRows, inner, phases};
+use crate::kernel::{Operations, Set};
 
 /// Where the rows of planes lie, and where they go; lengths in elements.
 #[derive(Clone, Copy, Debug)]
@@ -22,22 +24,25 @@ pub(in super::super) struct Channels {
     pub end: usize,
 }
 
-/// Widens the rows. False, and nothing done, where a length does not fit.
-#[inline(never)]
-pub(in super::super) fn widen_channels(from: &[u16], of: &Channels, to: &mut [f32]) -> bool {
+/// Widens the rows. Does nothing where a length does not fit.
+pub(in super::super) fn widen_channels<U: Operations>(from: &[u16], of: &Channels, to: &mut [f32]) {
     let Channels { count, from_plane, to_plane, rows, from_row, pitch, begin, end, .. } = *of;
     if count == 0 || rows == 0 || begin >= end {
-        return false;
+        return;
     }
     let read = (count - 1) * from_plane + (rows - 1) * from_row + (end - begin);
     let written = (count - 1) * to_plane + rows * pitch * of.phases;
     if read > from.len() || written > to.len() {
-        return false;
+        return;
     }
-    if of.stride == 2 {
+    let [ones, twos] = Set::PATCHES;
+    if note(if of.stride == 2 { twos } else { ones }) {
+        return;
+    }
+    if of.stride == 2 && U::USED.has(twos) {
         let Some(mut arguments) = phases((from, from_row), rows, to, (pitch, of.phases == 2), [begin, end])
         else {
-            return false;
+            return;
         };
         for _ in 0..count {
             // SAFETY: the values of every plane are there, checked above and for the first one.
@@ -46,10 +51,10 @@ pub(in super::super) fn widen_channels(from: &[u16], of: &Channels, to: &mut [f3
             arguments.even = arguments.even.wrapping_add(to_plane);
             arguments.odd = arguments.odd.wrapping_add(to_plane);
         }
-        return true;
+        return;
     }
-    if end > pitch {
-        return false;
+    if end > pitch || !U::USED.has(ones) {
+        return;
     }
     let mut arguments = WidenRows {
         to: to.as_mut_ptr(),
@@ -67,5 +72,4 @@ pub(in super::super) fn widen_channels(from: &[u16], of: &Channels, to: &mut [f3
         arguments.from = arguments.from.wrapping_add(from_plane);
         arguments.to = arguments.to.wrapping_add(to_plane);
     }
-    true
 }

@@ -1,6 +1,8 @@
 //! The expanding half of a pair, four channels after another: what is the same for all of them is checked and laid out once.
 
-use super::{Accumulate, Finish, OUTS, PIXELS, Residual, Rows, Taps, inner};
+use super::super::forms::note;
+use super::{Accumulate, Finish, OUTS, PIXELS, Residual, Rows, Taps, inner, of_outs, panel, stored};
+use crate::kernel::{Operations, WeightMatrix};
 use crate::model::Activation;
 
 /// The rank-r values of a tile, and what becomes of them.
@@ -9,19 +11,19 @@ pub(in super::super) struct Expand<'a> {
     pub middle: &'a [f32],
     pub rank: usize,
     /// A row of ranks for each channel, and a bias.
-    pub weights: &'a [u16],
+    pub weights: WeightMatrix<'a>,
     pub bias: &'a [f32],
     /// Where pixels go; all channels, and groups that follow one another.
     pub rows: Rows,
     pub activation: Activation,
 }
 
-/// Expands, activates and stores as many channels as are fours, and says how many. `panel` and `sums` are scratch for the weights and the
+/// Expands, activates and stores as many channels as are fours, and says how many. `widened` and `sums` are scratch for the weights and the
 /// sums of four channels. Does nothing where a length does not fit.
 #[inline(never)]
-pub(in super::super) fn expand(
+pub(in super::super) fn expand<U: Operations>(
     of: &Expand<'_>,
-    (panel, sums): (&mut [f32], &mut [f32]),
+    (widened, sums): (&mut [f32], &mut [f32]),
     output: &mut [u16],
     residual: Residual<'_>,
 ) -> usize {
@@ -39,27 +41,28 @@ pub(in super::super) fn expand(
     let pixels = (fours * OUTS - 1) * plane + (rows - 1) * width + columns;
     if groups * rank * PIXELS > of.middle.len()
         || groups * OUTS * PIXELS > sums.len()
-        || rank * OUTS > panel.len()
+        || rank * OUTS > widened.len()
         || fours * OUTS * rank > of.weights.len()
         || fours * OUTS > of.bias.len()
         || pixels > output.len().min(there)
     {
         return 0;
     }
-    let (mut output, mut weights, panel) = (output.as_mut_ptr(), of.weights.as_ptr(), panel.as_mut_ptr());
-    for bias in of.bias.chunks_exact(OUTS).take(fours) {
-        let mut initial = [0.0; OUTS * PIXELS];
-        for (to, bias) in initial.chunks_exact_mut(PIXELS).zip(bias) {
-            to.fill(*bias);
-        }
+    let (mut output, widened) = (output.as_mut_ptr(), widened.as_mut_ptr());
+    let dry = note(of_outs(Taps::Ranks.loops(), OUTS).and(stored(added, of.activation)));
+    let (biases, _) = of.bias.as_chunks::<OUTS>();
+    for (first, bias) in (0..).step_by(OUTS).zip(biases.iter().take(fours)) {
+        let Some(weights) = of.weights.after(first, rank, 0) else { return first };
+        let [a, b, c, d] = *bias;
+        let initial = [a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d];
         let mut accumulated = Accumulate {
             x: of.middle.as_ptr(),
             x_row: 0,
             rows: 1,
             groups,
             offsets: core::ptr::null(),
-            end: panel.wrapping_add(rank * OUTS).cast(),
-            weights: panel,
+            end: widened.wrapping_add(rank * OUTS).cast(),
+            weights: widened,
             sums: sums.as_mut_ptr(),
             sums_group: OUTS * PIXELS * F32,
             start: initial.as_ptr(),
@@ -83,11 +86,12 @@ pub(in super::super) fn expand(
         // SAFETY: ranks, weights, sums and pixels of four channels are there, checked above. A residual in the output is read
         // before its place is written.
         unsafe {
-            inner::widen_panel(weights, rank, OUTS, rank, panel);
-            inner::accumulate(Taps::Ranks, OUTS, &mut accumulated);
-            inner::finish(of.activation, &mut finished);
+            panel::<U>(weights, rank, OUTS, rank, widened);
+            if !dry {
+                inner::accumulate::<U>(Taps::Ranks, OUTS, &mut accumulated);
+                inner::finish::<U>(of.activation, &mut finished);
+            }
         }
-        weights = weights.wrapping_add(OUTS * rank);
         output = output.wrapping_add(OUTS * plane);
         added = if added.is_null() { added } else { added.wrapping_add(OUTS * plane) };
     }

@@ -1,8 +1,10 @@
 //! The transforms of tiles of one row. Four tiles side by side are a group; a group's value of a channel or rank is four f32.
 
+use super::super::forms::note;
 use super::super::lines::Outputs;
 use super::super::together;
-use super::{Accumulate, OUTS, PIXELS, Taps, WidenRows, inner};
+use super::{Accumulate, OUTS, PIXELS, Taps, WidenRows, inner, of_outs};
+use crate::kernel::{Operations, Set, WeightMatrix};
 
 /// Weights of a row, and rows of a channel.
 const TAPS: usize = 3;
@@ -26,9 +28,6 @@ pub(super) struct Pixels {
 /// The rows of a plane under a strip, and where they lie in a patch of as many rows as the strip and two; lengths in elements.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Lines {
-    /// Rows of the strip, and groups of tiles in each.
-    pub rows: usize,
-    pub across: usize,
     /// Rows that are there, from one to the next, the columns of each, and the zeros before them.
     pub inside: usize,
     pub from_row: usize,
@@ -38,60 +37,67 @@ pub(in super::super) struct Lines {
     pub above: usize,
 }
 
-/// Bᵀ·d of every tile of a strip, of `count` channels that begin `plane` apart: each is widened into `patch`, which has zeros in the rows
-/// that are not there. `to` holds for each product and group of tiles three rows of each channel. Does nothing where a length does
-/// not fit.
-#[inline(never)]
-pub(in super::super) fn line_pixels(
+impl Lines {
+    /// What widens the rows of one of `count` planes, which begin `plane` apart, to a patch of `rows` rows of `pitch`; `None` where a
+    /// length does not fit.
+    pub(super) fn widened(
+        &self,
+        (from, plane, count): (&[u16], usize, usize),
+        [rows, pitch]: [usize; 2],
+        patch: &mut [f32],
+    ) -> Option<WidenRows> {
+        let Lines { inside, from_row, columns, before, above } = *self;
+        let there = inside == 0
+            || (count.wrapping_sub(1) * plane + (inside - 1) * from_row + columns <= from.len()
+                && before + columns <= pitch);
+        if count == 0 || !there || above + inside > rows || rows * pitch > patch.len() {
+            return None;
+        }
+        Some(WidenRows {
+            to: patch.as_mut_ptr().wrapping_add(above * pitch),
+            from: from.as_ptr(),
+            pitch: from_row * size_of::<u16>(),
+            rows: inside,
+            before,
+            inside: columns,
+            behind: pitch.saturating_sub(before + columns),
+            gap: 0,
+        })
+    }
+}
+
+/// Bᵀ·d of every tile of a strip of `rows` rows of `across` groups of tiles, of `count` channels that begin `plane` apart: each is
+/// widened into `patch`, which has zeros in the rows that are not there. `to` holds for each product and group of tiles three rows of each
+/// channel. Does nothing where a length does not fit.
+pub(in super::super) fn line_pixels<U: Operations>(
     outputs: Outputs,
     (from, plane, count): (&[u16], usize, usize),
-    shape: Lines,
+    (lines, [rows, across]): (Lines, [usize; 2]),
     patch: &mut [f32],
     to: &mut [f32],
 ) {
-    let Lines { rows, across, inside, from_row, columns, before, above } = shape;
     let (pitch, groups, group) = (across * outputs.columns() + 2, rows * across, TAPS * count * PIXELS);
-    let there = inside == 0
-        || (count.wrapping_sub(1) * plane + (inside - 1) * from_row + columns <= from.len()
-            && before + columns <= pitch);
-    if across == 0
-        || count == 0
-        || !there
-        || above + inside > rows + 2
-        || (rows + 2) * pitch > patch.len()
-        || outputs.products() * groups * group > to.len()
-    {
+    if groups == 0 || outputs.products() * groups * group > to.len() || note(outputs.form()) {
         return;
     }
-    let patch = patch.as_mut_ptr();
-    let mut widened = WidenRows {
-        to: patch.wrapping_add(above * pitch),
-        from: from.as_ptr(),
-        pitch: from_row * size_of::<u16>(),
-        rows: inside,
-        before,
-        inside: columns,
-        behind: pitch - before - columns,
-        gap: 0,
-    };
+    let Some(mut widened) = lines.widened((from, plane, count), [rows + 2, pitch], patch) else { return };
     let mut channel = to.as_mut_ptr();
-    let mut arguments = Pixels {
-        x: patch,
-        pitch: pitch * F32,
-        to: channel,
-        product: groups * group * F32,
-        across,
-        group: group * F32,
-    };
     for _ in 0..count {
+        let mut arguments = Pixels {
+            x: patch.as_ptr(),
+            pitch: pitch * F32,
+            to: channel,
+            product: groups * group * F32,
+            across,
+            group: group * F32,
+        };
         // SAFETY: the values, pixels and places that are met are there, checked above.
         unsafe {
-            if inside > 0 {
+            if widened.rows > 0 {
                 inner::widen_rows(&widened);
             }
-            (arguments.x, arguments.to) = (patch, channel);
             for _ in 0..rows {
-                inner::line_pixels(outputs == Outputs::Four, &arguments);
+                inner::line_pixels::<U>(outputs, &arguments);
                 arguments.x = arguments.x.wrapping_add(pitch);
                 arguments.to = arguments.to.wrapping_add(across * group);
             }
@@ -104,7 +110,8 @@ pub(in super::super) fn line_pixels(
 /// What is read where three weights become the products'; lengths in bytes. The assembler knows the order of the fields.
 #[repr(C)]
 pub(super) struct Weights {
-    pub from: *const u16,
+    /// f16, or 8 bits of a thin half.
+    pub from: *const u8,
     /// From a rank to the next.
     pub pitch: usize,
     pub to: *mut f32,
@@ -116,11 +123,10 @@ pub(super) struct Weights {
 /// Adds the products of a strip of `groups` groups of tiles, of `count` channels, to sums of all ranks, or begins these: `pixels` are
 /// those of [`line_pixels`], `from` has 9 weights of each of these channels for a rank, and so `pitch` behind for the next; `weights` is
 /// scratch for four ranks. Does nothing where a length does not fit.
-#[inline(never)]
-pub(in super::super) fn line_products(
+pub(in super::super) fn line_products<U: Operations>(
     outputs: Outputs,
     (groups, count, rank): (usize, usize, usize),
-    (from, pitch): (&[u16], usize),
+    (from, pitch): (WeightMatrix<'_>, usize),
     (pixels, weights): (&[f32], &mut [f32]),
     sums: &mut [f32],
     resume: bool,
@@ -138,12 +144,14 @@ pub(in super::super) fn line_products(
         return;
     }
     let (weights, sums_group) = (weights.as_mut_ptr(), rank * PIXELS * F32);
+    let (halves, (from, size)) = (matches!(from, WeightMatrix::Half(_)), from.bytes());
+    let kind = if halves { Set::HALVES } else { Set::THIN };
     for (first, some) in together(rank) {
         let sums = sums.as_mut_ptr().wrapping_add(first * PIXELS);
         let weights_row = threes * some * F32;
         let transformed = Weights {
-            from: from.as_ptr().wrapping_add(first * pitch),
-            pitch: pitch * size_of::<u16>(),
+            from: from.wrapping_add(first * pitch * size),
+            pitch: pitch * size,
             to: weights,
             product: weights_row,
             threes,
@@ -164,10 +172,13 @@ pub(in super::super) fn line_products(
             phase: threes % 2 * F32,
             weights_row,
         };
+        if note(of_outs(Set::LINE_WEIGHTS, some).and(of_outs(Set::RANKS, some)).and(kind)) {
+            continue;
+        }
         // SAFETY: weights, pixels and sums that are met are there, checked above, and four initial sums.
         unsafe {
-            inner::line_weights(outputs == Outputs::Four, some, &transformed);
-            inner::accumulate(Taps::Ranks, some, &mut arguments);
+            inner::line_weights::<U>((outputs, halves), some, &transformed);
+            inner::accumulate::<U>(Taps::Ranks, some, &mut arguments);
         }
     }
 }
@@ -187,7 +198,7 @@ pub(super) struct Sums {
 
 /// Aᵀ·m of the sums of every product of a row of `across` groups of tiles, which are those from `first` on of `groups` in a strip. `to`
 /// has for each four pixels four values of each rank. Does nothing where a length does not fit.
-pub(in super::super) fn line_sums(
+pub(in super::super) fn line_sums<U: Operations>(
     outputs: Outputs,
     from: &[f32],
     (first, across, groups): (usize, usize, usize),
@@ -199,7 +210,7 @@ pub(in super::super) fn line_sums(
         && first + across <= groups
         && outputs.products() * groups * ranks * PIXELS <= from.len()
         && across * outputs.columns() * ranks <= to.len();
-    if !fits {
+    if !fits || note(outputs.form()) {
         return;
     }
     let arguments = Sums {
@@ -211,5 +222,5 @@ pub(in super::super) fn line_sums(
         across,
     };
     // SAFETY: the sums and places that are met are there, checked above.
-    unsafe { inner::line_sums(outputs == Outputs::Four, &arguments) }
+    unsafe { inner::line_sums::<U>(outputs, &arguments) }
 }

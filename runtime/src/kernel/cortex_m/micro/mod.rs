@@ -8,8 +8,9 @@ mod inner;
 #[path = "plain.rs"]
 mod inner;
 
+use super::forms::{note, take};
 use super::{OUTS, PIXELS};
-use crate::kernel::WeightMatrix;
+use crate::kernel::{Operations, Set, WeightMatrix};
 use crate::model::Activation;
 
 mod channels;
@@ -23,9 +24,9 @@ pub(super) use channels::{Channels, widen_channels};
 pub(super) use depthwise::{Depthwise, depthwise, depthwise_five};
 pub(super) use expand::{Expand, expand};
 pub(super) use five::five;
-pub(super) use inner::{overflow, widen_one};
+pub(super) use inner::overflow;
 pub(super) use lines::{Lines, line_pixels, line_products, line_sums};
-pub(super) use winograd::{Transform, transform_pixels, transform_sums, transform_weights};
+pub(super) use winograd::{transform_pixels, transform_sums, transform_weights};
 
 /// Which taps share a load of pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,16 @@ impl Taps {
     /// Taps of one offset.
     pub fn each(self) -> usize {
         if matches!(self, Taps::Row | Taps::Stride2) { 3 } else { 1 }
+    }
+
+    /// The loops of one channel, two and four.
+    fn loops(self) -> [Set; 3] {
+        match self {
+            Taps::Single => Set::SINGLE,
+            Taps::Ranks => Set::RANKS,
+            Taps::Row => Set::ROW,
+            Taps::Stride2 => Set::STRIDE_2,
+        }
     }
 }
 
@@ -94,6 +105,15 @@ impl<'a> Offsets<'a> {
     }
 }
 
+/// Of forms for one channel, two and four, the one for so many.
+fn of_outs([one, two, four]: [Set; 3], outs: usize) -> Set {
+    match outs {
+        1 => one,
+        2 => two,
+        _ => four,
+    }
+}
+
 /// What sums start from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Start<'a> {
@@ -126,7 +146,7 @@ struct Accumulate {
 /// For each group of pixels and each of `outs` channels (1, 2 or 4): adds to its four sums, for every offset and each of
 /// its taps, weight · pixels. `weights` holds for each tap one weight a
 /// channel. Does nothing where a length does not fit.
-pub(super) fn accumulate(
+pub(super) fn accumulate<U: Operations>(
     taps: Taps,
     outs: usize,
     (x, offsets): (&[f32], Offsets<'_>),
@@ -161,15 +181,16 @@ pub(super) fn accumulate(
         0 => weights.len() == of_row,
         _ => taps == Taps::Ranks && weights.len() == (rows - 1) * weights_row + of_row,
     };
-    if reach > x.len() || kept > sums.len() || !weighed {
+    if reach > x.len() || kept > sums.len() || !weighed || note(of_outs(taps.loops(), outs)) {
         return;
     }
     static ZERO: [f32; OUTS * PIXELS] = [0.0; OUTS * PIXELS];
     let initial: [f32; OUTS * PIXELS];
     let initial = match start {
         Start::Bias(bias) if !bias.is_empty() => {
-            let bias: [f32; OUTS] = core::array::from_fn(|out| bias.get(out).copied().unwrap_or_default());
-            initial = core::array::from_fn(|i| bias[i / PIXELS]);
+            let [a, b, c, d]: [f32; OUTS] =
+                core::array::from_fn(|out| bias.get(out).copied().unwrap_or_default());
+            initial = [a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d];
             initial.as_ptr()
         }
         Start::Bias(_) => ZERO.as_ptr(),
@@ -194,7 +215,7 @@ pub(super) fn accumulate(
     };
     // SAFETY: pixels up to `reach` and sums up to `kept` are there, checked above; each offset has its taps' weights;
     // the initial sums are 16 values, or the sums themselves.
-    unsafe { inner::accumulate(taps, outs, &mut arguments) }
+    unsafe { inner::accumulate::<U>(taps, outs, &mut arguments) }
 }
 
 /// What [`finish`]'s loops read and count down; lengths in bytes. The assembler knows the order of the fields.
@@ -241,7 +262,7 @@ pub(super) struct Rows {
 
 /// Adds the residual to sums, activates them and stores them in `output`, which begins with the first row's first
 /// pixel, as does the residual. f16 overflow becomes an infinity and is seen by [`overflow`].
-pub(super) fn finish(
+pub(super) fn finish<U: Operations>(
     sums: &[f32],
     output: &mut [u16],
     residual: Residual<'_>,
@@ -259,7 +280,7 @@ pub(super) fn finish(
         Residual::InPlace => (output.as_ptr(), usize::MAX),
         Residual::Other(values) => (values.as_ptr(), values.len()),
     };
-    if pixels > output.len().min(there) || kept > sums.len() {
+    if pixels > output.len().min(there) || kept > sums.len() || note(stored(residual, activation)) {
         return;
     }
     let mut arguments = Finish {
@@ -276,7 +297,17 @@ pub(super) fn finish(
     };
     // SAFETY: the pixels and sums that are met are there, checked above. A residual in the output is read before its
     // place is written.
-    unsafe { inner::finish(activation, &mut arguments) }
+    unsafe { inner::finish::<U>(activation, &mut arguments) }
+}
+
+/// The form of [`finish`] with this residual.
+fn stored(residual: *const u16, activation: Activation) -> Set {
+    let [none, relu, relu6] = if residual.is_null() { Set::STORED } else { Set::ADDED };
+    match activation {
+        Activation::None => none,
+        Activation::Relu => relu,
+        _ => relu6,
+    }
 }
 
 /// What [`widen_rows`]'s loops read. The assembler knows the order of the fields.
@@ -306,7 +337,7 @@ pub(super) fn widen_rows(from: &[u16], pitch: usize, rows: usize, to: &mut [f32]
     unsafe { inner::widen_rows(&WidenRows { to, from, pitch, rows, before, inside, behind, gap: 0 }) }
 }
 
-/// What [`widen_phases`]'s loops read. The assembler knows the order of the fields.
+/// What the loops of [`phases`] read. The assembler knows the order of the fields.
 #[repr(C)]
 struct WidenPhases {
     even: *mut f32,
@@ -348,22 +379,8 @@ impl WidenPhases {
 
 /// f16 bits → f32, row by row, even elements of a row before odd ones, each half `pitch` long; or, with `odd` false,
 /// the even ones alone. A row has its values from element `begin` to `end`, and zeros around them. The rows of `from`
-/// begin `from_row` apart. Does nothing where a length does not fit.
-pub(super) fn widen_phases(
-    (from, from_row): (&[u16], usize),
-    rows: usize,
-    to: &mut [f32],
-    (pitch, odd): (usize, bool),
-    [begin, end]: [usize; 2],
-) {
-    if let Some(arguments) = phases((from, from_row), rows, to, (pitch, odd), [begin, end]) {
-        // SAFETY: the values are there, as was checked, and zeros and values of a phase are `pitch` elements; odd ones
-        // that are not wanted lie where even ones follow.
-        unsafe { inner::widen_phases(&arguments) }
-    }
-}
-
-/// What [`widen_phases`] hands on; `None` where a length does not fit.
+/// begin `from_row` apart. `None` where a length does not fit. Zeros and values of a phase are `pitch` elements; odd ones that are not
+/// wanted lie where even ones follow.
 fn phases(
     (from, from_row): (&[u16], usize),
     rows: usize,
@@ -437,7 +454,7 @@ pub(super) fn widen_groups(from: &[u16], plane: usize, channels: usize, pixels: 
 
 /// Weights → f32: the first `count` elements of `rows` (1, 2 or 4) that begin `pitch` apart, element by element. False, and nothing
 /// done, where a length does not fit.
-pub(super) fn widen_panel(
+pub(super) fn widen_panel<U: Operations>(
     from: WeightMatrix<'_>,
     pitch: usize,
     rows: usize,
@@ -446,19 +463,48 @@ pub(super) fn widen_panel(
 ) -> bool {
     let there =
         matches!(rows, 1 | 2 | OUTS) && (rows - 1) * pitch + count <= from.len() && rows * count <= to.len();
-    match from {
-        _ if !there => {}
+    if there {
         // SAFETY: the elements are there, checked above.
-        WeightMatrix::Half(from) => unsafe {
-            inner::widen_panel(from.as_ptr(), pitch, rows, count, to.as_mut_ptr())
-        },
-        WeightMatrix::Eight(eights) => {
-            let (values, scales) = eights.parts();
-            let given: [f32; OUTS] = core::array::from_fn(|row| scales.get(row).copied().unwrap_or_default());
-            let scales = (!scales.is_empty()).then_some(&given);
-            // SAFETY: as above.
-            unsafe { inner::widen_eights(values.as_ptr(), pitch, rows, count, to.as_mut_ptr(), scales) }
-        }
+        unsafe { panel::<U>(from, pitch, rows, count, to.as_mut_ptr()) }
     }
     there
+}
+
+/// As [`widen_panel`].
+///
+/// # Safety
+/// The elements are there.
+unsafe fn panel<U: Operations>(
+    from: WeightMatrix<'_>,
+    pitch: usize,
+    rows: usize,
+    count: usize,
+    to: *mut f32,
+) {
+    let dry = note(of_outs(Set::PANEL, rows));
+    match from {
+        WeightMatrix::Half(from) => {
+            if take::<U>(Set::HALVES) && !dry {
+                // SAFETY: the caller's lengths.
+                unsafe { inner::widen_panel::<U>(from.as_ptr(), pitch, rows, count, to) }
+            }
+        }
+        WeightMatrix::Eight(eights) => {
+            let (values, scales) = eights.parts();
+            if note(if scales.is_empty() { Set::THIN } else { Set::SCALED }) {
+                return;
+            }
+            let given: [f32; OUTS];
+            let scales = match scales.first_chunk() {
+                _ if scales.is_empty() => None,
+                Some(scales) => Some(scales),
+                None => {
+                    given = core::array::from_fn(|row| scales.get(row).copied().unwrap_or_default());
+                    Some(&given)
+                }
+            };
+            // SAFETY: as above.
+            unsafe { inner::widen_eights::<U>(values.as_ptr(), pitch, rows, count, to, scales) }
+        }
+    }
 }

@@ -1,4 +1,5 @@
 //! The inner loops in Rust, for machines that only test or simulate the device.
+#![allow(clippy::extra_unused_type_parameters, reason = "here all loops are there")]
 
 #[path = "plain_lines.rs"]
 mod lines;
@@ -12,7 +13,7 @@ use super::depthwise::{self, Arguments};
 use super::five::Five;
 use super::winograd::{Pixels, Sums, Weights};
 use super::{Accumulate, Finish, Taps, WidenGroups, WidenPhases, WidenRows};
-use crate::kernel::THIN_SCALE;
+use crate::kernel::{Operations, THIN_SCALE};
 use crate::model::Activation;
 
 pub(super) use lines::{line_pixels, line_sums, line_weights};
@@ -22,13 +23,9 @@ pub(in super::super) fn overflow() -> bool {
     true
 }
 
-pub(in super::super) fn widen_one(half: u16) -> f32 {
-    f16::widen(half)
-}
-
 /// # Safety
 /// As in [`super::accumulate`].
-pub(super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumulate) {
+pub(super) unsafe fn accumulate<U: Operations>(taps: Taps, outs: usize, arguments: &mut Accumulate) {
     let Accumulate { mut x, mut sums, mut start, weights: mut row, .. } = *arguments;
     let count = match taps {
         Taps::Ranks => (arguments.end as usize - arguments.weights as usize) / (outs * size_of::<f32>()),
@@ -94,7 +91,7 @@ pub(super) unsafe fn five(arguments: &Five) {
 
 /// # Safety
 /// As in [`super::finish`].
-pub(super) unsafe fn finish(activation: Activation, arguments: &mut Finish) {
+pub(super) unsafe fn finish<U: Operations>(activation: Activation, arguments: &mut Finish) {
     for channel in 0..arguments.channels {
         let at = channel * arguments.plane;
         let residual = arguments.residual;
@@ -139,7 +136,7 @@ pub(super) unsafe fn widen(from: *const u16, to: *mut f32, count: usize) {
 }
 
 /// # Safety
-/// As in [`super::widen_phases`].
+/// As in [`super::phases`].
 pub(super) unsafe fn widen_phases(arguments: &WidenPhases) {
     let WidenPhases { even, odd, from, from_row, to_row, before, behind, .. } = *arguments;
     for row in 0..arguments.rows {
@@ -173,7 +170,13 @@ pub(super) unsafe fn widen_phases(arguments: &WidenPhases) {
 
 /// # Safety
 /// As in [`super::widen_panel`].
-pub(super) unsafe fn widen_panel(from: *const u16, pitch: usize, rows: usize, count: usize, to: *mut f32) {
+pub(super) unsafe fn widen_panel<U: Operations>(
+    from: *const u16,
+    pitch: usize,
+    rows: usize,
+    count: usize,
+    to: *mut f32,
+) {
     for i in 0..count * rows {
         // SAFETY: the caller's lengths.
         unsafe { *to.add(i) = f16::widen(*from.add((i % rows) * pitch + i / rows)) };
@@ -182,7 +185,7 @@ pub(super) unsafe fn widen_panel(from: *const u16, pitch: usize, rows: usize, co
 
 /// # Safety
 /// As in [`super::widen_panel`].
-pub(super) unsafe fn widen_eights(
+pub(super) unsafe fn widen_eights<U: Operations>(
     from: *const i8,
     pitch: usize,
     rows: usize,

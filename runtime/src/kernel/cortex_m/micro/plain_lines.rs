@@ -2,9 +2,10 @@
 
 use core::array::from_fn;
 
-use super::super::super::super::f16;
+use super::super::super::lines::Outputs;
 use super::super::PIXELS;
 use super::super::lines::{Pixels, Sums, Weights};
+use crate::kernel::{Operations, THIN_SCALE, f16};
 
 /// Bᵀ·d, in the order in which products are kept: of the points 1, −1, 2, −2, 0, ∞, or 0, 1, −1, ∞.
 fn inputs(four: bool, d: [f32; 6]) -> [f32; 6] {
@@ -38,7 +39,8 @@ fn outputs(four: bool, m: [f32; 6]) -> [f32; 4] {
 
 /// # Safety
 /// As in [`super::super::lines::line_pixels`].
-pub(in super::super) unsafe fn line_pixels(four: bool, arguments: &Pixels) {
+pub(in super::super) unsafe fn line_pixels<U: Operations>(outputs: Outputs, arguments: &Pixels) {
+    let four = outputs == Outputs::Four;
     let (step, inputs_of) = if four { (4, 6) } else { (2, 4) };
     for row in 0..3 {
         for tile in 0..arguments.across * PIXELS {
@@ -59,13 +61,22 @@ pub(in super::super) unsafe fn line_pixels(four: bool, arguments: &Pixels) {
 
 /// # Safety
 /// As in [`super::super::lines::line_products`].
-pub(in super::super) unsafe fn line_weights(four: bool, outs: usize, arguments: &Weights) {
+pub(in super::super) unsafe fn line_weights<U: Operations>(
+    (outputs, halves): (Outputs, bool),
+    outs: usize,
+    arguments: &Weights,
+) {
+    let four = outputs == Outputs::Four;
     for out in 0..outs {
         let from = arguments.from.wrapping_byte_add(out * arguments.pitch);
         for three in 0..arguments.threes {
             // SAFETY: the caller's lengths.
             unsafe {
-                let products = filter(four, from_fn(|i| f16::widen(*from.add(three * 3 + i))));
+                let weight = |at| match halves {
+                    true => f16::widen(*from.cast::<u16>().add(at)),
+                    false => f32::from(*from.cast::<i8>().add(at)) * THIN_SCALE,
+                };
+                let products = filter(four, from_fn(|i| weight(three * 3 + i)));
                 for (product, value) in products.into_iter().take(if four { 6 } else { 4 }).enumerate() {
                     *arguments.to.byte_add(product * arguments.product).add(three * outs + out) = value;
                 }
@@ -76,7 +87,8 @@ pub(in super::super) unsafe fn line_weights(four: bool, outs: usize, arguments: 
 
 /// # Safety
 /// As in [`super::super::lines::line_sums`].
-pub(in super::super) unsafe fn line_sums(four: bool, arguments: &Sums) {
+pub(in super::super) unsafe fn line_sums<U: Operations>(kind: Outputs, arguments: &Sums) {
+    let four = kind == Outputs::Four;
     let side = if four { 4 } else { 2 };
     for group in 0..arguments.across {
         for rank in 0..arguments.ranks {

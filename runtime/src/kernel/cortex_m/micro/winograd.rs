@@ -1,27 +1,17 @@
 //! The transforms of tiles of 2×2 output pixels. Four tiles side by side are a group; a group's value of a channel or rank
 //! is four f32.
 
+use super::super::forms::note;
 use super::super::winograd::{GROUP, PRODUCTS};
+use super::lines::Lines;
 use super::{OUTS, PIXELS, inner};
-use crate::kernel::WeightMatrix;
+use crate::kernel::{Operations, Set, WeightMatrix};
 use crate::model::EIGHTS;
 
 /// Weights of a channel.
 const TAPS: usize = 9;
 
 const F32: usize = size_of::<f32>();
-
-/// A channel among those of a block.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Transform {
-    /// Rows of tiles, and groups in a row.
-    pub rows: usize,
-    pub across: usize,
-    /// Channels of the block.
-    pub count: usize,
-    /// This one's index among them.
-    pub of: usize,
-}
 
 /// What [`transform_pixels`]'s loops read; lengths in bytes. The assembler knows the order of the fields.
 #[repr(C)]
@@ -40,30 +30,42 @@ pub(super) struct Pixels {
     pub x_row: usize,
 }
 
-/// Bᵀ·d·B of every tile of a channel, whose pixels lie in `patch` row by row with one column and row of padding on each side
-/// of the tiles; `to` holds for each product and group the channels of a block. Does nothing where a length does not fit.
-pub(in super::super) fn transform_pixels(patch: &[f32], shape: Transform, to: &mut [f32]) {
-    let Transform { rows, across, count, of } = shape;
+/// Bᵀ·d·B of every tile of a strip of `rows` rows of `across` groups of tiles, of `count` channels that begin `plane` apart: each is
+/// widened into `patch`, row by row with one column and row of padding on each side of the tiles, which has zeros in the rows that are not
+/// there. `to` holds for each product and group the channels. Does nothing where a length does not fit.
+pub(in super::super) fn transform_pixels(
+    (from, plane, count): (&[u16], usize, usize),
+    (lines, [rows, across]): (Lines, [usize; 2]),
+    patch: &mut [f32],
+    to: &mut [f32],
+) {
     let (pitch, groups) = (across * GROUP[1] + 2, rows * across);
-    if groups == 0
-        || of >= count
-        || (rows * GROUP[0] + 2) * pitch > patch.len()
-        || PRODUCTS * groups * count * PIXELS > to.len()
-    {
+    if groups == 0 || PRODUCTS * groups * count * PIXELS > to.len() || note(Set::SQUARES) {
         return;
     }
-    let arguments = Pixels {
+    let size = [rows * GROUP[0] + 2, pitch];
+    let Some(mut widened) = lines.widened((from, plane, count), size, patch) else { return };
+    let mut arguments = Pixels {
         x: patch.as_ptr(),
         pitch: pitch * F32,
-        to: to.as_mut_ptr().wrapping_add(of * PIXELS),
+        to: to.as_mut_ptr(),
         product: groups * count * PIXELS * F32,
         rows,
         across,
         group: count * PIXELS * F32,
         x_row: GROUP[0] * pitch * F32,
     };
-    // SAFETY: the pixels and places that are met are there, checked above.
-    unsafe { inner::transform_pixels(&arguments) }
+    for _ in 0..count {
+        // SAFETY: the values, pixels and places that are met are there, checked above.
+        unsafe {
+            if widened.rows > 0 {
+                inner::widen_rows(&widened);
+            }
+            inner::transform_pixels(&arguments);
+        }
+        widened.from = widened.from.wrapping_add(plane);
+        arguments.to = arguments.to.wrapping_add(PIXELS);
+    }
 }
 
 /// What [`transform_weights`]'s loops read; lengths in bytes. The assembler knows the order of the fields.
@@ -84,8 +86,7 @@ pub(super) struct Weights {
 
 /// G·g·Gᵀ of 3×3 weights: `channels` of each of `outs` (at most 4) ranks that begin `pitch` apart; for each product and channel
 /// one value a rank. Does nothing where a length does not fit.
-#[inline(never)]
-pub(in super::super) fn transform_weights(
+pub(in super::super) fn transform_weights<U: Operations>(
     from: WeightMatrix<'_>,
     pitch: usize,
     outs: usize,
@@ -99,10 +100,10 @@ pub(in super::super) fn transform_weights(
     if !fits {
         return;
     }
-    let (from, size): (*const u8, usize) = match from {
-        WeightMatrix::Half(halves) => (halves.as_ptr().cast(), size_of::<u16>()),
-        WeightMatrix::Eight(eights) => (eights.parts().0.as_ptr().cast(), 1),
-    };
+    let (halves, (from, size)) = (matches!(from, WeightMatrix::Half(_)), from.bytes());
+    if note(if halves { Set::HALVES } else { Set::THIN }) {
+        return;
+    }
     let arguments = Weights {
         from,
         pitch: pitch * size,
@@ -114,10 +115,10 @@ pub(in super::super) fn transform_weights(
     };
     // SAFETY: the weights and places that are met are there, checked above.
     unsafe {
-        if EIGHTS && size == 1 {
-            inner::transform_eights(&arguments);
-        } else {
+        if halves && U::USED.has(Set::HALVES) {
             inner::transform_weights(&arguments);
+        } else if EIGHTS && U::USED.has(Set::THIN) {
+            inner::transform_eights(&arguments);
         }
     }
 }
@@ -153,7 +154,7 @@ pub(in super::super) fn transform_sums(
         && (2 * across - 1..=2 * across).contains(&groups)
         && PRODUCTS * tiles * ranks * PIXELS <= from.len()
         && GROUP[0] * rows * groups * ranks * PIXELS <= to.len();
-    if !fits {
+    if !fits || note(Set::SQUARES) {
         return;
     }
     let group = ranks * PIXELS * F32;

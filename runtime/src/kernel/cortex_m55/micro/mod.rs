@@ -267,10 +267,10 @@ pub(super) fn panel<E: Element>(
         },
         WeightMatrix::Eight(eights) => {
             let (values, scales) = eights.parts();
-            let scales: [f32; MOST_OUTS] =
-                core::array::from_fn(|row| scales.get(row).copied().unwrap_or(THIN_SCALE));
-            // SAFETY: as above.
-            unsafe { E::eights(values.as_ptr(), [pitch, rows, count], to.as_mut_ptr(), &scales) }
+            static THIN: [f32; MOST_OUTS] = [THIN_SCALE; MOST_OUTS];
+            let scales = if scales.len() < rows { THIN.as_ptr() } else { scales.as_ptr() };
+            // SAFETY: as above, and there is a scale for each row.
+            unsafe { E::eights(values.as_ptr(), [pitch, rows, count], to.as_mut_ptr(), scales) }
         }
     }
     there

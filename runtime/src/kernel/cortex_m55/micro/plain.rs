@@ -136,13 +136,13 @@ pub(in super::super) trait Loops: Copy {
 
     /// # Safety
     /// As in [`super::panel`].
-    unsafe fn eights(from: *const i8, [pitch, rows, count]: [usize; 3], to: *mut u32, scales: &[f32; 8]) {
+    unsafe fn eights(from: *const i8, [pitch, rows, count]: [usize; 3], to: *mut u32, scales: *const f32) {
         for i in 0..count * rows {
             // SAFETY: the caller's lengths.
-            let value = f32::from(unsafe { *from.add((i % rows) * pitch + i / rows) });
-            let half = f16::narrow(value * scales[i % rows]);
-            // SAFETY: as above.
-            unsafe { *to.add(i) = Self::weight(half) };
+            unsafe {
+                let value = f32::from(*from.add((i % rows) * pitch + i / rows));
+                *to.add(i) = Self::weight(f16::narrow(value * *scales.add(i % rows)));
+            }
         }
     }
 

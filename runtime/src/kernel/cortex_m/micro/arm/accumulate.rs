@@ -9,6 +9,7 @@
 use core::arch::naked_asm;
 
 use super::super::{Accumulate, Taps};
+use crate::kernel::{Operations, Set};
 
 /// Four sums plus weight · pixels.
 #[cfg(not(fpv5))]
@@ -323,20 +324,25 @@ accumulate! {
 
 /// # Safety
 /// `outs` is 1, 2 or 4; the rest as in [`super::super::accumulate`].
-pub(in super::super) unsafe fn accumulate(taps: Taps, outs: usize, arguments: &mut Accumulate) {
+pub(in super::super) unsafe fn accumulate<U: Operations>(
+    taps: Taps,
+    outs: usize,
+    arguments: &mut Accumulate,
+) {
     let inner = match (taps, outs) {
-        (Taps::Single, 1) => single_1,
-        (Taps::Single, 2) => single_2,
-        (Taps::Single, _) => single_4,
-        (Taps::Ranks, 1) => ranks_1,
-        (Taps::Ranks, 2) => ranks_2,
-        (Taps::Ranks, _) => ranks_4,
-        (Taps::Row, 1) => row_1,
-        (Taps::Row, 2) => row_2,
-        (Taps::Row, _) => row_4,
-        (Taps::Stride2, 1) => stride2_1,
-        (Taps::Stride2, 2) => stride2_2,
-        (Taps::Stride2, _) => stride2_4,
+        (Taps::Single, 1) if U::USED.has(Set::SINGLE[0]) => single_1,
+        (Taps::Single, 2) if U::USED.has(Set::SINGLE[1]) => single_2,
+        (Taps::Single, _) if U::USED.has(Set::SINGLE[2]) => single_4,
+        (Taps::Ranks, 1) if U::USED.has(Set::RANKS[0]) => ranks_1,
+        (Taps::Ranks, 2) if U::USED.has(Set::RANKS[1]) => ranks_2,
+        (Taps::Ranks, _) if U::USED.has(Set::RANKS[2]) => ranks_4,
+        (Taps::Row, 1) if U::USED.has(Set::ROW[0]) => row_1,
+        (Taps::Row, 2) if U::USED.has(Set::ROW[1]) => row_2,
+        (Taps::Row, _) if U::USED.has(Set::ROW[2]) => row_4,
+        (Taps::Stride2, 1) if U::USED.has(Set::STRIDE_2[0]) => stride2_1,
+        (Taps::Stride2, 2) if U::USED.has(Set::STRIDE_2[1]) => stride2_2,
+        (Taps::Stride2, _) if U::USED.has(Set::STRIDE_2[2]) => stride2_4,
+        _ => return,
     };
     // SAFETY: the caller's lengths.
     unsafe { inner(arguments) }

@@ -3,6 +3,7 @@
 use core::arch::naked_asm;
 
 use super::super::Finish;
+use crate::kernel::{Operations, Set};
 use crate::model::Activation;
 
 /// Loads the residual of four sums and adds it.
@@ -197,14 +198,15 @@ finish! {
 
 /// # Safety
 /// As in [`super::super::finish`].
-pub(in super::super) unsafe fn finish(activation: Activation, arguments: &mut Finish) {
+pub(in super::super) unsafe fn finish<U: Operations>(activation: Activation, arguments: &mut Finish) {
     let inner = match (arguments.residual.is_null(), activation) {
-        (true, Activation::None) => plain,
-        (true, Activation::Relu) => plain_relu,
-        (true, _) => plain_relu6,
-        (false, Activation::None) => added,
-        (false, Activation::Relu) => added_relu,
-        (false, _) => added_relu6,
+        (true, Activation::None) if U::USED.has(Set::STORED[0]) => plain,
+        (true, Activation::Relu) if U::USED.has(Set::STORED[1]) => plain_relu,
+        (true, _) if U::USED.has(Set::STORED[2]) => plain_relu6,
+        (false, Activation::None) if U::USED.has(Set::ADDED[0]) => added,
+        (false, Activation::Relu) if U::USED.has(Set::ADDED[1]) => added_relu,
+        (false, _) if U::USED.has(Set::ADDED[2]) => added_relu6,
+        _ => return,
     };
     // SAFETY: the caller's lengths.
     unsafe { inner(arguments) }

@@ -2,7 +2,9 @@
 
 use core::arch::naked_asm;
 
+use super::super::super::lines::Outputs;
 use super::super::lines::{Pixels, Sums, Weights};
+use crate::kernel::{Operations, Set};
 
 /// The loops over three rows of pixels and their groups: r1 a row of pixels, r2 from one to the next, r3 where the row goes, r4 from
 /// a product to the next, r5 groups, r6 from a group to the next, r7 rows left, r8 a group's pixels, r9 where the group goes, r10
@@ -96,9 +98,15 @@ pixels! { pixels_four: 64,
 
 /// # Safety
 /// As in [`super::super::lines::line_pixels`].
-pub(in super::super) unsafe fn line_pixels(four: bool, arguments: &Pixels) {
+pub(in super::super) unsafe fn line_pixels<U: Operations>(outputs: Outputs, arguments: &Pixels) {
     // SAFETY: the caller's lengths.
-    unsafe { if four { pixels_four(arguments) } else { pixels_two(arguments) } }
+    unsafe {
+        match outputs {
+            Outputs::Two if U::USED.has(Set::LINES_TWO) => pixels_two(arguments),
+            Outputs::Four if U::USED.has(Set::LINES_FOUR) => pixels_four(arguments),
+            _ => {}
+        }
+    }
 }
 
 /// `$op` for each of `$n` channels.
@@ -129,21 +137,50 @@ macro_rules! weigh {
 
 /// Three weights of each of `$n` channels: s0–s3, s4–s7 and s8–s11.
 macro_rules! load {
-    ($from:literal; $a:literal $b:literal $c:literal) => {
+    (half $from:literal; $a:literal $b:literal $c:literal) => {
         concat!(
             "ldr r0, [", $from, "], #4\nldrh r1, [", $from, "], #2\nvmov s24, s25, r0, r1\n",
             "vcvtb.f32.f16 s", $a, ", s24\nvcvtt.f32.f16 s", $b, ", s24\nvcvtb.f32.f16 s", $c, ", s25\n",
         )
     };
-    (1) => {
-        load!("r2"; 0 4 8)
+    // Whole 128ths.
+    (thin $from:literal; $a:literal $b:literal $c:literal) => {
+        concat!(
+            "ldrsb r0, [", $from, "], #1\nldrsb r1, [", $from, "], #1\nldrsb lr, [", $from, "], #1\n",
+            "vmov s", $a, ", r0\nvmov s", $b, ", r1\nvmov s", $c, ", lr\n",
+            "vcvt.f32.s32 s", $a, ", s", $a, ", #7\nvcvt.f32.s32 s", $b, ", s", $b, ", #7\n",
+            "vcvt.f32.s32 s", $c, ", s", $c, ", #7\n",
+        )
     };
-    (2) => {
-        concat!(load!("r2"; 0 4 8), load!("r3"; 1 5 9))
+    ($kind:ident 1) => {
+        load!($kind "r2"; 0 4 8)
     };
-    (4) => {
-        concat!(load!("r2"; 0 4 8), load!("r3"; 1 5 9), load!("r4"; 2 6 10), load!("r5"; 3 7 11))
+    ($kind:ident 2) => {
+        concat!(load!($kind "r2"; 0 4 8), load!($kind "r3"; 1 5 9))
     };
+    (half 4) => {
+        concat!(
+            load!(half "r2"; 0 4 8), load!(half "r3"; 1 5 9), load!(half "r4"; 2 6 10), load!(half "r5"; 3 7 11),
+        )
+    };
+    // The values of two channels at a time go to neighbours.
+    (thin 4) => {
+        concat!(
+            load!(Two "r2" "r3"; 0 1; 4 5; 8 9), load!(Two "r4" "r5"; 2 3; 6 7; 10 11),
+            load!(Parts 0 1 2 3 4 5 6 7 8 9 10 11),
+        )
+    };
+    (Two $from:literal $other:literal; $a:literal $b:literal; $c:literal $d:literal; $e:literal $f:literal) => {
+        concat!(
+            load!(Pair $from $other; $a $b), load!(Pair $from $other; $c $d), load!(Pair $from $other; $e $f),
+        )
+    };
+    (Pair $from:literal $other:literal; $a:literal $b:literal) => {
+        concat!(
+            "ldrsb r0, [", $from, "], #1\nldrsb r1, [", $other, "], #1\nvmov s", $a, ", s", $b, ", r0, r1\n",
+        )
+    };
+    (Parts $($s:literal)*) => { concat!($("vcvt.f32.s32 s", $s, ", s", $s, ", #7\n",)*) };
 }
 
 /// G·g of three weights.
@@ -180,7 +217,7 @@ macro_rules! filter {
 }
 
 macro_rules! weights {
-    ($($name:ident: $tile:ident $n:tt;)*) => {$(
+    ($($name:ident: $kind:ident $tile:ident $n:tt;)*) => {$(
         /// r2 to r5 weights of each channel, r6 to r11 where products go, r12 threes left, s31 4.
         ///
         /// # Safety
@@ -206,7 +243,7 @@ macro_rules! weights {
                 "ldr r12, [r0, #16]",
                 "vmov.f32 s31, #4.0",
                 "2:",
-                load!($n),
+                load!($kind $n),
                 filter!($tile $n),
                 "subs r12, r12, #1",
                 "bne 2b",
@@ -218,24 +255,47 @@ macro_rules! weights {
 }
 
 weights! {
-    weights_two_1: Two 1;
-    weights_two_2: Two 2;
-    weights_two_4: Two 4;
-    weights_four_1: Four 1;
-    weights_four_2: Four 2;
-    weights_four_4: Four 4;
+    weights_two_1: half Two 1;
+    weights_two_2: half Two 2;
+    weights_two_4: half Two 4;
+    weights_four_1: half Four 1;
+    weights_four_2: half Four 2;
+    weights_four_4: half Four 4;
+    eights_two_1: thin Two 1;
+    eights_two_2: thin Two 2;
+    eights_two_4: thin Two 4;
+    eights_four_1: thin Four 1;
+    eights_four_2: thin Four 2;
+    eights_four_4: thin Four 4;
+}
+
+/// True where the program has such tiles, so many ranks and such weights.
+#[inline(always)]
+fn has<U: Operations>(outputs: Set, outs: usize, weights: Set) -> bool {
+    U::USED.has(outputs) && U::USED.has(Set::LINE_WEIGHTS[outs]) && U::USED.has(weights)
 }
 
 /// # Safety
 /// `outs` is 1, 2 or 4; the rest as in [`super::super::lines::line_products`].
-pub(in super::super) unsafe fn line_weights(four: bool, outs: usize, arguments: &Weights) {
-    let inner = match (four, outs) {
-        (false, 1) => weights_two_1,
-        (false, 2) => weights_two_2,
-        (false, _) => weights_two_4,
-        (true, 1) => weights_four_1,
-        (true, 2) => weights_four_2,
-        (true, _) => weights_four_4,
+pub(in super::super) unsafe fn line_weights<U: Operations>(
+    (outputs, halves): (Outputs, bool),
+    outs: usize,
+    arguments: &Weights,
+) {
+    let inner = match (outputs, outs, halves) {
+        (Outputs::Two, 1, true) if has::<U>(Set::LINES_TWO, 0, Set::HALVES) => weights_two_1,
+        (Outputs::Two, 2, true) if has::<U>(Set::LINES_TWO, 1, Set::HALVES) => weights_two_2,
+        (Outputs::Two, 4, true) if has::<U>(Set::LINES_TWO, 2, Set::HALVES) => weights_two_4,
+        (Outputs::Four, 1, true) if has::<U>(Set::LINES_FOUR, 0, Set::HALVES) => weights_four_1,
+        (Outputs::Four, 2, true) if has::<U>(Set::LINES_FOUR, 1, Set::HALVES) => weights_four_2,
+        (Outputs::Four, 4, true) if has::<U>(Set::LINES_FOUR, 2, Set::HALVES) => weights_four_4,
+        (Outputs::Two, 1, false) if has::<U>(Set::LINES_TWO, 0, Set::THIN) => eights_two_1,
+        (Outputs::Two, 2, false) if has::<U>(Set::LINES_TWO, 1, Set::THIN) => eights_two_2,
+        (Outputs::Two, 4, false) if has::<U>(Set::LINES_TWO, 2, Set::THIN) => eights_two_4,
+        (Outputs::Four, 1, false) if has::<U>(Set::LINES_FOUR, 0, Set::THIN) => eights_four_1,
+        (Outputs::Four, 2, false) if has::<U>(Set::LINES_FOUR, 1, Set::THIN) => eights_four_2,
+        (Outputs::Four, 4, false) if has::<U>(Set::LINES_FOUR, 2, Set::THIN) => eights_four_4,
+        _ => return,
     };
     // SAFETY: the caller's lengths.
     unsafe { inner(arguments) }
@@ -346,7 +406,13 @@ sums! { sums_four: 2, [
 
 /// # Safety
 /// As in [`super::super::lines::line_sums`].
-pub(in super::super) unsafe fn line_sums(four: bool, arguments: &Sums) {
+pub(in super::super) unsafe fn line_sums<U: Operations>(outputs: Outputs, arguments: &Sums) {
     // SAFETY: the caller's lengths.
-    unsafe { if four { sums_four(arguments) } else { sums_two(arguments) } }
+    unsafe {
+        match outputs {
+            Outputs::Two if U::USED.has(Set::LINES_TWO) => sums_two(arguments),
+            Outputs::Four if U::USED.has(Set::LINES_FOUR) => sums_four(arguments),
+            _ => {}
+        }
+    }
 }

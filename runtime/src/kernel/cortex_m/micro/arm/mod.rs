@@ -56,16 +56,3 @@ pub(in super::super::super) fn overflow() -> bool {
     }
     status & OFC != 0
 }
-
-/// f16 bits → f32.
-#[inline(always)]
-pub(in super::super::super) fn widen_one(half: u16) -> f32 {
-    let bits: u32;
-    // SAFETY: no memory is touched.
-    unsafe {
-        asm!("vmov s0, {half}", "vcvtb.f32.f16 s0, s0", "vmov {bits}, s0",
-            half = in(reg) u32::from(half), bits = out(reg) bits, out("s0") _,
-            options(nostack, preserves_flags, pure, nomem));
-    }
-    f32::from_bits(bits)
-}

@@ -3,7 +3,7 @@
 use core::arch::naked_asm;
 
 use super::super::{WidenGroups, WidenPhases, WidenRows};
-use crate::kernel::THIN_SCALE;
+use crate::kernel::{Operations, Set, THIN_SCALE};
 
 /// Widens r2 values from r0 to r1, which both go behind them; uses r3 and r12.
 macro_rules! widen {
@@ -205,7 +205,7 @@ macro_rules! single {
 /// r1 even elements, r2 odd ones, r5 what is widened; r6 rows left, r7 to r9 where the row begins in each of them.
 ///
 /// # Safety
-/// As in [`super::super::widen_phases`].
+/// As in [`super::super::phases`].
 #[unsafe(naked)]
 pub(in super::super) unsafe extern "C" fn widen_phases(arguments: *const WidenPhases) {
     naked_asm!(
@@ -332,7 +332,7 @@ panel! {
 
 /// # Safety
 /// As in [`super::super::widen_panel`].
-pub(in super::super) unsafe fn widen_panel(
+pub(in super::super) unsafe fn widen_panel<U: Operations>(
     from: *const u16,
     pitch: usize,
     rows: usize,
@@ -343,9 +343,10 @@ pub(in super::super) unsafe fn widen_panel(
     // SAFETY: the caller's lengths.
     unsafe {
         match rows {
-            1 => widen(from, to, count),
-            2 => panel_2(from, pitch, count, to),
-            _ => panel_4(from, pitch, count, to),
+            1 if U::USED.has(Set::PANEL[0]) => widen(from, to, count),
+            2 if U::USED.has(Set::PANEL[1]) => panel_2(from, pitch, count, to),
+            4 if U::USED.has(Set::PANEL[2]) => panel_4(from, pitch, count, to),
+            _ => {}
         }
     }
 }
@@ -420,7 +421,7 @@ panel! {
 
 /// # Safety
 /// As in [`super::super::widen_panel`].
-pub(in super::super) unsafe fn widen_eights(
+pub(in super::super) unsafe fn widen_eights<U: Operations>(
     from: *const i8,
     pitch: usize,
     rows: usize,
@@ -428,13 +429,16 @@ pub(in super::super) unsafe fn widen_eights(
     to: *mut f32,
     scales: Option<&[f32; 4]>,
 ) {
+    let some = scales.unwrap_or(&[THIN_SCALE; 4]);
     // SAFETY: the caller's lengths.
     unsafe {
         match (rows, scales) {
-            (1, _) => scaled_1(from, pitch, count, to, scales.unwrap_or(&[THIN_SCALE; 4])),
-            (2, _) => scaled_2(from, pitch, count, to, scales.unwrap_or(&[THIN_SCALE; 4])),
-            (_, Some(scales)) => scaled_4(from, pitch, count, to, scales),
-            (_, None) => thin_4(from, pitch, count, to, &[THIN_SCALE; 4]),
+            (1, _) if U::USED.has(Set::PANEL[0]) => scaled_1(from, pitch, count, to, some),
+            (2, _) if U::USED.has(Set::PANEL[1]) => scaled_2(from, pitch, count, to, some),
+            _ if !U::USED.has(Set::PANEL[2]) => {}
+            (4, Some(scales)) if U::USED.has(Set::SCALED) => scaled_4(from, pitch, count, to, scales),
+            (4, None) if U::USED.has(Set::THIN) => thin_4(from, pitch, count, to, some),
+            _ => {}
         }
     }
 }

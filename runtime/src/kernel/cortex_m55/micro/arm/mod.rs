@@ -34,7 +34,7 @@ pub(in super::super) trait Loops: Copy {
     unsafe fn expand(arguments: &Store);
     unsafe fn finish(arguments: &Store);
     unsafe fn panel(from: *const u16, pitch: usize, rows: usize, count: usize, to: *mut u32);
-    unsafe fn eights(from: *const i8, lengths: [usize; 3], to: *mut u32, scales: &[f32; 8]);
+    unsafe fn eights(from: *const i8, lengths: [usize; 3], to: *mut u32, scales: *const f32);
     unsafe fn fill(arguments: &FillArguments);
     unsafe fn fill_phases(arguments: &FillArguments);
 }
@@ -60,7 +60,7 @@ impl Loops for f32 {
         unsafe { panel::full(from, pitch, rows, count, to) }
     }
 
-    unsafe fn eights(from: *const i8, [pitch, rows, count]: [usize; 3], to: *mut u32, scales: &[f32; 8]) {
+    unsafe fn eights(from: *const i8, [pitch, rows, count]: [usize; 3], to: *mut u32, scales: *const f32) {
         // SAFETY: the caller's.
         unsafe { panel::eights_full(from, pitch, rows, count, to, scales) }
     }
@@ -97,7 +97,7 @@ impl Loops for u16 {
         unsafe { panel::half(from, pitch, rows, count, to) }
     }
 
-    unsafe fn eights(from: *const i8, [pitch, rows, count]: [usize; 3], to: *mut u32, scales: &[f32; 8]) {
+    unsafe fn eights(from: *const i8, [pitch, rows, count]: [usize; 3], to: *mut u32, scales: *const f32) {
         // SAFETY: the caller's.
         unsafe { panel::eights_half(from, pitch, rows, count, to, scales) }
     }
