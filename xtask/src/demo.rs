@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: from images to a measured board, dense against low-rank, in one command.
+//! `cargo xtask demo`: from images to a measured board, dense against low-rank, in one command. The low-rank network goes on from
+//! the dense one's weights, as anybody's would who has trained one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +23,8 @@ const NETWORK: &str = "resnet8";
 const DATA: &str = "fashion-mnist";
 /// Pruning ratio of the low-rank model.
 const PRUNE: f64 = 0.6;
+/// Learning rate of the low-rank training, which goes on from the dense weights.
+const FINE_RATE: &str = "0.05";
 /// Batches between two projections: a run of few epochs needs many (docs/method.md).
 const PROJECTION_PERIOD: u32 = 10;
 /// Emulated board of the demo.
@@ -67,9 +70,11 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     let lrpet = Lrpet { program: crate::root().join("target/release/lrpet") };
     let dataset = steps.run("find the data", || lrpet.json(&["data", "get", DATA]))?;
 
+    let dense = training(arguments, "dense", 0.0, None);
+    let lowrank = training(arguments, "lowrank", PRUNE, Some(&dense.checkpoint()));
     let mut models = Vec::new();
-    for (name, prune) in [("dense", 0.0), ("lowrank", PRUNE)] {
-        models.push(model(&lrpet, &mut steps, arguments, out, name, prune, toolchain)?);
+    for training in [&dense, &lowrank] {
+        models.push(model(&lrpet, &mut steps, out, training, toolchain)?);
     }
     // Both in one measurement, in turns: what else the machine does meets both alike.
     let files = ["dense", "lowrank"].map(|name| path(&out.join(format!("{name}.safetensors"))));
@@ -123,48 +128,60 @@ pub fn main(arguments: &Arguments, toolchain: Source) -> Result<()> {
     Ok(())
 }
 
+/// One of the two trainings.
+struct Training {
+    name: &'static str,
+    prune: f64,
+    /// Folder of the run.
+    run: PathBuf,
+    /// Arguments of `lrpet`, without `--resume`.
+    words: Vec<String>,
+}
+
+impl Training {
+    /// The weights that it ends with.
+    fn checkpoint(&self) -> PathBuf {
+        self.run.join("final.safetensors")
+    }
+}
+
+/// A training at pruning ratio `prune`, from random weights or from those in `init`.
+fn training(arguments: &Arguments, name: &'static str, prune: f64, init: Option<&Path>) -> Training {
+    let Arguments { epochs, seed, out, .. } = arguments;
+    // Paths relative to the root: the commands stand in the model's card. What began otherwise has another folder.
+    let from = if init.is_some() { "-from-dense" } else { "" };
+    let run = out.join("runs").join(format!("{name}{from}-{epochs}-epochs-seed-{seed}"));
+    let (ratio, period) = (prune.to_string(), PROJECTION_PERIOD.to_string());
+    let (epochs, seed) = (epochs.to_string(), seed.to_string());
+    let mut words = vec!["train", "--net", NETWORK, "--data", DATA, "--prune", &ratio, "--epochs", &epochs];
+    words.extend(["--seed", &seed, "--project-iterations", &period]);
+    // Augmentation pays only in longer runs.
+    words.extend(["--crop-padding", "0", "--no-flip"]);
+    let (folder, init) = (path(&run), init.map(path));
+    if let Some(init) = &init {
+        words.extend(["--init", init, "--lr", FINE_RATE]);
+    }
+    words.extend(["--out", &folder]);
+    let words = words.into_iter().map(str::to_owned).collect();
+    Training { name, prune, run, words }
+}
+
 /// Trains, exports and measures one model; its entry of the report.
 fn model(
     lrpet: &Lrpet,
     steps: &mut Steps,
-    arguments: &Arguments,
     out: &Path,
-    name: &str,
-    prune: f64,
+    training: &Training,
     toolchain: Source,
 ) -> Result<Value> {
-    // Paths relative to the root: the commands stand in the model's card.
-    let run = out.join("runs").join(format!("{name}-{}-epochs-seed-{}", arguments.epochs, arguments.seed));
+    let Training { name, prune, run, words } = training;
     let file = out.join(format!("{name}.safetensors"));
-    let (ratio, period) = (prune.to_string(), PROJECTION_PERIOD.to_string());
-    let (epochs, seed) = (arguments.epochs.to_string(), arguments.seed.to_string());
+    let (checkpoint, ratio) = (training.checkpoint(), prune.to_string());
     // An interrupted demo goes on.
-    let resume: &[&str] = if crate::root().join(&run).exists() { &["--resume"] } else { &[] };
+    let resume = crate::root().join(run).exists().then_some("--resume");
     let training = steps.run(&format!("train {NETWORK}, {name}"), || {
-        let words = [
-            "train",
-            "--net",
-            NETWORK,
-            "--data",
-            DATA,
-            "--prune",
-            &ratio,
-            "--epochs",
-            &epochs,
-            "--seed",
-            &seed,
-            "--project-iterations",
-            &period,
-            // Augmentation pays only in longer runs.
-            "--crop-padding",
-            "0",
-            "--no-flip",
-            "--out",
-            &path(&run),
-        ];
-        lrpet.json(&[&words, resume].concat())
+        lrpet.json(&words.iter().map(String::as_str).chain(resume).collect::<Vec<_>>())
     })?;
-    let checkpoint = run.join("final.safetensors");
     steps.run(&format!("export {name}"), || {
         lrpet.json(&[
             "factorize",
