@@ -72,6 +72,28 @@ fn commands_give_json_and_exit_codes() {
         assert!((got.as_f64().unwrap() - want).abs() < 1e-2);
     }
 
+    // In less memory, the same logits to within roundings.
+    let rows = json(&run(at, &["check", "model.safetensors", "--ram", "least", "--json"]));
+    assert_eq!(rows["passed"], true);
+    let arena = |ram: &str| {
+        let report =
+            json(&run(at, &["info", "model.safetensors", "--isa", "portable", "--ram", ram, "--json"]));
+        report["arena_bytes"].as_u64().unwrap()
+    };
+    assert!(arena("least") < arena("fastest"));
+    let timed = |ram: &str| {
+        json(&run(
+            at,
+            &["bench", "model.safetensors", "--json", "--iterations", "1", "--isa", "portable", "--ram", ram],
+        ))
+    };
+    assert_eq!(timed("least")["memory"]["arena_bytes"], arena("least"));
+    let small = run(at, &["bench", "model.safetensors", "--ram", "16"]);
+    assert!(
+        small.status.code() == Some(1) && String::from_utf8_lossy(&small.stderr).contains("16 were given")
+    );
+    assert_eq!(run(at, &["bench", "model.safetensors", "--ram", "16XB"]).status.code(), Some(2));
+
     let report =
         json(&run(at, &["bench", "model.safetensors", "--json", "--iterations", "3", "--warm-up", "1"]));
     assert_eq!(report["layers"].as_array().unwrap().len(), net.ops.len());

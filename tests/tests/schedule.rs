@@ -33,6 +33,30 @@ fn a_model_is_written_for_the_memory_that_there_is() {
 }
 
 #[test]
+fn a_model_is_timed_in_the_memory_that_there_is() {
+    let bench = |more: &[&str]| {
+        json("lrpet", &[&["bench", MODEL, "--iterations", "3", "--warm-up", "0"], more].concat()).unwrap()
+    };
+    let arena = |run: &serde_json::Value| number(run, "memory.arena_bytes").unwrap();
+    let [layers, fastest, least] = [&[][..], &["--ram", "fastest"], &["--ram", "least"]].map(bench);
+    assert!(arena(&fastest) == arena(&layers) && arena(&least) * 2.0 < arena(&layers), "{least}");
+    for run in [&layers, &fastest, &least] {
+        assert_eq!((&run["model"]["file"], &run["self_check"]["passed"]), (&MODEL.into(), &4.into()));
+    }
+    assert_ne!(least["model"]["crc32"], layers["model"]["crc32"], "what ran has another schedule");
+    assert_eq!(fastest["model"]["crc32"], layers["model"]["crc32"]);
+    // Each of several, in turns.
+    let both = bench(&["models/fashion-mnist-resnet8-dense.safetensors", "--ram", "200KB"]);
+    for run in both["runs"].as_array().unwrap() {
+        assert!(arena(run) <= 200.0 * 1024.0, "{run}");
+    }
+    let error = refused("lrpet", &["bench", MODEL, "--ram", "3KB"]).unwrap();
+    assert!(error.contains("3072 were given") && error.contains(MODEL), "{error}");
+    let wrong = run("lrpet", &["bench", MODEL, "--ram", "0KB"]).unwrap();
+    assert!(wrong.status == 2 && wrong.errors.contains("32KB"), "{}", wrong.errors);
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let error = |more: &[&str]| refused("lrpet", &[&["schedule", MODEL], more].concat()).unwrap();
     assert!(error(&["--ram", "20KB"]).contains("needs less than"));

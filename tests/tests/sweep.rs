@@ -126,6 +126,7 @@ fn a_killed_sweep_goes_on_and_its_page_filters() {
         let time = |row: &Value| row["model"]["bench"]["median_ms"].as_f64().unwrap();
         assert!((time(now) / time(then) - 1.0).abs() < 1e-9, "timed again");
     }
+    in_rows(&sweep, &out, rows);
     let other = arguments(&data, &out, &["--warm-start", "dense", "--warm-epochs", "1", "--jobs", "2"]);
     let error = refused("lrpet", &other).unwrap();
     assert!(error.contains("sweep.json") && error.contains("--epochs 1"), "{error}");
@@ -150,6 +151,38 @@ fn a_killed_sweep_goes_on_and_its_page_filters() {
     assert!(fits(&none, 0) && none.contains(">no run fits<"), "{none}");
 
     search(folder.path(), &data, &out.join("runs/dense/final.safetensors"));
+}
+
+/// The same sweep for less memory: the trainings stay, the models run in rows and are timed again.
+fn in_rows(sweep: &[&str], out: &Path, before: &[Value]) {
+    let weights = out.join("runs/g0.7/final.safetensors");
+    let (trained, layers) =
+        (modified(&weights), |row: &Value| row["schedule"]["layers_bytes"].as_u64().unwrap());
+    for row in before {
+        assert_eq!((&row["schedule"]["ram"], &row["schedule"]["written"]), (&"least".into(), &false.into()));
+        assert_eq!(row["model"]["inspect"]["arena_bytes"], layers(row));
+        assert!(row["schedule"]["arena_bytes"].as_u64().unwrap() * 2 < layers(row), "{row}");
+    }
+    let error = refused("lrpet", &[sweep, &["--ram", "20KB"]].concat()).unwrap();
+    assert!(error.contains("20480 were given"), "{error}");
+    let small = json("lrpet", &[sweep, &["--ram", "40KB"]].concat()).unwrap();
+    assert_eq!(modified(&weights), trained);
+    let rows = small["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), before.len());
+    for (row, before) in rows.iter().zip(before) {
+        let schedule = &row["schedule"];
+        let arena = schedule["arena_bytes"].as_u64().unwrap();
+        assert_eq!((&schedule["ram"], &schedule["written"]), (&"40960".into(), &true.into()));
+        assert!(arena <= 40 << 10 && layers(row) == layers(before), "{schedule}");
+        assert_eq!(row["model"]["inspect"]["arena_bytes"], arena, "the model file runs by the schedule");
+        assert_ne!(row["model"]["sha256"], before["model"]["sha256"]);
+        assert!(row["model"]["bench"]["median_ms"].as_f64().unwrap() > 0.0);
+    }
+    // And back: the model files are those that they were.
+    let back = json("lrpet", sweep).unwrap();
+    for (row, before) in back["rows"].as_array().unwrap().iter().zip(before) {
+        assert_eq!(row["model"]["sha256"], before["model"]["sha256"]);
+    }
 }
 
 /// Ranks for this machine, and a training at them.

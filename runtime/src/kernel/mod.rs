@@ -65,7 +65,7 @@ pub use operations::{Any, Operations, Set};
 use primitives::{Primitives, activate};
 pub(crate) use rows::{copy_rows, move_rows};
 #[cfg(feature = "std")]
-pub(crate) use scratch::cost;
+pub(crate) use scratch::{cost, cost_in_place};
 pub use scratch::{most_scratch, scratch};
 pub(crate) use scratch::{scratch_range, strip_scratch};
 #[cfg(feature = "std")]

@@ -73,7 +73,8 @@ impl Costs<'_, '_> {
         *self.known.entry((op, rows, given)).or_insert_with(|| {
             let Some(layer) = layers.get(op) else { return [0; 2] };
             let scratch = kernel::strip_scratch(isa, layer, rows, given.into()).saturating_mul(4);
-            [scratch as u64, kernel::cost(isa, layer, rows, (scratch, given > 0))]
+            let cost = kernel::cost(isa, layer, rows, (scratch, given > 0));
+            [scratch as u64, cost.saturating_mul(kernel::cost_in_place(isa, &layer.op))]
         })
     }
 }

@@ -11,6 +11,8 @@
 mod choose;
 mod place;
 mod placer;
+#[cfg(feature = "std")]
+mod ram;
 mod step;
 mod stream;
 #[cfg(feature = "std")]
@@ -24,6 +26,8 @@ use crate::model::{Program, op_name};
 pub use choose::{Choice, curve};
 pub(crate) use place::Place;
 pub(crate) use placer::{Placement, Placer};
+#[cfg(feature = "std")]
+pub use ram::{NoneFits, Ram};
 #[doc(hidden)]
 pub use step::Step;
 pub(crate) use step::Tensors;

@@ -14,7 +14,9 @@ use lrpet_board::report::{self, Built};
 use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
 use lrpet_report::{Memory, Run};
+use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::Ram;
 use lrpet_study::measure::{self, BenchOptions};
 use lrpet_study::report::{columns, units};
 use serde::Serialize;
@@ -22,12 +24,17 @@ use serde::Serialize;
 use super::Output;
 use super::model_file::ModelFile;
 use super::numbers::{count, whole};
+use super::ram::copy_for;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Model files; on this machine several are measured in turns, so that what else it does meets all of them alike
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<PathBuf>,
+    /// Run each model in this arena, such as 32KB (`least` for the smallest, `fastest` for layer by layer), by a schedule that is made for
+    /// it: the file stays as it is. On a real board, the --ram that it was flashed with
+    #[arg(long, value_name = "BYTES|least|fastest")]
+    ram: Option<Ram>,
     /// Board instead of this machine; emulated ones run in QEMU, real ones need --serial
     #[arg(long, value_parser = board_names())]
     board: Option<String>,
@@ -62,9 +69,17 @@ pub fn board_names() -> clap::builder::PossibleValuesParser {
     boards::names().collect::<Vec<_>>().into()
 }
 
-pub fn run(args: Args, output: &Output) -> Result<()> {
+pub fn run(mut args: Args, output: &Output) -> Result<()> {
     let board = args.board.as_deref().map(Board::named).transpose()?;
-    let runs = match board {
+    let isa = board.map_or_else(Isa::detect, |board| board.isa);
+    // As long as they are in use.
+    let rewritten = match args.ram {
+        Some(ram) => args.models.iter().map(|model| copy_for(model, isa, ram)).collect::<Result<Vec<_>>>()?,
+        None => Vec::new(),
+    };
+    let names = args.models.clone();
+    args.models.iter_mut().zip(&rewritten).for_each(|(model, (_, copy))| model.clone_from(copy));
+    let mut runs = match board {
         None => {
             let options = BenchOptions {
                 warm_up: args.warm_up.unwrap_or(20) as usize,
@@ -87,9 +102,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             let on_board = |(model, file): (&PathBuf, &ModelFile)| {
                 Ok(measure::with_sha256(on_board(&args, model, board)?, file.bytes()))
             };
-            args.models.iter().zip(&files).map(on_board).collect::<Result<_>>()?
+            args.models.iter().zip(&files).map(on_board).collect::<Result<Vec<_>>>()?
         }
     };
+    for (run, name) in runs.iter_mut().zip(&names) {
+        run.model.file = name.display().to_string();
+    }
     for (run, warning) in runs.iter().filter_map(|run| Some((run, run.disturbed()?))) {
         tracing::warn!("{}: {warning}", run.model.file);
     }

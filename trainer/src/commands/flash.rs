@@ -14,8 +14,10 @@ use lrpet_board::region::Region;
 use lrpet_board::report::{self, Built};
 use lrpet_board::serial::Line;
 use lrpet_board::toolchain::Source;
+use lrpet_network::export::schedule::choices;
 use lrpet_network::fit::{Advice, AtRatio, Room, advice};
 use lrpet_report::{Memory, Run};
+use lrpet_runtime::plan::Ram;
 use lrpet_study::measure;
 use serde::Serialize;
 
@@ -24,7 +26,7 @@ use super::bench::{board_names, checked};
 use super::model_file::ModelFile;
 use super::numbers::count;
 use super::outputs;
-use super::ram::{self, Ram};
+use super::ram::copy_for;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -92,7 +94,7 @@ pub fn run(mut args: Args, output: &Output) -> Result<()> {
     // As long as it is in use.
     let _rewritten = match args.ram {
         Some(ram) => {
-            let (folder, file) = ram::copy_for(&args.model, board.isa, ram)?;
+            let (folder, file) = copy_for(&args.model, board.isa, ram)?;
             args.model = file;
             Some(folder)
         }
@@ -145,7 +147,7 @@ pub fn run(mut args: Args, output: &Output) -> Result<()> {
 fn rows(fit: &Fit, board: &Board, file: &ModelFile) -> Result<Option<usize>> {
     let Some(other) = fit.ram.static_bytes.filter(|_| fit.flash.missing_bytes == 0) else { return Ok(None) };
     let room = fit.ram.available_bytes.saturating_sub(other + fit.ram.stack_bytes);
-    let choices = ram::choices(&file.model()?, board.isa, Path::new(&fit.model.file))?;
+    let choices = choices(&file.model()?, board.isa, &fit.model.file)?;
     let fitting = choices.iter().filter(|choice| choice.plan.arena_bytes as u64 <= room);
     Ok(fitting.min_by_key(|choice| choice.cost).map(|choice| choice.plan.arena_bytes))
 }

@@ -4,28 +4,26 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use lrpet_network::export::schedule::Chosen;
 use lrpet_network::inspect::{Inspection, LayerCost, inspect};
 use lrpet_runtime::host::abridged;
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
+use lrpet_runtime::plan::Ram;
 use lrpet_study::report::{columns, units};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Output;
 use super::model_file::ModelFile;
-use super::ram::{Chosen, Ram, numbers, words};
-
-/// Instruction sets that a plan can be made for.
-const ISAS: [Isa; 6] =
-    [Isa::Portable, Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Avx2, Isa::Avx512];
+use super::ram::{numbers, words};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Model file
     model: PathBuf,
     /// Plan the arena for this instruction set
-    #[arg(long, default_value = "cortex-m", value_parser = ISAS.map(Isa::name))]
+    #[arg(long, default_value = "cortex-m", value_parser = Isa::ALL.map(Isa::name))]
     isa: String,
     /// Plan for the schedule that suits this arena, such as 32KB (`least` for the smallest), instead of the file's own
     #[arg(long, value_name = "BYTES|least|fastest")]
@@ -53,7 +51,7 @@ struct Document {
 
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let file = ModelFile::open(&args.model)?;
-    let isa = ISAS.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::Portable);
+    let isa = Isa::ALL.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::Portable);
     let model = file.model()?;
     let chosen = args.ram.map(|ram| scheduled(&model, isa, ram, &args.model)).transpose()?;
     let inspection = match &chosen {
@@ -68,7 +66,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 
 /// The bytes of the schedule that suits `ram`, and what is said of it.
 fn scheduled(model: &Model<'_>, isa: Isa, ram: Ram, file: &Path) -> Result<(Vec<u8>, Scheduled)> {
-    let Chosen { choice, cost, .. } = Chosen::of(model, isa, ram, file)?;
+    let Chosen { choice, cost, .. } = Chosen::of(model, isa, ram, &file.display().to_string())?;
     Ok((choice.bytes(), Scheduled { cost, stretches: numbers(&choice) }))
 }
 

@@ -6,10 +6,11 @@ use anyhow::Result;
 use lrpet_board::boards::Board;
 use lrpet_board::project;
 use lrpet_runtime::built::Room;
+use lrpet_runtime::plan::Ram;
 
 use super::Output;
 use super::bench::board_names;
-use super::ram::{Ram, copy_for};
+use super::ram::copy_for;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -10,9 +10,9 @@ use lrpet_network::lrpet::budget::{self, Resource};
 use lrpet_network::lrpet::{Budget, Eights, RankList, RankPlan, RankRule, Rule, Scope};
 use lrpet_network::network::Network;
 use lrpet_network::quantise;
+use lrpet_runtime::plan::Ram;
 
 use super::numbers::{below_one, share};
-use super::ram::Ram;
 
 /// One of four ways to say which layers become pairs, and of what rank. A layer whose pair would not have fewer
 /// multiply-adds stays dense in all of them.

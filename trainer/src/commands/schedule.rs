@@ -2,27 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lrpet_network::draw::draw_rows;
+use lrpet_network::export::schedule::{choices, in_file, share};
 use lrpet_runtime::kernel::Isa;
-use lrpet_runtime::plan::Choice;
+use lrpet_runtime::plan::{Choice, Ram};
 use lrpet_study::report::columns;
 use serde::Serialize;
 
 use super::Output;
 use super::model_file::ModelFile;
 use super::outputs;
-use super::ram::{Ram, choices, choose, in_file, numbers, share, words};
-
-/// Cores that a schedule is chosen for: the instruction sets of boards.
-const CORES: [Isa; 4] = [Isa::CortexM, Isa::CortexM55, Isa::CortexM55Half, Isa::Portable];
+use super::ram::{numbers, words};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Model file
     model: PathBuf,
     /// The kernels of the core that the model is to run on
-    #[arg(long, default_value = "cortex-m", value_parser = CORES.map(Isa::name))]
+    #[arg(long, default_value = "cortex-m", value_parser = Isa::ALL.map(Isa::name))]
     isa: String,
     /// The arena that there is, such as 32KB; `least` for the smallest, `fastest` for layer by layer
     #[arg(long, value_name = "BYTES|least|fastest")]
@@ -69,9 +67,10 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     outputs::check(&written, &[&args.model])?;
     let file = ModelFile::open(&args.model)?;
     let model = file.model()?;
-    let isa = CORES.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::CortexM);
-    let choices = choices(&model, isa, &args.model)?;
-    let chosen = args.ram.map(|ram| choose(&choices, ram)).transpose()?;
+    let isa = Isa::ALL.into_iter().find(|isa| isa.name() == args.isa).unwrap_or(Isa::CortexM);
+    let choices = choices(&model, isa, &args.model.display().to_string())?;
+    let chosen = args.ram.map(|ram| ram.choose(&choices)).transpose();
+    let chosen = chosen.with_context(|| args.model.display().to_string())?;
     if let (Some(out), Some(chosen)) = (&args.out, chosen) {
         outputs::write(out, in_file(file.bytes(), isa, &choices[chosen])?)?;
     }
@@ -119,7 +118,7 @@ fn text(document: &Document) -> String {
         std::iter::once(head.to_vec()).chain(document.schedules.iter().map(row)).collect();
     let mut text = format!("{} on {}\n\n{}", document.file.display(), document.isa, columns(&rows, 1));
     text.push_str(
-        "\nInstructions are estimates, as a share of layer by layer: measure with `lrpet bench --board`. A stretch 9/1 is nine\n\
+        "\nInstructions are estimates, as a share of layer by layer: measure with `lrpet bench --ram`. A stretch 9/1 is nine\n\
          operations that advance one row at a time, 9/1 16px has them wait for 16 pixels, 9/1 6KB in scratch of that size; a plain\n\
          number are layers, and so is what follows the last. Where scratch is stated, sums may round as by Winograd's tiles.\n",
     );

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, ValueEnum};
 use lrpet_network::Source;
-use lrpet_network::lrpet::{RankRule, Rule, Scope};
+use lrpet_network::lrpet::{RankPlan, RankRule, Rule, Scope};
+use lrpet_runtime::plan::Ram;
 use lrpet_study::boards::{Board, HOST, count_text};
 use lrpet_study::host::Host;
 use lrpet_study::launch::Slurm;
@@ -18,6 +19,7 @@ use lrpet_study::schema::sweep::Sweep;
 use lrpet_study::sweep::{self, Runs, WarmStart, jobs};
 
 use super::numbers::{above_zero, below_one, count};
+use super::ram::check_network;
 use super::train::Options;
 use super::{Cli, Output};
 
@@ -54,6 +56,10 @@ pub struct Args {
     #[arg(long, value_name = "BOARD,…", value_delimiter = ',', default_value = HOST,
         value_parser = Board::measurable_names())]
     boards: Vec<String>,
+    /// Give each model the schedule that suits this arena on a Cortex-M, such as 32KB (`least` for the smallest): rows instead of layers,
+    /// in which all is then measured [default: layer by layer; the table says what the least would be]
+    #[arg(long, value_name = "BYTES|least|fastest")]
+    ram: Option<Ram>,
     /// Folder of the sweep: sweep.json, sweep.csv, and a folder of `lrpet train` for each run in runs
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -114,6 +120,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let source = Source::named(&args.options.net)?;
     let images = args.options.data.find(&source)?;
     let network = source.network(images.shape, images.classes as u32)?;
+    if let Some(Ram::Bytes(bytes)) = args.ram {
+        for job in &jobs {
+            check_network(&network, Some(RankPlan::uniform(&network, job.prune)?), bytes)?;
+        }
+    }
     let dataset = schema::Dataset {
         name: images.name.clone(),
         classes: Some(images.classes as u64),
@@ -169,6 +180,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         train_warm,
         init: args.options.init.clone(),
         images: args.options.data.words(),
+        ram: args.ram,
         boards: args.boards.iter().filter(|board| *board != HOST).cloned().collect(),
         at_once: args.jobs.into(),
         slurm: (!local).then(|| slurm(&args, given)),
@@ -244,7 +256,9 @@ const OWN: [&str; 5] = ["prune", "out", "json", "resume", "launcher"];
 
 fn text(sweep: &Sweep) -> String {
     let boards = sweep.boards();
-    let head = ["run", "accuracy", "MACs", "model file", "host"].into_iter().chain(boards.iter().copied());
+    let head = ["run", "accuracy", "MACs", "model file", "arena by layers", "in rows", "host"]
+        .into_iter()
+        .chain(boards.iter().copied());
     let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
     for row in &sweep.rows {
         let accuracy = row.accuracy().map_or("–".to_owned(), units::percent);
@@ -255,7 +269,15 @@ fn text(sweep: &Sweep) -> String {
             let count = row.board(board).map(|of| count_text(of.total as f64, &of.counter));
             count.unwrap_or("–".to_owned())
         });
-        rows.push([row.run.clone(), accuracy, macs, bytes, host].into_iter().chain(counts).collect());
+        let layers = row.layers_bytes().map_or("–".to_owned(), |bytes| units::bytes(bytes as f64));
+        let in_rows =
+            row.schedule.as_ref().map_or("–".to_owned(), |of| units::bytes(of.arena_bytes as f64));
+        rows.push(
+            [row.run.clone(), accuracy, macs, bytes, layers, in_rows, host]
+                .into_iter()
+                .chain(counts)
+                .collect(),
+        );
     }
     columns(&rows, 1)
 }

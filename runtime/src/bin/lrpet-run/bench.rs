@@ -11,7 +11,7 @@ use lrpet_runtime::host::AlignedBytes;
 
 use super::gpio::Line;
 use super::pin::pin_to;
-use super::{Common, named, open};
+use super::{Common, named};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -47,7 +47,8 @@ impl Conditions {
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let common = &arguments.common;
     let map = common.map()?;
-    let model = open(&map, &common.model)?;
+    let schedule = common.schedule(&map)?;
+    let model = common.model(&map, schedule.as_deref())?;
     let mut line = arguments.gpio.as_deref().map(Line::open).transpose()?;
     // Before the session starts its threads.
     if let Some(core) = arguments.core {

@@ -7,7 +7,7 @@ use lrpet_runtime::check::Comparison;
 use lrpet_runtime::host::AlignedBytes;
 use serde_json::json;
 
-use super::{Common, named, open};
+use super::{Common, named};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -29,7 +29,8 @@ fn share(text: &str) -> Result<f32> {
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let common = &arguments.common;
     let map = common.map()?;
-    let model = open(&map, &common.model)?;
+    let schedule = common.schedule(&map)?;
+    let model = common.model(&map, schedule.as_deref())?;
     let check = model.self_check().filter(|check| check.samples() > 0);
     let check = check.with_context(|| {
         format!("{}: has no self-check samples; export it again with some", common.model.display())

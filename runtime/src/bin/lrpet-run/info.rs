@@ -9,7 +9,7 @@ use lrpet_runtime::model::cost::{self, Cost};
 use lrpet_runtime::model::{Op, Weights};
 use serde_json::{Map, Value, json};
 
-use super::{Common, open};
+use super::Common;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -41,7 +41,8 @@ fn rank(op: &Op<&str>) -> u64 {
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let common = &arguments.common;
     let map = common.map()?;
-    let model = open(&map, &common.model)?;
+    let schedule = common.schedule(&map)?;
+    let model = common.model(&map, schedule.as_deref())?;
     let plan = common.plan(&model)?;
     let (mut stored, mut dense) = (Cost::default(), Cost::default());
     let mut layers = Vec::new();

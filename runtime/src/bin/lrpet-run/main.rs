@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use lrpet_runtime::host::{AlignedBytes, MappedModel};
 use lrpet_runtime::kernel::{Arithmetic, Isa, Method};
 use lrpet_runtime::model::Model;
-use lrpet_runtime::plan::Plan;
+use lrpet_runtime::plan::{Choice, Plan, Ram, curve};
 use lrpet_runtime::session::Session;
 
 /// Runs low-rank networks of f16 and 8 bits on this machine.
@@ -61,6 +61,10 @@ struct Common {
     /// do not depend on what this machine finds fastest.
     #[arg(long)]
     direct: bool,
+    /// Run in this arena, such as 32KB (`least` for the smallest, `fastest` for layer by layer), by a schedule that is made for it, and
+    /// not by the file's own.
+    #[arg(long, value_name = "BYTES|least|fastest")]
+    ram: Option<Ram>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -104,6 +108,22 @@ impl Common {
 
     fn map(&self) -> Result<MappedModel> {
         MappedModel::open(&self.model).with_context(|| format!("cannot open {}", self.model.display()))
+    }
+
+    /// The schedule that `--ram` asks for.
+    fn schedule(&self, map: &MappedModel) -> Result<Option<Vec<u8>>> {
+        let Some(ram) = self.ram else { return Ok(None) };
+        let model = open(map, &self.model)?;
+        let choices = curve(model.program(), self.isa()).map_err(|error| named(&self.model, error))?;
+        let chosen = ram.choose(&choices).map_err(|error| named(&self.model, error))?;
+        Ok(choices.get(chosen).map(Choice::bytes))
+    }
+
+    /// The model, checked, with a schedule in place of its own where there is one.
+    fn model<'a>(&self, map: &'a MappedModel, schedule: Option<&'a [u8]>) -> Result<Model<'a>> {
+        let model = open(map, &self.model)?;
+        let Some(schedule) = schedule else { return Ok(model) };
+        model.with_schedule(schedule).map_err(|error| named(&self.model, error))
     }
 
     fn plan(&self, model: &Model<'_>) -> Result<Plan> {

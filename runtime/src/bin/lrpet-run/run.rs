@@ -8,8 +8,8 @@ use lrpet_runtime::host::{AlignedBytes, labels, output_names, softmax, top_k};
 use lrpet_runtime::model::OutputKind;
 use serde_json::json;
 
+use super::Common;
 use super::input::Images;
-use super::{Common, open};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -26,7 +26,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let common = &arguments.common;
     let map = common.map()?;
-    let model = open(&map, &common.model)?;
+    let schedule = common.schedule(&map)?;
+    let model = common.model(&map, schedule.as_deref())?;
     let header = model.program().header();
     let (input, output) = (header.input, header.output);
     let images = Images::read(&arguments.input, input)?;

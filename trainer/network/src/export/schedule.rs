@@ -1,9 +1,77 @@
 //! A model file with another schedule: in which stretches a device runs the program.
 
+use lrpet_runtime::host::AlignedBytes;
+use lrpet_runtime::kernel::Isa;
+use lrpet_runtime::model::Model;
 use lrpet_runtime::model::program::SCHEDULE_TENSOR;
+use lrpet_runtime::plan::{Choice, Plan, Ram, curve};
 use serde_json::Value;
 
-use super::ExportError;
+use super::{ExportError, checked};
+
+/// The schedule that suits a memory.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    isa: Isa,
+    /// The schedule and its plan.
+    pub choice: Choice,
+    /// Its estimated instructions, as a share of layer by layer.
+    pub cost: f64,
+}
+
+impl Chosen {
+    /// The schedule of `model` on `isa` that suits `ram`; errors name it `what`.
+    ///
+    /// # Errors
+    /// [`ExportError::Model`] where it cannot be planned, and where no schedule fits.
+    pub fn of(model: &Model<'_>, isa: Isa, ram: Ram, what: &str) -> Result<Chosen, ExportError> {
+        let choices = choices(model, isa, what)?;
+        let choice = &choices[ram.choose(&choices).map_err(|error| refused(what, error))?];
+        Ok(Chosen { isa, choice: choice.clone(), cost: share(&choices, choice) })
+    }
+
+    /// The model file `file` with this schedule.
+    ///
+    /// # Errors
+    /// As [`in_file`].
+    pub fn in_file(&self, file: &[u8]) -> Result<Vec<u8>, ExportError> {
+        in_file(file, self.isa, &self.choice)
+    }
+}
+
+fn refused(what: &str, reason: impl std::fmt::Display) -> ExportError {
+    ExportError::Model { what: what.to_owned(), reason: reason.to_string() }
+}
+
+/// The schedules of `model` on `isa`, from layer by layer to the least memory; errors name it `what`.
+///
+/// # Errors
+/// [`ExportError::Model`] where it cannot be planned.
+pub fn choices(model: &Model<'_>, isa: Isa, what: &str) -> Result<Vec<Choice>, ExportError> {
+    curve(model.program(), isa).map_err(|error| refused(what, error))
+}
+
+/// Estimated instructions of a choice, as a share of layer by layer, the first of `choices`.
+pub fn share(choices: &[Choice], choice: &Choice) -> f64 {
+    choice.cost as f64 / choices.first().map_or(1, |layers| layers.cost).max(1) as f64
+}
+
+/// The model file `file` with the schedule `choice`, held against what was planned for it on `isa`.
+///
+/// # Errors
+/// As [`with_schedule`]; [`ExportError::Model`] where the file is no model, or needs another arena with it.
+pub fn in_file(file: &[u8], isa: Isa, choice: &Choice) -> Result<Vec<u8>, ExportError> {
+    const WHAT: &str = "the model with its schedule";
+    let file = with_schedule(file, &choice.bytes())?;
+    let bytes = AlignedBytes::copy_of(&file);
+    let model = checked(bytes.as_slice(), WHAT)?;
+    let plan = Plan::new(model.program(), isa).map_err(|error| refused(WHAT, error))?;
+    if plan != choice.plan {
+        let [needed, planned] = [plan, choice.plan].map(|plan| plan.arena_bytes);
+        return Err(refused(WHAT, format!("it needs {needed} bytes and not {planned}")));
+    }
+    Ok(file)
+}
 
 /// The model file `file` with `schedule` (the bytes of `lrpet.schedule`), without one where that is empty. Everything else keeps its
 /// bytes and its place: the schedule is the last tensor.
@@ -52,14 +120,11 @@ pub fn with_schedule(file: &[u8], schedule: &[u8]) -> Result<Vec<u8>, ExportErro
 mod tests {
     use std::collections::BTreeMap;
 
-    use lrpet_runtime::host::AlignedBytes;
-    use lrpet_runtime::kernel::Isa;
     use lrpet_runtime::model::Stretch;
-    use lrpet_runtime::plan::{Plan, curve};
 
     use super::*;
     use crate::Normalization;
-    use crate::export::{Folded, checked, file::serialize};
+    use crate::export::{Folded, file::serialize};
     use crate::lrpet::RankPlan;
     use crate::network::Known;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use indicatif::ProgressBar;
+use lrpet_network::export::schedule::Chosen;
 use lrpet_network::export::{self, Card, Exported, Precision, Ranges, Request, SELF_CHECK_SAMPLES};
 use lrpet_network::inspect;
 use lrpet_network::lrpet::Budget;
@@ -19,7 +20,7 @@ use lrpet_runtime::host::{AlignedBytes, MappedModel};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Model;
 use lrpet_runtime::model::program::{PROGRAM_TENSOR, SCHEDULE_TENSOR};
-use lrpet_runtime::plan::Plan;
+use lrpet_runtime::plan::{Plan, Ram};
 use lrpet_runtime::session::Session;
 use lrpet_study::measure::ranged_logits;
 
@@ -32,7 +33,6 @@ use super::epsilon::EpsilonArgs;
 use super::images::{ImageArgs, Images, Tried};
 use super::model_file::ModelFile;
 use super::outputs;
-use super::ram::{Chosen, Ram};
 use super::ranks::{Eight, FileOf, Ranked, Ranks};
 
 #[derive(clap::Args)]
@@ -114,7 +114,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         };
         let unlabelled = AlignedBytes::copy_of(&made.exported.to_bytes()?);
         let model = export::checked(unlabelled.as_slice(), "the exported model")?;
-        let chosen = ram.map(|ram| Chosen::of(&model, Isa::CortexM, ram, &file)).transpose()?;
+        let chosen =
+            ram.map(|ram| Chosen::of(&model, Isa::CortexM, ram, &file.display().to_string())).transpose()?;
         // A schedule counts too, and is known only now.
         let Some(Budget { limit: Limit::Count(limit), .. }) = flash else { break (made, chosen) };
         let bytes = made.bytes(Some(0.5), chosen.as_ref())?.len() as u64;
@@ -175,7 +176,7 @@ impl Made {
         exported.card.extend(accuracy.map(|accuracy| ("accuracy".into(), format!("{accuracy:.4}"))));
         let bytes = exported.to_bytes()?;
         match (chosen, &self.schedule) {
-            (Some(chosen), _) => chosen.in_file(&bytes),
+            (Some(chosen), _) => Ok(chosen.in_file(&bytes)?),
             (None, Some(schedule)) => Ok(export::schedule::with_schedule(&bytes, schedule)?),
             (None, None) => Ok(bytes),
         }

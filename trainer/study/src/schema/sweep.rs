@@ -53,12 +53,30 @@ pub struct Row {
     pub epochs_in_all: u64,
     /// Bytes of the model file.
     pub file_bytes: u64,
-    /// Bytes of the arena on each board, by name, planned.
+    /// Bytes of the arena on each board, by name, planned for the schedule of the model file.
     pub arenas: Vec<(String, u64)>,
+    /// What rows instead of layers take; none in sweeps of versions that did not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<RowSchedule>,
     /// Ranks and spectra.
     pub layers: Vec<RowLayer>,
     /// Costs, accuracy and what the boards measured, as in `report.json`.
     pub model: Model,
+}
+
+/// The arena on a Cortex-M, layer by layer and by a schedule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RowSchedule {
+    /// The memory that it suits, as `--ram` has it: `least`, `fastest`, or bytes.
+    pub ram: String,
+    /// True where the model file has it, and everything was measured with it; else the file runs layer by layer.
+    pub written: bool,
+    /// Bytes of the arena layer by layer.
+    pub layers_bytes: u64,
+    /// Bytes of the arena by the schedule.
+    pub arena_bytes: u64,
+    /// Estimated instructions of the schedule, as a share of layer by layer.
+    pub cost: f64,
 }
 
 /// Rank and spectrum of one layer with a matrix.
@@ -178,6 +196,12 @@ impl Row {
     /// What `board` measured.
     pub fn board(&self, board: &str) -> Option<&Board> {
         self.model.boards.iter().find(|of| of.board == board)
+    }
+
+    /// Bytes of the arena on a Cortex-M layer by layer.
+    pub fn layers_bytes(&self) -> Option<u64> {
+        let planned = || Some(self.model.inspect.as_ref()?.arena_bytes);
+        self.schedule.as_ref().map(|schedule| schedule.layers_bytes).or_else(planned)
     }
 
     /// Accuracy by the runtime, else by the trainer, 0 to 1.

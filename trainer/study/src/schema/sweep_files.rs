@@ -45,6 +45,10 @@ pub fn csv(sweep: &Sweep) -> String {
         "macs_dense",
         "params",
         "file_bytes",
+        "arena_bytes_layers",
+        "schedule",
+        "schedule_arena_bytes",
+        "schedule_cost",
         "host_median_ms",
         "host_min_ms",
     ]
@@ -70,6 +74,7 @@ fn line(sweep: &Sweep, row: &Row, boards: &[&str]) -> Vec<String> {
     let cost = |of: fn(&crate::schema::Inspect) -> u64| {
         model.inspect.as_ref().map(|inspect| of(inspect).to_string())
     };
+    let schedule = row.schedule.as_ref();
     let seconds = model.training.as_ref().and_then(|training| training.seconds);
     let mut fields: Vec<Option<String>> = vec![
         Some(sweep.network.clone()),
@@ -86,6 +91,10 @@ fn line(sweep: &Sweep, row: &Row, boards: &[&str]) -> Vec<String> {
         cost(|inspect| inspect.macs_dense),
         cost(|inspect| inspect.params),
         Some(row.file_bytes.to_string()),
+        row.layers_bytes().map(|bytes| bytes.to_string()),
+        schedule.map(|schedule| schedule.ram.clone()),
+        schedule.map(|schedule| schedule.arena_bytes.to_string()),
+        schedule.map(|schedule| format!("{:.3}", schedule.cost)),
         model.bench.as_ref().map(|bench| bench.median_ms.to_string()),
         model.bench.as_ref().and_then(|bench| Some(bench.min_ms?.to_string())),
     ];

@@ -8,13 +8,15 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use lrpet_network::Checkpoint;
 use lrpet_network::Source;
+use lrpet_network::atomic;
+use lrpet_network::export::schedule::{choices, in_file, share};
 use lrpet_network::export::{checked, folded};
 use lrpet_network::inspect;
 use lrpet_network::network::Network;
-use lrpet_runtime::host::MappedModel;
+use lrpet_runtime::host::{AlignedBytes, MappedModel};
 use lrpet_runtime::kernel::Isa;
 use lrpet_runtime::model::Shape;
-use lrpet_runtime::plan::Plan;
+use lrpet_runtime::plan::{Plan, Ram};
 use lrpet_train::{EpochRecord, FINAL};
 use sha2::{Digest, Sha256};
 
@@ -22,7 +24,7 @@ use super::progress::history;
 use super::{Job, Runs};
 use crate::boards::Board;
 use crate::measure::{self, BenchOptions};
-use crate::schema::sweep::{Row, RowLayer, Sweep};
+use crate::schema::sweep::{Row, RowLayer, RowSchedule, Sweep};
 use crate::schema::{Accuracy, Bench, Eval, Inspect, Model, Training};
 
 /// The model file in a run's folder.
@@ -49,6 +51,7 @@ pub fn measure(
         say("making the model file");
         factorize(runs, &weights, &file)?;
     }
+    let schedule = schedule(&file, runs.ram)?;
     let checkpoint = Checkpoint::read(&weights)?;
     let map = MappedModel::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let sha256: String = Sha256::digest(map.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -81,6 +84,7 @@ pub fn measure(
         epochs_in_all: history.len() as u64 + earlier_epochs,
         file_bytes: map.bytes().len() as u64,
         arenas,
+        schedule: Some(schedule),
         layers: layers(&checkpoint, &inspect, &history).with_context(|| weights.display().to_string())?,
         model: Model {
             name: job.name(),
@@ -111,6 +115,29 @@ fn factorize(runs: &Runs, weights: &Path, file: &Path) -> Result<()> {
     let error = errors.lines().rev().find_map(|line| line.strip_prefix("error: "));
     ensure!(output.status.success(), "`lrpet factorize` failed: {}", error.unwrap_or(errors.trim()));
     Ok(())
+}
+
+/// Gives a model file the schedule that suits `ram` on a Cortex-M, or none where nothing is asked for: then what is said is the least.
+fn schedule(file: &Path, ram: Option<Ram>) -> Result<RowSchedule> {
+    let name = file.display().to_string();
+    let before = AlignedBytes::copy_of(&std::fs::read(file).with_context(|| format!("cannot read {name}"))?);
+    let model = checked(before.as_slice(), &name)?;
+    let choices = choices(&model, Isa::CortexM, &name)?;
+    let choose = |ram: Ram| ram.choose(&choices).with_context(|| name.clone());
+    let has = &choices[choose(ram.unwrap_or(Ram::Fastest))?];
+    let after = in_file(before.as_slice(), Isa::CortexM, has)?;
+    if after != before.as_slice() {
+        atomic::write(file, &after).with_context(|| format!("cannot write {name}"))?;
+    }
+    let said = ram.unwrap_or(Ram::Least);
+    let chosen = &choices[choose(said)?];
+    Ok(RowSchedule {
+        ram: said.to_string(),
+        written: ram.is_some(),
+        layers_bytes: choices.first().map_or(0, |layers| layers.plan.arena_bytes as u64),
+        arena_bytes: chosen.plan.arena_bytes as u64,
+        cost: share(&choices, chosen),
+    })
 }
 
 /// Accuracy on the test set: of the trainer from the checkpoint's metadata, of the runtime from the model's card.

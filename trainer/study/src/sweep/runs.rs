@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use lrpet_runtime::plan::Ram;
 use lrpet_train::FINAL;
 
 use super::Job;
@@ -22,6 +23,8 @@ pub struct Runs {
     pub init: Option<PathBuf>,
     /// Arguments of `lrpet factorize` that name the images.
     pub images: Vec<String>,
+    /// The memory that the models' schedules suit; none for layer by layer.
+    pub ram: Option<Ram>,
     /// Boards on which models are measured as soon as they are there.
     pub boards: Vec<String>,
     /// Runs at a time on this machine.

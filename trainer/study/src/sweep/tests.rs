@@ -52,6 +52,10 @@ fn the_document_is_written_and_read_back_with_its_table() {
         assert_eq!(line.len(), head.len());
         assert_eq!(line[column("prune")], row.prune.to_string());
         assert_eq!(line[column("macs")], row.model.inspect.as_ref().unwrap().macs.to_string());
+        let schedule = row.schedule.as_ref().unwrap();
+        assert_eq!(line[column("arena_bytes_layers")], schedule.layers_bytes.to_string());
+        assert_eq!([line[column("schedule")], line[column("schedule_cost")]], ["least", "1.250"]);
+        assert_eq!(line[column("schedule_arena_bytes")], schedule.arena_bytes.to_string());
         let board = row.board("qemu-mps2-an386");
         let count = board.map_or(String::new(), |board| board.total.to_string());
         assert_eq!(line[column("qemu-mps2-an386_instructions")], count);

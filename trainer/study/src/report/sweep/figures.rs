@@ -84,6 +84,24 @@ impl Figure {
     }
 }
 
+/// Key of the arena in rows instead of layers.
+pub(super) const ROWS: &str = "rows";
+
+/// What the arena in rows is called, by the schedules that the runs have.
+fn rows_label(sweep: &Sweep) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for schedule in sweep.rows.iter().filter_map(|row| row.schedule.as_ref()) {
+        let words = match schedule.ram.parse::<u64>() {
+            Ok(bytes) => format!("within {}", units::bytes(bytes as f64)),
+            Err(_) => schedule.ram.clone(),
+        };
+        if !all.contains(&words) {
+            all.push(words);
+        }
+    }
+    format!("RAM: arena in rows, {} (Cortex-M)", all.join(" or "))
+}
+
 /// The costs of which some run has a value.
 pub(super) fn figures(sweep: &Sweep) -> Vec<Figure> {
     let mut all = vec![
@@ -93,8 +111,14 @@ pub(super) fn figures(sweep: &Sweep) -> Vec<Figure> {
         Figure::new(sweep, ("flash", "Flash: model file".to_owned()), (Unit::Bytes, Kind::Flash), |row| {
             Some(row.file_bytes as f64)
         }),
-        Figure::new(sweep, ("ram", "RAM: arena (Cortex-M)".to_owned()), (Unit::Bytes, Kind::Ram), |row| {
-            Some(row.model.inspect.as_ref()?.arena_bytes as f64)
+        Figure::new(
+            sweep,
+            ("ram", "RAM: arena, layer by layer (Cortex-M)".to_owned()),
+            (Unit::Bytes, Kind::Ram),
+            |row| Some(row.layers_bytes()? as f64),
+        ),
+        Figure::new(sweep, (ROWS, rows_label(sweep)), (Unit::Bytes, Kind::Ram), |row| {
+            Some(row.schedule.as_ref()?.arena_bytes as f64)
         }),
         Figure::new(
             sweep,

@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
-use super::figures::{Figure, Kind, figures, title};
+use super::figures::{Figure, Kind, ROWS, figures, title};
 use super::fits::{Fit, fits};
 use super::{layers, scatter};
 use crate::report::frame::frame;
@@ -108,9 +108,24 @@ fn comparison(sweep: &Sweep, figures: &[Figure]) -> Markup {
                 "Top-1 accuracy on the test set by the runtime, f16. The line joins the runs that no other one beats in cost and
                 accuracy; dashes are the dense network's accuracy. 1 KB = 1024 bytes. Executed instructions are counted on an
                 emulator: they are not cycles and not time."
+                (rows_note(sweep))
             }
         }
     }
+}
+
+/// What is said of rows instead of layers.
+fn rows_note(sweep: &Sweep) -> String {
+    let mut schedules = sweep.rows.iter().filter_map(|row| row.schedule.as_ref());
+    let Some(first) = schedules.clone().next() else { return String::new() };
+    let measured = match (first.written, schedules.all(|schedule| schedule.written == first.written)) {
+        (_, false) => "some runs were measured in them",
+        (true, true) => "all runs were measured in them",
+        (false, true) => "runs were measured layer by layer",
+    };
+    format!(
+        " In rows instead of layers a network takes less RAM and other instructions, whose number is an estimate; {measured}."
+    )
 }
 
 fn runs(sweep: &Sweep, figures: &[Figure]) -> Markup {
@@ -150,7 +165,12 @@ fn run(index: usize, row: &Row, figures: &[Figure], dense: Option<(&Row, f64)>) 
             td { (row.epochs) @if row.epochs_in_all != row.epochs { span.note { " (" (row.epochs_in_all) " in all)" } } }
             @for figure in figures {
                 @match figure.values[index] {
-                    Some(value) => td title=(units::grouped(value)) { (figure.unit.text(value)) },
+                    Some(value) => td title=(units::grouped(value)) {
+                        (figure.unit.text(value))
+                        @if let Some(schedule) = row.schedule.as_ref().filter(|_| figure.key == ROWS) {
+                            small.note title="executed instructions, estimated, of those layer by layer" { "≈ " (units::times(schedule.cost)) }
+                        }
+                    },
                     None => td { span.note title="not measured" { "–" } },
                 }
             }
@@ -195,9 +215,12 @@ fn fit_cell(fit: Option<&Fit>) -> Markup {
     let Some(fit) = fit else { return html! { "–" } };
     let used = |bytes: u64, of: u64| format!("{} of {}", units::bytes(bytes as f64), units::bytes(of as f64));
     html! {
-        @if fit.fits() { b { "yes" } } @else { b.bad { "no" } }
+        @if fit.fits() { b { "yes" } } @else if fit.fits_in_rows() { b { "in rows" } } @else { b.bad { "no" } }
         small.note.bad[fit.flash > fit.flash_has] { "flash " (used(fit.flash, fit.flash_has)) }
         small.note.bad[fit.ram > fit.ram_has] { "RAM " (used(fit.ram, fit.ram_has)) }
+        @if let Some(ram) = fit.ram_in_rows.filter(|_| fit.fits_in_rows()) {
+            small.note { "in rows, least, RAM " (used(ram, fit.ram_has)) }
+        }
     }
 }
 
@@ -222,6 +245,12 @@ fn fits_note(all: &[(crate::boards::Board, Vec<Option<Fit>>)]) -> String {
              of the first.",
             from.join(", ")
         ));
+    }
+    if all.iter().flat_map(|(_, fits)| fits.iter().flatten()).any(Fit::fits_in_rows) {
+        text.push_str(
+            " In rows: not measured; with the least arena of rows instead of layers, and variables and stack as measured layer by layer. \
+             Streams take some KB of code and stack more: `lrpet flash --dry-run --ram least` counts them.",
+        );
     }
     if bare {
         text.push_str(

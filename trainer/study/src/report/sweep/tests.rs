@@ -4,7 +4,7 @@ use roxmltree::{Document, Node};
 
 use super::fits::fits;
 use super::*;
-use crate::schema::sweep::{Row, RowLayer, Sweep};
+use crate::schema::sweep::{Row, RowLayer, RowSchedule, Sweep};
 use crate::schema::{Accuracy, Bench, Board, Dataset, Eval, Inspect, Model};
 
 /// A sweep with invented figures: dense, two good ones, and one that is both dear and bad.
@@ -37,6 +37,13 @@ pub(crate) fn invented() -> Sweep {
             epochs_in_all: 2,
             file_bytes: bytes(4.5 * share),
             arenas: crate::boards::Board::all().map(|board| (board.name.to_owned(), 60_000)).collect(),
+            schedule: Some(RowSchedule {
+                ram: "least".into(),
+                written: false,
+                layers_bytes: 60_000,
+                arena_bytes: bytes(0.25 + 0.05 * share),
+                cost: 1.25,
+            }),
             layers: vec![layer("conv1", 6), layer("layer1.0.conv1", 9)],
             model: Model {
                 name,
@@ -114,7 +121,7 @@ fn the_page_loads_nothing_and_has_a_point_for_every_measured_run() {
     let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}"));
     let charts = by_class(&document, "scatter");
     let keys: Vec<_> = charts.iter().filter_map(|chart| chart.attribute("data-figure")).collect();
-    assert_eq!(keys, ["macs", "flash", "ram", "host", "qemu-mps2-an386"]);
+    assert_eq!(keys, ["macs", "flash", "ram", "rows", "host", "qemu-mps2-an386"]);
     for chart in charts {
         let points = chart.descendants().filter(|node| node.attribute("data-row").is_some());
         let rows: Vec<_> = points.filter_map(|node| node.attribute("data-row")).collect();
@@ -129,7 +136,8 @@ fn the_page_loads_nothing_and_has_a_point_for_every_measured_run() {
         }
     }
     let sliders = document.descendants().filter(|node| node.attribute("type") == Some("range"));
-    assert_eq!(sliders.count(), 4, "flash, RAM, host, board");
+    assert_eq!(sliders.count(), 5, "flash, RAM by layers and in rows, host, board");
+    assert!(page.contains("arena in rows, least") && page.contains("≈ 1.25×"), "{page}");
 }
 
 #[test]
@@ -160,11 +168,54 @@ fn boards_say_yes_and_no_with_numbers() {
 }
 
 #[test]
+fn rows_fit_where_layers_do_not() {
+    let mut sweep = invented();
+    for row in &mut sweep.rows {
+        row.arenas.iter_mut().for_each(|(_, bytes)| *bytes = 200_000);
+    }
+    let in_rows = |sweep: &Sweep| -> Vec<(bool, bool)> {
+        let all = fits(sweep);
+        let small = &all.iter().find(|(board, _)| board.name == "nucleo-f446re").unwrap().1;
+        small.iter().flatten().map(|fit| (fit.fits(), fit.fits_in_rows())).collect()
+    };
+    // Rows are no help to the dense model, whose flash is too large.
+    assert_eq!(in_rows(&sweep), [(false, false), (false, true), (false, true), (false, true)]);
+    let page = html(&sweep);
+    assert!(
+        page.contains("<b>in rows</b>") && page.contains("in rows, least, RAM 33.3 KB of 128 KB"),
+        "{page}"
+    );
+    // Whose model files are in rows already, the arena that was planned is all there is.
+    sweep.rows.iter_mut().filter_map(|row| row.schedule.as_mut()).for_each(|schedule| {
+        (schedule.ram, schedule.written) = ("32768".into(), true);
+    });
+    assert_eq!(in_rows(&sweep), [(false, false); 4]);
+    let page = html(&sweep);
+    assert!(
+        page.contains("arena in rows, within 32.0 KB") && page.contains("all runs were measured in them"),
+        "{page}"
+    );
+}
+
+/// What an older version wrote.
+#[test]
+fn a_sweep_without_schedules_is_shown_by_layers() {
+    let mut sweep = invented();
+    sweep.rows.iter_mut().for_each(|row| row.schedule = None);
+    let json = serde_json::to_string(&sweep).unwrap();
+    assert!(!json.contains("schedule"));
+    assert_eq!(serde_json::from_str::<Sweep>(&json).unwrap(), sweep);
+    let page = html(&sweep);
+    assert!(page.contains("data-figure=\"ram\"") && !page.contains("data-figure=\"rows\""), "{page}");
+    assert_eq!(sweep.rows[0].layers_bytes(), Some(60_000));
+}
+
+#[test]
 fn the_picture_is_one_file_and_the_tables_have_every_run() {
     let sweep = invented();
     let picture = svg(&sweep);
     let document = Document::parse(&picture).unwrap();
-    assert_eq!(by_class(&document, "scatter").len(), 5);
+    assert_eq!(by_class(&document, "scatter").len(), 6);
     let table = markdown(&sweep);
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with('|')).collect();
     assert_eq!(rows.len(), 2 + sweep.rows.len());
@@ -184,8 +235,8 @@ fn the_picture_as_pixels_shows_points_lines_and_names() {
     let width = Document::parse(&svg(&sweep)).unwrap().root_element().attribute("width").unwrap().to_owned();
     assert_eq!(f64::from(decoded.width()), 2.0 * width.parse::<f64>().unwrap());
     let count = |colour: [u8; 3]| decoded.pixels().filter(|pixel| pixel.0 == colour).count();
-    // Points on the front in five charts are discs of 10 pixels' radius.
-    assert!(count([0x0b, 0x7a, 0x75]) > 5 * 250, "{}", count([0x0b, 0x7a, 0x75]));
+    // Points on the front in six charts are discs of 10 pixels' radius.
+    assert!(count([0x0b, 0x7a, 0x75]) > 6 * 250, "{}", count([0x0b, 0x7a, 0x75]));
     // Letters of the heads and the title: text is there only where a font was found.
     assert!(count([0x1b, 0x20, 0x24]) > 500, "{}", count([0x1b, 0x20, 0x24]));
     let page = count([0xfc, 0xfc, 0xfb]) as f64 / decoded.pixels().len() as f64;
