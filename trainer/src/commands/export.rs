@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use lrpet_network::onnx::{self, BATCH, Batch, Input, Options};
+use lrpet_report::units::things;
 use lrpet_report::visible;
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ use super::outputs;
 pub struct Args {
     /// Model file, dense or factored
     model: PathBuf,
-    /// ONNX file to write: f32, a pair of thin convolutions as two convolutions
+    /// ONNX file to write: f32, weights of 8 bits as they are (DequantizeLinear), a pair of thin convolutions as two convolutions
     #[arg(long, value_name = "FILE")]
     onnx: PathBuf,
     /// What the ONNX model takes; unless said, what the model does
@@ -51,6 +52,9 @@ struct Document {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     outputs: Vec<Value>,
     weights: &'static str,
+    /// Tensors of weights of 8 bits, beside those.
+    #[serde(skip_serializing_if = "nothing")]
+    eights: usize,
     nodes: usize,
     constants: usize,
 }
@@ -113,13 +117,26 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         output: all.first().cloned().context("the graph has an output")?,
         outputs: if all.len() > 1 { all } else { Vec::new() },
         weights: if args.f16_weights { "f16" } else { "f32" },
+        eights: converted.eights,
         nodes: converted.nodes,
         constants: converted.constants,
     };
     output.print(&document, text)
 }
 
+fn nothing(count: &usize) -> bool {
+    *count == 0
+}
+
 fn text(done: &Document) -> String {
+    let weights = match done.eights {
+        0 => format!("weights {}", done.weights),
+        eights => format!(
+            "weights {}, {} of 8 bits (DequantizeLinear)",
+            done.weights,
+            things(eights as u64, "tensor")
+        ),
+    };
     let value = |value: &Value| {
         let axis = |axis: &Axis| match axis {
             Axis::Length(length) => length.to_string(),
@@ -130,12 +147,11 @@ fn text(done: &Document) -> String {
     };
     let several = if done.outputs.is_empty() { std::slice::from_ref(&done.output) } else { &done.outputs };
     format!(
-        "{}: {} bytes, ONNX operator set {}, {} operations, weights {}; takes {}, gives {}",
+        "{}: {} bytes, ONNX operator set {}, {} operations, {weights}; takes {}, gives {}",
         done.out.display(),
         done.bytes,
         done.operator_set,
         done.nodes,
-        done.weights,
         value(&done.input),
         several.iter().map(value).collect::<Vec<_>>().join(", ")
     )

@@ -28,7 +28,7 @@ pub struct Ranks {
     #[arg(long, value_name = "SHARE", group = "rule", value_parser = share)]
     energy: Option<f64>,
     /// Ranks that keep most energy within a budget: macs=0.45x (of the dense network) or macs=18M, params=0.4x or
-    /// params=100K, flash=64KB (the whole model file) or flash=0.5x (of the dense network's file). Beside any ranks also ram=32KB: the arena on a Cortex-M, in which the model is to
+    /// params=100K, flash=64KB (the whole model file; a training counts weights of f16) or flash=0.5x (of the dense network's file). Beside any ranks also ram=32KB: the arena on a Cortex-M, in which the model is to
     /// run in rows instead of layers where need be; ranks hardly change it
     #[arg(long, value_name = "BUDGET")]
     budget: Vec<Limit>,

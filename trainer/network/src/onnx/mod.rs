@@ -155,6 +155,8 @@ pub struct Converted {
     pub nodes: usize,
     /// Number of constants.
     pub constants: usize,
+    /// Number of tensors of weights of 8 bits, which the graph makes f32 of (DequantizeLinear).
+    pub eights: usize,
     /// Version of the operators: [`OPERATOR_SET`] or [`GENERAL_OPERATOR_SET`].
     pub operator_set: i64,
     /// Name of each output, [`LOGITS`] or [`RESULT`] of a single one, and its axes behind the one of the images.
@@ -279,12 +281,14 @@ pub fn convert(model: &Model<'_>, options: Options) -> Result<Converted, OnnxErr
             .collect(),
         functions: Vec::new(),
     };
+    let nodes = whole.graph.iter().flat_map(|graph| &graph.node);
+    let eights = nodes.filter(|node| node.op_type.as_deref() == Some("DequantizeLinear")).count();
     let bytes = whole.encoded_len();
     if bytes > MOST_BYTES {
         return Err(OnnxError::TooLarge { bytes, f16_weights: options.f16_weights });
     }
     let bytes = whole.encode_to_vec();
-    Ok(Converted { bytes, nodes: counts.0, constants: counts.1, operator_set, outputs })
+    Ok(Converted { bytes, nodes: counts.0, constants: counts.1, eights, operator_set, outputs })
 }
 
 /// Adds the nodes from bytes of a picture to normalised planes, in the runtime's order: (p / 255 − mean) / std.

@@ -42,7 +42,7 @@ pub struct Args {
     /// Board on which layers are measured
     #[arg(long, value_parser = Board::measurable_names())]
     board: String,
-    /// Most flash for code and model file, such as 128KB (1 KB is 1024 bytes)
+    /// Most flash for code and model file with weights of f16, such as 128KB (1 KB is 1024 bytes)
     #[arg(long, value_name = "KB", value_parser = budget::bytes)]
     flash: Option<u64>,
     /// Most RAM for arena, other variables and stack, such as 64KB; on this machine, for the arena

@@ -230,7 +230,9 @@ impl<'a> Table<'a> {
             ("Flash", "Parameters", "without biases", Unit::Count("parameters"), |i| {
                 (i.params, i.params_dense)
             }),
-            ("Flash", "Weights", "f16, biases f32", Unit::Bytes, |i| (i.weight_bytes, i.weight_bytes_dense)),
+            ("Flash", "Weights", "as stored, biases included", Unit::Bytes, |i| {
+                (i.weight_bytes, i.weight_bytes_dense)
+            }),
             ("RAM", "Arena", "activations, scratch and table", Unit::Bytes, |i| {
                 (i.arena_bytes, i.arena_bytes_dense)
             }),
